@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training batches that hold both pass types: clean causal rows and masked blocks on top of them.
+
+One row is ``[clean tokens | noised tokens]``. A clean token sees clean tokens up to itself. A noised
+token sees its whole block and the clean tokens before that block, which is what a bidirectional pass
+over a causal cache sees when the model is served. Slot 0 of every block keeps its real token, because
+served blocks start with the seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass
+
+import torch
+from tokenizer import EOS_ID, MASK_ID
+from torch import Tensor
+
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token ids of one training conversation; ``answer`` ends with EOS."""
+
+    prompt: list[int]
+    answer: list[int]
+
+    @property
+    def ids(self) -> list[int]:
+        return self.prompt + self.answer
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one step. B rows, T clean tokens, N noised tokens, L = T + N."""
+
+    tokens: Tensor  # [B, L]
+    positions: Tensor  # [B, L]
+    mask: Tensor  # [B, 1, L, L], True where a query may look
+    gate: Tensor  # [B, L, 1], 1 on noised tokens: where the draft adapter acts
+    next_targets: Tensor  # [B, T], next token of each clean answer token, else IGNORE
+    same_targets: Tensor  # [B, N], own token of each masked slot, else IGNORE
+    slots: Tensor  # [B, N], index of a noised token within its block
+
+    @property
+    def clean(self) -> int:
+        return self.next_targets.shape[1]
+
+
+def make(examples: list[Example], rng: random.Random, *, block_lengths: tuple[int, ...], full_mask: float) -> Batch:
+    """Build a batch with one block length per row and a random block phase.
+
+    Args:
+        full_mask: probability that a block is wholly masked, the state a draft starts from. Other
+            blocks are masked at a uniformly random level.
+    """
+    clean = max(len(example.ids) for example in examples)
+    layouts = []
+    for example in examples:
+        length = rng.choice(block_lengths)
+        # Half of the rows start a block at the first answer token, as diffusion does; the others
+        # anywhere in it, as a speculative round does.
+        phase = 0 if rng.random() < 0.5 else rng.randrange(min(length, len(example.answer)))
+        start = len(example.prompt) + phase
+        blocks = -(-(len(example.ids) - start) // length)
+        layouts.append((length, start, blocks))
+    noised = max(length * blocks for length, _, blocks in layouts)
+
+    rows, total = len(examples), clean + noised
+    tokens = torch.full((rows, total), EOS_ID)
+    positions = torch.zeros(rows, total, dtype=torch.long)
+    positions[:, :clean] = torch.arange(clean)
+    block_of = torch.full((rows, total), -1)
+    limit = torch.zeros(rows, total, dtype=torch.long)
+    limit[:, :clean] = torch.arange(clean)
+    next_targets = torch.full((rows, clean), IGNORE)
+    same_targets = torch.full((rows, noised), IGNORE)
+    slots = torch.arange(noised).repeat(rows, 1)
+    for row, (example, (length, start, blocks)) in enumerate(zip(examples, layouts, strict=True)):
+        ids, used = example.ids, length * blocks
+        tokens[row, : len(ids)] = torch.tensor(ids)
+        next_targets[row, len(example.prompt) - 1 : len(ids) - 1] = torch.tensor(example.answer)
+        # Slots after the end predict EOS, so that a block which ends the answer can be filled in one pass.
+        truth = torch.tensor((ids + [EOS_ID] * (start + used - len(ids)))[start : start + used])
+        offsets = torch.arange(used)
+        slot, block = offsets % length, offsets // length
+        levels = torch.tensor([1.0 if rng.random() < full_mask else rng.random() for _ in range(blocks)])
+        draws = torch.tensor([rng.random() for _ in range(used)])
+        masked = (draws < levels[block]) & (slot > 0)
+        span = slice(clean, clean + used)
+        tokens[row, span] = torch.where(masked, MASK_ID, truth)
+        same_targets[row, :used] = torch.where(masked, truth, IGNORE)
+        positions[row, span] = start + offsets
+        block_of[row, span] = block
+        limit[row, span] = start + block * length - 1
+        slots[row, :used] = slot
+        slots[row, used:] = 0
+    key_is_clean = torch.arange(total) < clean
+    sees_clean = key_is_clean & (positions[:, None, :] <= limit[:, :, None])
+    same_block = (block_of[:, :, None] == block_of[:, None, :]) & (block_of[:, :, None] >= 0)
+    mask = (sees_clean | same_block)[:, None]
+    gate = (~key_is_clean).float().expand(rows, -1)[..., None]
+    return Batch(tokens, positions, mask, gate, next_targets, same_targets, slots)
+
+
+class Loader:
+    """Endless steps of about ``tokens_per_batch`` clean tokens, as one micro-batch per length band.
+
+    Every step sees all bands: families differ in length, and steps of single families would pull the
+    weights back and forth. Rows of a micro-batch have similar lengths, so little of it is padding.
+    """
+
+    BANDS = 4
+
+    def __init__(self, examples: list[Example], seed: int, tokens_per_batch: int) -> None:
+        self.rng = random.Random(seed)
+        by_length = sorted(examples, key=lambda example: len(example.ids))
+        edges = [len(by_length) * band // self.BANDS for band in range(self.BANDS + 1)]
+        self.bands = [by_length[low:high] for low, high in itertools.pairwise(edges)]
+        mean = sum(len(example.ids) for example in examples) / len(examples)
+        self.rows = max(1, round(tokens_per_batch / self.BANDS / mean))
+
+    def draw(self) -> list[list[Example]]:
+        return [self.rng.sample(band, self.rows) for band in self.bands]

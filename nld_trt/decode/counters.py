@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Forward counts of one request, under the reference's counting rules (model-spec 3.6)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nld_trt.decode.request import ModeName
+
+PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify"]
+
+
+@dataclass
+class Counters:
+    """Filled while decoding.
+
+    Attributes:
+        forwards: forwards this request took part in, by kind; a chunked prefill counts every chunk.
+        accepted: linear: tokens of each verify pass, matching draft tokens + 1, before any cut.
+        denoise_passes: diffusion: denoise passes of each block.
+    """
+
+    forwards: Counter[PassKind] = field(default_factory=Counter)
+    accepted: list[int] = field(default_factory=list)
+    denoise_passes: list[int] = field(default_factory=list)
+
+    def nfe(self, mode: ModeName, emitted: int) -> int:
+        """Number of forward evaluations as the reference counts them.
+
+        ar: emitted tokens, prefill excluded. diffusion: denoise passes + one commit per block, prefill
+        excluded. linear: 1 for the prefill + draft + verify passes.
+        """
+        rules = {
+            "ar": emitted,
+            "diffusion": self.forwards["denoise"] + self.forwards["commit"],
+            "linear": 1 + self.forwards["draft"] + self.forwards["verify"],
+        }
+        return rules[mode]
+
+    @property
+    def acceptance_length(self) -> float | None:
+        """Mean tokens emitted per draft + verify round; None without rounds."""
+        return sum(self.accepted) / len(self.accepted) if self.accepted else None

@@ -1,0 +1,19 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The decoding modes by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nld_trt.decode.modes.autoregressive import Autoregressive
+from nld_trt.decode.modes.base import Mode, RowState
+from nld_trt.decode.modes.diffusion import BlockDiffusion
+from nld_trt.decode.modes.linear import LinearSpeculation
+from nld_trt.decode.request import ModeName
+
+MODE_TYPES: dict[ModeName, Callable[[RowState], Mode]] = {
+    "ar": Autoregressive,
+    "diffusion": BlockDiffusion,
+    "linear": LinearSpeculation,
+}

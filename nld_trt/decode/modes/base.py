@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a decoding mode is: the passes it wants over one request, and what it makes of their results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nld_trt.decode.counters import Counters, PassKind
+from nld_trt.decode.request import Request
+
+# No probability reaches it: with this threshold BlockDenoise commits by quota alone.
+UNREACHABLE = 2.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One row's part of a forward.
+
+    Attributes:
+        tokens: new tokens, starting at the row's cache length.
+        all_logits: logits behind every new token, or behind the last one only.
+    """
+
+    kind: PassKind
+    tokens: Sequence[int]
+    causal: bool
+    all_logits: bool
+    adapter: bool = False
+    threshold: float = UNREACHABLE
+    quota: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row's decode-operator results; lists cover the tokens whose logits were asked for."""
+
+    block_tokens: list[int]
+    masks_left: int
+    verified_tokens: list[int]
+    accepted_count: int
+
+
+@dataclass
+class RowState:
+    """All that a request must carry to continue in any mode at a commit boundary (model-spec 8).
+
+    Attributes:
+        block_length: the request's, resolved.
+        cache_length: committed tokens in the K/V cache.
+        seed: the next token, decided by causal logits and not yet cached.
+        seed_emitted: whether the seed is already part of ``emitted``.
+        emitted: generated tokens, prompt excluded.
+    """
+
+    request: Request
+    mask_token_id: int
+    block_length: int
+    cache_length: int = 0
+    seed: int = -1
+    seed_emitted: bool = False
+    emitted: list[int] = field(default_factory=list)
+    counters: Counters = field(default_factory=Counters)
+
+
+class Mode(Protocol):
+    """One strategy over one request. It knows nothing of engines, batches or text."""
+
+    def start(self) -> list[int]:
+        """Called once the prompt is cached and the seed is known; returns tokens to emit."""
+
+    def next_pass(self) -> Pass:
+        """The next forward this request needs."""
+
+    def advance(self, outcome: Outcome) -> list[int]:
+        """Take in the results of that forward; returns tokens to emit, possibly none."""

@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Linear self-speculation: draft a block bidirectionally, verify it causally (model-spec 3.4)."""
+
+from __future__ import annotations
+
+from nld_trt.decode.modes.base import Outcome, Pass, RowState
+
+
+class LinearSpeculation:
+    """Every emitted token is the causal verifier's, so the text equals greedy AR.
+
+    The last round is never shortened: rounds and their acceptance stay comparable, and the surplus is cut.
+    """
+
+    def __init__(self, state: RowState) -> None:
+        self.state = state
+        self.block: list[int] = []
+        self.drafting = False
+
+    def start(self) -> list[int]:
+        self.state.seed_emitted = True
+        return [self.state.seed]
+
+    def next_pass(self) -> Pass:
+        if not self.block:
+            self._open_round()
+        if not self.drafting:
+            return Pass("verify", self.block, causal=True, all_logits=True)
+        request = self.state.request
+        return Pass(
+            "draft",
+            self.block,
+            causal=False,
+            all_logits=True,
+            adapter=bool(request.lora),
+            threshold=request.threshold or 0.0,
+            quota=1,
+        )
+
+    def advance(self, outcome: Outcome) -> list[int]:
+        if self.drafting:
+            self.block = outcome.block_tokens
+            self.drafting = outcome.masks_left > 0
+            return []
+        accepted = outcome.verified_tokens[: outcome.accepted_count]
+        state = self.state
+        state.counters.accepted.append(len(accepted))
+        state.cache_length += len(accepted)
+        state.seed = accepted[-1]
+        self.block = []
+        return accepted
+
+    def _open_round(self) -> None:
+        length = self.state.block_length
+        self.block = [self.state.seed] + [self.state.mask_token_id] * (length - 1)
+        self.drafting = length > 1

@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""A request: what to generate, how, and when to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from nld_trt.engine.session import EngineInfo
+from nld_trt.errors import InputError
+
+ModeName = Literal["ar", "diffusion", "linear"]
+MODES: tuple[ModeName, ...] = ("ar", "diffusion", "linear")
+
+DEFAULT_MODE: ModeName = "linear"
+DEFAULT_MAX_NEW_TOKENS = 512
+# What the model card uses (model-spec 4): confidence 0.9 in diffusion, one-shot drafts in linear.
+DEFAULT_THRESHOLDS: dict[ModeName, float | None] = {"ar": None, "diffusion": 0.9, "linear": 0.0}
+NEVER = -1
+
+
+@dataclass(frozen=True)
+class Request:
+    """One generation. Lengths are in tokens.
+
+    Attributes:
+        lora: use the draft adapter; None means whenever the engine has one. Only linear drafts use it.
+        block_length: of a diffusion block or a linear round; None means the checkpoint's.
+        threshold: diffusion: commit confidence, None for the fixed one-per-pass schedule; linear:
+            0 fills the draft in one pass, above 0 drafts in several.
+        eos_token_id: None means the checkpoint's, -1 never stops.
+        stop: strings that end the text; they are not part of it.
+        temperature: 0 is greedy, the only value so far.
+        max_thinking_tokens, end_think_token_id: after so many tokens without the marker, it is forced.
+    """
+
+    prompt_ids: tuple[int, ...]
+    mode: ModeName = DEFAULT_MODE
+    lora: bool | None = None
+    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    block_length: int | None = None
+    threshold: float | None = None
+    eos_token_id: int | None = None
+    stop: tuple[str, ...] = ()
+    temperature: float = 0.0
+    max_thinking_tokens: int | None = None
+    end_think_token_id: int | None = None
+
+    @property
+    def uses_blocks(self) -> bool:
+        return self.mode != "ar"
+
+    def resolved(self, info: EngineInfo) -> Request:
+        """This request with the engine's defaults filled in, checked against the engine's limits.
+
+        Raises:
+            InputError: naming the field, its value and what the engine can do.
+        """
+        filled = replace(
+            self,
+            block_length=(self.block_length or min(info.config.block_size, info.limits.max_block_length)),
+            eos_token_id=info.config.eos_token_id if self.eos_token_id is None else self.eos_token_id,
+            lora=info.has_adapter if self.lora is None else self.lora,
+        )
+        _check_values(filled, info)
+        _check_lengths(filled, info)
+        return filled
+
+
+def _check_values(request: Request, info: EngineInfo) -> None:
+    vocab = info.config.vocab_size
+    if request.mode not in MODES:
+        raise InputError(f"mode is {request.mode!r}; supported: {', '.join(MODES)}")
+    if not request.prompt_ids:
+        raise InputError("the prompt is empty: at least one token is needed")
+    foreign = [token for token in request.prompt_ids if not 0 <= token < vocab]
+    if foreign:
+        raise InputError(f"prompt_ids has {foreign[0]}, which is no token id: the vocabulary has {vocab} tokens")
+    if request.eos_token_id is not None and not NEVER <= request.eos_token_id < vocab:
+        raise InputError(f"eos_token_id is {request.eos_token_id}; it must be a token id below {vocab}, or -1 for never")
+    if request.lora and request.mode == "linear" and not info.has_adapter:
+        raise InputError(
+            "lora was asked for and the engine has no draft adapter",
+            fix="Build from a checkpoint with linear_spec_lora/ (without --no-lora), or pass --no-lora here.",
+        )
+    if request.threshold is not None and not 0.0 <= request.threshold <= 1.0:
+        raise InputError(f"threshold is {request.threshold}; it must be between 0 and 1, or null")
+    if request.temperature != 0.0:
+        raise InputError(f"temperature is {request.temperature}; only 0 (greedy) is supported")
+    if any(not text for text in request.stop):
+        raise InputError("a stop string is empty")
+    _check_thinking(request, vocab)
+
+
+def _check_thinking(request: Request, vocab: int) -> None:
+    budget, marker = request.max_thinking_tokens, request.end_think_token_id
+    if (budget is None) != (marker is None):
+        raise InputError("max_thinking_tokens and end_think_token_id must be given together")
+    if budget is None or marker is None:
+        return
+    if request.mode == "linear":
+        raise InputError(
+            "max_thinking_tokens is not supported in linear mode: forcing a token would break its equality with ar",
+            fix="Use mode ar or diffusion for a thinking budget.",
+        )
+    if budget < 0:
+        raise InputError(f"max_thinking_tokens is {budget}; it must be 0 or more")
+    if not 0 <= marker < vocab:
+        raise InputError(f"end_think_token_id is {marker}; it must be a token id below {vocab}")
+
+
+def _check_lengths(request: Request, info: EngineInfo) -> None:
+    limits = info.limits
+    if request.max_new_tokens < 1:
+        raise InputError(f"max_new_tokens is {request.max_new_tokens}; it must be at least 1")
+    assert request.block_length is not None
+    if request.block_length < 1:
+        raise InputError(f"block_length is {request.block_length}; it must be at least 1")
+    if request.uses_blocks and request.block_length > limits.max_block_length:
+        raise InputError(
+            f"block_length is {request.block_length}; the engine was built for blocks up to {limits.max_block_length}",
+            fix=f"Use --block-length {limits.max_block_length} or less, "
+            f"or rebuild with nld-trt build --block-length {request.block_length}.",
+        )
+    needed = len(request.prompt_ids) + request.max_new_tokens
+    if needed > limits.max_seq_len:
+        raise InputError(
+            f"prompt ({len(request.prompt_ids)} tokens) + max_new_tokens ({request.max_new_tokens}) = {needed}; "
+            f"the engine was built for {limits.max_seq_len}",
+            fix=f"Shorten the request, or rebuild with nld-trt build --max-seq-len {needed}.",
+        )

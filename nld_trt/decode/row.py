@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""One request in a batch: prefill, then its mode's passes, until something stops it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nld_trt.decode.counters import Counters
+from nld_trt.decode.modes import MODE_TYPES
+from nld_trt.decode.modes.base import Outcome, Pass, RowState
+from nld_trt.decode.request import Request
+from nld_trt.decode.text import TextStream
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Emission:
+    """What one forward added to one request.
+
+    Attributes:
+        tokens: newly committed tokens, possibly none (a denoise pass, a prefill chunk).
+        text: newly final text; text that may still turn into a stop string is held back.
+        finish_reason: set on the last emission.
+    """
+
+    row: Row
+    tokens: list[int]
+    text: str
+    finish_reason: FinishReason | None
+
+
+class Row:
+    """The life of one request. Knows its own tokens and lengths, not who shares its batch."""
+
+    def __init__(self, request: Request, mask_token_id: int, text: TextStream | None) -> None:
+        assert request.block_length is not None
+        self.request = request
+        self.state = RowState(request, mask_token_id, request.block_length)
+        self.mode = MODE_TYPES[request.mode](self.state)
+        self.finish_reason: FinishReason | None = None
+        self._text = text
+        self._pending: Pass | None = None
+
+    @property
+    def emitted(self) -> list[int]:
+        return self.state.emitted
+
+    @property
+    def counters(self) -> Counters:
+        return self.state.counters
+
+    @property
+    def nfe(self) -> int:
+        return self.counters.nfe(self.request.mode, len(self.emitted))
+
+    @property
+    def in_prefill(self) -> bool:
+        return self.state.cache_length < len(self.request.prompt_ids)
+
+    @property
+    def slots_needed(self) -> int:
+        """Cache slots this request can fill: a last block may be written whole and cut afterwards."""
+        return len(self.request.prompt_ids) + self.request.max_new_tokens + self.state.block_length
+
+    def next_pass(self, chunk: int) -> Pass:
+        """This row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
+        if self.in_prefill:
+            start = self.state.cache_length
+            tokens = self.request.prompt_ids[start : start + chunk]
+            self._pending = Pass("prefill", tokens, causal=True, all_logits=False)
+        else:
+            self._pending = self.mode.next_pass()
+        return self._pending
+
+    def advance(self, outcome: Outcome) -> Emission:
+        """Take in the results of the pass that :meth:`next_pass` gave."""
+        assert self._pending is not None
+        self.counters.forwards[self._pending.kind] += 1
+        if self._pending.kind != "prefill":
+            return self._emit(self.mode.advance(outcome))
+        self.state.cache_length += len(self._pending.tokens)
+        if self.in_prefill:
+            return Emission(self, [], "", None)
+        self.state.seed = outcome.verified_tokens[0]
+        return self._emit(self.mode.start())
+
+    def cancel(self) -> Emission:
+        self.finish_reason = "cancelled"
+        return Emission(self, [], self._text.finish() if self._text else "", self.finish_reason)
+
+    def _emit(self, tokens: list[int]) -> Emission:
+        """Append tokens one by one until a stop condition holds; the rest is dropped."""
+        added: list[int] = []
+        text = ""
+        for token in tokens:
+            added.append(token)
+            self.emitted.append(token)
+            is_eos = token == self.request.eos_token_id
+            if self._text is not None and not is_eos:
+                text += self._text.push(token)
+            if is_eos or (self._text is not None and self._text.stopped):
+                self.finish_reason = "stop"
+            elif len(self.emitted) == self.request.max_new_tokens:
+                self.finish_reason = "length"
+            if self.finish_reason is not None:
+                self._crop_cache()
+                break
+        if self.finish_reason is not None and self._text is not None:
+            text += self._text.finish()
+        return Emission(self, added, text, self.finish_reason)
+
+    def _crop_cache(self) -> None:
+        """Forget cached tokens behind a cut, so that the cache and the output agree again."""
+        kept = len(self.request.prompt_ids) + len(self.emitted)
+        self.state.cache_length = min(self.state.cache_length, kept - 1 if self.state.seed_emitted else kept)

@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded engine: ONNX Runtime, with caches updated in place through IO binding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from nld_trt.engine.session import EngineInfo, StepBuffers
+from nld_trt.graph import contract
+from nld_trt.graph.precision import PRECISIONS
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# Caches grow in steps of this many slots, so that a growing batch does not reallocate every round.
+_CAPACITY_STEP = 64
+
+
+class OrtSession:
+    """Runs ``model.onnx`` on the CPU. Not thread-safe: one decode loop owns it."""
+
+    def __init__(self, model: Path, info: EngineInfo, threads: int = 0) -> None:
+        """Load the graph.
+
+        Args:
+            threads: of the kernels; 0 lets ONNX Runtime use every physical core.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self.info = info
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._dtype = PRECISIONS[info.precision].numpy_type
+        self._caches: dict[str, npt.NDArray[np.generic]] = {}
+        self._capacity = 0
+        self._rows = 0
+        self._bound: dict[tuple[int, int, int], tuple[StepBuffers, onnxruntime.IOBinding]] = {}
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    def reserve(self, rows: int, capacity: int) -> None:
+        limits = self.info.limits
+        assert rows <= limits.max_batch_size and capacity <= limits.capacity
+        if rows <= self._rows and capacity <= self._capacity:
+            return
+        rows = max(rows, self._rows)
+        capacity = max(min(-(-capacity // _CAPACITY_STEP) * _CAPACITY_STEP, limits.capacity), self._capacity)
+        config = self.info.config
+        shape = (rows, config.num_key_value_heads, capacity, config.head_dim)
+        for binding in contract.bindings("input"):
+            if not binding.per_layer:
+                continue
+            for name in binding.names(config):
+                grown = np.zeros(shape, self._dtype)
+                if name in self._caches:
+                    old = self._caches[name]
+                    grown[: old.shape[0], :, : old.shape[2]] = old
+                self._caches[name] = grown
+        self._rows, self._capacity = rows, capacity
+        self._bound.clear()
+
+    def step(self, rows: int, width: int, window: int) -> StepBuffers:
+        key = (rows, width, window)
+        if key not in self._bound:
+            buffers = StepBuffers.allocate(self.info, rows, width, window, debug=self.info.debug)
+            self._bound[key] = buffers, self._bind(buffers)
+        return self._bound[key][0]
+
+    def execute(self, buffers: StepBuffers) -> None:
+        _, binding = self._bound[buffers.rows, buffers.width, buffers.window]
+        self._session.run_with_iobinding(binding)
+
+    def move_row(self, source: int, target: int) -> None:
+        for cache in self._caches.values():
+            cache[target] = cache[source]
+
+    def _bind(self, buffers: StepBuffers) -> onnxruntime.IOBinding:
+        binding = self._session.io_binding()
+        for name, array in buffers.inputs.items():
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in buffers.outputs.items():
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, cache in self._caches.items():
+            shape = (buffers.rows, *cache.shape[1:])
+            present = name.replace("past_", "present_")
+            binding.bind_input(name, "cpu", 0, cache.dtype, shape, cache.ctypes.data)
+            binding.bind_output(present, "cpu", 0, cache.dtype, shape, cache.ctypes.data)
+        return binding

@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a running engine offers to the decode loop, whichever library runs it.
+
+A session owns the K/V caches of a batch on the engine's device. One step is: take the buffers for a
+shape, fill the inputs, execute, read the outputs. Only a few integers per row cross the border; the
+block x vocabulary logits never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nld_trt.graph import contract
+from nld_trt.graph.contract import Limits
+from nld_trt.model.config import ModelConfig
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What the decode loop must know about an engine."""
+
+    config: ModelConfig
+    limits: Limits
+    backend: str
+    precision: str
+    has_adapter: bool
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class StepBuffers:
+    """Host arrays of one forward, by binding name. They are reused: read outputs before the next step.
+
+    Attributes:
+        rows, width, window: sizes of the axes batch, width and window.
+    """
+
+    rows: int
+    width: int
+    window: int
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+    @classmethod
+    def allocate(cls, info: EngineInfo, rows: int, width: int, window: int, *, debug: bool = False) -> StepBuffers:
+        """Zeroed arrays for every binding of the contract but the caches."""
+        sizes = {"batch": rows, "width": width, "window": window, **contract.fixed_axes(info.config)}
+
+        def arrays(direction: contract.Direction) -> dict[str, Array]:
+            return {
+                binding.name: np.zeros(
+                    [sizes[axis] for axis in binding.axes],
+                    dtype=np.float32 if binding.dtype == "activation" else binding.dtype,
+                )
+                for binding in contract.bindings(direction, debug=debug)
+                if not binding.per_layer
+            }
+
+        return cls(rows, width, window, arrays("input"), arrays("output"))
+
+
+class Session(Protocol):
+    """Caches for up to ``limits.max_batch_size`` rows, and the forwards on them."""
+
+    info: EngineInfo
+
+    @property
+    def capacity(self) -> int:
+        """Cache slots per row that are bound now."""
+
+    def reserve(self, rows: int, capacity: int) -> None:
+        """Make room for ``rows`` rows of ``capacity`` slots; what the caches hold is kept."""
+
+    def step(self, rows: int, width: int, window: int) -> StepBuffers:
+        """Buffers for a forward over the first ``rows`` cache rows."""
+
+    def execute(self, buffers: StepBuffers) -> None:
+        """Run one forward: read ``buffers.inputs``, update the caches, fill ``buffers.outputs``."""
+
+    def move_row(self, source: int, target: int) -> None:
+        """Copy a row's cache over another row's, so that live rows stay a prefix."""

@@ -1,0 +1,40 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The two kinds of failure a user can act on.
+
+Anything else that is raised is a defect of nld-trt and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class NldError(Exception):
+    """A failure with a message for the user. The CLI prints it without a traceback.
+
+    Args:
+        what: one sentence naming what was asked and what was found.
+        details: further facts, one per line (every missing tensor, the log's last lines).
+        fix: what to do about it, preferably a command that can be pasted.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, details: Iterable[str] = (), fix: str | None = None) -> None:
+        self.what = what
+        self.details = tuple(details)
+        self.fix = fix
+        super().__init__("\n".join([what, *(f"  {line}" for line in self.details), *([fix] if fix else [])]))
+
+
+class InputError(NldError):
+    """Something given to nld-trt cannot be used: a file, a flag, a value. Exit status 2."""
+
+    exit_code = 2
+
+
+class OperationError(NldError):
+    """The input was fine and the work failed: a compiler, a server, a disk. Exit status 1."""
+
+    exit_code = 1

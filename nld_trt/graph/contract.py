@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The step contract: every input and output of an engine, declared once.
+
+The graph builder, the build profiles, the runtimes, the manifest, the documentation and the tests
+all read this table. One network serves every mode and phase: a forward takes, per row of a batch,
+a few new tokens and a few integers, and rows in different phases may share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from nld_trt.model.config import ModelConfig
+
+CONTRACT_VERSION = 1
+
+Direction = Literal["input", "output"]
+Phase = Literal["prompt", "token", "block"]
+PHASES: tuple[Phase, ...] = ("prompt", "token", "block")
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One engine input or output.
+
+    Attributes:
+        dtype: NumPy name, or ``activation`` for the precision that the engine was built in.
+        axes: names resolved by :func:`shape_of`. ``batch``, ``width``, ``window`` and ``capacity``
+            change at run time; the others are fixed by the checkpoint.
+        per_layer: the name is a pattern with one ``{layer}``.
+        debug: present only in engines built with debug outputs.
+    """
+
+    name: str
+    direction: Direction
+    dtype: str
+    axes: tuple[str, ...]
+    meaning: str
+    per_layer: bool = False
+    debug: bool = False
+
+    def names(self, config: ModelConfig) -> list[str]:
+        if not self.per_layer:
+            return [self.name]
+        return [self.name.format(layer=layer) for layer in range(config.num_hidden_layers)]
+
+
+_CACHE_AXES = ("batch", "kv_heads", "capacity", "head_dim")
+
+BINDINGS: tuple[Binding, ...] = (
+    Binding("tokens", "input", "int32", ("batch", "width"), "new tokens, right-padded to the widest row"),
+    Binding("cache_length", "input", "int32", ("batch",), "tokens already in the cache: position of the first new token"),
+    Binding("valid_count", "input", "int32", ("batch",), "how many of the new tokens are real"),
+    Binding("causal", "input", "bool", ("batch",), "causal pass (prefill, token, verify, commit) or bidirectional"),
+    Binding("draft_adapter", "input", "bool", ("batch",), "whether the o_proj adapter is on: draft passes only"),
+    Binding("logit_rows", "input", "int32", ("batch", "window"), "new tokens whose logits are wanted, a prefix; -1 after it"),
+    Binding("threshold", "input", "float32", ("batch",), "BlockDenoise commits masks with at least this confidence"),
+    Binding("quota", "input", "int32", ("batch",), "BlockDenoise commits at least this many masks, the most confident"),
+    Binding("eos_token_id", "input", "int32", ("batch",), "SpecVerify looks for this token; -1 never matches"),
+    Binding("past_key_{layer}", "input", "activation", _CACHE_AXES, "key cache after rotary", per_layer=True),
+    Binding("past_value_{layer}", "input", "activation", _CACHE_AXES, "value cache", per_layer=True),
+    Binding("block_tokens", "output", "int32", ("batch", "window"), "window tokens after one BlockDenoise step"),
+    Binding("masks_left", "output", "int32", ("batch",), "masks still in the window after that step"),
+    Binding("verified_tokens", "output", "int32", ("batch", "window"), "greedy causal prediction behind each window token"),
+    Binding("accepted_count", "output", "int32", ("batch",), "SpecVerify: matching draft tokens + 1"),
+    Binding("next_seed", "output", "int32", ("batch",), "SpecVerify: the last accepted token, not yet cached"),
+    Binding("eos_position", "output", "int32", ("batch",), "first accepted EOS in verified_tokens, or the window size"),
+    Binding("present_key_{layer}", "output", "activation", _CACHE_AXES, "same memory as past_key", per_layer=True),
+    Binding("present_value_{layer}", "output", "activation", _CACHE_AXES, "same memory as past_value", per_layer=True),
+    Binding("confidence", "output", "float32", ("batch", "window"), "probability of each masked slot's choice", debug=True),
+    Binding("logits", "output", "float32", ("batch", "window", "vocab"), "what the decode operators saw", debug=True),
+    Binding("final_hidden", "output", "activation", ("batch", "width", "hidden"), "after the last norm", debug=True),
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an engine was built for. Counts are in rows and tokens."""
+
+    max_batch_size: int
+    max_seq_len: int
+    max_block_length: int
+    prompt_chunk: int
+
+    @property
+    def capacity(self) -> int:
+        """Cache slots per row: the last block may be written whole and cut afterwards."""
+        return self.max_seq_len + self.max_block_length
+
+    def phase_for(self, width: int) -> Phase:
+        """The narrowest phase that holds a forward of ``width`` new tokens per row."""
+        if width == 1:
+            return "token"
+        return "block" if width <= self.max_block_length else "prompt"
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+Range = tuple[int, int, int]
+
+
+def axis_ranges(limits: Limits, phase: Phase) -> dict[str, Range]:
+    """(minimum, best, maximum) of every run-time axis in one phase's optimisation profile."""
+    block = limits.max_block_length
+    widths: dict[Phase, Range] = {
+        "prompt": (1, limits.prompt_chunk, limits.prompt_chunk),
+        "token": (1, 1, 1),
+        "block": (1, block, block),
+    }
+    windows: dict[Phase, Range] = {"prompt": (1, 1, block), "token": (1, 1, 1), "block": (1, block, block)}
+    return {
+        "batch": (1, 1, limits.max_batch_size),
+        "width": widths[phase],
+        "window": windows[phase],
+        "capacity": (limits.capacity,) * 3,
+    }
+
+
+def fixed_axes(config: ModelConfig) -> dict[str, int]:
+    return {
+        "kv_heads": config.num_key_value_heads,
+        "head_dim": config.head_dim,
+        "vocab": config.vocab_size,
+        "hidden": config.hidden_size,
+    }
+
+
+def bindings(direction: Direction, *, debug: bool = False) -> list[Binding]:
+    return [binding for binding in BINDINGS if binding.direction == direction and (debug or not binding.debug)]
+
+
+def table() -> list[dict[str, object]]:
+    """The contract as plain data, for manifests and documentation."""
+    return [{**asdict(binding), "axes": list(binding.axes)} for binding in BINDINGS]

@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""A tape that records ONNX nodes in order, with unique names and shared constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+DOMAIN = "nld"
+OPSET = 24
+
+
+class Tape:
+    """Records nodes and returns the names of their outputs.
+
+    >>> tape = Tape()
+    >>> doubled = tape.op("Add", "x", "x")
+    >>> [node.op_type for node in tape.nodes], doubled
+    (['Add'], 'add_0')
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
+        self._constant_names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._counts: dict[str, int] = {}
+        self._scope = ""
+
+    def scope(self, prefix: str) -> None:
+        """Names recorded from here on start with ``prefix``."""
+        self._scope = prefix
+
+    def _name(self, stem: str) -> str:
+        full = f"{self._scope}{stem}"
+        count = self._counts.get(full, 0)
+        self._counts[full] = count + 1
+        return f"{full}_{count}"
+
+    def op(self, op_type: str, *inputs: str, name: str | None = None, domain: str = "", **attributes: Any) -> str:
+        return self.ops(op_type, *inputs, outputs=1, names=[name] if name else None, domain=domain, **attributes)[0]
+
+    def ops(
+        self,
+        op_type: str,
+        *inputs: str,
+        outputs: int,
+        names: Sequence[str] | None = None,
+        domain: str = "",
+        **attributes: Any,
+    ) -> list[str]:
+        """Record a node with several outputs. ``names`` fixes the outputs' names."""
+        node_name = self._name(op_type.lower())
+        if names is None:
+            names = [node_name] if outputs == 1 else [f"{node_name}_{index}" for index in range(outputs)]
+        node = helper.make_node(op_type, inputs, names, name=node_name, domain=domain, **attributes)
+        self.nodes.append(node)
+        return list(names)
+
+    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
+        """A small constant, recorded once however often it is asked for."""
+        array = np.asarray(value, dtype=dtype)
+        key = (str(array.dtype), array.shape, array.tobytes())
+        if key not in self._constant_names:
+            name = f"constant_{len(self._constant_names)}"
+            self._constant_names[key] = name
+            self.constants.append(numpy_helper.from_array(array, name))
+        return self._constant_names[key]
+
+    def constant_nodes(self) -> list[NodeProto]:
+        """The constants as nodes, for function bodies, which cannot hold initializers."""
+        return [helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in self.constants]

@@ -1,0 +1,197 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a checkpoint's ``config.json`` says about the network, checked once.
+
+The values that differ between releases (rope_theta, EOS, MASK, the rotary factor of base models)
+are read from the file and never defaulted: the reference configuration class has defaults that
+are wrong for every released checkpoint (eos 2, mask -1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nld_trt.errors import InputError
+
+MODEL_TYPE = "nemotron_labs_diffusion"
+ROPE_TYPES = ("yarn",)
+
+# Settings of the reference network that have one supported value. A checkpoint may leave them out.
+_FIXED: dict[str, Any] = {
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "sliding_window": None,
+    "dlm_paradigm": "bidirectional",
+}
+
+_INTEGERS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "block_size",
+)
+_TOKEN_IDS = ("bos_token_id", "eos_token_id", "mask_token_id")
+
+
+@dataclass(frozen=True)
+class RopeParameters:
+    """The ``rope_parameters`` block: YaRN frequencies plus the per-position query scale."""
+
+    rope_type: str
+    rope_theta: float
+    factor: float
+    original_max_position_embeddings: int
+    beta_fast: float
+    beta_slow: float
+    mscale: float
+    mscale_all_dim: float
+    llama_4_scaling_beta: float
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Geometry, rotary parameters and token ids of one checkpoint. Sizes are in elements."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    max_position_embeddings: int
+    block_size: int
+    rms_norm_eps: float
+    bos_token_id: int
+    eos_token_id: int
+    mask_token_id: int
+    tie_word_embeddings: bool
+    rope: RopeParameters
+
+    @property
+    def query_size(self) -> int:
+        """Width of the query projection. Not the hidden size on 3B and 14B."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def key_value_size(self) -> int:
+        return self.num_key_value_heads * self.head_dim
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """K and V elements that one cached token takes over all layers."""
+        return 2 * self.key_value_size * self.num_hidden_layers
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Inverse of :meth:`to_dict`, for manifests. Raises KeyError or TypeError on another shape."""
+        rope = RopeParameters(**values["rope"])
+        return cls(**{**values, "rope": rope})
+
+    @classmethod
+    def from_hf(cls, raw: Mapping[str, Any]) -> ModelConfig:
+        """Read a release ``config.json``.
+
+        Raises:
+            InputError: listing every missing or unsupported entry, not only the first.
+        """
+        problems = [*_check_fixed(raw), *_check_numbers(raw)]
+        rope = raw.get("rope_parameters")
+        problems += _check_rope(rope)
+        if problems:
+            raise InputError(
+                "config.json does not describe a Nemotron-Labs-Diffusion text model",
+                details=problems,
+                fix="Use the config.json that was released with the weights, unedited.",
+            )
+        assert isinstance(rope, Mapping)
+        return cls(
+            **{name: int(raw[name]) for name in (*_INTEGERS, *_TOKEN_IDS)},
+            rms_norm_eps=float(raw["rms_norm_eps"]),
+            tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
+            rope=RopeParameters(
+                rope_type=str(rope["rope_type"]),
+                rope_theta=float(rope["rope_theta"]),
+                factor=float(rope["factor"]),
+                original_max_position_embeddings=int(rope["original_max_position_embeddings"]),
+                beta_fast=float(rope.get("beta_fast", 32.0)),
+                beta_slow=float(rope.get("beta_slow", 1.0)),
+                mscale=float(rope.get("mscale", 1.0)),
+                mscale_all_dim=float(rope.get("mscale_all_dim", 1.0)),
+                llama_4_scaling_beta=float(rope["llama_4_scaling_beta"]),
+            ),
+        )
+
+
+def _check_fixed(raw: Mapping[str, Any]) -> list[str]:
+    problems = []
+    if raw.get("model_type") != MODEL_TYPE:
+        problems.append(f"model_type is {raw.get('model_type')!r}; supported: {MODEL_TYPE!r}")
+    for name, expected in _FIXED.items():
+        if name in raw and raw[name] != expected:
+            problems.append(f"{name} is {raw[name]!r}; supported: {expected!r}")
+    return problems
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_numbers(raw: Mapping[str, Any]) -> list[str]:
+    problems = [f"{name} is missing" for name in (*_INTEGERS, *_TOKEN_IDS, "rms_norm_eps") if raw.get(name) is None]
+    for name in _INTEGERS:
+        value = raw.get(name)
+        if value is not None and not (_is_int(value) and value > 0):
+            problems.append(f"{name} is {value!r}; it must be a positive whole number")
+    vocab = raw.get("vocab_size")
+    for name in _TOKEN_IDS:
+        value = raw.get(name)
+        if value is not None and not (_is_int(value) and _is_int(vocab) and 0 <= value < vocab):
+            problems.append(f"{name} is {value!r}; it must be a token id from 0 to vocab_size - 1 ({vocab!r} - 1)")
+    if raw.get("eos_token_id") is not None and raw.get("eos_token_id") == raw.get("mask_token_id"):
+        problems.append(f"eos_token_id and mask_token_id are both {raw['eos_token_id']}")
+    eps = raw.get("rms_norm_eps")
+    if eps is not None and not (_is_number(eps) and eps > 0):
+        problems.append(f"rms_norm_eps is {eps!r}; it must be a positive number")
+    heads, kv_heads, head_dim = (raw.get(name) for name in ("num_attention_heads", "num_key_value_heads", "head_dim"))
+    if _is_int(heads) and _is_int(kv_heads) and kv_heads > 0 and heads % kv_heads:
+        problems.append(f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}")
+    if _is_int(head_dim) and head_dim % 2:
+        problems.append(f"head_dim {head_dim} is odd; rotary embedding needs pairs")
+    return problems
+
+
+def _check_rope(rope: Any) -> list[str]:
+    if not isinstance(rope, Mapping):
+        return ["rope_parameters is missing"]
+    problems = []
+    if rope.get("rope_type") not in ROPE_TYPES:
+        problems.append(f"rope_parameters.rope_type is {rope.get('rope_type')!r}; supported: {', '.join(ROPE_TYPES)}")
+    for name in ("rope_theta", "factor", "original_max_position_embeddings", "llama_4_scaling_beta"):
+        if not _is_number(rope.get(name)):
+            problems.append(f"rope_parameters.{name} is {rope.get(name)!r}; it must be a number")
+    for name in ("rope_theta", "factor", "original_max_position_embeddings"):
+        if _is_number(rope.get(name)) and rope[name] <= 0:
+            problems.append(f"rope_parameters.{name} is {rope[name]!r}; it must be positive")
+    mscale, all_dim = rope.get("mscale", 1.0), rope.get("mscale_all_dim", 1.0)
+    if mscale != all_dim or rope.get("attention_factor") not in (None, 1, 1.0):
+        problems.append(
+            f"rope_parameters asks for a cos/sin magnitude other than 1 (mscale {mscale!r}, mscale_all_dim {all_dim!r}, "
+            f"attention_factor {rope.get('attention_factor')!r}); the released networks use exactly 1"
+        )
+    return problems

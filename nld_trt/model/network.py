@@ -1,0 +1,214 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The network in PyTorch: for training nld-tiny, for quantization and as a second opinion in tests.
+
+Module names are the checkpoint's tensor names (model-spec 2.1), so ``state_dict`` is a checkpoint.
+What a pass may see is the caller's mask: causal, bidirectional and mixed training passes are one
+forward. Serving never imports this module.
+
+Shapes: B rows, S new tokens, T keys, H hidden, D head_dim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nld_trt.model import rotary
+from nld_trt.model.config import ModelConfig
+
+
+@dataclass
+class LayerCache:
+    """Keys (after rotary) and values of one layer, each [B, kv_heads, T, D]; None before the first pass."""
+
+    key: Tensor | None = None
+    value: Tensor | None = None
+
+    def extended(self, key: Tensor, value: Tensor) -> LayerCache:
+        if self.key is None or self.value is None:
+            return LayerCache(key, value)
+        return LayerCache(torch.cat([self.key, key], dim=2), torch.cat([self.value, value], dim=2))
+
+    def cropped(self, length: int) -> LayerCache:
+        if self.key is None or self.value is None:
+            return self
+        return LayerCache(self.key[:, :, :length], self.value[:, :, :length])
+
+
+@dataclass
+class Cache:
+    layers: list[LayerCache] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        return 0 if not self.layers or self.layers[0].key is None else self.layers[0].key.shape[2]
+
+    def cropped(self, length: int) -> Cache:
+        return Cache([layer.cropped(length) for layer in self.layers])
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        statistics = x.float()
+        normed = statistics * torch.rsqrt(statistics.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * normed.to(x.dtype)
+
+
+class DraftLinear(nn.Linear):
+    """A linear layer with an optional low-rank branch that a per-token gate switches on (model-spec 2.2)."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+        self.lora_A: nn.Parameter | None = None
+        self.lora_B: nn.Parameter | None = None
+        self.lora_scale = 0.0
+
+    def attach(self, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
+        """Add the branch. ``lora_a`` is [rank, in], ``lora_b`` is [out, rank]."""
+        self.lora_A, self.lora_B, self.lora_scale = nn.Parameter(lora_a), nn.Parameter(lora_b), scale
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        y = super().forward(x)
+        if gate is None or self.lora_A is None or self.lora_B is None:
+            return y
+        branch = F.linear(F.linear(x, self.lora_A.to(x.dtype)), self.lora_B.to(x.dtype))
+        return y + branch * (gate.to(x.dtype) * self.lora_scale)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.q_proj = nn.Linear(config.hidden_size, config.query_size, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, config.key_value_size, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, config.key_value_size, bias=False)
+        self.o_proj = DraftLinear(config.query_size, config.hidden_size)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, scale: Tensor, mask: Tensor, cache: LayerCache, gate: Tensor | None
+    ) -> tuple[Tensor, LayerCache]:
+        def heads(projection: nn.Linear) -> Tensor:
+            return projection(x).unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
+
+        query = rotate(heads(self.q_proj), cos, sin) * scale
+        cache = cache.extended(rotate(heads(self.k_proj), cos, sin), heads(self.v_proj))
+        assert cache.key is not None and cache.value is not None
+        # Written out: on CPUs the fused kernel's backward pass takes several times as long as this.
+        kv_heads = self.config.num_key_value_heads
+        grouped = query.unflatten(1, (kv_heads, -1)).flatten(2, 3)
+        scores = (grouped @ cache.key.transpose(-1, -2)).unflatten(2, (-1, x.shape[1])) * self.config.head_dim**-0.5
+        weights = scores.masked_fill(~mask[:, :, None], float("-inf")).softmax(-1, dtype=torch.float32)
+        attended = (weights.to(x.dtype).flatten(2, 3) @ cache.value).unflatten(2, (-1, x.shape[1]))
+        return self.o_proj(attended.flatten(1, 2).transpose(1, 2).flatten(2), gate), cache
+
+
+class MLP(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, scale: Tensor, mask: Tensor, cache: LayerCache, gate: Tensor | None
+    ) -> tuple[Tensor, LayerCache]:
+        attended, cache = self.self_attn(self.input_layernorm(x), cos, sin, scale, mask, cache, gate)
+        x = x + attended
+        return x + self.mlp(self.post_attention_layernorm(x)), cache
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+class Network(nn.Module):
+    """One Nemotron-Labs-Diffusion text model."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.diffusion_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        inverse = rotary.inverse_frequencies(config.rope, config.head_dim)
+        self.register_buffer("inverse_frequencies", torch.from_numpy(inverse).float(), persistent=False)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        mask: Tensor,
+        *,
+        cache: Cache | None = None,
+        gate: Tensor | None = None,
+        head: Tensor | None = None,
+    ) -> tuple[Tensor, Cache]:
+        """Logits of new tokens on top of a cache.
+
+        Args:
+            tokens: [B, S] token ids.
+            positions: [B, S] absolute positions.
+            mask: [B, 1, S, T] True where a query may see a key; T counts cached and new tokens.
+            cache: keys and values of earlier tokens; it is not modified.
+            gate: [B, S, 1] strength of the adapter branch per token, or None for none.
+            head: [B, S] True where logits are wanted; None for everywhere.
+
+        Returns:
+            Logits [B, S, V] (or [N, V] for N selected tokens) and the cache with the new tokens.
+        """
+        layers = cache.layers if cache is not None and cache.layers else [LayerCache()] * len(self.encoder.layers)
+        angles = positions[..., None].float() * self.inverse_frequencies
+        x = self.encoder.embed_tokens(tokens)
+        cos, sin = (f(angles)[:, None].to(x.dtype) for f in (torch.cos, torch.sin))
+        rope = self.config.rope
+        steps = torch.floor(positions.float() / rope.original_max_position_embeddings)
+        scale = (1 + rope.llama_4_scaling_beta * torch.log1p(steps))[:, None, :, None].to(x.dtype)
+        new_layers = []
+        for layer, layer_cache in zip(self.encoder.layers, layers, strict=True):
+            x, layer_cache = layer(x, cos, sin, scale, mask, layer_cache, gate)
+            new_layers.append(layer_cache)
+        x = self.encoder.norm(x)
+        return self.diffusion_head(x if head is None else x[head]), Cache(new_layers)
+
+    def run(
+        self, tokens: Tensor, *, causal: bool, cache: Cache | None = None, adapter: bool = False
+    ) -> tuple[Tensor, Cache]:
+        """One pass of the given kind (model-spec 3.1) over [B, S] tokens that continue ``cache``."""
+        past = 0 if cache is None else cache.length
+        rows, new = tokens.shape
+        positions = torch.arange(past, past + new, device=tokens.device).expand(rows, -1)
+        keys = torch.arange(past + new, device=tokens.device)
+        limit = positions if causal else torch.full_like(positions, past + new - 1)
+        mask = (keys <= limit[..., None])[:, None]
+        gate = torch.ones(rows, new, 1, device=tokens.device) if adapter else None
+        return self(tokens, positions, mask, cache=cache, gate=gate)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Half-split rotary embedding of [B, heads, S, D] with cos and sin [B, 1, S, D / 2]."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

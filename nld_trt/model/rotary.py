@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Rotary frequencies, cos/sin tables and the per-position query scale, in NumPy.
+
+Every other module (torch network, ONNX graph, manifests, export) takes its numbers from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from nld_trt.model.config import RopeParameters
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
+    """YaRN inverse frequencies, shape [head_dim / 2], radians per position (model-spec 1.3).
+
+    They differ from plain rotary frequencies at every position, also in short prompts.
+    """
+    theta, original = rope.rope_theta, rope.original_max_position_embeddings
+
+    def dimension(rotations: float) -> float:
+        return head_dim * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(theta))
+
+    low = max(math.floor(dimension(rope.beta_fast)), 0)
+    high = min(math.ceil(dimension(rope.beta_slow)), head_dim - 1)
+    index = np.arange(head_dim // 2, dtype=np.float64)
+    # The 0.001 keeps the ramp finite when both ends fall on one dimension, as the reference rule does.
+    width = (high - low) or 0.001
+    ramp = np.clip((index - low) / width, 0.0, 1.0)
+    base = theta ** (-2.0 * index / head_dim)
+    return base * (1.0 - ramp) + base / rope.factor * ramp
+
+
+def magnitude(rope: RopeParameters) -> float:
+    """Factor on cos and sin. The configuration check admits only 1.0 (model-spec 1.3)."""
+
+    def gain(mscale: float) -> float:
+        return 1.0 if rope.factor <= 1 else 0.1 * mscale * math.log(rope.factor) + 1.0
+
+    return gain(rope.mscale) / gain(rope.mscale_all_dim)
+
+
+def query_scale(rope: RopeParameters, positions: npt.ArrayLike) -> Float32:
+    """Scale on rotated queries at absolute ``positions``, same shape (model-spec 1.4)."""
+    steps = np.floor(np.asarray(positions, dtype=np.float64) / rope.original_max_position_embeddings)
+    return (1.0 + rope.llama_4_scaling_beta * np.log1p(steps)).astype(np.float32)
+
+
+def cos_sin_table(rope: RopeParameters, head_dim: int, length: int) -> tuple[Float32, Float32]:
+    """cos and sin for positions 0 .. length-1, each [length, head_dim / 2].
+
+    The angle is a float32 product, as in the reference: far out, rounding it differently would
+    change the network, not improve it.
+    """
+    frequencies = inverse_frequencies(rope, head_dim).astype(np.float32)
+    angles = np.arange(length, dtype=np.float32)[:, None] * frequencies[None, :]
+    gain = np.float32(magnitude(rope))
+    return np.cos(angles) * gain, np.sin(angles) * gain
+
+
+def table_hash(rope: RopeParameters, head_dim: int) -> str:
+    """SHA-256 that identifies the rotary behaviour of a checkpoint, whatever length is built.
+
+    Taken over what the tables are made from (frequencies, magnitude, query scale at the points where
+    it changes), rounded to ten digits so that it does not depend on a platform's last bit.
+    """
+    scale_points = np.arange(4) * rope.original_max_position_embeddings
+    numbers = [*inverse_frequencies(rope, head_dim), magnitude(rope), *query_scale(rope, scale_points)]
+    text = ",".join(f"{value:.9e}" for value in numbers)
+    return hashlib.sha256(f"{text};{rope.original_max_position_embeddings}".encode()).hexdigest()
