@@ -39,8 +39,3 @@ class Counters:
             "linear": 1 + self.forwards["draft"] + self.forwards["verify"],
         }
         return rules[mode]
-
-    @property
-    def acceptance_length(self) -> float | None:
-        """Mean tokens emitted per draft + verify round; None without rounds."""
-        return sum(self.accepted) / len(self.accepted) if self.accepted else None

@@ -23,13 +23,16 @@ class Decoder:
     """Continuous batching over one session. Not thread-safe.
 
     Attributes:
+        max_rows: requests decoded together; the engine's limit unless a smaller number was given.
         engine_seconds: wall time spent inside the engine, for comparing with the time around it.
         steps: forwards executed.
     """
 
-    def __init__(self, session: Session, codec: Codec | None = None) -> None:
+    def __init__(self, session: Session, codec: Codec | None = None, *, max_rows: int | None = None) -> None:
         self.session = session
         self.codec = codec
+        limit = session.info.limits.max_batch_size
+        self.max_rows = limit if max_rows is None else min(max_rows, limit)
         self.engine_seconds = 0.0
         self.steps = 0
         self._waiting: deque[Row] = deque()
@@ -95,8 +98,7 @@ class Decoder:
             yield from self.step()
 
     def _admit(self) -> None:
-        limit = self.session.info.limits.max_batch_size
-        while self._waiting and len(self._live) < limit:
+        while self._waiting and len(self._live) < self.max_rows:
             self._live.append(self._waiting.popleft())
 
     def _release(self, index: int) -> None:

@@ -1,0 +1,55 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make demo        install without torch, run the demonstration
+#   make test        install everything, run the tests that are quick
+#   make test-slow   the others: whole builds, servers, packaging
+#   make lint        ruff and mypy
+#   make clean       remove what these made
+#
+# Another interpreter: make PYTHON=python3.12 test
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8
+SOURCES := nld_trt tests examples
+
+.PHONY: demo test test-slow lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.installed-dev
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	    sys.exit(None if (3, 11) <= v[:2] < (3, 13) else \
+	    f"$(PYTHON) is Python {v[0]}.{v[1]}, and nld-trt needs 3.11 or 3.12: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed-demo: $(VENV)/.created pyproject.toml constraints.txt
+	$(PIP) --editable '.[rtx,serve,plot]'
+	@touch $@
+
+# torch first and by version, so that whichever build this machine's pip prefers (CPU or CUDA) meets the extras' need.
+$(VENV)/.installed-dev: $(VENV)/.created pyproject.toml constraints.txt
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) --editable '.[all,dev]'
+	@touch $@

@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``nld-trt build``: compile an engine folder from a converted checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nld_trt.cli._options import BACKENDS
+from nld_trt.cli._output import json_option, output
+
+if TYPE_CHECKING:
+    from nld_trt.engine.backend import BuildPlan
+    from nld_trt.engine.build_config import BuildConfig
+
+PLATFORM_NAMES = ("gb200", "rtx-pro-6000", "dgx-spark", "h100", "cpu")
+PRECISION_NAMES = ("fp32", "bf16", "fp16")
+
+
+@click.command("build")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Engine folder to write.")
+@click.option(
+    "--backend", "backends", type=click.Choice(BACKENDS), multiple=True,
+    help="Library that runs the engine. Repeatable. Default: the platform's, else ort.",
+)  # fmt: skip
+@click.option(
+    "--platform", "platforms", type=click.Choice(PLATFORM_NAMES), multiple=True,
+    help="Machine to compile for. Repeatable. Default: every GPU that the backend can compile for.",
+)  # fmt: skip
+@click.option("-c", "--config", "config_file", type=click.Path(path_type=Path), help="YAML file with these settings; flags win.")
+@click.option("--precision", type=click.Choice(PRECISION_NAMES), default=None, help="Default: fp32 for ort, bf16 for the others.")
+@click.option("--max-batch-size", type=int, default=None, help="Rows decoded together. [default: 8]")
+@click.option("--max-seq-len", "--max-model-len", type=int, default=None, help="Prompt + generated tokens. [default: 4096, or the model's]")
+@click.option("--block-length", type=int, default=None, help="Longest block. [default: the checkpoint's block_size]")
+@click.option("--prompt-chunk", type=int, default=None, help="Prompt tokens per prefill forward. [default: 512]")
+@click.option("--lora/--no-lora", default=None, help="Include the draft adapter. Default: when the checkpoint has one.")
+@click.option("--debug-outputs", is_flag=True, help="Add logits and hidden states to the outputs, for comparisons.")
+@click.option("--force", is_flag=True, help="Replace an engine folder that exists.")
+@click.option("--dry-run", is_flag=True, help="Show what would be built, and stop.")
+@json_option
+def command(
+    checkpoint: Path,
+    output_dir: Path,
+    config_file: Path | None,
+    debug_outputs: bool,
+    force: bool,
+    dry_run: bool,
+    **flags: Any,
+) -> None:
+    """Build an engine folder from a converted checkpoint.
+
+    Without flags this is the embedded engine, which runs on any CPU. One folder can hold several backends.
+
+    \b
+    Examples:
+      nld-trt build checkpoint -o engine
+      nld-trt build checkpoint -o engine --backend ort --backend trt-rtx
+      nld-trt build checkpoint -o engine --platform dgx-spark --max-batch-size 4
+      nld-trt build checkpoint -o engine --config build_configs/nld-8b-dgx-spark-bf16.yaml
+    """
+    from nld_trt.engine.build import build_engine, check_plans
+    from nld_trt.engine.planning import make_plans
+    from nld_trt.files import check_target
+    from nld_trt.engine.manifest import FILE_NAME
+    from nld_trt.model.checkpoint import Checkpoint
+
+    asked = settings(config_file, **flags)
+    with output.stage("opening checkpoint"):
+        source = Checkpoint.open_converted(checkpoint, verify=not dry_run)
+    plans = make_plans(source, asked, debug=debug_outputs)
+    check_plans(source, plans)
+    check_target(output_dir, force, FILE_NAME)
+    resolved = {"checkpoint": str(checkpoint), "output_dir": str(output_dir), "plans": [plan_facts(plan) for plan in plans]}
+    if dry_run:
+        output.result(resolved, "\n".join(["would build:", *(f"  {describe(plan)}" for plan in plans)]))
+        return
+    for plan in plans:
+        output.note(describe(plan))
+    manifest = build_engine(source, plans, output_dir, force=force, stage=output.stage)
+    size = sum(record.size for record in manifest.files.values())
+    output.result(
+        {**resolved, "manifest": manifest.to_dict()},
+        f"engine in {output_dir}: {', '.join(manifest.backends)}, {size / 1e6:.1f} MB",
+    )
+    output.note(f'next: nld-trt generate {output_dir} "PROMPT", or nld-trt repo {output_dir} -o REPO_DIR')
+
+
+def settings(config_file: Path | None, **flags: Any) -> BuildConfig:
+    """Flags over file over defaults; a flag that was not given is None or empty."""
+    from nld_trt.engine.build_config import BuildConfig
+
+    base = BuildConfig() if config_file is None else BuildConfig.from_yaml(config_file)
+    return replace(base, **{name: value for name, value in flags.items() if value not in (None, ())})
+
+
+def plan_facts(plan: BuildPlan) -> dict[str, Any]:
+    return {
+        "backend": plan.backend,
+        "precision": plan.precision,
+        "compute_capabilities": list(plan.compute_capabilities),
+        "adapter": plan.adapter,
+        **plan.limits.to_dict(),
+    }
+
+
+def describe(plan: BuildPlan) -> str:
+    """One line for the terminal."""
+    limits = plan.limits
+    targets = "".join(f" sm_{target.replace('.', '')}" for target in plan.compute_capabilities)
+    return (
+        f"{plan.backend}{targets} {plan.precision}: batch {limits.max_batch_size}, {limits.max_seq_len} tokens, "
+        f"block {limits.max_block_length}, prompt chunk {limits.prompt_chunk}, "
+        f"{'with' if plan.adapter else 'without'} draft adapter"
+    )

@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``nld-trt generate``: one prompt streamed to the terminal, or a file of requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nld_trt.cli._options import backend_option, decoding_options, engine_argument
+from nld_trt.cli._output import json_option, output
+from nld_trt.errors import InputError
+
+if TYPE_CHECKING:
+    from nld_trt.decode.decoder import Decoder
+    from nld_trt.decode.request import Request
+    from nld_trt.decode.result import Result
+
+
+@click.command("generate")
+@engine_argument
+@click.argument("prompt", required=False)
+@decoding_options
+@click.option("--system", default=None, help="System message of the conversation.")
+@click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
+@click.option("--stop", multiple=True, help="String that ends the text. Repeatable.")
+@click.option("--input", "input_file", type=click.Path(path_type=Path), help="JSONL file of requests, one per line.")
+@click.option("--output", "output_file", type=click.Path(path_type=Path), help="JSONL file for their results.")
+@backend_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    engine_dir: Path,
+    prompt: str | None,
+    input_file: Path | None,
+    output_file: Path | None,
+    backend: str | None,
+    **options: Any,
+) -> None:
+    """Generate text with an engine.
+
+    With PROMPT, the answer streams to the terminal as it is committed. With --input and --output, every
+    line of a requests file becomes a line of a results file; a bad line gives a line with "error", and
+    the exit status is 1.
+
+    \b
+    Examples:
+      nld-trt generate engine "Sort these numbers: 42 17 88 35"
+      nld-trt generate engine "Convert 37 km to m." --mode diffusion --threshold 0.8
+      nld-trt generate engine --input requests.jsonl --output results.jsonl
+    """
+    if (prompt is None) == (input_file is None):
+        raise InputError("give either a PROMPT or --input FILE", fix='For example: nld-trt generate ENGINE_DIR "Hello"')
+    if (input_file is None) != (output_file is None):
+        raise InputError("--input and --output belong together: one names the requests, the other the results")
+    if input_file is not None and not input_file.is_file():
+        raise InputError(f"--input {input_file} is not a file")
+
+    from nld_trt.decode.decoder import Decoder
+    from nld_trt.decode.text import Codec
+    from nld_trt.engine.folder import EngineFolder
+
+    with output.stage("opening engine"):
+        folder = EngineFolder.open(engine_dir)
+        decoder = Decoder(folder.open_session(backend), Codec.open(folder.path))
+    if input_file is not None and output_file is not None:
+        context.exit(_run_file(decoder, input_file, output_file))
+    assert prompt is not None
+    _run_prompt(decoder, _request(decoder, prompt, **options))
+
+
+def _request(
+    decoder: Decoder,
+    prompt: str,
+    *,
+    mode: Any,
+    max_new_tokens: int | None,
+    block_length: int | None,
+    threshold: str | None,
+    lora: bool | None,
+    system: str | None,
+    raw: bool,
+    stop: tuple[str, ...],
+) -> Request:
+    from nld_trt.decode.request import DEFAULT_MAX_NEW_TOKENS, DEFAULT_THRESHOLDS, Request
+
+    if decoder.codec is None:
+        raise InputError(
+            "the engine has no tokenizer, so it cannot take a text prompt",
+            fix="Use --input with prompt_ids, or convert from a checkpoint with tokenizer.json.",
+        )
+    prompt_ids = decoder.codec.encode_prompt(prompt, system=system, raw=raw)
+    room = max(1, decoder.session.info.limits.max_seq_len - len(prompt_ids))
+    return Request(
+        prompt_ids=prompt_ids,
+        mode=mode,
+        lora=lora,
+        max_new_tokens=min(DEFAULT_MAX_NEW_TOKENS, room) if max_new_tokens is None else max_new_tokens,
+        block_length=block_length,
+        threshold=DEFAULT_THRESHOLDS[mode] if threshold is None else parse_threshold(threshold),
+        stop=stop,
+    )
+
+
+def parse_threshold(text: str) -> float | None:
+    """A number, or None for ``null``."""
+    if text == "null":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--threshold is {text!r}; it must be a number between 0 and 1, or null") from None
+
+
+def _run_prompt(decoder: Decoder, request: Request) -> None:
+    import time
+
+    from nld_trt.decode.result import Result
+
+    started = time.perf_counter()
+    row = decoder.submit(request)
+    pieces = []
+    for emission in decoder.run():
+        pieces.append(emission.text)
+        if not output.is_json:
+            output.stream(emission.text)
+    seconds = time.perf_counter() - started
+    result = Result.of(row, "".join(pieces))
+    if not output.is_json:
+        output.stream("\n")
+        output.note(summary(result, seconds))
+        return
+    line = {key: value for key, value in result.to_line(None).items() if key != "id"}
+    figures = {
+        "mode": result.mode,
+        "tokens": len(result.output_ids),
+        "seconds": round(seconds, 6),
+        "tokens_per_second": round(len(result.output_ids) / seconds, 3),
+        "tokens_per_forward": round(result.tokens_per_forward, 4),
+        "acceptance_length": result.acceptance_length,
+        "forwards": result.forwards,
+    }
+    output.result(line | figures)
+
+
+def summary(result: Result, seconds: float) -> str:
+    """The line under a streamed answer."""
+    parts = [
+        result.mode,
+        f"{len(result.output_ids)} tokens",
+        f"{len(result.output_ids) / seconds:.1f} tokens/s",
+        f"{result.tokens_per_forward:.2f} tokens per forward",
+    ]
+    if result.acceptance_length is not None:
+        parts.append(f"acceptance length {result.acceptance_length:.2f}")
+    return f"[{', '.join(parts)}, finished by {result.finish_reason}]"
+
+
+def _run_file(decoder: Decoder, input_file: Path, output_file: Path) -> int:
+    """Returns the exit status: 1 when a line was no valid request."""
+    import json
+
+    from nld_trt.decode.jsonl import run_lines
+    from nld_trt.files import publish_file
+
+    failed = count = 0
+    with publish_file(output_file) as work, input_file.open(encoding="utf-8") as lines, work.open("w") as results:
+        for line in run_lines(lines, decoder):
+            count += 1
+            failed += "error" in line
+            results.write(json.dumps(line, ensure_ascii=False) + "\n")
+    output.result(
+        {"requests": count, "failed": failed, "output": str(output_file)},
+        f"{count} results in {output_file}" + (f", {failed} of them errors" if failed else ""),
+    )
+    return 1 if failed else 0

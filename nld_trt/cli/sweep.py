@@ -1,0 +1,126 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``nld-trt sweep``: measure modes, block lengths and batch sizes of one engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nld_trt.cli._options import backend_option, engine_argument
+from nld_trt.cli._output import json_option, output
+from nld_trt.errors import InputError
+
+
+@click.command("sweep")
+@engine_argument
+@click.option("--prompts", type=click.Path(path_type=Path), required=True, help="JSONL file with prompts: real text, not random tokens.")
+@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Results folder; an earlier sweep in it is continued.")
+@click.option("--modes", default=None, help="Comma list of ar, diffusion, linear, linear-no-lora. Default: all the engine has.")
+@click.option("--block-length", "block_lengths", default=None, help="Comma list. Default: the checkpoint's.")
+@click.option("--concurrency", default="1", show_default=True, help="Comma list of requests in flight.")
+@click.option("--threshold", type=float, default=0.9, show_default=True, help="Commit confidence in diffusion.")
+@click.option("--requests", type=int, default=16, show_default=True, help="Requests per repeat; the prompts are reused in order.")
+@click.option("--max-new-tokens", type=int, default=128, show_default=True, help="Limit per request.")
+@click.option("--ignore-eos", is_flag=True, help="Generate exactly --max-new-tokens, so that all points do equal work.")
+@click.option("--warmup", type=int, default=2, show_default=True, help="Untimed requests before each point.")
+@click.option("--repeats", type=int, default=3, show_default=True, help="Timed repeats of each point; rates are their median.")
+@click.option("--plots/--no-plots", default=None, help="Draw PNG plots. Default: when matplotlib is installed.")
+@click.option("--no-resume", is_flag=True, help="Measure points again that are already in the results folder.")
+@click.option("--dry-run", is_flag=True, help="List the points, and stop.")
+@backend_option
+@json_option
+def command(
+    engine_dir: Path,
+    prompts: Path,
+    output_dir: Path,
+    modes: str | None,
+    block_lengths: str | None,
+    concurrency: str,
+    threshold: float,
+    requests: int,
+    max_new_tokens: int,
+    ignore_eos: bool,
+    warmup: int,
+    repeats: int,
+    plots: bool | None,
+    no_resume: bool,
+    dry_run: bool,
+    backend: str | None,
+) -> None:
+    """Measure an engine over modes x block lengths x concurrency.
+
+    Every point is written as soon as it ends; the same command continues an interrupted sweep. The timed
+    region is prefill, decoding and detokenization; loading and warm-up are outside.
+
+    \b
+    Example:
+      nld-trt sweep engine --prompts examples/nld-tiny/eval.jsonl -o results --concurrency 1,4,8
+    """
+    if not prompts.is_file():
+        raise InputError(f"--prompts {prompts} is not a file")
+    for name, value, least in (("requests", requests, 1), ("repeats", repeats, 1), ("warmup", warmup, 0)):
+        if value < least:
+            raise InputError(f"--{name} is {value}; it must be at least {least}")
+
+    from nld_trt import environment, optional
+    from nld_trt.decode.decoder import Decoder
+    from nld_trt.decode.evaluation import read_questions
+    from nld_trt.decode.text import Codec
+    from nld_trt.decode.variant import parse_variants
+    from nld_trt.engine.folder import EngineFolder
+    from nld_trt.files import sha256_of
+    from nld_trt.sweep import report
+    from nld_trt.sweep.point import Workload, grid
+    from nld_trt.sweep.run import Sweep
+
+    if plots:
+        optional.require("matplotlib", command="sweep --plots")
+    with output.stage("opening engine"):
+        folder = EngineFolder.open(engine_dir)
+        session = folder.open_session(backend)
+    info = session.info
+    decoder = Decoder(session, Codec.open(folder.path))
+    variants = parse_variants(modes, info)
+    lengths = _numbers("--block-length", block_lengths) or [info.config.block_size]
+    points = grid(variants, lengths, threshold, _numbers("--concurrency", concurrency), info)
+    workload = Workload(prompts.name, sha256_of(prompts), requests, max_new_tokens, ignore_eos, warmup, repeats)
+    model = folder.manifest.model
+    sweep = Sweep(
+        folder=output_dir,
+        workload=workload,
+        points=points,
+        variants={variant.name: variant for variant in variants},
+        engine_identity=f"{model['sha256']} {info.backend} {info.precision}",
+    )
+    if dry_run:
+        labels = [point.label + ("" if sweep.finished(point) is None else " (finished)") for point in points]
+        output.result({"points": labels}, "\n".join([f"{len(points)} points:", *(f"  {label}" for label in labels)]))
+        return
+    with prompts.open(encoding="utf-8") as lines:
+        questions = read_questions(lines, decoder.codec)
+    facts = environment.facts()
+    sweep.prepare(facts)
+    device, gpus = environment.device_of(facts, info.backend)
+    rows = sweep.run(decoder, questions, model, device, gpus, output.stage, resume=not no_resume)
+    title = f"{model['name']}, {info.backend} {info.precision}, {device}"
+    drawn: list[str] = []
+    if plots or (plots is None and optional.available("matplotlib")):
+        from nld_trt.sweep.plots import draw
+
+        with output.stage("drawing plots"):
+            drawn = [path.name for path in draw(rows, output_dir, title)]
+    if output.is_json:
+        output.result({"output_dir": str(output_dir), "rows": rows, "plots": drawn})
+        return
+    output.table(*report.terminal_table(rows), title=title)
+    output.note(f"* most tokens/s; results in {output_dir}: summary.csv, summary.json, {', '.join(drawn) or 'no plots'}")
+
+
+def _numbers(flag: str, text: str | None) -> list[int]:
+    """A comma list of whole numbers, without repeats."""
+    try:
+        return list(dict.fromkeys(int(part) for part in (text or "").split(",") if part.strip()))
+    except ValueError:
+        raise InputError(f"{flag} is {text!r}; it must be whole numbers with commas between them, such as 1,2,4") from None

@@ -1,0 +1,150 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy, tokens per forward, acceptance length and speed of an engine on prompts with known answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.generate import generate
+from nld_trt.decode.result import Result
+from nld_trt.decode.text import Codec
+from nld_trt.decode.variant import Variant
+from nld_trt.errors import InputError
+
+
+@dataclass(frozen=True)
+class Question:
+    """One evaluation prompt. ``answer`` None means it counts for speed only."""
+
+    request_id: str
+    prompt_ids: tuple[int, ...]
+    answer: str | None
+    family: str | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of an evaluation.
+
+    Attributes:
+        accuracy: share of answers that equal the expected text exactly, outer white space aside; None
+            without expected answers.
+        tokens_per_forward: all generated tokens over all forward evaluations (counting rules of the mode).
+        acceptance_length: linear: tokens emitted per round, over all rounds.
+        denoise_passes_per_block: diffusion.
+        tokens_per_second: generated tokens over the wall time of the whole run, prefill included.
+    """
+
+    mode: str
+    requests: int
+    tokens: int
+    accuracy: float | None
+    accuracy_by_family: dict[str, float]
+    tokens_per_forward: float
+    acceptance_length: float | None
+    denoise_passes_per_block: float | None
+    tokens_per_second: float
+    seconds: float
+    host_share: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_questions(lines: Iterable[str], codec: Codec | None) -> list[Question]:
+    """Questions from JSONL lines with ``prompt`` (or ``prompt_ids``) and optionally ``answer``, ``id``, ``family``.
+
+    Raises:
+        InputError: a line that is none, or an empty file.
+    """
+    questions = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            if "prompt_ids" in values:
+                prompt = tuple(int(token) for token in values["prompt_ids"])
+            elif codec is None:
+                raise InputError("the engine has no tokenizer, so every line of the prompts file needs prompt_ids")
+            else:
+                prompt = codec.encode_prompt(values["prompt"])
+            questions.append(Question(str(values.get("id", number)), prompt, values.get("answer"), values.get("family")))
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"line {number} of the prompts file is no JSON object with a prompt: {error}") from error
+    if not questions:
+        raise InputError("the prompts file is empty")
+    return questions
+
+
+def evaluate(
+    decoder: Decoder,
+    questions: Sequence[Question],
+    variant: Variant,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    block_length: int | None = None,
+    threshold: float | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Score:
+    """Decode every question in batches of ``batch_size`` and score the answers.
+
+    Wall time covers prefill, decoding and detokenization; one untimed request goes first.
+    """
+
+    def requests(batch: Sequence[Question]) -> list[Any]:
+        return [
+            variant.request(
+                question.prompt_ids, max_new_tokens=max_new_tokens, block_length=block_length, threshold=threshold
+            )
+            for question in batch
+        ]
+
+    for _ in generate(decoder, requests(questions[:1])):
+        pass
+    results: dict[int, Result] = {}
+    engine_before = decoder.engine_seconds
+    started = time.perf_counter()
+    for first in range(0, len(questions), batch_size):
+        for index, result in generate(decoder, requests(questions[first : first + batch_size])):
+            results[first + index] = result
+            progress(len(results))
+    seconds = time.perf_counter() - started
+    engine_seconds = decoder.engine_seconds - engine_before
+    return _score(variant, questions, results, seconds, engine_seconds)
+
+
+def _score(
+    variant: Variant, questions: Sequence[Question], results: dict[int, Result], seconds: float, engine_seconds: float
+) -> Score:
+    right: dict[str, list[bool]] = {}
+    for index, question in enumerate(questions):
+        if question.answer is not None:
+            text = results[index].text
+            correct = text is not None and text.strip() == question.answer.strip()
+            right.setdefault(question.family or "all", []).append(correct)
+    marks = [mark for family in right.values() for mark in family]
+    tokens = sum(len(result.output_ids) for result in results.values())
+    rounds = sum(len(result.accepted) for result in results.values())
+    in_rounds = sum(len(result.output_ids) - 1 for result in results.values() if result.accepted)
+    passes = [count for result in results.values() for count in result.denoise_passes]
+    return Score(
+        mode=variant.name,
+        requests=len(questions),
+        tokens=tokens,
+        accuracy=sum(marks) / len(marks) if marks else None,
+        accuracy_by_family={family: sum(values) / len(values) for family, values in sorted(right.items())},
+        tokens_per_forward=tokens / sum(result.nfe for result in results.values()),
+        acceptance_length=in_rounds / rounds if rounds else None,
+        denoise_passes_per_block=sum(passes) / len(passes) if passes else None,
+        tokens_per_second=tokens / seconds,
+        seconds=seconds,
+        host_share=1 - engine_seconds / seconds,
+    )

@@ -1,0 +1,28 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whole generations: many requests in, results out as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.request import Request
+from nld_trt.decode.result import Result
+from nld_trt.decode.row import Row
+
+
+def generate(decoder: Decoder, requests: Sequence[Request]) -> Iterator[tuple[int, Result]]:
+    """Decode ``requests`` together; yields (index, result) as each one ends.
+
+    Raises:
+        InputError: a request does not fit the engine; none of them is started.
+    """
+    resolved = [request.resolved(decoder.session.info) for request in requests]
+    index_of: dict[Row, int] = {decoder.submit(request): index for index, request in enumerate(resolved)}
+    texts: dict[Row, list[str]] = {row: [] for row in index_of}
+    for emission in decoder.run():
+        texts[emission.row].append(emission.text)
+        if emission.finish_reason is not None:
+            text = "".join(texts.pop(emission.row)) if decoder.codec is not None else None
+            yield index_of[emission.row], Result.of(emission.row, text)

@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The batch form: a file of requests in, a file of results out, one JSON object per line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.request import DEFAULT_MAX_NEW_TOKENS, DEFAULT_MODE, DEFAULT_THRESHOLDS, Request
+from nld_trt.decode.row import Row
+from nld_trt.decode.result import Result
+from nld_trt.decode.text import Codec
+from nld_trt.errors import InputError
+
+# Field name to the JSON types it may have; bool is not an int here.
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "id": (str, int, float, type(None)),
+    "prompt": (str,),
+    "prompt_ids": (list,),
+    "system": (str,),
+    "raw": (bool,),
+    "mode": (str,),
+    "lora": (bool,),
+    "max_new_tokens": (int,),
+    "block_length": (int,),
+    "threshold": (int, float, type(None)),
+    "eos_token_id": (int,),
+    "stop": (list,),
+    "max_thinking_tokens": (int,),
+    "end_think_token_id": (int,),
+    "temperature": (int, float),
+}
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that is no request, with what is wrong in it."""
+
+    request_id: Any
+    error: str
+
+
+def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
+    """One request from its JSON object.
+
+    Raises:
+        InputError: an unknown field, a value of another type, or no prompt.
+    """
+    unknown = sorted(set(values) - set(_FIELDS))
+    if unknown:
+        raise InputError(f"unknown field {unknown[0]!r}; known: {', '.join(_FIELDS)}")
+    for name, value in values.items():
+        if not isinstance(value, _FIELDS[name]) or (isinstance(value, bool) and bool not in _FIELDS[name]):
+            raise InputError(f"{name} is {value!r}, which has the wrong type")
+    mode = values.get("mode", DEFAULT_MODE)
+    if mode not in DEFAULT_THRESHOLDS:
+        raise InputError(f"mode is {mode!r}; supported: {', '.join(DEFAULT_THRESHOLDS)}")
+    stop = tuple(values.get("stop", ()))
+    if not all(isinstance(text, str) for text in stop):
+        raise InputError("stop must be a list of strings")
+    return Request(
+        prompt_ids=_prompt_ids(values, codec),
+        mode=mode,
+        lora=values.get("lora"),
+        max_new_tokens=values.get("max_new_tokens", DEFAULT_MAX_NEW_TOKENS),
+        block_length=values.get("block_length"),
+        threshold=values.get("threshold", DEFAULT_THRESHOLDS[mode]),
+        eos_token_id=values.get("eos_token_id"),
+        stop=stop,
+        temperature=float(values.get("temperature", 0.0)),
+        max_thinking_tokens=values.get("max_thinking_tokens"),
+        end_think_token_id=values.get("end_think_token_id"),
+    )
+
+
+def _prompt_ids(values: Mapping[str, Any], codec: Codec | None) -> tuple[int, ...]:
+    if ("prompt" in values) == ("prompt_ids" in values):
+        raise InputError("give either prompt (text) or prompt_ids (token ids)")
+    if "prompt_ids" in values:
+        ids = values["prompt_ids"]
+        if not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
+            raise InputError("prompt_ids must be a list of token ids")
+        return tuple(ids)
+    if codec is None:
+        raise InputError("the engine has no tokenizer: give prompt_ids instead of prompt")
+    return codec.encode_prompt(values["prompt"], system=values.get("system"), raw=values.get("raw", False))
+
+
+def read_lines(lines: Iterable[str], codec: Codec | None) -> Iterator[tuple[Any, Request] | BadLine]:
+    """Parse a requests file; blank lines are skipped."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        request_id: Any = None
+        try:
+            values = json.loads(line)
+            if not isinstance(values, dict):
+                raise InputError("a request is a JSON object")
+            request_id = values.get("id")
+            yield request_id, parse_request(values, codec)
+        except json.JSONDecodeError as error:
+            yield BadLine(request_id, f"line {number} is not JSON: {error.msg}")
+        except InputError as error:
+            yield BadLine(request_id, str(error))
+
+
+def run_lines(lines: Iterable[str], decoder: Decoder) -> Iterator[dict[str, Any]]:
+    """Results in the order of the requests, each as soon as it and all before it are done.
+
+    A bad request gives a line with ``error``, and the others go on.
+    """
+    entries: list[tuple[Any, Row] | BadLine] = []
+    for entry in read_lines(lines, decoder.codec):
+        if isinstance(entry, BadLine):
+            entries.append(entry)
+            continue
+        request_id, request = entry
+        try:
+            entries.append((request_id, decoder.submit(request)))
+        except InputError as error:
+            entries.append(BadLine(request_id, str(error)))
+    texts: dict[Row, list[str]] = {}
+    done: dict[Row, Result] = {}
+    position = 0
+    while position < len(entries):
+        entry = entries[position]
+        if isinstance(entry, BadLine):
+            yield {"id": entry.request_id, "error": entry.error}
+            position += 1
+        elif entry[1] in done:
+            yield done.pop(entry[1]).to_line(entry[0])
+            position += 1
+        else:
+            for emission in decoder.step():
+                texts.setdefault(emission.row, []).append(emission.text)
+                if emission.finish_reason is not None:
+                    text = "".join(texts.pop(emission.row)) if decoder.codec is not None else None
+                    done[emission.row] = Result.of(emission.row, text)

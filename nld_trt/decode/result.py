@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What one finished request produced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nld_trt.decode.request import ModeName
+from nld_trt.decode.row import Row
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished generation.
+
+    Attributes:
+        output_ids: generated ids, prompt excluded, EOS kept.
+        nfe: forward evaluations by the reference's rule for the mode (``decode.counters``).
+        accepted: linear: tokens of each verify pass before any cut.
+        denoise_passes: diffusion: per block.
+        cache_length: committed tokens in the cache at the end.
+    """
+
+    mode: ModeName
+    output_ids: list[int]
+    text: str | None
+    finish_reason: str
+    nfe: int
+    forwards: dict[str, int]
+    accepted: list[int]
+    denoise_passes: list[int]
+    cache_length: int
+
+    @classmethod
+    def of(cls, row: Row, text: str | None) -> Result:
+        assert row.finish_reason is not None
+        return cls(
+            mode=row.request.mode,
+            output_ids=row.emitted,
+            text=text,
+            finish_reason=row.finish_reason,
+            nfe=row.nfe,
+            forwards=dict(row.counters.forwards),
+            accepted=row.counters.accepted,
+            denoise_passes=row.counters.denoise_passes,
+            cache_length=row.state.cache_length,
+        )
+
+    @property
+    def tokens_per_forward(self) -> float:
+        return len(self.output_ids) / self.nfe
+
+    @property
+    def acceptance_length(self) -> float | None:
+        """Tokens emitted per draft + verify round (model-spec 3.6); None without rounds.
+
+        The prefill's token belongs to no round, and tokens cut behind EOS or a limit are not emitted.
+        """
+        return (len(self.output_ids) - 1) / len(self.accepted) if self.accepted else None
+
+    def to_line(self, request_id: object) -> dict[str, Any]:
+        """The result as one line of a results file."""
+        line: dict[str, Any] = {"id": request_id, "output_ids": self.output_ids}
+        if self.text is not None:
+            line["text"] = self.text
+        line |= {"finish_reason": self.finish_reason, "nfe": self.nfe}
+        if self.mode == "linear":
+            line["accepted"] = self.accepted
+        if self.mode == "diffusion":
+            line["denoise_passes"] = self.denoise_passes
+        return line | {"cache_len": self.cache_length}

@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""A way of decoding that is worth a row of its own in a comparison: a mode, with or without the adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nld_trt.decode.request import DEFAULT_THRESHOLDS, ModeName, Request
+from nld_trt.engine.session import EngineInfo
+from nld_trt.errors import InputError
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    mode: ModeName
+    lora: bool
+
+    def request(
+        self,
+        prompt_ids: tuple[int, ...],
+        *,
+        max_new_tokens: int,
+        block_length: int | None = None,
+        threshold: float | None = None,
+        stop_on_eos: bool = True,
+    ) -> Request:
+        """A greedy request of this variant; ``threshold`` None means the mode's default."""
+        return Request(
+            prompt_ids=prompt_ids,
+            mode=self.mode,
+            lora=self.lora,
+            max_new_tokens=max_new_tokens,
+            block_length=block_length,
+            threshold=DEFAULT_THRESHOLDS[self.mode] if threshold is None else threshold,
+            eos_token_id=None if stop_on_eos else -1,
+        )
+
+
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant
+    for variant in (
+        Variant("ar", "ar", lora=False),
+        Variant("diffusion", "diffusion", lora=False),
+        Variant("linear", "linear", lora=True),
+        Variant("linear-no-lora", "linear", lora=False),
+    )
+}
+
+
+def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
+    """Variants from a comma list, or every one that the engine has.
+
+    ``linear`` means with the adapter where the engine has one.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if text is None:
+        names = [name for name in VARIANTS if info.has_adapter or name != "linear-no-lora"]
+    else:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown or not names:
+        raise InputError(f"--modes has {', '.join(unknown) or 'no mode'}; available: {', '.join(VARIANTS)}")
+    chosen = [VARIANTS[name] for name in dict.fromkeys(names)]
+    if info.has_adapter:
+        return chosen
+    return [Variant(variant.name, variant.mode, lora=False) for variant in chosen]

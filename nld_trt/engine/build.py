@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a converted checkpoint to an engine folder that appears complete or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nld_trt
+from nld_trt.engine import manifest as manifests
+from nld_trt.engine.backend import BuildPlan, Stage
+from nld_trt.engine.backends import backend
+from nld_trt.engine.manifest import FileRecord, Manifest
+from nld_trt.errors import InputError
+from nld_trt.files import publish_folder, sha256_of, write_json
+from nld_trt.model import rotary
+from nld_trt.model.checkpoint import Checkpoint
+
+
+def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
+    """Refuse, before any work, what the checkpoint or a backend cannot give.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    config = checkpoint.config
+    for plan in plans:
+        limits = plan.limits
+        for name, value in limits.to_dict().items():
+            if value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1")
+        if limits.max_seq_len > config.max_position_embeddings:
+            raise InputError(
+                f"max_seq_len is {limits.max_seq_len}; the checkpoint was trained for {config.max_position_embeddings} positions",
+                fix=f"Use --max-seq-len {config.max_position_embeddings} or less.",
+            )
+        if plan.adapter and checkpoint.adapter is None:
+            raise InputError(
+                "--lora was asked for and the checkpoint has no linear_spec_lora/ adapter",
+                fix="Convert a checkpoint that has one, or build with --no-lora.",
+            )
+        backend(plan.backend).check(plan)
+
+
+def build_engine(
+    checkpoint: Checkpoint, plans: Sequence[BuildPlan], target: Path, *, force: bool, stage: Stage
+) -> Manifest:
+    """Build every plan into one engine folder.
+
+    All plans share limits, adapter and debug setting: one folder is one engine, for several machines.
+
+    Raises:
+        InputError: a plan that cannot be built, or ``target`` is taken. Nothing is written.
+        OperationError: a backend failed or built something else. Nothing is published.
+    """
+    check_plans(checkpoint, plans)
+    first = plans[0]
+    with publish_folder(target, force, marker=manifests.FILE_NAME) as work:
+        artefacts = {
+            plan.backend: backend(plan.backend).compile(checkpoint, plan, work, stage) for plan in plans
+        }
+        for companion in checkpoint.companions():
+            shutil.copyfile(companion, work / companion.name)
+        with stage("hashing files"):
+            files = {
+                path.relative_to(work).as_posix(): FileRecord(sha256_of(path), path.stat().st_size)
+                for path in sorted(work.rglob("*"))
+                if path.is_file()
+            }
+        manifest = Manifest(
+            tool_version=nld_trt.__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            model=_identity(checkpoint),
+            config=checkpoint.config,
+            limits=first.limits,
+            has_adapter=first.adapter,
+            debug=first.debug,
+            backends=artefacts,
+            files=files,
+        )
+        write_json(work / manifests.FILE_NAME, manifest.to_dict())
+    return manifest
+
+
+def _identity(checkpoint: Checkpoint) -> dict[str, object]:
+    assert checkpoint.manifest is not None, "engines are built from converted checkpoints"
+    config, source = checkpoint.config, checkpoint.manifest["source"]
+    return {
+        "name": source.get("repository") or source["folder"],
+        "sha256": checkpoint.manifest["model_sha256"],
+        "rotary_table_sha256": rotary.table_hash(config.rope, config.head_dim),
+    }

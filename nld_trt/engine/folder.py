@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""An engine folder: verified when opened, and able to start a session on one of its backends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nld_trt.engine import manifest as manifests
+from nld_trt.engine.backends import BACKENDS, backend
+from nld_trt.engine.manifest import Manifest
+from nld_trt.engine.session import EngineInfo, Session
+from nld_trt.errors import InputError
+from nld_trt.files import inside, read_json, sha256_of
+
+
+@dataclass(frozen=True)
+class EngineFolder:
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path) -> EngineFolder:
+        """Read and verify an engine folder: schema, and the SHA-256 of every file.
+
+        Raises:
+            InputError: not an engine folder, another schema version, or files that changed; all are listed.
+        """
+        if not (path / manifests.FILE_NAME).is_file():
+            raise InputError(
+                f"{path} is not an engine folder: it has no {manifests.FILE_NAME}",
+                fix=f"Build one with: nld-trt build CHECKPOINT -o {path}",
+            )
+        manifest = Manifest.from_dict(read_json(path / manifests.FILE_NAME))
+        problems = []
+        for name, record in manifest.files.items():
+            file = inside(path, name)
+            if not file.is_file():
+                problems.append(f"{name} is missing")
+            elif file.stat().st_size != record.size:
+                problems.append(f"{name} has {file.stat().st_size} bytes instead of {record.size}")
+            elif sha256_of(file) != record.sha256:
+                problems.append(f"{name} has changed since the build (SHA-256 differs)")
+        if problems:
+            raise InputError(
+                f"the engine in {path} is damaged",
+                details=problems,
+                fix=f"Copy it again, or rebuild: nld-trt build CHECKPOINT -o {path} --force",
+            )
+        return cls(path, manifest)
+
+    def info(self, name: str) -> EngineInfo:
+        manifest = self.manifest
+        return EngineInfo(
+            config=manifest.config,
+            limits=manifest.limits,
+            backend=name,
+            precision=manifest.backends[name].precision,
+            has_adapter=manifest.has_adapter,
+            debug=manifest.debug,
+        )
+
+    def open_session(self, name: str | None = None) -> Session:
+        """Start a session on backend ``name``, or on the first one that this machine can run.
+
+        Raises:
+            InputError: the engine has no such backend, or none of its backends runs here; each reason is given.
+        """
+        built = self.manifest.backends
+        if name is not None:
+            if name not in built:
+                raise InputError(
+                    f"the engine in {self.path} has no {name} backend; it has {', '.join(built)}",
+                    fix=f"Build it with: nld-trt build CHECKPOINT -o {self.path} --backend {name}",
+                )
+            return backend(name).open(self.path, built[name], self.info(name))
+        reasons = []
+        for candidate in BACKENDS:
+            if candidate not in built:
+                continue
+            try:
+                return backend(candidate).open(self.path, built[candidate], self.info(candidate))
+            except InputError as error:
+                reasons.append(f"{candidate}: {error.what}")
+        raise InputError(
+            f"no backend of the engine in {self.path} runs on this machine",
+            details=reasons,
+            fix="Build one that does: nld-trt build CHECKPOINT -o ENGINE_DIR --backend ort",
+        )

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``engine.json``: everything an engine folder says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nld_trt.engine.backend import Artefact
+from nld_trt.errors import InputError
+from nld_trt.graph import contract
+from nld_trt.graph.contract import Limits
+from nld_trt.model.config import ModelConfig
+
+FILE_NAME = "engine.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The identity, contract and contents of one engine folder.
+
+    Attributes:
+        model: name, weights hash and rotary hash of the checkpoint.
+        files: every other file of the folder, by relative path.
+    """
+
+    tool_version: str
+    created: str
+    model: Mapping[str, Any]
+    config: ModelConfig
+    limits: Limits
+    has_adapter: bool
+    debug: bool
+    backends: Mapping[str, Artefact]
+    files: Mapping[str, FileRecord]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "tool_version": self.tool_version,
+            "created": self.created,
+            "model": dict(self.model),
+            "config": self.config.to_dict(),
+            "limits": self.limits.to_dict(),
+            "has_adapter": self.has_adapter,
+            "debug": self.debug,
+            "backends": {name: artefact.to_dict() for name, artefact in self.backends.items()},
+            "contract": {"version": contract.CONTRACT_VERSION, "bindings": contract.table()},
+            "files": {name: asdict(record) for name, record in self.files.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Manifest:
+        """Read a manifest.
+
+        Raises:
+            InputError: another schema or contract version, or entries that do not fit.
+        """
+        rebuild = "Build the engine again with this version: nld-trt build CHECKPOINT -o ENGINE_DIR"
+        found = values.get("schema_version")
+        if found != SCHEMA_VERSION:
+            raise InputError(
+                f"the engine has schema version {found!r}; this nld-trt reads version {SCHEMA_VERSION}", fix=rebuild
+            )
+        try:
+            step = values["contract"]["version"]
+            if step != contract.CONTRACT_VERSION:
+                raise InputError(
+                    f"the engine has step contract {step!r}; this nld-trt drives version {contract.CONTRACT_VERSION}",
+                    fix=rebuild,
+                )
+            return cls(
+                tool_version=values["tool_version"],
+                created=values["created"],
+                model=values["model"],
+                config=ModelConfig.from_dict(values["config"]),
+                limits=Limits(**values["limits"]),
+                has_adapter=values["has_adapter"],
+                debug=values["debug"],
+                backends={name: Artefact.from_dict(entry) for name, entry in values["backends"].items()},
+                files={name: FileRecord(**entry) for name, entry in values["files"].items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{FILE_NAME} is not a manifest of this schema: {error!r}", fix=rebuild) from error

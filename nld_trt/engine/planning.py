@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""From what a user asked for, in flags or in a file, to one plan per backend."""
+
+from __future__ import annotations
+
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.backends import backend
+from nld_trt.engine.build_config import BuildConfig
+from nld_trt.engine.platforms import PLATFORMS
+from nld_trt.errors import InputError
+from nld_trt.graph.contract import Limits
+from nld_trt.model.checkpoint import Checkpoint
+
+DEFAULT_BACKEND = "ort"
+DEFAULT_MAX_BATCH_SIZE = 8
+DEFAULT_MAX_SEQ_LEN = 4096
+DEFAULT_PROMPT_CHUNK = 512
+
+
+def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = False) -> list[BuildPlan]:
+    """Fill in defaults and pair backends with their GPU targets.
+
+    Without a backend, each platform's preferred one is built, and without a platform ``ort`` is. Without a
+    platform, a GPU backend targets everything it can.
+
+    Raises:
+        InputError: a platform that none of the chosen backends serves.
+    """
+    limits = _limits(checkpoint, asked)
+    platforms = [PLATFORMS[name] for name in asked.platforms]
+    names = list(asked.backends)
+    if not names:
+        names = list(dict.fromkeys(platform.backends[0] for platform in platforms)) or [DEFAULT_BACKEND]
+    unserved = [platform.name for platform in platforms if not set(platform.backends) & set(names)]
+    if unserved:
+        platform = PLATFORMS[unserved[0]]
+        raise InputError(
+            f"--platform {platform.name} is not served by the {', '.join(names)} backend; "
+            f"it runs on {', '.join(platform.backends)}",
+            fix=f"Add --backend {platform.backends[0]}, or leave --backend out.",
+        )
+    adapter = checkpoint.adapter is not None if asked.lora is None else asked.lora
+    return [
+        BuildPlan(
+            backend=name,
+            precision=_precision(name, asked),
+            limits=limits,
+            adapter=adapter,
+            compute_capabilities=_targets(name, asked),
+            debug=debug,
+        )
+        for name in names
+    ]
+
+
+def _limits(checkpoint: Checkpoint, asked: BuildConfig) -> Limits:
+    config = checkpoint.config
+    longest = asked.max_seq_len or min(DEFAULT_MAX_SEQ_LEN, config.max_position_embeddings)
+    return Limits(
+        max_batch_size=DEFAULT_MAX_BATCH_SIZE if asked.max_batch_size is None else asked.max_batch_size,
+        max_seq_len=longest,
+        max_block_length=config.block_size if asked.block_length is None else asked.block_length,
+        prompt_chunk=min(DEFAULT_PROMPT_CHUNK if asked.prompt_chunk is None else asked.prompt_chunk, longest),
+    )
+
+
+def _precision(name: str, asked: BuildConfig) -> str:
+    """What was asked for, where the backend has it. With several backends, one flag cannot suit all of them."""
+    made = backend(name)
+    if asked.precision is None:
+        return made.default_precision
+    if asked.precision not in made.precisions and len(asked.backends) > 1:
+        return made.default_precision
+    return asked.precision
+
+
+def _targets(name: str, asked: BuildConfig) -> tuple[str, ...]:
+    if name == DEFAULT_BACKEND:
+        return ()
+    served = [PLATFORMS[platform] for platform in asked.platforms if name in PLATFORMS[platform].backends]
+    chosen = served or [platform for platform in PLATFORMS.values() if platform.backends[0] == name]
+    return tuple(dict.fromkeys(target for platform in chosen for target in platform.compute_capabilities))

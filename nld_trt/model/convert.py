@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a released checkpoint to the normalised one that every later step starts from.
+
+Normalised means: one weights file in canonical order and in the original dtypes, an adapter with
+canonical names in float32, nothing that is not used, and a manifest. Every value is looked at on the
+way, because a NaN in one weight otherwise shows up much later, as an engine that answers nonsense.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nld_trt.errors import InputError
+from nld_trt.files import human_bytes, publish_folder, write_json
+from nld_trt.model import adapter as adapters
+from nld_trt.model.adapter import Adapter
+from nld_trt.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
+from nld_trt.model.manifest import MANIFEST_FILE, describe
+from nld_trt.model.safetensors_file import Array, SafetensorsWriter, dtype_name
+
+Report = Callable[[str], None]
+
+# Room for headers, tokenizer and manifest beside the weights.
+SPARE_BYTES = 64 << 20
+
+# A float is NaN or infinite when all its exponent bits are set: dtype name to integer type and mask.
+# On bfloat16 this takes a fraction of the time of np.isfinite.
+_EXPONENT_BITS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
+    "BF16": (np.uint16, 0x7F80),
+    "F16": (np.uint16, 0x7C00),
+    "F32": (np.uint32, 0x7F800000),
+}
+
+
+def convert(source: Path, target: Path, *, force: bool = False, report: Report) -> dict[str, Any]:
+    """Write the normalised form of the release in ``source`` to ``target``; returns its manifest.
+
+    Holds a piece of one tensor in memory at a time.
+
+    Args:
+        force: replace an earlier conversion in ``target``.
+        report: called with a sentence when a stage begins.
+
+    Raises:
+        InputError: the checkpoint is not usable, a weight is NaN or infinite (all such tensors are
+            listed), or ``target`` is taken. Nothing is left behind.
+        OperationError: the disk is too small.
+    """
+    checkpoint = Checkpoint.open(source)
+    refuse_overlap(source, target)
+    companions, adapter = checkpoint.companions(), checkpoint.adapter
+    needs = checkpoint.weight_bytes + (4 * adapter.parameters if adapter else 0) + SPARE_BYTES
+    with publish_folder(target, force, needs_bytes=needs, marker=MANIFEST_FILE) as folder:
+        report(f"Checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
+        problems = copy_weights(checkpoint, folder / WEIGHTS_FILE, {name: name for name in checkpoint.names})
+        if adapter is not None:
+            problems += _copy_adapter(adapter, folder / adapters.ADAPTER_FOLDER)
+        refuse_non_finite(source, problems)
+        for path in (source / CONFIG_FILE, *companions):
+            shutil.copyfile(path, folder / path.name)
+        report("Hashing the new files")
+        manifest = describe(checkpoint, folder)
+        write_json(folder / MANIFEST_FILE, manifest)
+    return manifest
+
+
+def refuse_overlap(source: Path, target: Path) -> None:
+    """Raises InputError when writing ``target`` would replace ``source``."""
+    if source.resolve().is_relative_to(target.resolve()):
+        raise InputError(
+            f"The output folder {target} is or contains the checkpoint {source}",
+            fix="Choose another output folder with -o.",
+        )
+
+
+def copy_weights(checkpoint: Checkpoint, path: Path, new_names: Mapping[str, str]) -> list[str]:
+    """Write the tensors of ``checkpoint`` to one file, in the order and under the names of ``new_names``.
+
+    Returns:
+        A line for every tensor with NaN or infinite values.
+    """
+    declared = {new: (checkpoint.dtype_of(name), checkpoint.shape_of(name)) for name, new in new_names.items()}
+    problems: list[str] = []
+    with SafetensorsWriter(path, declared) as writer:
+        for name, new in new_names.items():
+            writer.write_chunks(new, _checked(name, checkpoint.chunks(name), problems))
+    return problems
+
+
+def refuse_non_finite(source: Path, problems: list[str]) -> None:
+    if problems:
+        raise InputError(
+            f"Weights in {source} are NaN or infinite",
+            details=problems,
+            fix="Download the checkpoint again; if the values are the same, the training run that wrote it diverged.",
+        )
+
+
+def _copy_adapter(adapter: Adapter, folder: Path) -> list[str]:
+    folder.mkdir()
+    write_json(folder / adapters.CONFIG_FILE, adapter.raw_config)
+    names = [name for layer in range(adapter.layers) for name in adapter.names(layer)]
+    declared = {name: ("F32", adapter.shape_of(name)) for name in names}
+    problems: list[str] = []
+    with SafetensorsWriter(folder / adapters.WEIGHTS_FILE, declared) as writer:
+        for layer in range(adapter.layers):
+            for name, tensor in zip(adapter.names(layer), adapter.read(layer), strict=True):
+                writer.write_chunks(name, _checked(name, iter([tensor]), problems))
+    return problems
+
+
+def _checked(name: str, chunks: Iterator[Array], problems: list[str]) -> Iterator[Array]:
+    count = 0
+    for chunk in chunks:
+        integers, mask = _EXPONENT_BITS[dtype_name(chunk.dtype)]
+        count += int(np.count_nonzero((chunk.view(integers) & mask) == mask))
+        yield chunk
+    if count:
+        problems.append(f"{name}: {count} NaN or infinite values")

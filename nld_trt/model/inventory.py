@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which tensors a text model consists of, by name and shape (model-spec 2.1).
+
+The names are those of the released checkpoints. There is no leading ``model.``, nothing has a bias,
+and the head is a tensor of its own on every size.
+"""
+
+from __future__ import annotations
+
+import math
+
+from nld_trt.model.config import ModelConfig
+
+Shape = tuple[int, ...]
+
+EMBEDDING = "encoder.embed_tokens.weight"
+FINAL_NORM = "encoder.norm.weight"
+HEAD = "diffusion_head.weight"
+
+# Stored by some tools although it follows from the configuration; dropped on purpose.
+IGNORED_SUFFIX = "rotary_emb.inv_freq"
+
+# Axes: H hidden, Q query heads, K key/value heads, I MLP, V vocabulary.
+_LAYER_AXES: dict[str, str] = {
+    "input_layernorm": "H",
+    "self_attn.q_proj": "QH",
+    "self_attn.k_proj": "KH",
+    "self_attn.v_proj": "KH",
+    "self_attn.o_proj": "HQ",
+    "post_attention_layernorm": "H",
+    "mlp.gate_proj": "IH",
+    "mlp.up_proj": "IH",
+    "mlp.down_proj": "HI",
+}
+
+LAYER_PARTS = tuple(_LAYER_AXES)
+
+# First part of the names in checkpoints that users mistake for a release.
+FOREIGN_PREFIXES: dict[str, str] = {
+    "language_model.": "a Ministral-3 source checkpoint, from before it became a diffusion model",
+    "model.": "a port or an export that renamed the tensors",
+    "module.": "a training checkpoint",
+}
+
+
+def layer_tensor(layer: int, part: str) -> str:
+    """Name of one of :data:`LAYER_PARTS` in ``layer``."""
+    return f"encoder.layers.{layer}.{part}.weight"
+
+
+def expected_tensors(config: ModelConfig) -> dict[str, Shape]:
+    """Name to shape of all 9 · layers + 3 tensors, in the order in which the network uses them."""
+    size = {
+        "H": config.hidden_size,
+        "Q": config.query_size,
+        "K": config.key_value_size,
+        "I": config.intermediate_size,
+        "V": config.vocab_size,
+    }
+
+    def shape(axes: str) -> Shape:
+        return tuple(size[axis] for axis in axes)
+
+    tensors = {EMBEDDING: shape("VH")}
+    for layer in range(config.num_hidden_layers):
+        tensors.update({layer_tensor(layer, part): shape(axes) for part, axes in _LAYER_AXES.items()})
+    return {**tensors, FINAL_NORM: shape("H"), HEAD: shape("VH")}
+
+
+def parameter_count(config: ModelConfig) -> int:
+    """Elements in all tensors, without the adapter (model-spec 1.1)."""
+    return sum(math.prod(shape) for shape in expected_tensors(config).values())
+
+
+def is_ignored(name: str) -> bool:
+    return name.endswith(IGNORED_SUFFIX)

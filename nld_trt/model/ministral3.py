@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Export to a stock Hugging Face ``Ministral3ForCausalLM`` checkpoint.
+
+The causal pass of the network is exactly that class, so the export runs in any stack that knows it:
+for evaluation in AR mode, and as a second opinion on ours. The draft adapter and the block modes have
+no place in it and stay behind.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from nld_trt.files import human_bytes, publish_folder, write_json
+from nld_trt.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
+from nld_trt.model.convert import SPARE_BYTES, Report, copy_weights, refuse_non_finite, refuse_overlap
+from nld_trt.model.inventory import HEAD
+
+_ENCODER, _MODEL, _LM_HEAD = "encoder.", "model.", "lm_head.weight"
+
+_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+
+
+def ministral3_name(name: str) -> str:
+    """The tensor's name in ``Ministral3ForCausalLM``."""
+    return _LM_HEAD if name == HEAD else _MODEL + name.removeprefix(_ENCODER)
+
+
+def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """``config.json`` of the export, for transformers 5.0 or later."""
+    config, rope = checkpoint.config, checkpoint.config.rope
+    (stored, _), *_ = Counter(checkpoint.dtype_of(name) for name in checkpoint.names).most_common(1)
+    return {
+        "architectures": ["Ministral3ForCausalLM"],
+        "model_type": "ministral3",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "num_key_value_heads": config.num_key_value_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "max_position_embeddings": config.max_position_embeddings,
+        "initializer_range": checkpoint.raw_config.get("initializer_range", 0.02),
+        "rms_norm_eps": config.rms_norm_eps,
+        "use_cache": True,
+        # Written although it may be null: the class would take 11, which is this family's EOS.
+        "pad_token_id": checkpoint.raw_config.get("pad_token_id"),
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": config.eos_token_id,
+        "tie_word_embeddings": False,
+        "sliding_window": None,
+        "attention_dropout": 0.0,
+        "rope_parameters": {
+            "rope_type": rope.rope_type,
+            "rope_theta": rope.rope_theta,
+            "factor": rope.factor,
+            "original_max_position_embeddings": rope.original_max_position_embeddings,
+            "beta_fast": rope.beta_fast,
+            "beta_slow": rope.beta_slow,
+            "mscale": rope.mscale,
+            "mscale_all_dim": rope.mscale_all_dim,
+            # Without this, mscale 0 (or a reader that ignores mscale) would scale cos and sin by 1.277.
+            "attention_factor": 1.0,
+            "llama_4_scaling_beta": rope.llama_4_scaling_beta,
+        },
+        "dtype": _DTYPES[stored],
+    }
+
+
+def export_ministral3(checkpoint: Checkpoint, target: Path, *, force: bool = False, report: Report) -> dict[str, Any]:
+    """Write ``checkpoint`` to ``target`` in the stock form; returns what was written, for the user.
+
+    Args:
+        force: replace an earlier export in ``target``.
+        report: called with a sentence when a stage begins.
+
+    Raises:
+        InputError: a weight is NaN or infinite (all such tensors are listed), or ``target`` is taken.
+            Nothing is left behind.
+        OperationError: the disk is too small.
+    """
+    refuse_overlap(checkpoint.folder, target)
+    companions = checkpoint.companions()
+    needs = checkpoint.weight_bytes + SPARE_BYTES
+    with publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder:
+        report(f"Checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
+        names = {name: ministral3_name(name) for name in checkpoint.names}
+        refuse_non_finite(checkpoint.folder, copy_weights(checkpoint, folder / WEIGHTS_FILE, names))
+        write_json(folder / CONFIG_FILE, ministral3_config(checkpoint))
+        for path in companions:
+            shutil.copyfile(path, folder / path.name)
+    return {
+        "format": "ministral3",
+        "architecture": "Ministral3ForCausalLM",
+        "tensors": len(names),
+        "bytes": checkpoint.weight_bytes,
+        "adapter_left_out": checkpoint.adapter is not None,
+    }

@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Random weights in the shape of a release, for size, memory and speed tests without a download.
+
+The text such a model produces is noise; its bytes, shapes, dtypes and cost are those of the real one.
+All values are distinct draws: compilers store identical weights once, so constants would lie about size.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nld_trt.errors import InputError
+from nld_trt.files import human_bytes, publish_folder, write_json
+from nld_trt.model import adapter as adapters
+from nld_trt.model.adapter import tensor_names
+from nld_trt.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from nld_trt.model.config import ModelConfig
+from nld_trt.model.convert import SPARE_BYTES, Report
+from nld_trt.model.inventory import expected_tensors, parameter_count
+from nld_trt.model.safetensors_file import NUMPY_TYPES, Array, SafetensorsWriter, byte_size
+
+ADAPTER_RANK, ADAPTER_ALPHA = 128, 512
+
+# Standard deviation of every matrix, the releases' initializer_range.
+_DEVIATION = np.float32(0.02)
+_CHUNK_ELEMENTS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What differs between the releases (model-spec 1.1), and what tests like to shrink."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    rope_theta: float
+    num_attention_heads: int = 32
+    num_key_value_heads: int = 8
+    head_dim: int = 128
+    vocab_size: int = 131072
+
+
+PRESETS: dict[str, Geometry] = {
+    "3b": Geometry(hidden_size=3072, intermediate_size=9216, num_hidden_layers=26, rope_theta=1e6),
+    "8b": Geometry(hidden_size=4096, intermediate_size=14336, num_hidden_layers=34, rope_theta=1e6),
+    "14b": Geometry(hidden_size=5120, intermediate_size=16384, num_hidden_layers=40, rope_theta=1e9),
+}
+
+
+def preset(name: str) -> Geometry:
+    """A release's geometry by size, in any case. Raises InputError for another name."""
+    try:
+        return PRESETS[name.lower()]
+    except KeyError:
+        raise InputError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}") from None
+
+
+def release_config(geometry: Geometry) -> dict[str, Any]:
+    """``config.json`` of an instruct release with this geometry (model-spec 1.2)."""
+    sizes = asdict(geometry)
+    rope_theta = sizes.pop("rope_theta")
+    return {
+        "architectures": ["NemotronLabsDiffusionModel"],
+        "model_type": "nemotron_labs_diffusion",
+        **sizes,
+        "hidden_act": "silu",
+        "max_position_embeddings": 262144,
+        "rms_norm_eps": 1e-05,
+        "initializer_range": 0.02,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "attention_dropout": 0.0,
+        "sliding_window": None,
+        "tie_word_embeddings": False,
+        "use_cache": False,
+        "attn_implementation": "sdpa",
+        "torch_dtype": "bfloat16",
+        "bos_token_id": 1,
+        "eos_token_id": 11,
+        "mask_token_id": 100,
+        "block_size": 32,
+        "dlm_paradigm": "bidirectional",
+        "dlm_loss_weight": None,
+        "ar_loss_weight": 1.0,
+        "dp_varying_mask_ratio": False,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": rope_theta,
+            "factor": 16.0,
+            "original_max_position_embeddings": 16384,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "llama_4_scaling_beta": 0.1,
+        },
+        "transformers_version": "5.0.0",
+    }
+
+
+def write_synthetic(
+    geometry: Geometry | str, target: Path, seed: int = 0, *, adapter: bool = True, force: bool = False, report: Report
+) -> ModelConfig:
+    """Write a random checkpoint in release layout (BF16, one weights file); returns its configuration.
+
+    A tensor's values depend on the seed and its name only, so models of different depth share layers.
+
+    Args:
+        geometry: one of :data:`PRESETS` by name, or any geometry.
+        adapter: add ``linear_spec_lora/`` with the releases' rank and alpha, in float32.
+        force: replace an earlier checkpoint in ``target``.
+        report: called with a sentence when a stage begins.
+
+    Raises:
+        InputError: an unknown preset, or ``target`` is taken. Nothing is left behind.
+        OperationError: the disk is too small.
+    """
+    raw = release_config(preset(geometry) if isinstance(geometry, str) else geometry)
+    config = ModelConfig.from_hf(raw)
+    weights = {name: ("BF16", shape) for name, shape in expected_tensors(config).items()}
+    drafter = _adapter_tensors(config) if adapter else {}
+    needs = sum(byte_size(*declared) for declared in (*weights.values(), *drafter.values())) + SPARE_BYTES
+    with publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder:
+        report(f"Writing {parameter_count(config):,} random weights, {human_bytes(needs - SPARE_BYTES)}")
+        write_json(folder / CONFIG_FILE, raw)
+        generation = {key: raw[key] for key in ("bos_token_id", "eos_token_id", "transformers_version")}
+        write_json(folder / "generation_config.json", generation)
+        _write_random(folder / WEIGHTS_FILE, weights, seed)
+        if adapter:
+            (folder / adapters.ADAPTER_FOLDER).mkdir()
+            write_json(folder / adapters.ADAPTER_FOLDER / adapters.CONFIG_FILE, _adapter_config())
+            _write_random(folder / adapters.ADAPTER_FOLDER / adapters.WEIGHTS_FILE, drafter, seed)
+    return config
+
+
+def _adapter_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for layer in range(config.num_hidden_layers):
+        name_a, name_b = tensor_names(layer)
+        tensors[name_a] = ("F32", (ADAPTER_RANK, config.query_size))
+        tensors[name_b] = ("F32", (config.hidden_size, ADAPTER_RANK))
+    return tensors
+
+
+def _adapter_config() -> dict[str, Any]:
+    return {
+        "peft_type": "LORA",
+        "r": ADAPTER_RANK,
+        "lora_alpha": ADAPTER_ALPHA,
+        "target_modules": list(adapters.TARGET_MODULES),
+        "bias": "none",
+        "inference_mode": True,
+        "lora_dropout": 0.0,
+        "fan_in_fan_out": False,
+    }
+
+
+def _write_random(path: Path, tensors: dict[str, tuple[str, tuple[int, ...]]], seed: int) -> None:
+    with SafetensorsWriter(path, tensors) as writer:
+        for name, (dtype, shape) in tensors.items():
+            writer.write_chunks(name, _random_chunks(name, dtype, int(np.prod(shape)), seed))
+
+
+def _random_chunks(name: str, dtype: str, size: int, seed: int) -> Iterator[Array]:
+    random = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode())]))
+    # Norm weights of trained models are near one; near zero would silence the layer behind them.
+    center = np.float32(1.0 if "norm" in name else 0.0)
+    for done in range(0, size, _CHUNK_ELEMENTS):
+        values = random.standard_normal(min(_CHUNK_ELEMENTS, size - done), dtype=np.float32)
+        yield (center + _DEVIATION * values).astype(NUMPY_TYPES[dtype])

@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of a sweep, drawn from its rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Row = Mapping[str, Any]
+
+BY_MODE, PARETO = "by_mode.png", "pareto.png"
+
+
+def draw(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
+    """Write both pictures into ``folder`` and return their paths."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    paths = []
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    _bars(axes[0], rows, "output_tps", "output tokens/s")
+    _bars(axes[1], rows, "tokens_per_forward", "tokens per forward")
+    figure.suptitle(title)
+    figure.savefig(folder / BY_MODE, dpi=120)
+    paths.append(folder / BY_MODE)
+
+    figure, axis = plt.subplots(figsize=(7, 5), layout="constrained")
+    _pareto(axis, rows)
+    axis.set_title(title, fontsize="medium")
+    figure.savefig(folder / PARETO, dpi=120)
+    paths.append(folder / PARETO)
+    plt.close("all")
+    return paths
+
+
+def _series(row: Row) -> str:
+    return row["mode"] if row["block_length"] is None else f"{row['mode']}, block {row['block_length']}"
+
+
+def _bars(axis: Axes, rows: Sequence[Row], column: str, label: str) -> None:
+    """One group of bars per mode and block length, one bar per concurrency."""
+    series = list(dict.fromkeys(_series(row) for row in rows))
+    levels = sorted({row["concurrency"] for row in rows})
+    width = 0.8 / len(levels)
+    for index, level in enumerate(levels):
+        values = {_series(row): row[column] for row in rows if row["concurrency"] == level}
+        places = [place + (index - (len(levels) - 1) / 2) * width for place in range(len(series))]
+        axis.bar(places, [values.get(name) or 0.0 for name in series], width, label=f"concurrency {level}")
+    axis.set_xticks(range(len(series)), series, rotation=25, ha="right")
+    axis.set_ylabel(label)
+    axis.grid(axis="y", alpha=0.3)
+    if len(levels) > 1:
+        axis.legend()
+
+
+def _pareto(axis: Axes, rows: Sequence[Row]) -> None:
+    """Tokens/s/user against total tokens/s, one line per mode and block length, points by concurrency."""
+    for name in dict.fromkeys(_series(row) for row in rows):
+        points = sorted(
+            (row["concurrency"], row["tps_per_user"], row["output_tps"])
+            for row in rows
+            if _series(row) == name and row["tps_per_user"] is not None
+        )
+        if not points:
+            continue
+        levels, users, totals = zip(*points, strict=True)
+        axis.plot(users, totals, marker="o", label=name)
+        for level, user, total in zip(levels, users, totals, strict=True):
+            axis.annotate(f"{level}", (user, total), textcoords="offset points", xytext=(4, 4), fontsize="small")
+    axis.set_xlabel("output tokens/s/user (1 / mean ITL)")
+    axis.set_ylabel("output tokens/s, all users")
+    axis.grid(alpha=0.3)
+    handles, _ = axis.get_legend_handles_labels()
+    if handles:
+        axis.legend(title="points: concurrency")

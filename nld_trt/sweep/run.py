@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Running a sweep: every point is on disk as soon as it ends, and a finished point is not run again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.evaluation import Question
+from nld_trt.decode.request import Request
+from nld_trt.decode.variant import Variant
+from nld_trt.errors import InputError
+from nld_trt.files import publish_file, read_json, write_json
+from nld_trt.sweep import report
+from nld_trt.sweep.measure import run_closed_loop
+from nld_trt.sweep.point import Point, Workload
+
+SUMMARY_CSV, SUMMARY_JSON, ENVIRONMENT, POINTS = "summary.csv", "summary.json", "environment.json", "points"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All that a sweep measures, and where its results go."""
+
+    folder: Path
+    workload: Workload
+    points: Sequence[Point]
+    variants: Mapping[str, Variant]
+    engine_identity: str
+
+    def path_of(self, point: Point) -> Path:
+        return self.folder / POINTS / f"{point.label}.json"
+
+    def finished(self, point: Point) -> dict[str, Any] | None:
+        """The record of a point that was measured with exactly these settings, or None."""
+        path = self.path_of(point)
+        if not path.is_file():
+            return None
+        saved = read_json(path)
+        return saved["row"] if saved.get("key") == point.key(self.workload, self.engine_identity) else None
+
+    def prepare(self, environment: Mapping[str, Any]) -> None:
+        """Create the folder.
+
+        Raises:
+            InputError: it holds something that is no sweep.
+        """
+        occupied = self.folder.exists() and any(self.folder.iterdir()) if self.folder.is_dir() else self.folder.exists()
+        if occupied and not (self.folder / ENVIRONMENT).is_file():
+            raise InputError(
+                f"{self.folder} exists and is no sweep folder", fix="Choose another output folder with -o."
+            )
+        (self.folder / POINTS).mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / ENVIRONMENT, dict(environment))
+
+    def run(
+        self,
+        decoder: Decoder,
+        questions: Sequence[Question],
+        model: Mapping[str, Any],
+        device: str,
+        gpus: int,
+        stage: Callable[[str], AbstractContextManager[Any]],
+        resume: bool,
+    ) -> list[dict[str, Any]]:
+        """Measure every point that is not finished; returns all rows in the order of the points."""
+        rows = []
+        for number, point in enumerate(self.points, start=1):
+            row = self.finished(point) if resume else None
+            if row is None:
+                with stage(f"point {number}/{len(self.points)}: {point.label}"):
+                    row = self._measure(decoder, questions, point, model, device, gpus)
+                with publish_file(self.path_of(point)) as work:
+                    write_json(work, {"key": point.key(self.workload, self.engine_identity), "row": row})
+            rows.append(row)
+            self._write_summary(rows)
+        return rows
+
+    def _measure(
+        self, decoder: Decoder, questions: Sequence[Question], point: Point, model: Mapping[str, Any], device: str, gpus: int
+    ) -> dict[str, Any]:
+        requests = [
+            self._request(questions[index % len(questions)], point) for index in range(self.workload.requests)
+        ]
+        if self.workload.warmup:
+            run_closed_loop(decoder, requests[: self.workload.warmup], point.concurrency)
+        runs = [run_closed_loop(decoder, requests, point.concurrency) for _ in range(self.workload.repeats)]
+        return report.row(point, self.workload, runs, decoder.session.info, model, device, gpus)
+
+    def _request(self, question: Question, point: Point) -> Request:
+        return self.variants[point.variant].request(
+            question.prompt_ids,
+            max_new_tokens=self.workload.max_new_tokens,
+            block_length=point.block_length,
+            threshold=point.threshold,
+            stop_on_eos=not self.workload.ignore_eos,
+        )
+
+    def _write_summary(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        with publish_file(self.folder / SUMMARY_CSV) as work, work.open("w", newline="") as file:
+            writer = csv.DictWriter(file, report.COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        summary = {"schema_version": report.SCHEMA_VERSION, "workload": asdict(self.workload), "rows": list(rows)}
+        with publish_file(self.folder / SUMMARY_JSON) as work:
+            work.write_text(json.dumps(summary, indent=2) + "\n")

@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints and engines that many tests share."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.build import build_engine
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.graph.contract import Limits
+from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.convert import convert
+
+ROOT = Path(__file__).parents[1]
+
+# Small enough to build in a moment, large enough for every golden case (prompt + tokens, block 64 at most).
+GOLDEN_LIMITS = Limits(max_batch_size=8, max_seq_len=512, max_block_length=64, prompt_chunk=48)
+TINY_LIMITS = Limits(max_batch_size=8, max_seq_len=512, max_block_length=32, prompt_chunk=64)
+
+
+@contextmanager
+def silent_stage(text):
+    yield
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def goldens() -> Path:
+    return ROOT / "tests" / "goldens"
+
+
+@pytest.fixture(scope="session")
+def converted(goldens, tmp_path_factory):
+    """Folder of a converted checkpoint, by name: tiny-a, tiny-b or nld-tiny."""
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            source = ROOT / "examples" / "nld-tiny" if name == "nld-tiny" else goldens / name
+            made[name] = tmp_path_factory.mktemp("converted") / name
+            convert(source, made[name], report=lambda text: None)
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(converted):
+    return lambda name: Checkpoint.open_converted(converted(name))
+
+
+@pytest.fixture(scope="session")
+def engine(golden, tmp_path_factory):
+    """An ``ort`` engine folder, by checkpoint name."""
+    made: dict[tuple[str, bool], EngineFolder] = {}
+
+    def build(name: str, *, debug: bool = False, fresh: bool = False) -> EngineFolder:
+        if fresh or (name, debug) not in made:
+            limits = TINY_LIMITS if name == "nld-tiny" else GOLDEN_LIMITS
+            plan = BuildPlan("ort", "fp32", limits, adapter=True, debug=debug)
+            target = tmp_path_factory.mktemp("engine") / name
+            build_engine(golden(name), [plan], target, force=False, stage=silent_stage)
+            folder = EngineFolder.open(target)
+            if fresh:
+                return folder
+            made[name, debug] = folder
+        return made[name, debug]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def golden_session(engine):
+    sessions = {}
+
+    def session(name: str):
+        if name not in sessions:
+            sessions[name] = engine(name).open_session("ort")
+        return sessions[name]
+
+    return session
+
+
+@pytest.fixture(scope="session")
+def debug_session(engine):
+    """A session whose outputs include logits and hidden states; ``fresh`` rebuilds the graph."""
+    sessions = {}
+
+    def session(name: str, *, fresh: bool = False):
+        if fresh:
+            return engine(name, debug=True, fresh=True).open_session("ort")
+        if name not in sessions:
+            sessions[name] = engine(name, debug=True).open_session("ort")
+        return sessions[name]
+
+    return session

@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every golden decode case through the batch form, token for token."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.jsonl import run_lines
+
+GROUPS = ("core", "thinking_budget")
+NAMES = ("tiny-a", "tiny-b")
+_PARAMETERS = ("max_new_tokens", "block_length", "threshold", "eos_token_id", "max_thinking_tokens", "end_think_token_id")
+
+
+def golden_cases(goldens, name):
+    cases = json.loads((goldens / name / "cases.json").read_text())["cases"]
+    return [case for case in cases if case["group"] in GROUPS]
+
+
+def request_line(case):
+    parameters = {key: case["params"][key] for key in _PARAMETERS if key in case["params"]}
+    mode = {"linear_spec": "linear", "linear_spec_lora": "linear"}.get(case["mode"], case["mode"])
+    values = {"id": case["id"], "prompt_ids": case["prompt_ids"], "mode": mode, "lora": case["mode"].endswith("lora")}
+    return json.dumps(values | parameters)
+
+
+def differences(cases, results):
+    """Ids of cases whose tokens, forward count, acceptance or denoise passes differ from the reference."""
+    wrong = []
+    for case, result in zip(cases, results, strict=True):
+        expected = {"output_ids": case.get("output_ids_truncated", case["output_ids"]), "nfe": case["nfe"]}
+        if "accepted" in case:
+            expected["accepted"] = case["accepted"]
+        if "blocks" in case:
+            expected["denoise_passes"] = [block["denoise_passes"] for block in case["blocks"]]
+        if any(result.get(key) != value for key, value in expected.items()):
+            wrong.append(case["id"])
+    return wrong
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rows", [1, 8], ids=["alone", "batched"])
+def test_every_case_matches_token_for_token(goldens, golden_session, name, rows):
+    cases = golden_cases(goldens, name)
+    decoder = Decoder(golden_session(name), max_rows=rows)
+    assert len(cases) >= 140
+    assert differences(cases, list(run_lines(map(request_line, cases), decoder))) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_adapter_that_is_off_is_caught(goldens, golden_session, name):
+    cases = [case for case in golden_cases(goldens, name) if case["mode"] == "linear_spec_lora"]
+    lines = [request_line(case).replace('"lora": true', '"lora": false') for case in cases]
+    results = list(run_lines(lines, Decoder(golden_session(name))))
+    telling = [case["id"] for case in cases if case["accepted"] != case["accepted_without_adapter"]]
+    assert telling
+    assert set(telling) <= set(differences(cases, results))
+
+
+class KeepsDraftKeys:
+    """A session with a defect: after every verify pass the block's bidirectional K/V end up in the cache."""
+
+    def __init__(self, session):
+        self.session = session
+
+    def __getattr__(self, name):
+        return getattr(self.session, name)
+
+    def execute(self, step):
+        self.session.execute(step)
+        if step.window > 1 and step.inputs["causal"].all():
+            verified = {name: array.copy() for name, array in step.outputs.items()}
+            step.inputs["causal"][:] = False
+            self.session.execute(step)
+            for name, array in verified.items():
+                step.outputs[name][...] = array
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draft_keys_left_in_the_cache_are_caught(goldens, golden_session, name):
+    cases = [case for case in golden_cases(goldens, name) if case["mode"].startswith("linear")]
+    results = list(run_lines(map(request_line, cases), Decoder(KeepsDraftKeys(golden_session(name)))))
+    assert differences(cases, results)
