@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The batch form: order, errors, fields."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.jsonl import run_lines
+
+BAD_LINES = {
+    "no json": ("{", "not JSON"),
+    "no object": ("[1]", "JSON object"),
+    "no prompt": ('{"id": 1}', "prompt"),
+    "two prompts": ('{"prompt": "a", "prompt_ids": [1]}', "either prompt"),
+    "text without tokenizer": ('{"prompt": "a"}', "no tokenizer"),
+    "unknown field": ('{"prompt_ids": [1], "max_tokens": 4}', "max_tokens"),
+    "wrong type": ('{"prompt_ids": [1], "max_new_tokens": "4"}', "max_new_tokens"),
+    "bool for a number": ('{"prompt_ids": [1], "max_new_tokens": true}', "max_new_tokens"),
+    "unknown mode": ('{"prompt_ids": [1], "mode": "fast"}', "fast"),
+    "too long": ('{"prompt_ids": [1], "max_new_tokens": 100000}', "100001"),
+}
+
+
+def run(session, lines):
+    return list(run_lines(lines, Decoder(session)))
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+def test_bad_line_gives_an_error_and_the_run_goes_on(golden_session, case):
+    line, message = BAD_LINES[case]
+    good = json.dumps({"id": "good", "prompt_ids": [1, 73], "max_new_tokens": 3, "eos_token_id": -1})
+    first, second = run(golden_session("tiny-a"), [line, good])
+    assert message in first["error"]
+    assert len(second["output_ids"]) == 3
+
+
+def test_results_keep_the_order_of_the_requests(golden_session):
+    lengths = [30, 2, 17, 1, 9]
+    lines = [json.dumps({"id": n, "prompt_ids": [1, 73], "max_new_tokens": n, "eos_token_id": -1}) for n in lengths]
+    assert [result["id"] for result in run(golden_session("tiny-a"), lines)] == lengths
+
+
+@pytest.mark.parametrize(("mode", "extra"), [("ar", set()), ("linear", {"accepted"}), ("diffusion", {"denoise_passes"})])
+def test_result_has_the_documented_fields(golden_session, mode, extra):
+    line = json.dumps({"id": 1, "prompt_ids": [1, 73], "mode": mode, "max_new_tokens": 8})
+    (result,) = run(golden_session("tiny-a"), [line])
+    assert set(result) == {"id", "output_ids", "finish_reason", "nfe", "cache_len"} | extra

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Chat rendering, incremental decoding and stop strings, with nld-tiny's tokenizer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nld_trt.decode.text import Codec
+from nld_trt.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def codec(root):
+    return Codec.open(root / "examples" / "nld-tiny")
+
+
+def streamed(codec, text, stop=()):
+    stream = codec.stream(stop)
+    pieces = []
+    for token in codec.encode(text):
+        pieces.append(stream.push(token))
+        if stream.stopped:
+            break
+    return "".join(pieces) + stream.finish()
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40).filter(lambda text: "<" not in text)
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_streamed_pieces_join_to_the_text(codec, text):
+    assert streamed(codec, text) == text
+
+
+@settings(deadline=None)
+@given(TEXTS, st.lists(st.text("abc \n", min_size=1, max_size=3), min_size=1, max_size=3))
+def test_text_ends_before_the_first_stop_string_and_never_shows_part_of_it(codec, text, stop):
+    places = [text.find(item) for item in stop if item in text]
+    expected = text[: min(places)] if places else text
+    # Stop strings are looked for after every token, so one that ends earlier can win over one that starts earlier.
+    result = streamed(codec, text, stop)
+    assert expected.startswith(result) or result.startswith(expected)
+    assert not any(item in result for item in stop)
+
+
+def test_chat_has_the_empty_system_block_and_closed_thinking(codec):
+    ids = codec.encode_prompt("Hello")
+    text = codec._tokenizer.decode(list(ids), skip_special_tokens=False)
+    assert text == "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n<think></think>"
+
+
+def test_raw_prompt_is_not_templated(codec):
+    assert codec.decode(codec.encode_prompt("Hello", raw=True)) == "Hello"
+
+
+def test_system_message_is_rendered(codec):
+    text = codec._tokenizer.decode(list(codec.encode_prompt("Hi", system="Be brief.")), skip_special_tokens=False)
+    assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n")
+
+
+def test_folder_without_tokenizer_has_no_codec(tmp_path):
+    assert Codec.open(tmp_path) is None
+
+
+def test_broken_tokenizer_is_named(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match="tokenizer"):
+        Codec.open(tmp_path)
+
+
+def test_missing_template_says_what_to_do(codec, tmp_path, root):
+    (tmp_path / "tokenizer.json").write_bytes((root / "examples" / "nld-tiny" / "tokenizer.json").read_bytes())
+    with pytest.raises(InputError, match="--raw"):
+        Codec.open(tmp_path).encode_prompt("Hi")
