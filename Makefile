@@ -14,7 +14,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8
-SOURCES := nld_trt tests examples
 
 .PHONY: demo test test-slow lint clean
 .DELETE_ON_ERROR:
@@ -29,13 +28,13 @@ test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) build dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \

@@ -169,7 +169,7 @@ def check_target(target: Path, force: bool, marker: str | None = None) -> None:
     Raises:
         InputError: it is taken.
     """
-    other = "Choose another output folder with -o."
+    target, other = target.resolve(), "Choose another output folder with -o."
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file; an output folder was expected", fix=other)
     if not target.is_dir() or not any(target.iterdir()):

@@ -10,13 +10,32 @@ from pathlib import Path
 import pytest
 
 from nld_trt.errors import InputError, OperationError
-from nld_trt.files import HubSnapshot, human_bytes, inside, publish_folder, read_json, sha256_of, write_json
+from nld_trt.files import (
+    HubSnapshot,
+    check_target,
+    human_bytes,
+    inside,
+    publish_file,
+    publish_folder,
+    read_json,
+    sha256_of,
+    write_json,
+)
 
 
 def publish(target: Path, content: str = "new", **options: object) -> None:
     with publish_folder(target, **options) as folder:
         (folder / "file").write_text(content)
         (folder / "manifest.json").write_text("{}")
+
+
+def fail(target: Path, error: BaseException, beside: str | None = None) -> None:
+    """Start to publish, write a file (and one in the parent folder), and fail."""
+    with publish_folder(target) as folder:
+        (folder / "file").touch()
+        if beside is not None:
+            (target.parent / beside).touch()
+        raise error
 
 
 def names(folder: Path) -> list[str]:
@@ -105,16 +124,14 @@ def test_mount_point_is_replaced_with_force(mount: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, InputError])
 def test_failure_leaves_nothing_behind(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), publish_folder(tmp_path / "a" / "out") as folder:
-        (folder / "file").touch()
-        raise error("stop")
+    with pytest.raises(error):
+        fail(tmp_path / "a" / "out", error("stop"))
     assert names(tmp_path) == []
 
 
 def test_failure_keeps_parents_that_are_in_use(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="stop"), publish_folder(tmp_path / "a" / "out"):
-        (tmp_path / "a" / "other").touch()
-        raise ValueError("stop")
+    with pytest.raises(ValueError, match="stop"):
+        fail(tmp_path / "a" / "out", ValueError("stop"), beside="other")
     assert names(tmp_path / "a") == ["other"]
 
 
@@ -144,8 +161,8 @@ def test_failing_rename_with_force_restores_the_old_folder(tmp_path: Path, monke
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_full_disk_is_an_operation_error(tmp_path: Path, number: int) -> None:
-    with pytest.raises(OperationError, match="is full"), publish_folder(tmp_path / "out"):
-        raise OSError(number, "full")
+    with pytest.raises(OperationError, match="is full"):
+        fail(tmp_path / "out", OSError(number, "full"))
     assert names(tmp_path) == []
 
 
@@ -206,7 +223,7 @@ def test_path_inside_is_returned(tmp_path: Path, relative: str | Path) -> None:
 
 @pytest.mark.parametrize("relative", ["../x", "a/../../x", "a/../x", "/etc/passwd", "..", "a\0b"])
 def test_path_that_could_leave_is_refused(tmp_path: Path, relative: str) -> None:
-    with pytest.raises(InputError, match="not a path inside|cannot be followed"):
+    with pytest.raises(InputError, match=r"not a path inside|cannot be followed"):
         inside(tmp_path, relative)
 
 
@@ -334,3 +351,37 @@ def test_sha256_is_that_of_the_whole_file(tmp_path: Path) -> None:
 )
 def test_sizes_read_like_model_cards(size: int, text: str) -> None:
     assert human_bytes(size) == text
+
+
+# check_target and publish_file
+
+
+def test_relative_target_is_checked_as_what_it_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    with pytest.raises(InputError, match="your working or home folder"):
+        check_target(Path(".."), force=True)
+
+
+def test_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("old")
+    with publish_file(tmp_path / "x") as work:
+        work.write_text("new")
+        assert (tmp_path / "x").read_text() == "old"
+    assert (tmp_path / "x").read_text() == "new"
+    assert names(tmp_path) == ["x"]
+
+
+def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("old")
+    with pytest.raises(KeyboardInterrupt), publish_file(tmp_path / "x") as work:
+        raise KeyboardInterrupt(work.write_text("new"))
+    assert (tmp_path / "x").read_text() == "old"
+    assert names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("target", ["folder", "absent/x"])
+def test_file_that_cannot_be_written_is_refused_before_work(tmp_path: Path, target: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="The output file"), publish_file(tmp_path / target):
+        pytest.fail("the body ran")

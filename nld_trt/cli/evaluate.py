@@ -97,7 +97,7 @@ def command(
     if output_file is not None:
         with publish_file(output_file) as work:
             write_json(work, report)
-    if output.is_json:
+    if output.json:
         output.result(report)
         return
     output.table(*scores_table(scores), title=f"{report['engine']}, {info.backend} {info.precision}, batch {batch_size}")

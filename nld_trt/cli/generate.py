@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 @click.option("--output", "output_file", type=click.Path(path_type=Path), help="JSONL file for their results.")
 @backend_option
 @json_option
-@click.pass_context
 def command(
-    context: click.Context,
     engine_dir: Path,
     prompt: str | None,
     input_file: Path | None,
@@ -67,7 +65,7 @@ def command(
         folder = EngineFolder.open(engine_dir)
         decoder = Decoder(folder.open_session(backend), Codec.open(folder.path))
     if input_file is not None and output_file is not None:
-        context.exit(_run_file(decoder, input_file, output_file))
+        click.get_current_context().exit(_run_file(decoder, input_file, output_file))
     assert prompt is not None
     _run_prompt(decoder, _request(decoder, prompt, **options))
 
@@ -125,11 +123,11 @@ def _run_prompt(decoder: Decoder, request: Request) -> None:
     pieces = []
     for emission in decoder.run():
         pieces.append(emission.text)
-        if not output.is_json:
+        if not output.json:
             output.stream(emission.text)
     seconds = time.perf_counter() - started
     result = Result.of(row, "".join(pieces))
-    if not output.is_json:
+    if not output.json:
         output.stream("\n")
         output.note(summary(result, seconds))
         return

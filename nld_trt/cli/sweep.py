@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -76,7 +77,7 @@ def command(
     from nld_trt.sweep.run import Sweep
 
     if plots:
-        optional.require("matplotlib", command="sweep --plots")
+        optional.require("matplotlib", wanted_by="sweep --plots")
     with output.stage("opening engine"):
         folder = EngineFolder.open(engine_dir)
         session = folder.open_session(backend)
@@ -106,12 +107,12 @@ def command(
     rows = sweep.run(decoder, questions, model, device, gpus, output.stage, resume=not no_resume)
     title = f"{model['name']}, {info.backend} {info.precision}, {device}"
     drawn: list[str] = []
-    if plots or (plots is None and optional.available("matplotlib")):
+    if plots or (plots is None and find_spec("matplotlib") is not None):
         from nld_trt.sweep.plots import draw
 
         with output.stage("drawing plots"):
             drawn = [path.name for path in draw(rows, output_dir, title)]
-    if output.is_json:
+    if output.json:
         output.result({"output_dir": str(output_dir), "rows": rows, "plots": drawn})
         return
     output.table(*report.terminal_table(rows), title=title)

@@ -114,11 +114,11 @@ def run_lines(lines: Iterable[str], decoder: Decoder) -> Iterator[dict[str, Any]
     A bad request gives a line with ``error``, and the others go on.
     """
     entries: list[tuple[Any, Row] | BadLine] = []
-    for entry in read_lines(lines, decoder.codec):
-        if isinstance(entry, BadLine):
-            entries.append(entry)
+    for parsed in read_lines(lines, decoder.codec):
+        if isinstance(parsed, BadLine):
+            entries.append(parsed)
             continue
-        request_id, request = entry
+        request_id, request = parsed
         try:
             entries.append((request_id, decoder.submit(request)))
         except InputError as error:

@@ -42,7 +42,7 @@ class Result:
             text=text,
             finish_reason=row.finish_reason,
             nfe=row.nfe,
-            forwards=dict(row.counters.forwards),
+            forwards={str(kind): count for kind, count in row.counters.forwards.items()},
             accepted=row.counters.accepted,
             denoise_passes=row.counters.denoise_passes,
             cache_length=row.state.cache_length,

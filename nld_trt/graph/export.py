@@ -83,4 +83,5 @@ def _values(
 
 def load_graph(path: Path) -> ModelProto:
     """The model without its weights."""
-    return ModelProto.FromString(path.read_bytes())
+    model: ModelProto = ModelProto.FromString(path.read_bytes())
+    return model

@@ -9,9 +9,10 @@ are wrong for every released checkpoint (eos 2, mask -1).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from nld_trt.errors import InputError
 
@@ -144,11 +145,11 @@ def _check_fixed(raw: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -165,6 +166,9 @@ def _check_numbers(raw: Mapping[str, Any]) -> list[str]:
             problems.append(f"{name} is {value!r}; it must be a token id from 0 to vocab_size - 1 ({vocab!r} - 1)")
     if raw.get("eos_token_id") is not None and raw.get("eos_token_id") == raw.get("mask_token_id"):
         problems.append(f"eos_token_id and mask_token_id are both {raw['eos_token_id']}")
+    tied = raw.get("tie_word_embeddings", False)
+    if not isinstance(tied, bool):
+        problems.append(f"tie_word_embeddings is {tied!r}; it must be true or false")
     eps = raw.get("rms_norm_eps")
     if eps is not None and not (_is_number(eps) and eps > 0):
         problems.append(f"rms_norm_eps is {eps!r}; it must be a positive number")
@@ -176,22 +180,37 @@ def _check_numbers(raw: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+# Keys that would change the frequencies, with the one value that does not.
+_ROPE_FIXED: dict[str, Any] = {"truncate": True, "partial_rotary_factor": 1.0}
+_ROPE_REQUIRED = ("rope_theta", "factor", "original_max_position_embeddings", "llama_4_scaling_beta")
+_ROPE_DEFAULTED = ("beta_fast", "beta_slow", "mscale", "mscale_all_dim")
+
+
 def _check_rope(rope: Any) -> list[str]:
     if not isinstance(rope, Mapping):
         return ["rope_parameters is missing"]
     problems = []
     if rope.get("rope_type") not in ROPE_TYPES:
         problems.append(f"rope_parameters.rope_type is {rope.get('rope_type')!r}; supported: {', '.join(ROPE_TYPES)}")
-    for name in ("rope_theta", "factor", "original_max_position_embeddings", "llama_4_scaling_beta"):
-        if not _is_number(rope.get(name)):
-            problems.append(f"rope_parameters.{name} is {rope.get(name)!r}; it must be a number")
-    for name in ("rope_theta", "factor", "original_max_position_embeddings"):
-        if _is_number(rope.get(name)) and rope[name] <= 0:
-            problems.append(f"rope_parameters.{name} is {rope[name]!r}; it must be positive")
-    mscale, all_dim = rope.get("mscale", 1.0), rope.get("mscale_all_dim", 1.0)
-    if mscale != all_dim or rope.get("attention_factor") not in (None, 1, 1.0):
+    numbers = [*_ROPE_REQUIRED, *(name for name in _ROPE_DEFAULTED if name in rope)]
+    for name in numbers:
+        value = rope.get(name)
+        if not _is_number(value) or not math.isfinite(value):
+            problems.append(f"rope_parameters.{name} is {value!r}; it must be a number")
+        elif name in ("factor", "beta_fast", "beta_slow") and value <= 0:
+            problems.append(f"rope_parameters.{name} is {value!r}; it must be positive")
+    theta, original = rope.get("rope_theta"), rope.get("original_max_position_embeddings")
+    if _is_number(theta) and theta <= 1:
+        problems.append(f"rope_parameters.rope_theta is {theta!r}; it must be greater than 1")
+    if _is_number(original) and math.isfinite(original) and not (original > 0 and original == int(original)):
         problems.append(
-            f"rope_parameters asks for a cos/sin magnitude other than 1 (mscale {mscale!r}, mscale_all_dim {all_dim!r}, "
-            f"attention_factor {rope.get('attention_factor')!r}); the released networks use exactly 1"
+            f"rope_parameters.original_max_position_embeddings is {original!r}; it must be a positive whole number"
         )
+    for name, only in _ROPE_FIXED.items():
+        if rope.get(name) not in (None, only):
+            problems.append(f"rope_parameters.{name} is {rope[name]!r}; the released networks use {only!r}")
+    scales = {name: rope.get(name, 1.0) for name in ("mscale", "mscale_all_dim", "attention_factor")}
+    if scales["mscale"] != scales["mscale_all_dim"] or scales["attention_factor"] not in (None, 1.0):
+        stated = ", ".join(f"{name} {value!r}" for name, value in scales.items())
+        problems.append(f"rope_parameters asks for a cos/sin magnitude other than 1 ({stated})")
     return problems

@@ -45,7 +45,7 @@ def convert(source: Path, target: Path, *, force: bool = False, report: Report) 
 
     Args:
         force: replace an earlier conversion in ``target``.
-        report: called with a sentence when a stage begins.
+        report: called with a few words when a stage begins.
 
     Raises:
         InputError: the checkpoint is not usable, a weight is NaN or infinite (all such tensors are
@@ -57,14 +57,14 @@ def convert(source: Path, target: Path, *, force: bool = False, report: Report) 
     companions, adapter = checkpoint.companions(), checkpoint.adapter
     needs = checkpoint.weight_bytes + (4 * adapter.parameters if adapter else 0) + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=MANIFEST_FILE) as folder:
-        report(f"Checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
+        report(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
         problems = copy_weights(checkpoint, folder / WEIGHTS_FILE, {name: name for name in checkpoint.names})
         if adapter is not None:
             problems += _copy_adapter(adapter, folder / adapters.ADAPTER_FOLDER)
         refuse_non_finite(source, problems)
         for path in (source / CONFIG_FILE, *companions):
             shutil.copyfile(path, folder / path.name)
-        report("Hashing the new files")
+        report("hashing the new files")
         manifest = describe(checkpoint, folder)
         write_json(folder / MANIFEST_FILE, manifest)
     return manifest

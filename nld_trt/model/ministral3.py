@@ -77,7 +77,7 @@ def export_ministral3(checkpoint: Checkpoint, target: Path, *, force: bool = Fal
 
     Args:
         force: replace an earlier export in ``target``.
-        report: called with a sentence when a stage begins.
+        report: called with a few words when a stage begins.
 
     Raises:
         InputError: a weight is NaN or infinite (all such tensors are listed), or ``target`` is taken.
@@ -88,14 +88,13 @@ def export_ministral3(checkpoint: Checkpoint, target: Path, *, force: bool = Fal
     companions = checkpoint.companions()
     needs = checkpoint.weight_bytes + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder:
-        report(f"Checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
+        report(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
         names = {name: ministral3_name(name) for name in checkpoint.names}
         refuse_non_finite(checkpoint.folder, copy_weights(checkpoint, folder / WEIGHTS_FILE, names))
         write_json(folder / CONFIG_FILE, ministral3_config(checkpoint))
         for path in companions:
             shutil.copyfile(path, folder / path.name)
     return {
-        "format": "ministral3",
         "architecture": "Ministral3ForCausalLM",
         "tensors": len(names),
         "bytes": checkpoint.weight_bytes,

@@ -60,7 +60,8 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         statistics = x.float()
         normed = statistics * torch.rsqrt(statistics.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * normed.to(x.dtype)
+        scaled: Tensor = self.weight * normed.to(x.dtype)
+        return scaled
 
 
 class DraftLinear(nn.Linear):
@@ -97,18 +98,22 @@ class Attention(nn.Module):
         self, x: Tensor, cos: Tensor, sin: Tensor, scale: Tensor, mask: Tensor, cache: LayerCache, gate: Tensor | None
     ) -> tuple[Tensor, LayerCache]:
         def heads(projection: nn.Linear) -> Tensor:
-            return projection(x).unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
+            rows: Tensor = projection(x)
+            return rows.reshape(*rows.shape[:-1], -1, self.config.head_dim).transpose(1, 2)
 
         query = rotate(heads(self.q_proj), cos, sin) * scale
         cache = cache.extended(rotate(heads(self.k_proj), cos, sin), heads(self.v_proj))
-        assert cache.key is not None and cache.value is not None
+        assert cache.key is not None
+        assert cache.value is not None
         # Written out: on CPUs the fused kernel's backward pass takes several times as long as this.
         kv_heads = self.config.num_key_value_heads
-        grouped = query.unflatten(1, (kv_heads, -1)).flatten(2, 3)
-        scores = (grouped @ cache.key.transpose(-1, -2)).unflatten(2, (-1, x.shape[1])) * self.config.head_dim**-0.5
+        rows, new = x.shape[:2]
+        grouped = query.reshape(rows, kv_heads, -1, self.config.head_dim)
+        scores = (grouped @ cache.key.transpose(-1, -2)).reshape(rows, kv_heads, -1, new, mask.shape[-1])
+        scores = scores * self.config.head_dim**-0.5
         weights = scores.masked_fill(~mask[:, :, None], float("-inf")).softmax(-1, dtype=torch.float32)
-        attended = (weights.to(x.dtype).flatten(2, 3) @ cache.value).unflatten(2, (-1, x.shape[1]))
-        return self.o_proj(attended.flatten(1, 2).transpose(1, 2).flatten(2), gate), cache
+        attended = (weights.to(x.dtype).flatten(2, 3) @ cache.value).reshape(rows, -1, new, self.config.head_dim)
+        return self.o_proj(attended.transpose(1, 2).flatten(2), gate), cache
 
 
 class MLP(nn.Module):
@@ -119,7 +124,8 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        y: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return y
 
 
 class Layer(nn.Module):
@@ -155,6 +161,7 @@ class Network(nn.Module):
         self.encoder = Encoder(config)
         self.diffusion_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         inverse = rotary.inverse_frequencies(config.rope, config.head_dim)
+        self.inverse_frequencies: Tensor
         self.register_buffer("inverse_frequencies", torch.from_numpy(inverse).float(), persistent=False)
 
     def forward(
@@ -205,7 +212,7 @@ class Network(nn.Module):
         limit = positions if causal else torch.full_like(positions, past + new - 1)
         mask = (keys <= limit[..., None])[:, None]
         gate = torch.ones(rows, new, 1, device=tokens.device) if adapter else None
-        return self(tokens, positions, mask, cache=cache, gate=gate)
+        return self.forward(tokens, positions, mask, cache=cache, gate=gate)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

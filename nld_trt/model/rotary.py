@@ -36,7 +36,8 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
     width = (high - low) or 0.001
     ramp = np.clip((index - low) / width, 0.0, 1.0)
     base = theta ** (-2.0 * index / head_dim)
-    return base * (1.0 - ramp) + base / rope.factor * ramp
+    frequencies: Float64 = base * (1.0 - ramp) + base / rope.factor * ramp
+    return frequencies
 
 
 def magnitude(rope: RopeParameters) -> float:
@@ -51,7 +52,8 @@ def magnitude(rope: RopeParameters) -> float:
 def query_scale(rope: RopeParameters, positions: npt.ArrayLike) -> Float32:
     """Scale on rotated queries at absolute ``positions``, same shape (model-spec 1.4)."""
     steps = np.floor(np.asarray(positions, dtype=np.float64) / rope.original_max_position_embeddings)
-    return (1.0 + rope.llama_4_scaling_beta * np.log1p(steps)).astype(np.float32)
+    scale: Float32 = (1.0 + rope.llama_4_scaling_beta * np.log1p(steps)).astype(np.float32)
+    return scale
 
 
 def cos_sin_table(rope: RopeParameters, head_dim: int, length: int) -> tuple[Float32, Float32]:

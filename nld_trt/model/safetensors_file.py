@@ -193,7 +193,7 @@ def _tensor_infos(header: Mapping[str, Any], data_start: int) -> tuple[dict[str,
 
 
 def _is_sizes(value: Any) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 63 for item in value)
 
 
 def _layout_problems(tensors: Mapping[str, TensorInfo], data_start: int, size: int) -> list[str]:

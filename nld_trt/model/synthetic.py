@@ -116,7 +116,7 @@ def write_synthetic(
         geometry: one of :data:`PRESETS` by name, or any geometry.
         adapter: add ``linear_spec_lora/`` with the releases' rank and alpha, in float32.
         force: replace an earlier checkpoint in ``target``.
-        report: called with a sentence when a stage begins.
+        report: called with a few words when a stage begins.
 
     Raises:
         InputError: an unknown preset, or ``target`` is taken. Nothing is left behind.
@@ -128,7 +128,7 @@ def write_synthetic(
     drafter = _adapter_tensors(config) if adapter else {}
     needs = sum(byte_size(*declared) for declared in (*weights.values(), *drafter.values())) + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder:
-        report(f"Writing {parameter_count(config):,} random weights, {human_bytes(needs - SPARE_BYTES)}")
+        report(f"writing {parameter_count(config):,} random weights, {human_bytes(needs - SPARE_BYTES)}")
         write_json(folder / CONFIG_FILE, raw)
         generation = {key: raw[key] for key in ("bos_token_id", "eos_token_id", "transformers_version")}
         write_json(folder / "generation_config.json", generation)

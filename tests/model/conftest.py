@@ -64,7 +64,7 @@ class Release:
 
 
 @pytest.fixture(params=["tiny-a", "tiny-b"])
-def golden(request: pytest.FixtureRequest) -> Path:
+def golden_folder(request: pytest.FixtureRequest) -> Path:
     """Each golden checkpoint folder in turn. Not to be written to."""
     return GOLDENS / request.param
 

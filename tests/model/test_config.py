@@ -22,8 +22,8 @@ def problems(raw: dict) -> str:
     return str(caught.value)
 
 
-def test_values_come_from_the_file(golden: Path) -> None:
-    raw = json.loads((golden / "config.json").read_text())
+def test_values_come_from_the_file(golden_folder: Path) -> None:
+    raw = json.loads((golden_folder / "config.json").read_text())
     config = ModelConfig.from_hf(raw)
     for name in ("hidden_size", "num_hidden_layers", "eos_token_id", "mask_token_id", "block_size"):
         assert getattr(config, name) == raw[name]

@@ -3,7 +3,6 @@
 """Converting: what is written, what is dropped, what is refused, and how much memory it takes."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -280,7 +279,7 @@ def test_disk_that_is_too_small_is_refused_before_work(release, target: Path, re
 
 def test_interrupt_leaves_nothing_behind(release, target: Path) -> None:
     def interrupted(text: str) -> None:
-        if text.startswith("Hashing"):
+        if text.startswith("hashing"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -320,4 +319,3 @@ def test_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
         peaks[step] = int(run.stdout.split()[-1])
     assert (tmp_path / "converted" / "model.safetensors").stat().st_size > 600e6
     assert max(peaks.values()) < 400e6, peaks
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0

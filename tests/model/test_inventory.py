@@ -33,6 +33,6 @@ def test_projection_width_is_heads_times_head_dim() -> None:
     assert shapes["encoder.layers.39.self_attn.o_proj.weight"] == (5120, 4096)
 
 
-def test_names_and_shapes_are_those_of_the_golden_checkpoint(golden: Path) -> None:
-    stored = {name: tensor.shape for name, tensor in load_file(golden / "model.safetensors").items()}
-    assert expected_tensors(Checkpoint.open(golden).config) == stored
+def test_names_and_shapes_are_those_of_the_golden_checkpoint(golden_folder: Path) -> None:
+    stored = {name: tensor.shape for name, tensor in load_file(golden_folder / "model.safetensors").items()}
+    assert expected_tensors(Checkpoint.open(golden_folder).config) == stored

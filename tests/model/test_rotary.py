@@ -83,21 +83,21 @@ def test_released_query_scales() -> None:
     np.testing.assert_allclose(rotary.query_scale(ROPE, list(SCALES)), list(SCALES.values()), rtol=1e-7)
 
 
-def test_golden_frequencies(golden: Path) -> None:
-    config = Checkpoint.open(golden).config
-    expected = load_file(golden / "forwards.safetensors")["rope.inv_freq"]
+def test_golden_frequencies(golden_folder: Path) -> None:
+    config = Checkpoint.open(golden_folder).config
+    expected = load_file(golden_folder / "forwards.safetensors")["rope.inv_freq"]
     np.testing.assert_allclose(rotary.inverse_frequencies(config.rope, config.head_dim), expected, rtol=1e-6)
 
 
-def test_golden_query_scale(golden: Path) -> None:
-    expected = load_file(golden / "forwards.safetensors")["rope.query_scale"]
-    computed = rotary.query_scale(Checkpoint.open(golden).config.rope, np.arange(len(expected)))
+def test_golden_query_scale(golden_folder: Path) -> None:
+    expected = load_file(golden_folder / "forwards.safetensors")["rope.query_scale"]
+    computed = rotary.query_scale(Checkpoint.open(golden_folder).config.rope, np.arange(len(expected)))
     np.testing.assert_allclose(computed, expected, rtol=1e-6)
 
 
-def test_golden_magnitude(golden: Path) -> None:
-    expected = load_file(golden / "forwards.safetensors")["rope.attention_factor"]
-    assert rotary.magnitude(Checkpoint.open(golden).config.rope) == expected[0]
+def test_golden_magnitude(golden_folder: Path) -> None:
+    expected = load_file(golden_folder / "forwards.safetensors")["rope.attention_factor"]
+    assert rotary.magnitude(Checkpoint.open(golden_folder).config.rope) == expected[0]
 
 
 def test_table_rows_are_angles_of_their_position() -> None:

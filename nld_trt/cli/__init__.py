@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: a table of contents and one place where failures become messages.
+
+A command's module is imported when the command is run, so ``nld-trt --help`` costs no more than click. Options are
+written with dashes and understood with underscores too; each has an environment variable, NLD_TRT_<COMMAND>_<OPTION>.
+
+Shell completion is click's: ``eval "$(_NLD_TRT_COMPLETE=bash_source nld-trt)"`` in ~/.bashrc (or zsh_source,
+fish_source). It offers the commands from the table and imports a command only to complete its options.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+import nld_trt
+from nld_trt import optional
+from nld_trt.errors import NldError
+
+INTERRUPTED = 130
+
+# Name -> (module with `command`, what the list of commands says). The order is that of the work.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "convert": ("nld_trt.cli.convert", "Check a released checkpoint and write it in the form the others read."),
+    "build": ("nld_trt.cli.build", "Compile a converted checkpoint into an engine folder."),
+    "generate": ("nld_trt.cli.generate", "Generate text with an engine, in any decoding mode."),
+    "evaluate": ("nld_trt.cli.evaluate", "Score an engine's answers and count its forwards per token."),
+    "repo": ("nld_trt.cli.repo", "Write a Triton Inference Server model repository."),
+    "serve": ("nld_trt.cli.serve", "Start Triton Inference Server on a model repository."),
+    "client": ("nld_trt.cli.client", "Send a prompt to a running server."),
+    "sweep": ("nld_trt.cli.sweep", "Measure throughput over modes, block lengths and concurrency."),
+    "doctor": ("nld_trt.cli.doctor", "Say what this machine can do, what is missing and how to get it."),
+    "inspect": ("nld_trt.cli.inspect", "Describe a checkpoint, an engine or a model repository."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are the table's, imported when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0].replace("_", "-")
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command is called {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # The base class would import every command to ask for its help.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            explanation = optional.explain(error, wanted_by=ctx.invoked_subcommand)
+            if explanation is None:
+                raise
+            raise explanation from error
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={
+        "auto_envvar_prefix": "NLD_TRT",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 110,
+        "show_default": True,
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
+)
+@click.version_option(
+    nld_trt.__version__, "-V", "--version", message="nld-trt %(version)s", allow_from_autoenv=False, help="Show the version."
+)
+@click.option("-v", "--verbose", count=True, show_default=False, help="Say more on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Say only warnings and errors on stderr.")
+def cli(verbose: int, quiet: bool) -> None:
+    """From a Nemotron-Labs-Diffusion checkpoint to a TensorRT deployment in three decoding modes.
+
+    Data goes to stdout and talk to stderr. Exit status: 0 done, 1 the work failed, 2 something given cannot be used.
+    """
+    from nld_trt.cli._output import output
+
+    if verbose and quiet:
+        raise click.UsageError("-v and -q ask for opposite things; give one of them")
+    output.configure(level=-1 if quiet else verbose)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run ``nld-trt`` with ``arguments`` (default: the process's own) and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """As ``main``, returning the exit status. What is no NldError and no usage error is a defect: it is raised."""
+    try:
+        status = cli.main(arguments, prog_name="nld-trt", standalone_mode=False)
+        sys.stdout.flush()
+    except NldError as error:
+        return _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"\nTry '{context.command_path} --help'." if context else ""
+        return _fail(error.format_message() + hint, error.exit_code)
+    except click.Abort as error:
+        # click makes one of Ctrl-C and of an end of file met anywhere; the second is no wish of the user.
+        if isinstance(error.__cause__, EOFError):
+            raise error.__cause__ from None
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has gone, as in `nld-trt inspect engine | head`. Python must not find it out again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    # click returns the status of ctx.exit(), or else whatever the command returned.
+    return status if type(status) is int else 0
+
+
+def _fail(message: str, status: int) -> int:
+    if os.environ.get("NLD_TRT_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc()
+    print(f"nld-trt: error: {message}", file=sys.stderr, flush=True)
+    return status

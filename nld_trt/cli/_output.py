@@ -1,0 +1,208 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one place that prints: data to stdout, talk to stderr.
+
+A command says what it has (``result``, ``table``, ``stream``) and what it is doing (``note``, ``warn``,
+``stage``); how that looks follows from ``--json``, ``-q``, ``-v`` and from what stderr is. Streams are looked up
+at each call, since tests and shells replace them. rich is imported only when it draws: --help must not pay for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+Mode = Literal["human", "json", "quiet"]
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+@dataclass
+class Output:
+    """What the flags chose, and the live spinner while there is one."""
+
+    json: bool = False
+    level: int = 0
+    _progress: Progress | None = field(default=None, repr=False)
+
+    @property
+    def mode(self) -> Mode:
+        return "json" if self.json else "quiet" if self.level < 0 else "human"
+
+    def configure(self, *, level: int) -> None:
+        """Set the talk's level (-1 quiet, 0 normal, 1 and more verbose) and forget an earlier command's --json."""
+        self.json, self.level = False, level
+
+    # Talk, to stderr.
+
+    def detail(self, text: str) -> None:
+        """Something only ``-v`` shows."""
+        if self.level > 0:
+            self._talk(text)
+
+    def note(self, text: str) -> None:
+        if self.level >= 0:
+            self._talk(text)
+
+    def warn(self, text: str) -> None:
+        """A warning; shown in every mode."""
+        self._talk(f"nld-trt: warning: {text}")
+
+    @contextmanager
+    def stage(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Say that ``text`` is under way and how long it took. Yields a function that shows a detail beside it.
+
+        A terminal gets a spinner with the elapsed seconds, anything else a line at the start and one at the end.
+        There is no percentage: the engines' builders report no progress that could carry one.
+        """
+        started = time.monotonic()
+        if self.level < 0:
+            yield lambda detail: None
+            return
+        with self._spinner(text) if self._animated else self._lines(text) as show:
+            try:
+                yield show
+            except BaseException:
+                self._talk(f"{text} failed after {time.monotonic() - started:.1f} s")
+                raise
+        self._talk(f"{text} done in {time.monotonic() - started:.1f} s")
+
+    # Data, to stdout.
+
+    def result(self, data: Mapping[str, Any], text: object = None) -> None:
+        """What the command found out: ``data`` as one JSON object with --json, else ``text``.
+
+        ``text`` is a string or something rich can draw; without it the data is listed, a line for each key.
+        """
+        if self.json:
+            sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+        elif text is None:
+            sys.stdout.writelines(f"{key}: {value}\n" for key, value in data.items())
+        elif isinstance(text, str):
+            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        else:
+            _draw(text)
+
+    def stream(self, text: str) -> None:
+        """Text as it is generated, unchanged. Nothing with --json, where ``result`` carries the whole."""
+        if not self.json:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+        """A table for reading; columns of numbers go right. Nothing with --json, where ``result`` carries the rows."""
+        if self.json:
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        lines = [[*row] for row in rows]
+        table = Table(title=title, title_justify="left")
+        for index, name in enumerate(columns):
+            numeric = bool(lines) and all(isinstance(line[index], int | float) for line in lines)
+            table.add_column(Text(name), justify="right" if numeric else "left")
+        for line in lines:
+            table.add_row(*(Text("" if cell is None else str(cell)) for cell in line))
+        _draw(table)
+
+    # How stages look.
+
+    @property
+    def _animated(self) -> bool:
+        return not self.json and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+    def _talk(self, text: str) -> None:
+        if self._progress is None:
+            print(text, file=sys.stderr, flush=True)
+        else:  # above the spinner, which would otherwise overwrite it
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def _lines(self, text: str) -> Iterator[Callable[[str], None]]:
+        self._talk(f"{text} ...")
+        yield lambda detail: self.detail(f"{text}: {detail}")
+
+    @contextmanager
+    def _spinner(self, text: str) -> Iterator[Callable[[str], None]]:
+        if self._progress is not None:  # a stage inside a stage is a second line of the same display
+            with self._task(self._progress, text) as show:
+                yield show
+            return
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        # Redirecting stdout, the default, would send data to stderr when only stderr is a terminal.
+        self._progress = Progress(
+            SpinnerColumn("line"),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=Console(file=sys.stderr),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        try:
+            with self._progress, self._task(self._progress, text) as show:
+                yield show
+        finally:
+            self._progress = None
+
+    @staticmethod
+    @contextmanager
+    def _task(progress: Progress, text: str) -> Iterator[Callable[[str], None]]:
+        task = progress.add_task(text, total=None)
+        try:
+            yield lambda detail: progress.update(task, description=f"{text}: {detail}")
+        finally:
+            progress.remove_task(task)
+
+
+output = Output()
+
+
+def json_option(command: Decorated) -> Decorated:
+    """Adds ``--json`` to a command; the command itself only calls ``output.result``."""
+
+    def choose(_context: click.Context, _option: click.Parameter, value: bool) -> None:
+        output.json = value
+
+    return click.option(
+        "--json",
+        is_flag=True,
+        expose_value=False,
+        callback=choose,
+        help="Print the result as one JSON object on stdout; talk stays on stderr.",
+    )(command)
+
+
+def _draw(drawing: Any) -> None:
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console: Console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no edge to fold at
+        console.width = max(Measurement.get(console, console.options.update(max_width=10_000), drawing).maximum, 1)
+    console.print(drawing)
+
+
+def _plain(value: object) -> object:
+    """JSON for a path, a set and for NumPy's numbers and arrays, without importing NumPy."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON form: {value!r}")

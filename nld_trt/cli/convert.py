@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``nld-trt convert``: from a released checkpoint to a checked one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nld_trt.cli._output import json_option, output
+
+Report = Callable[[str], None]
+
+
+@click.command("convert")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(("nld", "ministral3")),
+    default="nld",
+    show_default=True,
+    help="nld: what quantize and build read. ministral3: a stock transformers checkpoint, for AR decoding elsewhere.",
+)
+@click.option("--force", is_flag=True, help="Replace an earlier result in the output folder.")
+@json_option
+def command(checkpoint: Path, output_dir: Path, form: str, force: bool) -> None:
+    """Check the released CHECKPOINT folder and write it in the form that the other commands read.
+
+    The whole checkpoint is looked at: configuration, every tensor's name, shape and values, the draft adapter.
+    Nothing is written when something is wrong. Memory stays below 1 GB at every model size.
+
+    \b
+    Examples:
+      nld-trt convert Nemotron-Labs-Diffusion-8B -o checkpoint
+      nld-trt convert Nemotron-Labs-Diffusion-8B -o ministral --to ministral3
+    """
+    with output.stage("converting") as show:
+        facts, text, following = _FORMS[form](checkpoint, output_dir, force, show)
+    output.result({"output_dir": str(output_dir), "format": form, **facts}, text)
+    output.note(f"next: {following}")
+
+
+def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> tuple[dict[str, Any], str, str]:
+    from nld_trt.files import human_bytes
+    from nld_trt.model.convert import convert
+
+    manifest = convert(checkpoint, target, force=force, report=report)
+    adapter = manifest["adapter"]
+    drafter = f"draft adapter of rank {adapter['rank']}" if adapter else "no draft adapter"
+    size = human_bytes(sum(entry["bytes"] for entry in manifest["files"].values()))
+    text = f"checkpoint in {target}: {manifest['parameters']:,} parameters, {size}, {drafter}"
+    return {"manifest": manifest}, text, f"nld-trt build {target} -o ENGINE_DIR"
+
+
+def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) -> tuple[dict[str, Any], str, str]:
+    from nld_trt.files import human_bytes
+    from nld_trt.model.checkpoint import Checkpoint
+    from nld_trt.model.ministral3 import export_ministral3
+
+    facts = export_ministral3(Checkpoint.open(checkpoint), target, force=force, report=report)
+    left_out = "; the draft adapter has no place in it and was left out" if facts["adapter_left_out"] else ""
+    text = f"{facts['architecture']} in {target}: {facts['tensors']} tensors, {human_bytes(facts['bytes'])}{left_out}"
+    return facts, text, f'AutoModelForCausalLM.from_pretrained("{target}") with transformers 5.0 or later'
+
+
+_FORMS = {"nld": _to_nld, "ministral3": _to_ministral3}

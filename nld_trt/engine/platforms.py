@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The machines that nld-trt knows by name. Figures are the vendors', for one GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nld_trt.errors import InputError
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A kind of machine.
+
+    Attributes:
+        compute_capabilities: of its GPU; empty for CPUs.
+        backends: that can run there, the preferred one first.
+        memory_gb: of one GPU, decimal; None where it is the machine's own.
+        memory_bandwidth_gbs: peak, in GB/s; None where it depends on the machine.
+    """
+
+    name: str
+    title: str
+    compute_capabilities: tuple[str, ...]
+    backends: tuple[str, ...]
+    default_precision: str
+    memory_gb: float | None = None
+    memory_bandwidth_gbs: float | None = None
+
+
+PLATFORMS: dict[str, Platform] = {
+    platform.name: platform
+    for platform in (
+        Platform("gb200", "GB200", ("10.0",), ("trt",), "bf16", 186, 8000),
+        Platform("rtx-pro-6000", "RTX PRO 6000 Blackwell", ("12.0",), ("trt-rtx", "trt"), "bf16", 96, 1792),
+        # Unified memory: the operating system and the host process live in it too.
+        Platform("dgx-spark", "DGX Spark", ("12.1",), ("trt-rtx", "trt"), "bf16", 128, 273),
+        Platform("h100", "H100 SXM", ("9.0",), ("trt",), "bf16", 80, 3350),
+        Platform("cpu", "CPU", (), ("ort",), "fp32"),
+    )
+}
+
+
+def platform(name: str) -> Platform:
+    """The platform called ``name``.
+
+    Raises:
+        InputError: there is none; the message lists what exists.
+    """
+    if name not in PLATFORMS:
+        raise InputError(f"there is no platform {name!r}; available: {', '.join(PLATFORMS)}")
+    return PLATFORMS[name]
+
+
+def titles_with(compute_capability: str) -> str:
+    """The platforms that have it, for messages: a space and ``(H100 SXM)`` for 9.0, else nothing."""
+    titles = [known.title for known in PLATFORMS.values() if compute_capability in known.compute_capabilities]
+    return f" ({', '.join(titles)})" if titles else ""
