@@ -15,7 +15,6 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,11 +113,16 @@ def facts() -> dict[str, Any]:
 
 
 def device_of(facts: Mapping[str, Any], backend: str) -> tuple[str, int]:
-    """Name of what ``backend`` computes on, and how many GPUs that is: an engine runs on one, ``ort`` on none."""
+    """Name of what ``backend`` computes on, and how many GPUs that is: an engine runs on one, ``ort`` on none.
+
+    Of several GPUs it is the first that CUDA_VISIBLE_DEVICES numbers, or the first.
+    """
     if backend == "ort":
         return f"{facts['cpu']} ({facts['cpu_cores']} cores)", 0
-    gpus = facts["gpus"]
-    return (gpus[0]["name"] if gpus else "unknown GPU"), 1
+    names = [gpu["name"] for gpu in facts["gpus"]] or ["unknown GPU"]
+    first = (facts["cuda_visible_devices"] or "").partition(",")[0].strip()
+    chosen = int(first) if first.isdecimal() else 0  # it can also hold an identifier
+    return names[chosen if chosen < len(names) else 0], 1
 
 
 def package_version(name: str) -> str | None:
@@ -167,9 +171,10 @@ def _cpu_model() -> str:
 
 def _cpu_cores() -> int:
     """Cores this process may use, which a container or taskset can limit."""
-    if sys.platform == "linux":
+    try:
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    except (AttributeError, OSError):  # only Linux knows
+        return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int | None:

@@ -96,7 +96,12 @@ class LazyGroup(click.Group):
     },
 )
 @click.version_option(
-    nld_trt.__version__, "-V", "--version", message="nld-trt %(version)s", allow_from_autoenv=False, help="Show the version."
+    nld_trt.__version__,
+    "-V",
+    "--version",
+    message="nld-trt %(version)s",
+    allow_from_autoenv=False,
+    help="Show the version.",
 )
 @click.option("-v", "--verbose", count=True, show_default=False, help="Say more on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only warnings and errors on stderr.")

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-Mode = Literal["human", "json", "quiet"]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -38,14 +37,12 @@ class Output:
     _progress: Progress | None = field(default=None, repr=False)
 
     @property
-    def mode(self) -> Mode:
+    def mode(self) -> Literal["human", "json", "quiet"]:
         return "json" if self.json else "quiet" if self.level < 0 else "human"
 
     def configure(self, *, level: int) -> None:
         """Set the talk's level (-1 quiet, 0 normal, 1 and more verbose) and forget an earlier command's --json."""
         self.json, self.level = False, level
-
-    # Talk, to stderr.
 
     def detail(self, text: str) -> None:
         """Something only ``-v`` shows."""
@@ -78,8 +75,6 @@ class Output:
                 self._talk(f"{text} failed after {time.monotonic() - started:.1f} s")
                 raise
         self._talk(f"{text} done in {time.monotonic() - started:.1f} s")
-
-    # Data, to stdout.
 
     def result(self, data: Mapping[str, Any], text: object = None) -> None:
         """What the command found out: ``data`` as one JSON object with --json, else ``text``.
@@ -116,8 +111,6 @@ class Output:
         for line in lines:
             table.add_row(*(Text("" if cell is None else str(cell)) for cell in line))
         _draw(table)
-
-    # How stages look.
 
     @property
     def _animated(self) -> bool:
@@ -198,11 +191,9 @@ def _draw(drawing: Any) -> None:
 
 
 def _plain(value: object) -> object:
-    """JSON for a path, a set and for NumPy's numbers and arrays, without importing NumPy."""
+    """JSON for a path and for NumPy's numbers and arrays, without importing NumPy."""
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, set | frozenset):
-        return sorted(value)
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} has no JSON form: {value!r}")

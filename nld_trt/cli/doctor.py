@@ -35,7 +35,7 @@ class Need(Protocol):
 
 @dataclass(frozen=True)
 class Package:
-    """A distribution, from ``minimum`` on and before ``below``; ``extra`` of nld-trt brings it (None: nld-trt itself)."""
+    """A distribution, from ``minimum`` on and before ``below``, that ``extra`` brings (None: nld-trt itself)."""
 
     name: str
     minimum: str
@@ -84,10 +84,11 @@ class GpuFor:
         from nld_trt.engine.platforms import PLATFORMS, titles_with
         from nld_trt.engine.trt_flavour import TRT_RTX
 
+        # A plan for RTX runs on what the library compiles for; a TensorRT one on the platforms that are supported.
         known = {
             None: None,
             "trt-rtx": [*TRT_RTX.targets],
-            "trt": [c for platform in PLATFORMS.values() if "trt" in platform.backends for c in platform.compute_capabilities],
+            "trt": [name for it in PLATFORMS.values() if "trt" in it.backends for name in it.compute_capabilities],
         }[self.backend]
         present = [f"{gpu.name} ({gpu.compute_capability or 'compute capability unknown'})" for gpu in environment.gpus]
         for gpu, text in zip(environment.gpus, present, strict=True):
@@ -157,7 +158,7 @@ CAPABILITIES: tuple[Capability, ...] = (
         ),
     ),
     Capability("build-ort", "build an engine for ONNX Runtime", (*_GRAPH, *_ORT)),
-    Capability("build-trt-rtx", "build a TensorRT for RTX engine (RTX PRO 6000, DGX Spark); no GPU needed", (*_GRAPH, _RTX)),
+    Capability("build-trt-rtx", "build a TensorRT for RTX engine, with or without a GPU", (*_GRAPH, _RTX)),
     Capability("build-trt", "build a TensorRT engine for this machine's GPU", (*_GRAPH, _TRT, GpuFor("trt"))),
     Capability("run-ort", "run an engine on the CPU", (*_ORT, *_TEXT)),
     Capability(
@@ -172,7 +173,9 @@ CAPABILITIES: tuple[Capability, ...] = (
     ),
     # The server's Python stub is built for NumPy 1.x.
     Capability(
-        "serve", "start Triton Inference Server here", (Tritonserver(), Package("numpy", "1.26", "serve", below="2"), *_TEXT)
+        "serve",
+        "start Triton Inference Server here",
+        (Tritonserver(), Package("numpy", "1.26", "serve", below="2"), *_TEXT),
     ),
     Capability("client", "talk to a running server", (Package("tritonclient", "2.57", "serve"),)),
     Capability("sweep-plots", "draw the plots of a sweep", (Package("matplotlib", "3.9", "plot"),)),

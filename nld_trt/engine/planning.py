@@ -13,6 +13,7 @@ from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 
 DEFAULT_BACKEND = "ort"
+AHEAD_OF_TIME_BACKEND = "trt-rtx"
 DEFAULT_MAX_BATCH_SIZE = 8
 DEFAULT_MAX_SEQ_LEN = 4096
 DEFAULT_PROMPT_CHUNK = 512
@@ -76,8 +77,8 @@ def _precision(name: str, asked: BuildConfig) -> str:
 
 
 def _targets(name: str, asked: BuildConfig) -> tuple[str, ...]:
-    if name == DEFAULT_BACKEND:
-        return ()
-    served = [PLATFORMS[platform] for platform in asked.platforms if name in PLATFORMS[platform].backends]
-    chosen = served or [platform for platform in PLATFORMS.values() if platform.backends[0] == name]
+    """Empty means the present GPU, for a backend that compiles on its target and was given no platform."""
+    chosen = [PLATFORMS[platform] for platform in asked.platforms if name in PLATFORMS[platform].backends]
+    if not chosen and name == AHEAD_OF_TIME_BACKEND:
+        chosen = [platform for platform in PLATFORMS.values() if platform.backends[0] == name]
     return tuple(dict.fromkeys(target for platform in chosen for target in platform.compute_capabilities))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from nld_trt.engine import trt_build, trt_proof
@@ -46,6 +47,8 @@ class TensorRtBackend:
     def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, stage: Stage) -> Artefact:
         flavour, config = self.flavour, checkpoint.config
         trt = flavour.load()
+        if not plan.compute_capabilities:
+            plan = replace(plan, compute_capabilities=(present_gpus()[0].compute_capability,))
         target = folder / self.name
         target.mkdir()
         path = target / PLAN_FILE
@@ -64,7 +67,7 @@ class TensorRtBackend:
                 parsed = trt_build.parse_network(trt, model)
                 facts = NetworkFacts.read(trt, parsed.network)
                 proof = trt_proof.prove_network(facts, config, plan)
-            with stage(f"{self.name}: compiling for {', '.join(plan.compute_capabilities) or 'this GPU'}"):
+            with stage(f"{self.name}: compiling for {', '.join(plan.compute_capabilities)}"):
                 trt_build.compile_plan(parsed, flavour, plan, config, path)
         with stage(f"{self.name}: checking the plan"):
             listing = trt_build.inspect_plan(trt, path) if flavour.builds_on_target else parsed.log.listing
@@ -73,7 +76,7 @@ class TensorRtBackend:
             self.name,
             plan.precision,
             {"plan": f"{self.name}/{PLAN_FILE}"},
-            compute_capabilities=plan.compute_capabilities or (present_gpus()[0].compute_capability,),
+            compute_capabilities=plan.compute_capabilities,
             tools={flavour.module: trt.__version__},
             proof=proof,
         )

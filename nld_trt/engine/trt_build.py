@@ -137,9 +137,9 @@ def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, confi
     if writer.error is not None:
         raise writer.error
     if not done or path.stat().st_size == 0:
+        targets = ", ".join(plan.compute_capabilities)
         raise OperationError(
-            f"{flavour.title} {trt.__version__} could not compile the network"
-            + (f" for {', '.join(plan.compute_capabilities)}" if plan.compute_capabilities else ""),
+            f"{flavour.title} {trt.__version__} could not compile the network for {targets}",
             details=parsed.log.report(),
         )
 

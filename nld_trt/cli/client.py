@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``nld-trt client``: one prompt to a running server, streamed to the terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nld_trt.cli._options import MODES
+from nld_trt.cli._output import json_option, output
+
+if TYPE_CHECKING:
+    from nld_trt.serving.client import Chunk
+
+
+@click.command("client")
+@click.argument("url")
+@click.argument("prompt")
+@click.option("--model", default="nld", help="Name of the model on the server.")
+@click.option("--mode", type=click.Choice(MODES), default=None, help="Decoding mode. Default: the server's.")
+@click.option("--max-new-tokens", type=int, default=None, help="Tokens to generate. Default: the server's.")
+@click.option("--block-length", type=int, default=None, help="Tokens per block. Default: the server's.")
+@click.option(
+    "--threshold", default=None, metavar="NUMBER|null",
+    help="Confidence that commits a token, null for one token per pass. Default: the server's.",
+)  # fmt: skip
+@click.option("--lora/--no-lora", default=None, help="Use the draft adapter in linear mode. Default: the server's.")
+@click.option("--system", default=None, help="System message of the conversation.")
+@click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
+@click.option("--stop", multiple=True, help="String that ends the text. Repeatable.")
+@click.option("--timeout", type=float, default=300.0, help="Longest wait for the next piece, in seconds.")
+@json_option
+def command(
+    url: str,
+    prompt: str,
+    model: str,
+    mode: str | None,
+    max_new_tokens: int | None,
+    block_length: int | None,
+    threshold: str | None,
+    lora: bool | None,
+    system: str | None,
+    raw: bool,
+    stop: tuple[str, ...],
+    timeout: float,
+) -> None:
+    """Send PROMPT to the model that a Triton server at URL serves. URL is its gRPC address, HOST:PORT.
+
+    The answer streams to the terminal as it is committed. Ctrl-C cancels it, here and on the server.
+
+    \b
+    Examples:
+      nld-trt client localhost:8001 "Sort these numbers: 42 17 88 35"
+      nld-trt client localhost:8001 "Convert 37 km to m." --mode diffusion --json
+    """
+    from nld_trt.cli.generate import parse_threshold
+    from nld_trt.serving.client import stream
+
+    inputs: dict[str, Any] = {
+        "text_input": prompt,
+        "mode": mode,
+        "max_tokens": max_new_tokens,
+        "block_length": block_length,
+        "lora": lora,
+        "system": system,
+        "raw": True if raw else None,
+        "stop_words": list(stop) or None,
+    }
+    if threshold is not None:
+        confidence = parse_threshold(threshold)
+        inputs["threshold"] = -1.0 if confidence is None else confidence
+    started = time.perf_counter()
+    chunks = []
+    for chunk in stream(url, model=model, timeout=timeout, **inputs):
+        chunks.append(chunk)
+        output.stream(chunk.text)
+    output.stream("\n")
+    _report(chunks, time.perf_counter() - started)
+
+
+def _report(chunks: list[Chunk], seconds: float) -> None:
+    last = chunks[-1]
+    tokens = sum(chunk.tokens for chunk in chunks)
+    if output.json:
+        output.result(
+            {
+                "text": "".join(chunk.text for chunk in chunks),
+                "finish_reason": last.finish_reason,
+                "mode": last.mode,
+                "num_input_tokens": last.num_input_tokens,
+                "num_output_tokens": tokens,
+                "chunks": len(chunks),
+                "seconds": round(seconds, 6),
+                "tokens_per_second": round(tokens / seconds, 3),
+                "tokens_per_forward": last.tokens_per_forward,
+                "acceptance_length": last.acceptance_length,
+                "nfe": last.nfe,
+            }
+        )
+        return
+    parts = [last.mode, f"{tokens} tokens", f"{tokens / seconds:.1f} tokens/s"]
+    if last.tokens_per_forward is not None:
+        parts.append(f"{last.tokens_per_forward:.2f} tokens per forward")
+    if last.acceptance_length is not None:
+        parts.append(f"acceptance length {last.acceptance_length:.2f}")
+    output.note(f"[{', '.join(parts)}, finished by {last.finish_reason}]")

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``nld-trt repo``: write a Triton model repository around an engine."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from nld_trt.cli._options import BACKENDS, MODES, engine_argument
+from nld_trt.cli._output import json_option, output
+
+
+@click.command("repo")
+@engine_argument
+@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Repository folder to write.")
+@click.option("--name", default="nld", help="Name of the model, as in its URL.")
+@click.option(
+    "--backend", type=click.Choice(BACKENDS), default=None, show_default=False,
+    help="Backend to serve with. Default: the first that the server's machine can run.",
+)  # fmt: skip
+@click.option("--mode", type=click.Choice(MODES), default="linear", help="Mode of requests that name none.")
+@click.option("--block-length", type=int, default=None, help="For requests that give none. Default: the checkpoint's.")
+@click.option("--max-tokens", type=int, default=None, help="Limit of requests that give none. Default: as many as fit.")
+@click.option("--max-waiting", type=int, default=256, help="Requests that may wait for a free row; more are refused.")
+@click.option("--raw", is_flag=True, help="Do not put texts into the chat template, unless a request says raw=false.")
+@click.option("--ignore-sampling", is_flag=True, help="Ignore temperature and penalties instead of refusing them.")
+@click.option("--force", is_flag=True, help="Replace a repository that exists.")
+@json_option
+def command(
+    engine_dir: Path,
+    output_dir: Path,
+    name: str,
+    backend: str | None,
+    mode: str,
+    block_length: int | None,
+    max_tokens: int | None,
+    max_waiting: int,
+    raw: bool,
+    ignore_sampling: bool,
+    force: bool,
+) -> None:
+    """Write a Triton Inference Server model repository around an engine.
+
+    The repository is self-contained: the engine's files are in it, hard-linked where that is possible. For
+    Triton's OpenAI front end, which renders the chat template itself and always sends a temperature, add
+    --raw --ignore-sampling.
+
+    \b
+    Examples:
+      nld-trt repo engine -o repository
+      nld-trt repo engine -o repository --name nld-8b --raw --ignore-sampling
+    """
+    from nld_trt.engine.folder import EngineFolder
+    from nld_trt.serving.repository import write_repository
+    from nld_trt.serving.settings import Defaults, ServingSettings
+
+    with output.stage("opening engine"):
+        engine = EngineFolder.open(engine_dir)
+    serving = ServingSettings(
+        backend=backend,
+        defaults=Defaults(mode=mode, block_length=block_length, max_tokens=max_tokens, raw=raw),  # type: ignore[arg-type]
+        max_waiting=max_waiting,
+        ignore_sampling=ignore_sampling,
+    )
+    repository = write_repository(
+        engine, output_dir, name=name, serving=serving, command=shlex.join(["nld-trt", *sys.argv[1:]]), force=force
+    )
+    files = repository.manifest["files"]
+    size = sum(record["size"] for record in files.values())
+    output.result(
+        {
+            "repository": str(output_dir),
+            "model": name,
+            "files": len(files),
+            "bytes": size,
+            "linked": repository.linked,
+            "settings": serving.to_dict(),
+        },
+        f"model {name} in {output_dir}: {len(files)} files, {repository.linked} hard-linked, {size / 1e6:.1f} MB",
+    )
+    output.note(f"next: nld-trt serve {output_dir}")

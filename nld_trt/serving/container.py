@@ -1,0 +1,32 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The container path, in one place: ``serve --print``, the READMEs and a test of ``deploy/`` read these values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Triton with its Python backend; deploy/Dockerfile adds nld-trt.
+BASE_IMAGE = "nvcr.io/nvidia/tritonserver:25.12-py3"
+IMAGE = "nld-trt-server:25.12"
+DOCKERFILE = "deploy/Dockerfile"
+MOUNT = "/models"
+SHARED_MEMORY = "256m"
+USER = "1000:1000"
+# Inside the container; outside they are published on the loopback address.
+PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
+
+
+def container_commands(
+    repository: Path | str, *, host: str = "127.0.0.1", ports: tuple[int, int, int] = (8000, 8001, 8002)
+) -> list[str]:
+    """Commands that build the image in a checkout of nld-trt and serve ``repository`` from it."""
+    source = f"$PWD/{repository}".removesuffix("/.") if not Path(repository).is_absolute() else str(repository)
+    published = " ".join(
+        f"--publish {host}:{outside}:{inside}" for outside, inside in zip(ports, PORTS.values(), strict=True)
+    )
+    return [
+        f"docker build --file {DOCKERFILE} --tag {IMAGE} .",
+        f"docker run --rm --gpus all --shm-size {SHARED_MEMORY} --user {USER} {published} "
+        f'--volume "{source}:{MOUNT}:ro" {IMAGE}',
+    ]

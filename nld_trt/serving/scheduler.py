@@ -1,0 +1,243 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""One thread that decodes for many clients.
+
+The decoder and its session belong to the loop thread alone. Other threads leave jobs and cancellations
+in an inbox; the loop takes them between two forwards, so a request joins while others are decoding.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.request import Request
+from nld_trt.decode.row import Emission, Row
+from nld_trt.errors import NldError, OperationError
+from nld_trt.serving.settings import DEFAULT_MAX_WAITING
+
+log = logging.getLogger(__name__)
+
+# Asking whether a client is still there crosses a process border and takes about 0.1 ms: not in every step.
+_POLL_SECONDS = 0.05
+_POLL_JOBS = 32
+
+
+class QueueFull(OperationError):
+    """So many requests wait that another one would only wait longer."""
+
+
+class Listener(Protocol):
+    """Where the outcome of one request goes. Called on the loop thread; an exception drops that request alone."""
+
+    def emitted(self, emission: Emission) -> None:
+        """A forward added something, or nothing; the last emission has a finish reason."""
+
+    def failed(self, error: NldError) -> None:
+        """The request ends here without a result. Nothing is called after this."""
+
+    def abandoned(self) -> bool:
+        """Whether the client has gone. Asked now and then; true cancels the request."""
+
+
+class Observer(Protocol):
+    """Sees what the loop does, for metrics. Called on the loop thread."""
+
+    def stepped(self, emissions: Sequence[Emission], live: int, waiting: int) -> None:
+        """After each forward."""
+
+    def ended(self, row: Row) -> None:
+        """After a request's last emission."""
+
+
+class Job:
+    """A submitted request. :meth:`cancel` may be called from any thread, at any time."""
+
+    def __init__(self, request: Request, listener: Listener) -> None:
+        self.request = request
+        self.listener = listener
+        self.cancelled = False
+        self.mute = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Scheduler:
+    """Owns a decoder and the thread that drives it."""
+
+    def __init__(
+        self, decoder: Decoder, *, max_waiting: int = DEFAULT_MAX_WAITING, observer: Observer | None = None
+    ) -> None:
+        self._decoder = decoder
+        self._info = decoder.session.info
+        self._observer = observer
+        self._max_pending = decoder.max_rows + max_waiting
+        self._max_waiting = max_waiting
+        self._wake = threading.Condition()
+        # Guarded by _wake.
+        self._inbox: deque[Job] = deque()
+        self._pending = 0
+        self._closing = False
+        self._failure: OperationError | None = None
+        # The loop thread's own.
+        self._jobs: dict[Row, Job] = {}
+        self._next_poll = 0.0
+        self._polled = 0
+        self._deadline = float("inf")
+        self._thread = threading.Thread(target=self._run, name="nld-decode", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """Requests that have not ended."""
+        with self._wake:
+            return self._pending
+
+    @property
+    def failure(self) -> OperationError | None:
+        """Why nothing is decoded any more; None while all is well."""
+        with self._wake:
+            return self._failure
+
+    def submit(self, request: Request, listener: Listener) -> Job:
+        """Queue a request. Its outcome goes to ``listener``, on the loop thread.
+
+        Raises:
+            InputError: the request does not fit the engine.
+            QueueFull: too many requests wait.
+            OperationError: the decode loop has failed, or the scheduler is closing.
+        """
+        job = Job(request.resolved(self._info), listener)
+        with self._wake:
+            if self._failure is not None:
+                raise self._failure
+            if self._closing:
+                raise OperationError("the server is shutting down and takes no new requests")
+            if self._pending >= self._max_pending:
+                raise QueueFull(
+                    f"{self._max_waiting} requests wait already; no more are taken until one has ended",
+                    fix="Send it again later, or raise max_waiting in model.json.",
+                )
+            self._pending += 1
+            self._inbox.append(job)
+            self._wake.notify()
+        return job
+
+    def close(self, grace: float = 30.0) -> None:
+        """Take no more requests, let the present ones end for ``grace`` seconds, cancel the rest, stop the thread."""
+        with self._wake:
+            self._closing = True
+            self._deadline = time.monotonic() + grace
+            self._wake.notify()
+        self._thread.join()
+
+    # From here on: the loop thread.
+
+    def _run(self) -> None:
+        try:
+            while self._take_jobs():
+                self._cancel_abandoned()
+                emissions = self._decoder.step()
+                for emission in emissions:
+                    self._deliver(emission)
+                if self._observer is not None:
+                    live = self._decoder.live_rows
+                    self._observer.stepped(emissions, live, len(self._jobs) - live)
+        except Exception as error:
+            self._fail(error)
+
+    def _take_jobs(self) -> bool:
+        """Move new jobs to the decoder; sleeps while there is nothing to do. False when it is time to stop."""
+        with self._wake:
+            while not self._inbox and not self._decoder.busy:
+                if self._closing:
+                    return False
+                self._wake.wait()
+            fresh = list(self._inbox)
+            self._inbox.clear()
+        for job in fresh:
+            try:
+                self._jobs[self._decoder.submit(job.request)] = job
+            except Exception as error:
+                self._end()
+                self._tell_failure(job, error if isinstance(error, NldError) else _internal(error))
+        return True
+
+    def _cancel_abandoned(self) -> None:
+        now = time.monotonic()
+        if now > self._deadline:
+            for job in self._jobs.values():
+                job.cancel()
+        elif now >= self._next_poll:
+            self._next_poll = now + _POLL_SECONDS
+            self._poll()
+        for row in [row for row, job in self._jobs.items() if job.cancelled]:
+            self._decoder.cancel(row)
+
+    def _poll(self) -> None:
+        """Ask some clients whether they are still there, others the next time."""
+        jobs = list(self._jobs.values())
+        start = self._polled % max(len(jobs), 1)
+        turn = list(itertools.islice(itertools.cycle(jobs), start, start + min(len(jobs), _POLL_JOBS)))
+        self._polled = start + len(turn)
+        for job in turn:
+            try:
+                if job.listener.abandoned():
+                    job.cancel()
+            except Exception:
+                log.exception("a client cannot be asked whether it is there; its request is cancelled")
+                job.cancel()
+
+    def _deliver(self, emission: Emission) -> None:
+        job = self._jobs[emission.row]
+        final = emission.finish_reason is not None
+        if final:
+            del self._jobs[emission.row]
+            self._end()
+        try:
+            if not job.mute:
+                job.listener.emitted(emission)
+        except Exception:
+            log.exception("a response could not be sent; its request is cancelled")
+            job.mute = True
+            job.cancel()
+        if final and self._observer is not None:
+            self._observer.ended(emission.row)
+
+    def _end(self) -> None:
+        with self._wake:
+            self._pending -= 1
+
+    def _fail(self, error: Exception) -> None:
+        """Nothing can be trusted any more: tell every client, now and later."""
+        log.critical("the decode loop failed; every request is refused until the model is loaded again", exc_info=error)
+        failure = _internal(error)
+        with self._wake:
+            self._failure = failure
+            jobs = [*self._jobs.values(), *self._inbox]
+            self._inbox.clear()
+            self._pending = 0
+        self._jobs.clear()
+        for job in jobs:
+            self._tell_failure(job, failure)
+
+    @staticmethod
+    def _tell_failure(job: Job, error: NldError) -> None:
+        try:
+            job.listener.failed(error)
+        except Exception:
+            log.exception("an error could not be sent to its client")
+
+
+def _internal(error: Exception) -> OperationError:
+    return OperationError(
+        f"the decode loop failed: {type(error).__name__}: {error}",
+        fix="See the server's log, then unload and load the model.",
+    )

@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``model.json``: what the model in a repository serves, and what a request that leaves things out gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nld_trt.decode.request import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, ModeName
+from nld_trt.errors import InputError
+
+FILE_NAME = "model.json"
+SCHEMA_VERSION = 1
+DEFAULT_MAX_WAITING = 256
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Values of requests that do not give their own.
+
+    Attributes:
+        block_length: None means the checkpoint's.
+        thresholds: by mode; None means one token per pass.
+        max_tokens: None means as many as fit behind the prompt.
+        lora: None means whenever the engine has an adapter.
+        raw: take the prompt as it is, without the chat template.
+    """
+
+    mode: ModeName = DEFAULT_MODE
+    block_length: int | None = None
+    thresholds: Mapping[ModeName, float | None] = field(default_factory=lambda: dict(DEFAULT_THRESHOLDS))
+    max_tokens: int | None = None
+    lora: bool | None = None
+    raw: bool = False
+
+
+@dataclass(frozen=True)
+class ServingSettings:
+    """One served model.
+
+    Attributes:
+        engine: engine folder, relative to the file's own.
+        backend: of the engine; None means the first that the machine can run.
+        max_waiting: requests that may wait for a free row; more are refused at once.
+        ignore_sampling: ignore what greedy decoding cannot honour (temperature, penalties) instead of
+            refusing it. For front ends that send such values whether or not the user asked.
+    """
+
+    engine: str = "engine"
+    backend: str | None = None
+    defaults: Defaults = field(default_factory=Defaults)
+    max_waiting: int = DEFAULT_MAX_WAITING
+    ignore_sampling: bool = False
+
+    def check(self) -> None:
+        """Raises InputError naming the setting that no request could use."""
+        mode, maximum, block = self.defaults.mode, self.defaults.max_tokens, self.defaults.block_length
+        if mode not in MODES:
+            raise InputError(f"the default mode is {mode!r}; supported: {', '.join(MODES)}")
+        if maximum is not None and maximum < 1:
+            raise InputError(f"the default max_tokens is {maximum}; it must be at least 1")
+        if block is not None and block < 1:
+            raise InputError(f"the default block_length is {block}; it must be at least 1")
+        for name, value in self.defaults.thresholds.items():
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise InputError(f"the default threshold of {name} is {value}; it must be between 0 and 1, or null")
+        if self.max_waiting < 0:
+            raise InputError(f"max_waiting is {self.max_waiting}; it must be 0 or more")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ServingSettings:
+        """Settings as :meth:`to_dict` wrote them, possibly edited by hand.
+
+        Raises:
+            InputError: another schema version, an unknown name, or a value that cannot be used.
+        """
+        found = values.get("schema_version")
+        if found != SCHEMA_VERSION:
+            raise InputError(
+                f"{FILE_NAME} has schema version {found!r}; this nld-trt reads version {SCHEMA_VERSION}",
+                fix="Write the repository again: nld-trt repo ENGINE_DIR -o REPO_DIR --force",
+            )
+        rest = {name: value for name, value in values.items() if name != "schema_version"}
+        try:
+            settings = cls(**{**rest, "defaults": Defaults(**rest.get("defaults", {}))})
+        except TypeError as error:
+            raise InputError(f"{FILE_NAME} has a name that is not a setting: {error}") from error
+        settings.check()
+        return settings

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The served model's inputs and outputs, declared once.
+
+The repository's config, the model inside the server, the client and the documentation read this table.
+Names and types are those of Triton's TensorRT-LLM models where those have the thing, because stock
+clients, ``generate_stream`` users and Triton's OpenAI front end speak that layout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["input", "output"]
+Dtype = Literal["STRING", "BOOL", "INT32", "UINT32", "UINT64", "FP32"]
+
+# Triton's name to NumPy's.
+NUMPY_TYPES: dict[Dtype, str] = {
+    "STRING": "object",
+    "BOOL": "bool",
+    "INT32": "int32",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "FP32": "float32",
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of the model.
+
+    Attributes:
+        many: holds any number of values; the others hold one.
+    """
+
+    name: str
+    direction: Direction
+    dtype: Dtype
+    meaning: str
+    many: bool = False
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Shape in the configuration, where -1 is any size.
+
+        Inputs have two dimensions although the model takes no batches: the OpenAI front end sends
+        ``[[x]]``, ``generate_stream`` shapes its values after the configuration, and with a fixed size
+        perf_analyzer needs no ``--shape``.
+        """
+        size = -1 if self.many else 1
+        return (1, size) if self.direction == "input" else (size,)
+
+    @property
+    def wire_type(self) -> str:
+        """The type's name in the inference protocol, which calls strings BYTES."""
+        return "BYTES" if self.dtype == "STRING" else self.dtype
+
+    @property
+    def numpy_type(self) -> str:
+        return NUMPY_TYPES[self.dtype]
+
+
+def _input(name: str, dtype: Dtype, meaning: str, *, many: bool = False) -> Tensor:
+    return Tensor(name, "input", dtype, meaning, many)
+
+
+def _output(name: str, dtype: Dtype, meaning: str, *, many: bool = False) -> Tensor:
+    return Tensor(name, "output", dtype, meaning, many)
+
+
+TENSORS: tuple[Tensor, ...] = (
+    _input("text_input", "STRING", "the prompt: a user message, which the chat template is put around"),
+    _input("input_ids", "INT32", "the prompt as token ids, instead of `text_input`", many=True),
+    _input("system", "STRING", "system message of the conversation"),
+    _input("raw", "BOOL", "use `text_input` as it is, without the chat template"),
+    _input("stream", "BOOL", "a response per committed piece of text, instead of one at the end (default false)"),
+    _input("max_tokens", "INT32", "tokens to generate (default: as many as fit behind the prompt)"),
+    _input("mode", "STRING", "`ar`, `diffusion` or `linear` (default linear)"),
+    _input("block_length", "INT32", "tokens per block or round (default: the checkpoint's)"),
+    _input("threshold", "FP32", "confidence that commits a token, 0 to 1; negative: one token per pass"),
+    _input("lora", "BOOL", "draft adapter on or off in linear mode (default: when the engine has one)"),
+    _input("stop_words", "STRING", "strings that end the text; they are not part of it", many=True),
+    _input("ignore_eos", "BOOL", "do not stop at the end-of-sequence token, for benchmarks"),
+    _input("temperature", "FP32", "0, the only value so far: decoding is greedy"),
+    _input("top_p", "FP32", "accepted, and without effect on greedy decoding"),
+    _input("seed", "UINT64", "accepted, and without effect on greedy decoding"),
+    _input("frequency_penalty", "FP32", "0, the only value so far"),
+    _input("presence_penalty", "FP32", "0, the only value so far"),
+    _input("exclude_input_in_output", "BOOL", "false puts `text_input` before the first text (default true)"),
+    _input("return_num_input_tokens", "BOOL", "send `num_input_tokens` (default true)"),
+    _input("return_num_output_tokens", "BOOL", "send `num_output_tokens` (default true)"),
+    _output("text_output", "STRING", "new text"),
+    _output("finish_reason", "STRING", "empty until the last response: `stop`, `length` or `cancelled`"),
+    _output("num_input_tokens", "UINT32", "tokens of the prompt"),
+    _output("num_output_tokens", "UINT32", "tokens that this response adds"),
+    _output("output_ids", "INT32", "the tokens that this response adds; only in answers to `input_ids`", many=True),
+    _output("mode", "STRING", "mode that decoded this request"),
+    _output("tokens_per_forward", "FP32", "last response: generated tokens over `nfe`"),
+    _output("acceptance_length", "FP32", "last response, linear: tokens per draft and verify round"),
+    _output("nfe", "INT32", "last response: forward evaluations, by the reference's counting rule"),
+)
+INPUTS: dict[str, Tensor] = {tensor.name: tensor for tensor in TENSORS if tensor.direction == "input"}
+OUTPUTS: dict[str, Tensor] = {tensor.name: tensor for tensor in TENSORS if tensor.direction == "output"}
+
+
+def markdown_table(direction: Direction) -> str:
+    """The table as documentation shows it."""
+    lines = ["| name | type | shape | meaning |", "|---|---|---|---|"]
+    for tensor in TENSORS:
+        if tensor.direction == direction:
+            shape = ", ".join("n" if size < 0 else str(size) for size in tensor.dims)
+            lines.append(f"| `{tensor.name}` | {tensor.dtype} | [{shape}] | {tensor.meaning} |")
+    return "\n".join(lines)

@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a reader is told is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nld_trt.cli import COMMANDS, cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("bench/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_within_the_repository_resolve(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_and_options_that_pages_show_exist(page):
+    for line in re.findall(r"^\s*(?:\$ )?nld-trt ([a-z].*)$", page.read_text(), flags=re.MULTILINE):
+        words = line.split("#")[0].split()
+        assert words[0] in COMMANDS, line
+        command = cli.get_command(None, words[0])
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in words if word.startswith("-")} - known - {"--help"} == set(), line
+
+
+def test_generated_pages_are_current():
+    done = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}: run python docs/generate.py"
+
+
+def test_every_command_is_mentioned_in_the_documentation():
+    text = "\n".join(page.read_text() for page in PAGES if page.name != "cli.md")
+    assert [name for name in COMMANDS if f"nld-trt {name}" not in text] == []
