@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the reference pages that follow from the code: the step contract and the command line.
 
-    python docs/generate.py            # write
-    python docs/generate.py --check    # exit 1 if a page is stale
+python docs/generate.py            # write
+python docs/generate.py --check    # exit 1 if a page is stale
 """
 
 from __future__ import annotations
@@ -31,9 +31,17 @@ def step_contract() -> str:
         lines += ["", f"## {title}", "", "| name | dtype | axes | meaning |", "|---|---|---|---|"]
         for binding in contract.bindings(direction, debug=True):  # type: ignore[arg-type]
             note = " (debug engines only)" if binding.debug else ""
-            lines.append(f"| `{binding.name}` | {binding.dtype} | {', '.join(binding.axes)} | {binding.meaning}{note} |")
+            lines.append(
+                f"| `{binding.name}` | {binding.dtype} | {', '.join(binding.axes)} | {binding.meaning}{note} |"
+            )
     limits = contract.Limits(max_batch_size=8, max_seq_len=4096, max_block_length=32, prompt_chunk=512)
-    lines += ["", "## Phases", "", "Optimisation profiles of compiled engines, here for the default limits and blocks of 32:", ""]
+    lines += [
+        "",
+        "## Phases",
+        "",
+        "Optimisation profiles of compiled engines, here for the default limits and blocks of 32:",
+        "",
+    ]
     axes = ("batch", "width", "window", "capacity")
     lines += ["| phase | " + " | ".join(axes) + " |", "|---|" + "---|" * len(axes)]
     for phase in contract.PHASES:
@@ -60,7 +68,9 @@ PAGES = {"step-contract.md": step_contract, "cli.md": command_line}
 
 def main() -> None:
     check = "--check" in sys.argv[1:]
-    stale = [name for name, render in PAGES.items() if not (HERE / name).is_file() or (HERE / name).read_text() != render()]
+    stale = [
+        name for name, render in PAGES.items() if not (HERE / name).is_file() or (HERE / name).read_text() != render()
+    ]
     if not check:
         for name in stale:
             (HERE / name).write_text(PAGES[name]())

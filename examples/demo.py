@@ -64,7 +64,15 @@ def nld_trt(*words: object) -> None:
 
 def streamed(url: str, name: str, options: dict[str, object]) -> list[object]:
     """Stream one answer to the terminal; returns the row of the table, from a second, warm request."""
-    announce("nld-trt", "client", url, PROMPT, "--mode", options["mode"], *(["--no-lora"] if name.endswith("no-lora") else []))
+    announce(
+        "nld-trt",
+        "client",
+        url,
+        PROMPT,
+        "--mode",
+        options["mode"],
+        *(["--no-lora"] if name.endswith("no-lora") else []),
+    )
     for chunk in stream(url, Prompt(PROMPT, **options)):
         print(chunk.text, end="", flush=True)
     print(flush=True)
@@ -76,7 +84,14 @@ def streamed(url: str, name: str, options: dict[str, object]) -> list[object]:
         tokens += chunk.num_output_tokens
     seconds = time.monotonic() - began
     accepted = f"{chunk.acceptance_length:.2f}" if options["mode"] == "linear" else "-"
-    return [name, tokens, f"{chunk.tokens_per_forward:.2f}", accepted, f"{tokens / seconds:.0f}", f"{(first - began) * 1e3:.1f}"]
+    return [
+        name,
+        tokens,
+        f"{chunk.tokens_per_forward:.2f}",
+        accepted,
+        f"{tokens / seconds:.0f}",
+        f"{(first - began) * 1e3:.1f}",
+    ]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the held-out prompts that nld-tiny is evaluated on.
 
-    python examples/nld-tiny/make_eval.py > examples/nld-tiny/eval.jsonl
+python examples/nld-tiny/make_eval.py > examples/nld-tiny/eval.jsonl
 """
 
 from __future__ import annotations

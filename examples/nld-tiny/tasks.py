@@ -100,7 +100,10 @@ def calendar(rng: random.Random) -> Sample:
     item, name = rng.choice(ITEMS), rng.choice(NAMES)
     passed = ", ".join(DAYS[(start + i) % 7] for i in range(1, steps + 1))
     prompt = f"{name} orders {item} on {DAYS[start]}. They arrive {steps} days later. When?"
-    return prompt, f"Counting {steps} days from {DAYS[start]}: {passed}. The {item} arrive on {DAYS[(start + steps) % 7]}."
+    return (
+        prompt,
+        f"Counting {steps} days from {DAYS[start]}: {passed}. The {item} arrive on {DAYS[(start + steps) % 7]}.",
+    )
 
 
 def sequence(rng: random.Random) -> Sample:

@@ -15,7 +15,8 @@ BOS, IM_START, IM_END, THINK, END_THINK, MASK = "<s>", "<|im_start|>", "<|im_end
 # Ids 1, 11, 12 and 13 are where the released models have BOS, EOS and the think markers. Their MASK, 100,
 # would reserve a quarter of this vocabulary, so it sits at 15: nothing may assume 100.
 SPECIAL_TOKENS = (
-    "<unk>", BOS, *(f"<|reserved_{i}|>" for i in range(2, 10)), IM_START, IM_END, THINK, END_THINK, "<|reserved_14|>", MASK,
+    "<unk>", BOS, *(f"<|reserved_{i}|>" for i in range(2, 10)),
+    IM_START, IM_END, THINK, END_THINK, "<|reserved_14|>", MASK,
 )  # fmt: skip
 BOS_ID, EOS_ID, MASK_ID = (SPECIAL_TOKENS.index(token) for token in (BOS, IM_END, MASK))
 
@@ -41,7 +42,8 @@ CHAT_TEMPLATE = """\
 
 def chat_prompt(question: str) -> str:
     """What the chat template makes of one user message without thinking."""
-    return f"<|im_start|>system\n<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n<think></think>"
+    opening = "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n"
+    return f"{opening}{question}<|im_end|>\n<|im_start|>assistant\n<think></think>"
 
 
 def train(texts: Iterable[str]) -> Tokenizer:

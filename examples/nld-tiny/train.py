@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import random
 import time
 from pathlib import Path
 
@@ -100,7 +99,11 @@ def main() -> None:
     network = Network(ModelConfig.from_hf(config)).to(device)
     for name, parameter in network.named_parameters():
         if parameter.ndim == 2:
-            depth = (2 * GEOMETRY["num_hidden_layers"]) ** 0.5 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
+            depth = (
+                (2 * GEOMETRY["num_hidden_layers"]) ** 0.5
+                if name.endswith(("o_proj.weight", "down_proj.weight"))
+                else 1
+            )
             torch.nn.init.normal_(parameter, std=0.05 / depth)
     count = sum(parameter.numel() for parameter in network.parameters())
     mean_answer = sum(len(example.answer) for example in examples) / len(examples)
@@ -124,7 +127,9 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def train_network(network: Network, examples: list[Example], arguments: argparse.Namespace, device: torch.device) -> None:
+def train_network(
+    network: Network, examples: list[Example], arguments: argparse.Namespace, device: torch.device
+) -> None:
     """Stage 1: next-token loss + ALPHA x masked-block loss, Muon on matrices and AdamW on the rest."""
     matrices = [p for name, p in network.named_parameters() if p.ndim == 2 and "layers" in name]
     others = [p for name, p in network.named_parameters() if not (p.ndim == 2 and "layers" in name)]
@@ -146,7 +151,9 @@ def train_network(network: Network, examples: list[Example], arguments: argparse
     optimise("network", optimizers, loss, draw, arguments.steps, device)
 
 
-def train_drafter(network: Network, examples: list[Example], arguments: argparse.Namespace, device: torch.device) -> None:
+def train_drafter(
+    network: Network, examples: list[Example], arguments: argparse.Namespace, device: torch.device
+) -> None:
     """Stage 2: only lora_A and lora_B, on wholly masked blocks of the longest length.
 
     The verifier is the same network with the adapter off. Its greedy choice is the target, weighted
@@ -236,7 +243,11 @@ def save_network(network: Network, config: dict[str, object], folder: Path) -> N
     tensors = {name: tensor.to(torch.bfloat16).contiguous().cpu() for name, tensor in network.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    generation = {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"], "transformers_version": "5.0.0"}
+    generation = {
+        "bos_token_id": config["bos_token_id"],
+        "eos_token_id": config["eos_token_id"],
+        "transformers_version": "5.0.0",
+    }
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
     # The drafter must learn against the weights that are shipped, so the rounding happens here, once.
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})

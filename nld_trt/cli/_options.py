@@ -33,7 +33,9 @@ def decoding_options(function: Command) -> Command:
     """mode, block_length, threshold, lora and max_new_tokens of one generation."""
     options = (
         click.option("--mode", type=click.Choice(MODES), default="linear", show_default=True, help="Decoding mode."),
-        click.option("--max-new-tokens", type=int, default=None, help="Tokens to generate. Default: up to 512, as many as fit."),
+        click.option(
+            "--max-new-tokens", type=int, default=None, help="Tokens to generate. Default: up to 512, as many as fit."
+        ),
         click.option("--block-length", type=int, default=None, help="Tokens per block. Default: the checkpoint's."),
         click.option(
             "--threshold",
@@ -44,7 +46,9 @@ def decoding_options(function: Command) -> Command:
             "linear: 0 drafts in one pass (default), above 0 in several.",
         ),
         click.option(
-            "--lora/--no-lora", default=None, help="Use the draft adapter in linear mode. Default: when the engine has one."
+            "--lora/--no-lora",
+            default=None,
+            help="Use the draft adapter in linear mode. Default: when the engine has one.",
         ),
     )
     for option in reversed(options):

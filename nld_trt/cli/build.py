@@ -32,10 +32,20 @@ PRECISION_NAMES = ("fp32", "bf16", "fp16")
     "--platform", "platforms", type=click.Choice(PLATFORM_NAMES), multiple=True,
     help="Machine to compile for. Repeatable. Default: every GPU that the backend can compile for.",
 )  # fmt: skip
-@click.option("-c", "--config", "config_file", type=click.Path(path_type=Path), help="YAML file with these settings; flags win.")
-@click.option("--precision", type=click.Choice(PRECISION_NAMES), default=None, help="Default: fp32 for ort, bf16 for the others.")
+@click.option(
+    "-c", "--config", "config_file", type=click.Path(path_type=Path), help="YAML file with these settings; flags win."
+)
+@click.option(
+    "--precision", type=click.Choice(PRECISION_NAMES), default=None, help="Default: fp32 for ort, bf16 for the others."
+)
 @click.option("--max-batch-size", type=int, default=None, help="Rows decoded together. [default: 8]")
-@click.option("--max-seq-len", "--max-model-len", type=int, default=None, help="Prompt + generated tokens. [default: 4096, or the model's]")
+@click.option(
+    "--max-seq-len",
+    "--max-model-len",
+    type=int,
+    default=None,
+    help="Prompt + generated tokens. [default: 4096, or the model's]",
+)
 @click.option("--block-length", type=int, default=None, help="Longest block. [default: the checkpoint's block_size]")
 @click.option("--prompt-chunk", type=int, default=None, help="Prompt tokens per prefill forward. [default: 512]")
 @click.option("--lora/--no-lora", default=None, help="Include the draft adapter. Default: when the checkpoint has one.")
@@ -64,9 +74,9 @@ def command(
       nld-trt build checkpoint -o engine --config build_configs/nld-8b-dgx-spark-bf16.yaml
     """
     from nld_trt.engine.build import build_engine, check_plans
+    from nld_trt.engine.manifest import FILE_NAME
     from nld_trt.engine.planning import make_plans
     from nld_trt.files import check_target
-    from nld_trt.engine.manifest import FILE_NAME
     from nld_trt.model.checkpoint import Checkpoint
 
     asked = settings(config_file, **flags)
@@ -75,7 +85,11 @@ def command(
     plans = make_plans(source, asked, debug=debug_outputs)
     check_plans(source, plans)
     check_target(output_dir, force, FILE_NAME)
-    resolved = {"checkpoint": str(checkpoint), "output_dir": str(output_dir), "plans": [plan_facts(plan) for plan in plans]}
+    resolved = {
+        "checkpoint": str(checkpoint),
+        "output_dir": str(output_dir),
+        "plans": [plan_facts(plan) for plan in plans],
+    }
     if dry_run:
         output.result(resolved, "\n".join(["would build:", *(f"  {describe(plan)}" for plan in plans)]))
         return

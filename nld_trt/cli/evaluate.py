@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.command("evaluate")
 @engine_argument
 @click.option("--prompts", type=click.Path(path_type=Path), required=True, help="JSONL file: prompt, answer, family.")
-@click.option("--modes", default=None, help="Comma list of ar, diffusion, linear, linear-no-lora. Default: all the engine has.")
+@click.option(
+    "--modes", default=None, help="Comma list of ar, diffusion, linear, linear-no-lora. Default: all the engine has."
+)
 @click.option("--max-new-tokens", type=int, default=256, show_default=True, help="Limit per answer.")
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Requests decoded together.")
 @click.option("--block-length", type=int, default=None, help="Tokens per block. Default: the checkpoint's.")
@@ -100,7 +102,9 @@ def command(
     if output.json:
         output.result(report)
         return
-    output.table(*scores_table(scores), title=f"{report['engine']}, {info.backend} {info.precision}, batch {batch_size}")
+    output.table(
+        *scores_table(scores), title=f"{report['engine']}, {info.backend} {info.precision}, batch {batch_size}"
+    )
 
 
 def scores_table(scores: list[Score]) -> tuple[list[str], list[list[str]]]:

@@ -16,17 +16,34 @@ from nld_trt.errors import InputError
 
 @click.command("sweep")
 @engine_argument
-@click.option("--prompts", type=click.Path(path_type=Path), required=True, help="JSONL file with prompts: real text, not random tokens.")
-@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Results folder; an earlier sweep in it is continued.")
-@click.option("--modes", default=None, help="Comma list of ar, diffusion, linear, linear-no-lora. Default: all the engine has.")
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="JSONL file with prompts: real text, not random tokens.",
+)
+@click.option(
+    "-o",
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Results folder; an earlier sweep in it is continued.",
+)
+@click.option(
+    "--modes", default=None, help="Comma list of ar, diffusion, linear, linear-no-lora. Default: all the engine has."
+)
 @click.option("--block-length", "block_lengths", default=None, help="Comma list. Default: the checkpoint's.")
 @click.option("--concurrency", default="1", show_default=True, help="Comma list of requests in flight.")
 @click.option("--threshold", type=float, default=0.9, show_default=True, help="Commit confidence in diffusion.")
-@click.option("--requests", type=int, default=16, show_default=True, help="Requests per repeat; the prompts are reused in order.")
+@click.option(
+    "--requests", type=int, default=16, show_default=True, help="Requests per repeat; the prompts are reused in order."
+)
 @click.option("--max-new-tokens", type=int, default=128, show_default=True, help="Limit per request.")
 @click.option("--ignore-eos", is_flag=True, help="Generate exactly --max-new-tokens, so that all points do equal work.")
 @click.option("--warmup", type=int, default=2, show_default=True, help="Untimed requests before each point.")
-@click.option("--repeats", type=int, default=3, show_default=True, help="Timed repeats of each point; rates are their median.")
+@click.option(
+    "--repeats", type=int, default=3, show_default=True, help="Timed repeats of each point; rates are their median."
+)
 @click.option("--plots/--no-plots", default=None, help="Draw PNG plots. Default: when matplotlib is installed.")
 @click.option("--no-resume", is_flag=True, help="Measure points again that are already in the results folder.")
 @click.option("--dry-run", is_flag=True, help="List the points, and stop.")
@@ -116,7 +133,9 @@ def command(
         output.result({"output_dir": str(output_dir), "rows": rows, "plots": drawn})
         return
     output.table(*report.terminal_table(rows), title=title)
-    output.note(f"* most tokens/s; results in {output_dir}: summary.csv, summary.json, {', '.join(drawn) or 'no plots'}")
+    output.note(
+        f"* most tokens/s; results in {output_dir}: summary.csv, summary.json, {', '.join(drawn) or 'no plots'}"
+    )
 
 
 def _numbers(flag: str, text: str | None) -> list[int]:
@@ -124,4 +143,6 @@ def _numbers(flag: str, text: str | None) -> list[int]:
     try:
         return list(dict.fromkeys(int(part) for part in (text or "").split(",") if part.strip()))
     except ValueError:
-        raise InputError(f"{flag} is {text!r}; it must be whole numbers with commas between them, such as 1,2,4") from None
+        raise InputError(
+            f"{flag} is {text!r}; it must be whole numbers with commas between them, such as 1,2,4"
+        ) from None

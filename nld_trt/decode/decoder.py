@@ -83,10 +83,7 @@ class Decoder:
         self.session.execute(buffers)
         self.engine_seconds += time.perf_counter() - started
         self.steps += 1
-        emissions = [
-            row.advance(outcome)
-            for row, outcome in zip(self._live, _outcomes(passes, buffers), strict=True)
-        ]
+        emissions = [row.advance(outcome) for row, outcome in zip(self._live, _outcomes(passes, buffers), strict=True)]
         for index in reversed(range(len(self._live))):
             if self._live[index].finish_reason is not None:
                 self._release(index)

@@ -75,7 +75,9 @@ def read_questions(lines: Iterable[str], codec: Codec | None) -> list[Question]:
                 raise InputError("the engine has no tokenizer, so every line of the prompts file needs prompt_ids")
             else:
                 prompt = codec.encode_prompt(values["prompt"])
-            questions.append(Question(str(values.get("id", number)), prompt, values.get("answer"), values.get("family")))
+            questions.append(
+                Question(str(values.get("id", number)), prompt, values.get("answer"), values.get("family"))
+            )
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"line {number} of the prompts file is no JSON object with a prompt: {error}") from error
     if not questions:

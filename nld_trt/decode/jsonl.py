@@ -11,8 +11,8 @@ from typing import Any
 
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.request import DEFAULT_MAX_NEW_TOKENS, DEFAULT_MODE, DEFAULT_THRESHOLDS, Request
-from nld_trt.decode.row import Row
 from nld_trt.decode.result import Result
+from nld_trt.decode.row import Row
 from nld_trt.decode.text import Codec
 from nld_trt.errors import InputError
 

@@ -78,7 +78,9 @@ def _check_values(request: Request, info: EngineInfo) -> None:
     if foreign:
         raise InputError(f"prompt_ids has {foreign[0]}, which is no token id: the vocabulary has {vocab} tokens")
     if request.eos_token_id is not None and not NEVER <= request.eos_token_id < vocab:
-        raise InputError(f"eos_token_id is {request.eos_token_id}; it must be a token id below {vocab}, or -1 for never")
+        raise InputError(
+            f"eos_token_id is {request.eos_token_id}; it must be a token id below {vocab}, or -1 for never"
+        )
     if request.lora and request.mode == "linear" and not info.has_adapter:
         raise InputError(
             "lora was asked for and the engine has no draft adapter",

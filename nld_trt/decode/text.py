@@ -69,9 +69,7 @@ class Codec:
                 "the checkpoint has no chat template",
                 fix="Pass --raw to use the prompt as it is, or convert from a checkpoint with chat_template.jinja.",
             )
-        environment = minijinja.Environment(
-            templates={"chat": self._template}, trim_blocks=True, lstrip_blocks=True
-        )
+        environment = minijinja.Environment(templates={"chat": self._template}, trim_blocks=True, lstrip_blocks=True)
         values: dict[str, Any] = {
             "messages": [dict(message) for message in messages],
             "add_generation_prompt": True,

@@ -34,7 +34,7 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
                 raise InputError(f"{name} is {value}; it must be at least 1")
         if limits.max_seq_len > config.max_position_embeddings:
             raise InputError(
-                f"max_seq_len is {limits.max_seq_len}; the checkpoint was trained for {config.max_position_embeddings} positions",
+                f"max_seq_len is {limits.max_seq_len}; the checkpoint has {config.max_position_embeddings} positions",
                 fix=f"Use --max-seq-len {config.max_position_embeddings} or less.",
             )
         if plan.adapter and checkpoint.adapter is None:
@@ -59,9 +59,7 @@ def build_engine(
     check_plans(checkpoint, plans)
     first = plans[0]
     with publish_folder(target, force, marker=manifests.FILE_NAME) as work:
-        artefacts = {
-            plan.backend: backend(plan.backend).compile(checkpoint, plan, work, stage) for plan in plans
-        }
+        artefacts = {plan.backend: backend(plan.backend).compile(checkpoint, plan, work, stage) for plan in plans}
         for companion in checkpoint.companions():
             shutil.copyfile(companion, work / companion.name)
         with stage("hashing files"):

@@ -75,7 +75,9 @@ class OrtBackend:
                     problems.append(f"binding {name} is {types[name]}, not {element}")
         operators = Counter(node.op_type for node in load_graph(model).graph.node)
         if operators["Attention"] != checkpoint.config.num_hidden_layers:
-            problems.append(f"{operators['Attention']} attention nodes for {checkpoint.config.num_hidden_layers} layers")
+            problems.append(
+                f"{operators['Attention']} attention nodes for {checkpoint.config.num_hidden_layers} layers"
+            )
         if problems:
             raise OperationError("the ort engine is not what was asked for", details=problems)
         return {"attention_nodes": operators["Attention"], "activation": element}

@@ -51,11 +51,15 @@ _CACHE_AXES = ("batch", "kv_heads", "capacity", "head_dim")
 
 BINDINGS: tuple[Binding, ...] = (
     Binding("tokens", "input", "int32", ("batch", "width"), "new tokens, right-padded to the widest row"),
-    Binding("cache_length", "input", "int32", ("batch",), "tokens already in the cache: position of the first new token"),
+    Binding(
+        "cache_length", "input", "int32", ("batch",), "tokens already in the cache: position of the first new token"
+    ),
     Binding("valid_count", "input", "int32", ("batch",), "how many of the new tokens are real"),
     Binding("causal", "input", "bool", ("batch",), "causal pass (prefill, token, verify, commit) or bidirectional"),
     Binding("draft_adapter", "input", "bool", ("batch",), "whether the o_proj adapter is on: draft passes only"),
-    Binding("logit_rows", "input", "int32", ("batch", "window"), "new tokens whose logits are wanted, a prefix; -1 after it"),
+    Binding(
+        "logit_rows", "input", "int32", ("batch", "window"), "new tokens whose logits are wanted, a prefix; -1 after it"
+    ),
     Binding("threshold", "input", "float32", ("batch",), "BlockDenoise commits masks with at least this confidence"),
     Binding("quota", "input", "int32", ("batch",), "BlockDenoise commits at least this many masks, the most confident"),
     Binding("eos_token_id", "input", "int32", ("batch",), "SpecVerify looks for this token; -1 never matches"),
@@ -63,13 +67,17 @@ BINDINGS: tuple[Binding, ...] = (
     Binding("past_value_{layer}", "input", "activation", _CACHE_AXES, "value cache", per_layer=True),
     Binding("block_tokens", "output", "int32", ("batch", "window"), "window tokens after one BlockDenoise step"),
     Binding("masks_left", "output", "int32", ("batch",), "masks still in the window after that step"),
-    Binding("verified_tokens", "output", "int32", ("batch", "window"), "greedy causal prediction behind each window token"),
+    Binding(
+        "verified_tokens", "output", "int32", ("batch", "window"), "greedy causal prediction behind each window token"
+    ),
     Binding("accepted_count", "output", "int32", ("batch",), "SpecVerify: matching draft tokens + 1"),
     Binding("next_seed", "output", "int32", ("batch",), "SpecVerify: the last accepted token, not yet cached"),
     Binding("eos_position", "output", "int32", ("batch",), "first accepted EOS in verified_tokens, or the window size"),
     Binding("present_key_{layer}", "output", "activation", _CACHE_AXES, "same memory as past_key", per_layer=True),
     Binding("present_value_{layer}", "output", "activation", _CACHE_AXES, "same memory as past_value", per_layer=True),
-    Binding("confidence", "output", "float32", ("batch", "window"), "probability of each masked slot's choice", debug=True),
+    Binding(
+        "confidence", "output", "float32", ("batch", "window"), "probability of each masked slot's choice", debug=True
+    ),
     Binding("logits", "output", "float32", ("batch", "window", "vocab"), "what the decode operators saw", debug=True),
     Binding("final_hidden", "output", "activation", ("batch", "width", "hidden"), "after the last norm", debug=True),
 )

@@ -130,12 +130,18 @@ class DecoderGraph:
             "TensorScatter", f"past_key_{layer}", key, step.write_at, name=f"present_key_{layer}", axis=2, mode="linear"
         )
         values = tape.op(
-            "TensorScatter", f"past_value_{layer}", value, step.write_at, name=f"present_value_{layer}", axis=2, mode="linear"
+            "TensorScatter",
+            f"past_value_{layer}",
+            value,
+            step.write_at,
+            name=f"present_value_{layer}",
+            axis=2,
+            mode="linear",
         )
-        attended = tape.op(
-            "Attention", query, keys, values, step.mask, is_causal=0, scale=self.config.head_dim**-0.5
+        attended = tape.op("Attention", query, keys, values, step.mask, is_causal=0, scale=self.config.head_dim**-0.5)
+        merged = tape.op(
+            "Reshape", tape.op("Transpose", attended, perm=[0, 2, 1, 3]), tape.constant([0, 0, -1], np.int64)
         )
-        merged = tape.op("Reshape", tape.op("Transpose", attended, perm=[0, 2, 1, 3]), tape.constant([0, 0, -1], np.int64))
         projected = self._linear(merged, f"{prefix}.o_proj.weight")
         if self.adapter is None or step.gate is None:
             return projected

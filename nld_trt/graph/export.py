@@ -73,9 +73,7 @@ def write_graph(
     return path
 
 
-def _values(
-    binding: Binding, config: ModelConfig, precision: Precision, fixed: dict[str, int]
-) -> list[ValueInfoProto]:
+def _values(binding: Binding, config: ModelConfig, precision: Precision, fixed: dict[str, int]) -> list[ValueInfoProto]:
     element = precision.onnx_type if binding.dtype == "activation" else _TYPES[binding.dtype]
     shape = [fixed.get(axis, axis) for axis in binding.axes]
     return [helper.make_tensor_value_info(name, element, shape) for name in binding.names(config)]

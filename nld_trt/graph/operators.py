@@ -64,9 +64,7 @@ def block_denoise(mask_token_id: int) -> FunctionProto:
         commit = tape.op("And", masked, chosen)
         tape.op("Where", commit, choice, "block", name="block_tokens")
         waiting = tape.op("And", masked, tape.op("Not", commit))
-        tape.op(
-            "ReduceSum", _int32(tape, waiting), tape.constant([_LAST], np.int64), name="masks_left", keepdims=0
-        )
+        tape.op("ReduceSum", _int32(tape, waiting), tape.constant([_LAST], np.int64), name="masks_left", keepdims=0)
 
     return _function("BlockDenoise", DENOISE_INPUTS, DENOISE_OUTPUTS, body)
 
@@ -91,7 +89,9 @@ def spec_verify(mask_token_id: int) -> FunctionProto:
         shifted = tape.op(
             "Slice", "block", *(tape.constant([value], np.int64) for value in (1, np.iinfo(np.int64).max, 1))
         )
-        following = tape.op("Pad", shifted, tape.constant([0, 1], np.int64), tape.constant(-1, np.int32), tape.constant([1], np.int64))
+        following = tape.op(
+            "Pad", shifted, tape.constant([0, 1], np.int64), tape.constant(-1, np.int32), tape.constant([1], np.int64)
+        )
         one = tape.constant(1, np.int32)
         has_draft = tape.op("Less", tape.op("Add", slots, one), _column(tape, "valid"))
         matches = tape.op("And", tape.op("Equal", verified, following), has_draft)
@@ -142,9 +142,7 @@ def _allowed_scores(tape: Tape, mask_token_id: int) -> tuple[str, str]:
 
 
 def _argmax(tape: Tape, scores: str) -> str:
-    return tape.op(
-        "Cast", tape.op("ArgMax", scores, axis=_LAST, keepdims=0, select_last_index=0), to=TensorProto.INT32
-    )
+    return tape.op("Cast", tape.op("ArgMax", scores, axis=_LAST, keepdims=0, select_last_index=0), to=TensorProto.INT32)
 
 
 def _slots(tape: Tape) -> str:
@@ -167,7 +165,9 @@ def _descending_rank(tape: Tape, values: str, slots: str) -> str:
     mine = tape.op("Unsqueeze", values, tape.constant([2], np.int64))
     other = tape.op("Unsqueeze", values, tape.constant([1], np.int64))
     earlier = tape.op(
-        "Less", tape.op("Unsqueeze", slots, tape.constant([0], np.int64)), tape.op("Unsqueeze", slots, tape.constant([1], np.int64))
+        "Less",
+        tape.op("Unsqueeze", slots, tape.constant([0], np.int64)),
+        tape.op("Unsqueeze", slots, tape.constant([1], np.int64)),
     )
     ahead = tape.op("Or", tape.op("Greater", other, mine), tape.op("And", tape.op("Equal", other, mine), earlier))
     return tape.op("ReduceSum", _int32(tape, ahead), tape.constant([_LAST], np.int64), keepdims=0)

@@ -38,6 +38,15 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+def markdown_table() -> str:
+    """The families as documentation shows them."""
+    lines = ["| name | kind | labels | meaning |", "|---|---|---|---|"]
+    for family in FAMILIES.values():
+        labels = ", ".join(f"`{label}`" for label in family.labels) or "–"
+        lines.append(f"| `{family.name}` | {family.kind} | {labels} | {family.help} |")
+    return "\n".join(lines)
+
+
 class Series(Protocol):
     """One family with its labels filled in."""
 
@@ -64,12 +73,14 @@ class Metrics:
         tokens: Counter[str] = Counter()
         for emission in emissions:
             tokens[emission.row.request.mode] += len(emission.tokens)
+            if emission.finish_reason is not None:
+                self._ended(emission.row)
         for mode, count in tokens.items():
             self._add("nld_tokens_total", count, mode)
         self._show("nld_live_rows", live)
         self._show("nld_waiting_requests", waiting)
 
-    def ended(self, row: Row) -> None:
+    def _ended(self, row: Row) -> None:
         mode, counters = row.request.mode, row.counters
         self._add("nld_requests_total", 1, mode, str(row.finish_reason))
         for kind, count in counters.forwards.items():

@@ -50,10 +50,7 @@ class Observer(Protocol):
     """Sees what the loop does, for metrics. Called on the loop thread."""
 
     def stepped(self, emissions: Sequence[Emission], live: int, waiting: int) -> None:
-        """After each forward."""
-
-    def ended(self, row: Row) -> None:
-        """After a request's last emission."""
+        """After each forward, before clients hear of it: who has an answer finds it counted."""
 
 
 class Job:
@@ -117,7 +114,7 @@ class Scheduler:
         job = Job(request.resolved(self._info), listener)
         with self._wake:
             if self._failure is not None:
-                raise self._failure
+                raise OperationError(self._failure.what, fix=self._failure.fix)
             if self._closing:
                 raise OperationError("the server is shutting down and takes no new requests")
             if self._pending >= self._max_pending:
@@ -145,11 +142,12 @@ class Scheduler:
             while self._take_jobs():
                 self._cancel_abandoned()
                 emissions = self._decoder.step()
+                if self._observer is not None:
+                    ended = sum(emission.finish_reason is not None for emission in emissions)
+                    live = self._decoder.live_rows
+                    self._observer.stepped(emissions, live, len(self._jobs) - ended - live)
                 for emission in emissions:
                     self._deliver(emission)
-                if self._observer is not None:
-                    live = self._decoder.live_rows
-                    self._observer.stepped(emissions, live, len(self._jobs) - live)
         except Exception as error:
             self._fail(error)
 
@@ -197,8 +195,7 @@ class Scheduler:
 
     def _deliver(self, emission: Emission) -> None:
         job = self._jobs[emission.row]
-        final = emission.finish_reason is not None
-        if final:
+        if emission.finish_reason is not None:
             del self._jobs[emission.row]
             self._end()
         try:
@@ -208,8 +205,6 @@ class Scheduler:
             log.exception("a response could not be sent; its request is cancelled")
             job.mute = True
             job.cancel()
-        if final and self._observer is not None:
-            self._observer.ended(emission.row)
 
     def _end(self) -> None:
         with self._wake:

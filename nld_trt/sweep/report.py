@@ -29,7 +29,13 @@ COLUMNS: tuple[str, ...] = (
 
 
 def row(
-    point: Point, workload: Workload, runs: Sequence[Run], info: EngineInfo, model: Mapping[str, Any], device: str, gpus: int
+    point: Point,
+    workload: Workload,
+    runs: Sequence[Run],
+    info: EngineInfo,
+    model: Mapping[str, Any],
+    device: str,
+    gpus: int,
 ) -> dict[str, Any]:
     """One record. Rates are medians over the repeats, latencies pool all requests of all repeats."""
     timings = [timing for run in runs for timing in run.timings]

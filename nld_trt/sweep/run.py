@@ -84,11 +84,15 @@ class Sweep:
         return rows
 
     def _measure(
-        self, decoder: Decoder, questions: Sequence[Question], point: Point, model: Mapping[str, Any], device: str, gpus: int
+        self,
+        decoder: Decoder,
+        questions: Sequence[Question],
+        point: Point,
+        model: Mapping[str, Any],
+        device: str,
+        gpus: int,
     ) -> dict[str, Any]:
-        requests = [
-            self._request(questions[index % len(questions)], point) for index in range(self.workload.requests)
-        ]
+        requests = [self._request(questions[index % len(questions)], point) for index in range(self.workload.requests)]
         if self.workload.warmup:
             run_closed_loop(decoder, requests[: self.workload.warmup], point.concurrency)
         runs = [run_closed_loop(decoder, requests, point.concurrency) for _ in range(self.workload.repeats)]

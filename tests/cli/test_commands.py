@@ -99,7 +99,9 @@ def test_sweep_writes_its_files_and_resumes(built, prompts, capsys, tmp_path):
 
 
 def test_sweep_dry_run_lists_points_and_writes_nothing(built, prompts, capsys, tmp_path):
-    status, out, _ = ask(capsys, "sweep", built, "--prompts", prompts, "-o", tmp_path / "r", "--dry-run", "--modes", "ar")
+    status, out, _ = ask(
+        capsys, "sweep", built, "--prompts", prompts, "-o", tmp_path / "r", "--dry-run", "--modes", "ar"
+    )
     assert status == 0
     assert "ar_c1" in out
     assert not (tmp_path / "r").exists()
@@ -131,7 +133,9 @@ def test_flags_win_over_the_config_file(converted, capsys, tmp_path):
 
 
 def test_underscores_are_understood(converted, capsys, tmp_path):
-    status, _, _ = ask(capsys, "build", converted("tiny-a"), "--output_dir", tmp_path / "e", "--max_seq_len", 64, "--dry_run")
+    status, _, _ = ask(
+        capsys, "build", converted("tiny-a"), "--output_dir", tmp_path / "e", "--max_seq_len", 64, "--dry_run"
+    )
     assert status == 0
 
 

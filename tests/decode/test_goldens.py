@@ -13,7 +13,14 @@ from nld_trt.decode.jsonl import run_lines
 
 GROUPS = ("core", "thinking_budget")
 NAMES = ("tiny-a", "tiny-b")
-_PARAMETERS = ("max_new_tokens", "block_length", "threshold", "eos_token_id", "max_thinking_tokens", "end_think_token_id")
+_PARAMETERS = (
+    "max_new_tokens",
+    "block_length",
+    "threshold",
+    "eos_token_id",
+    "max_thinking_tokens",
+    "end_think_token_id",
+)
 
 
 def golden_cases(goldens, name):

@@ -44,7 +44,9 @@ def test_results_keep_the_order_of_the_requests(golden_session):
     assert [result["id"] for result in run(golden_session("tiny-a"), lines)] == lengths
 
 
-@pytest.mark.parametrize(("mode", "extra"), [("ar", set()), ("linear", {"accepted"}), ("diffusion", {"denoise_passes"})])
+@pytest.mark.parametrize(
+    ("mode", "extra"), [("ar", set()), ("linear", {"accepted"}), ("diffusion", {"denoise_passes"})]
+)
 def test_result_has_the_documented_fields(golden_session, mode, extra):
     line = json.dumps({"id": 1, "prompt_ids": [1, 73], "mode": mode, "max_new_tokens": 8})
     (result,) = run(golden_session("tiny-a"), [line])

@@ -27,7 +27,9 @@ def streamed(codec, text, stop=()):
     return "".join(pieces) + stream.finish()
 
 
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40).filter(lambda text: "<" not in text)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40).filter(
+    lambda text: "<" not in text
+)
 
 
 @settings(deadline=None)
@@ -50,7 +52,10 @@ def test_text_ends_before_the_first_stop_string_and_never_shows_part_of_it(codec
 def test_chat_has_the_empty_system_block_and_closed_thinking(codec):
     ids = codec.encode_prompt("Hello")
     text = codec._tokenizer.decode(list(ids), skip_special_tokens=False)
-    assert text == "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n<think></think>"
+    assert (
+        text
+        == "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n<think></think>"
+    )
 
 
 def test_raw_prompt_is_not_templated(codec):

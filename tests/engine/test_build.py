@@ -63,7 +63,9 @@ def test_refused_plan_leaves_nothing(golden, tmp_path, case):
 def test_result_that_is_not_what_was_asked_for_is_not_published(golden, tmp_path, monkeypatch):
     """The proof reads the built graph: here it is asked about a precision that was not built."""
     original = OrtBackend._prove
-    monkeypatch.setattr(OrtBackend, "_prove", lambda self, m, c, plan: original(self, m, c, replace(plan, precision="fp16")))
+    monkeypatch.setattr(
+        OrtBackend, "_prove", lambda self, m, c, plan: original(self, m, c, replace(plan, precision="fp16"))
+    )
     with pytest.raises(OperationError, match="not what was asked for"):
         build(golden("tiny-a"), tmp_path / "engine")
     assert list(tmp_path.iterdir()) == []
@@ -79,7 +81,8 @@ def test_killed_build_leaves_nothing_that_looks_like_an_engine(converted, tmp_pa
         "    yield\n"
         "    if text.startswith('hashing'): print('ready', flush=True); time.sleep(60)\n"
         "plan = BuildPlan('ort', 'fp32', Limits(2, 64, 8, 16), adapter=True)\n"
-        "build.build_engine(Checkpoint.open_converted(Path(sys.argv[1])), [plan], Path(sys.argv[2]), force=False, stage=stage)\n"
+        "checkpoint = Checkpoint.open_converted(Path(sys.argv[1]))\n"
+        "build.build_engine(checkpoint, [plan], Path(sys.argv[2]), force=False, stage=stage)\n"
     )
     target = tmp_path / "engine"
     process = subprocess.Popen(

@@ -56,7 +56,7 @@ def built(golden, tmp_path_factory):
     return build
 
 
-BUILDS = [(name, precision) for name in ("tiny-a", "tiny-b") for precision in ("bf16", "fp16")]
+BUILDS = [(name, precision) for name in ("tiny-a", "tiny-b", "nld-tiny") for precision in ("bf16", "fp16")]
 
 
 @pytest.mark.parametrize(("name", "precision"), BUILDS)

@@ -22,7 +22,13 @@ def _names(values):
 def test_graph_has_exactly_the_bindings_of_the_table(golden, tmp_path, debug):
     checkpoint = golden("tiny-a")
     path = write_graph(
-        checkpoint, tmp_path, precision=PRECISIONS["fp32"], limits=LIMITS, adapter=True, static_capacity=False, debug=debug
+        checkpoint,
+        tmp_path,
+        precision=PRECISIONS["fp32"],
+        limits=LIMITS,
+        adapter=True,
+        static_capacity=False,
+        debug=debug,
     )
     graph = load_graph(path).graph
     for direction, values in (("input", graph.input), ("output", graph.output)):
@@ -38,7 +44,9 @@ def test_every_phase_has_a_range_for_every_run_time_axis():
         assert all(1 <= low <= best <= high for low, best, high in ranges.values())
 
 
-@pytest.mark.parametrize(("width", "phase"), [(1, "token"), (2, "block"), (16, "block"), (17, "prompt"), (32, "prompt")])
+@pytest.mark.parametrize(
+    ("width", "phase"), [(1, "token"), (2, "block"), (16, "block"), (17, "prompt"), (32, "prompt")]
+)
 def test_phase_is_the_narrowest_that_holds_the_width(width, phase):
     assert LIMITS.phase_for(width) == phase
 

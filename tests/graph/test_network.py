@@ -41,7 +41,11 @@ def worst_errors(goldens, session, name, use_adapter=True):
         ids = data[f"{meta['name']}.input_ids"][0]
         # Passes of one prompt follow its prefill. Drafts wrote the slots that verify uses, which must not matter.
         outputs = run_pass(
-            session, ids, cache_length=meta["cache_len"], causal=meta["kind"] == "causal", adapter=meta["adapter"] and use_adapter
+            session,
+            ids,
+            cache_length=meta["cache_len"],
+            causal=meta["kind"] == "causal",
+            adapter=meta["adapter"] and use_adapter,
         )
         kind = meta["name"].rstrip("0123456789")
         error = float(np.abs(outputs["logits"] - data[f"{meta['name']}.logits"]).max())
