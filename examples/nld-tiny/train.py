@@ -24,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from batches import IGNORE, Batch, Example
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.network import Network
@@ -87,39 +88,49 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
 
     drawn = list(itertools.islice(tasks.samples(arguments.seed, held_out=False), arguments.examples))
-    tokenizer = nld_tokenizer.train(
-        text for _, prompt, answer in drawn for text in (f"system\nuser\n{prompt}", f"assistant\n{answer}")
-    )
+    if arguments.initial is None:
+        tokenizer = nld_tokenizer.train(
+            text for _, prompt, answer in drawn for text in (f"system\nuser\n{prompt}", f"assistant\n{answer}")
+        )
+    else:
+        tokenizer = Tokenizer.from_file(str(arguments.initial / "tokenizer.json"))
     nld_tokenizer.save(tokenizer, arguments.output)
     prompts = tokenizer.encode_batch([nld_tokenizer.chat_prompt(prompt) for _, prompt, _ in drawn])
     answers = tokenizer.encode_batch([answer for _, _, answer in drawn])
     examples = [Example(p.ids, [*a.ids, nld_tokenizer.EOS_ID]) for p, a in zip(prompts, answers, strict=True)]
 
-    config = release_config()
-    network = Network(ModelConfig.from_hf(config)).to(device)
-    for name, parameter in network.named_parameters():
-        if parameter.ndim == 2:
-            depth = (
-                (2 * GEOMETRY["num_hidden_layers"]) ** 0.5
-                if name.endswith(("o_proj.weight", "down_proj.weight"))
-                else 1
-            )
-            torch.nn.init.normal_(parameter, std=0.05 / depth)
+    network = initial_network(arguments.initial).to(device)
     count = sum(parameter.numel() for parameter in network.parameters())
     mean_answer = sum(len(example.answer) for example in examples) / len(examples)
     print(f"{count / 1e6:.2f} M parameters, {len(examples)} examples, {mean_answer:.1f} answer tokens on average")
 
     train_network(network, examples, arguments, device)
-    save_network(network, config, arguments.output)
+    save_network(network, release_config(), arguments.output)
     train_drafter(network, examples, arguments, device)
     save_drafter(network, arguments.output / "linear_spec_lora")
     print(f"checkpoint: {arguments.output}")
 
 
+def initial_network(folder: Path | None) -> Network:
+    """Random weights, or those of a checkpoint to go on from."""
+    network = Network(ModelConfig.from_hf(release_config()))
+    if folder is not None:
+        tensors = load_file(folder / "model.safetensors")
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        return network
+    residual = (2 * GEOMETRY["num_hidden_layers"]) ** 0.5
+    for name, parameter in network.named_parameters():
+        if parameter.ndim == 2:
+            depth = residual if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
+            torch.nn.init.normal_(parameter, std=0.05 / depth)
+    return network
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint to write")
-    parser.add_argument("--steps", type=int, default=2600, help="optimizer steps of stage 1")
+    parser.add_argument("--initial", type=Path, help="checkpoint to go on from, instead of random weights")
+    parser.add_argument("--steps", type=int, default=1800, help="optimizer steps of stage 1")
     parser.add_argument("--drafter-steps", type=int, default=300, help="optimizer steps of stage 2")
     parser.add_argument("--tokens-per-batch", type=int, default=3072, help="clean tokens in a batch")
     parser.add_argument("--examples", type=int, default=60000, help="training examples drawn")

@@ -61,7 +61,7 @@ def stream(url: str, *, model: str = "nld", timeout: float = DEFAULT_TIMEOUT, **
     finished = False
     try:
         client.start_stream(lambda result, error: responses.put((result, error)))
-        client.async_stream_infer(model, tensors, enable_empty_final_response=True)
+        _send(client, model, tensors)
         while not finished:
             result, error = _next(responses, address, timeout)
             if error is not None:
@@ -98,13 +98,24 @@ def _tensor(grpc: Any, name: str, value: Any) -> Any:
     values = list(value) if tensor.many else [value]
     if tensor.dtype == "STRING":
         values = [text.encode() for text in values]
-    try:
-        array = np.array([values], dtype=tensor.numpy_type)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise InputError(f"{name} is {value!r}, which does not fit {tensor.dtype}: {error}") from error
+    dtype = np.dtype(tensor.numpy_type)
+    # NumPy 1 wraps numbers that are too large, and says no more than a warning.
+    if dtype.kind in "iu" and not all(np.iinfo(dtype).min <= number <= np.iinfo(dtype).max for number in values):
+        raise InputError(f"{name} is {value!r}, which does not fit the type {tensor.dtype}")
+    array = np.array([values], dtype=dtype)
     sent = grpc.InferInput(name, list(array.shape), tensor.wire_type)
     sent.set_data_from_numpy(array)
     return sent
+
+
+def _send(client: Any, model: str, tensors: list[Any]) -> None:
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        client.async_stream_infer(model, tensors, enable_empty_final_response=True)
+    except InferenceServerException:
+        # The stream has broken already, and why comes like any other response.
+        pass
 
 
 def _next(responses: queue.SimpleQueue[tuple[Any, Any]], address: str, timeout: float) -> tuple[Any, Any]:

@@ -72,10 +72,10 @@ class Reply:
 
 
 def _statistics(row: Row) -> dict[str, Any]:
-    """What the last response says about the whole; nothing if the request ended before any forward."""
-    result = Result.of(row, None)
-    if result.nfe == 0:
+    """What the last response says about the whole; nothing if the request was cancelled before its first token."""
+    if not row.emitted:
         return {}
+    result = Result.of(row, None)
     figures: dict[str, Any] = {"tokens_per_forward": result.tokens_per_forward, "nfe": result.nfe}
     if result.acceptance_length is not None:
         figures["acceptance_length"] = result.acceptance_length

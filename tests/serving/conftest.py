@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""nld-tiny as a repository, one server for all tests that only ask, and what its answers must equal."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.request import DEFAULT_THRESHOLDS, Request
+from nld_trt.decode.result import Result
+from nld_trt.decode.text import Codec
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.serving.client import Chunk, stream
+from nld_trt.serving.repository import write_repository
+from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer
+
+# Some 400 forwards of a whole block: about a second, in which a client can leave.
+LONG = {"mode": "diffusion", "threshold": -1.0, "block_length": 32, "ignore_eos": True}
+
+
+@pytest.fixture(scope="session")
+def served_engine(engine: Callable[..., EngineFolder]) -> EngineFolder:
+    return engine("nld-tiny")
+
+
+@pytest.fixture(scope="session")
+def direct(served_engine: EngineFolder) -> Callable[..., Result]:
+    """Decodes without any server: what the server's answers have to equal."""
+    session = served_engine.open_session("ort")
+    codec = Codec.open(served_engine.path)
+    assert codec is not None
+
+    def decode(prompt: str | list[int], *, mode: str = "linear", max_tokens: int, **options: Any) -> Result:
+        ids = codec.encode_prompt(prompt) if isinstance(prompt, str) else tuple(prompt)
+        options.setdefault("threshold", DEFAULT_THRESHOLDS[mode])  # type: ignore[index]
+        decoder = Decoder(session, codec)
+        row = decoder.submit(Request(ids, mode, max_new_tokens=max_tokens, **options))  # type: ignore[arg-type]
+        return Result.of(row, "".join(emission.text for emission in decoder.run()))
+
+    return decode
+
+
+@pytest.fixture
+def repository(served_engine: EngineFolder, tmp_path: Path) -> Path:
+    """A repository that the test may change."""
+    return write_repository(served_engine, tmp_path / "repository").path
+
+
+class Server:
+    """A running server and ways to talk to it."""
+
+    def __init__(self, triton: TritonServer) -> None:
+        self.triton = triton
+
+    def ask(self, **inputs: Any) -> list[Chunk]:
+        """Over gRPC."""
+        return list(stream(self.triton.grpc_url, timeout=30, **inputs))
+
+    def post(self, path: str, body: Any = None) -> tuple[int, str]:
+        """(status, text) of a whole answer over HTTP."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.triton.ports.http, timeout=30)
+        try:
+            connection.request("POST", path, json.dumps(body or {}))
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def generate_stream(self, **body: Any) -> list[dict[str, Any]]:
+        _, text = self.post("/v2/models/nld/generate_stream", body)
+        return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line]
+
+    def metrics(self) -> dict[str, float]:
+        """Our series by name and labels, as Prometheus writes them."""
+        with urllib.request.urlopen(self.triton.metrics_url, timeout=10) as response:
+            text = response.read().decode()
+        return {name: float(value) for name, value in re.findall(r"^(nld_\S+) (\S+)$", text, re.M)}
+
+    def total(self, family: str, **labels: str) -> float:
+        wanted = [f'{name}="{value}"' for name, value in labels.items()]
+        return sum(
+            value
+            for name, value in self.metrics().items()
+            if name.startswith(f"{family}{{") and all(label in name for label in wanted)
+        )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture(scope="session")
+def server(served_engine: EngineFolder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for every test that leaves it as it is."""
+    if sys.platform != "linux":
+        pytest.skip("a Triton server runs on Linux")
+    folder = tmp_path_factory.mktemp("server")
+    repository = write_repository(served_engine, folder / "repository")
+    with TritonServer(repository.path, ports=FREE_PORTS, log_file=folder / "server.log", timeout=60) as triton:
+        yield Server(triton)

@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``nld-trt repo`` and ``nld-trt client`` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nld_trt.cli import run
+
+PROMPT = "Convert 37 km to m."
+
+
+def test_repo_writes_what_it_says(served_engine, tmp_path, capsys) -> None:
+    target = tmp_path / "r"
+    arguments = ["repo", str(served_engine.path), "-o", str(target), "--name", "mine", "--mode", "ar", "--raw"]
+    assert run([*arguments, "--ignore-sampling", "--json"]) == 0
+    captured = capsys.readouterr()
+    facts = json.loads(captured.out)
+    assert facts["model"] == "mine"
+    assert facts["linked"] == len(served_engine.manifest.files) + 1
+    assert json.loads((target / "mine" / "1" / "model.json").read_text()) == facts["settings"]
+    assert facts["settings"]["defaults"]["mode"] == "ar"
+    assert f"nld-trt serve {target}" in captured.err
+    assert run(arguments) == 2
+    assert "--force" in capsys.readouterr().err
+
+
+def test_inspect_describes_the_repository(repository, capsys) -> None:
+    assert run(["inspect", str(repository), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["kind"] == "Triton model repository"
+    assert facts["models"]["nld"]["decoupled"]
+
+
+@pytest.mark.triton
+def test_client_streams_the_answer_and_a_summary(server, direct, capsys) -> None:
+    assert run(["client", server.triton.grpc_url, PROMPT, "--mode", "linear", "--max-new-tokens", "30"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == direct(PROMPT, max_tokens=30).text + "\n"
+    assert captured.err.startswith("[linear, 30 tokens, ")
+    assert "acceptance length" in captured.err
+
+
+@pytest.mark.triton
+def test_client_json_is_one_object(server, direct, capsys) -> None:
+    flags = ["--mode", "diffusion", "--threshold", "null", "--block-length", "8", "--max-new-tokens", "20", "--json"]
+    assert run(["client", server.triton.grpc_url, PROMPT, *flags]) == 0
+    values = json.loads(capsys.readouterr().out)
+    expected = direct(PROMPT, mode="diffusion", threshold=None, block_length=8, max_tokens=20)
+    assert (values["text"], values["nfe"]) == (expected.text, expected.nfe)
+
+
+@pytest.mark.triton
+def test_client_shows_the_server_s_refusal(server, capsys) -> None:
+    assert run(["client", server.triton.grpc_url, PROMPT, "--block-length", "33"]) == 1
+    assert "block_length is 33" in capsys.readouterr().err

@@ -1,0 +1,251 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The decode thread: many clients at once get what each would get alone, and no client's trouble is another's."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.request import Request
+from nld_trt.decode.row import Emission
+from nld_trt.engine.session import Session
+from nld_trt.errors import InputError, NldError, OperationError
+from nld_trt.serving.metrics import Metrics
+from nld_trt.serving.scheduler import QueueFull, Scheduler
+
+SECONDS = 20.0
+
+
+class Client:
+    """A listener that keeps what it hears."""
+
+    def __init__(self, *, gone: bool = False, breaks: bool = False) -> None:
+        self.tokens: list[int] = []
+        self.finish_reason: str | None = None
+        self.error: NldError | None = None
+        self.gone, self.breaks = gone, breaks
+        self.ended = threading.Event()
+        self.started = threading.Event()
+
+    def emitted(self, emission: Emission) -> None:
+        if self.breaks:
+            raise RuntimeError("connection lost")
+        self.tokens += emission.tokens
+        self.started.set()
+        if emission.finish_reason is not None:
+            self.finish_reason = emission.finish_reason
+            self.ended.set()
+
+    def failed(self, error: NldError) -> None:
+        self.error = error
+        self.ended.set()
+
+    def abandoned(self) -> bool:
+        return self.gone
+
+
+class SlowSession:
+    """A session whose forwards take at least so long, so that tests can act in between, or fail on demand."""
+
+    def __init__(self, session: Session, seconds: float) -> None:
+        self._session = session
+        self._seconds = seconds
+        self.broken = False
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def execute(self, buffers) -> None:
+        if self.broken:
+            raise RuntimeError("device lost")
+        time.sleep(self._seconds)
+        self._session.execute(buffers)
+
+
+def requests(count: int) -> list[Request]:
+    """Different modes, prompts and lengths."""
+    choice = random.Random(7)
+    return [
+        Request(
+            tuple(choice.choices(range(16, 90), k=choice.randint(1, 60))),
+            choice.choice(("ar", "diffusion", "linear")),
+            max_new_tokens=choice.randint(1, 40),
+            threshold=choice.choice((0.0, 0.5, 0.9)),
+            block_length=choice.choice((4, 8)),
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def session(golden_session):
+    return golden_session("tiny-a")
+
+
+@pytest.fixture
+def scheduler(session) -> Iterator[Scheduler]:
+    made = Scheduler(Decoder(session))
+    yield made
+    made.close(grace=0)
+
+
+@pytest.fixture
+def slow(session):
+    """(scheduler, session) with forwards of 10 ms and two rows."""
+    session = SlowSession(session, 0.01)
+    made = Scheduler(Decoder(session, max_rows=2), max_waiting=3)
+    yield made, session
+    made.close(grace=0)
+
+
+LONG = Request((20, 21), "ar", max_new_tokens=400, eos_token_id=-1)
+
+
+def test_results_do_not_depend_on_arrival(session, scheduler) -> None:
+    asked = requests(24)
+    expected = []
+    for request in asked:
+        decoder = Decoder(session)
+        row = decoder.submit(request)
+        list(decoder.run())
+        expected.append((row.emitted, row.finish_reason))
+    clients = [Client() for _ in asked]
+    order = list(range(len(asked)))
+    random.Random(3).shuffle(order)
+
+    def send(mine: list[int]) -> None:
+        for index in mine:
+            scheduler.submit(asked[index], clients[index])
+            time.sleep(0.002)
+
+    senders = [threading.Thread(target=send, args=(order[start::3],)) for start in range(3)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert all(client.ended.wait(SECONDS) for client in clients)
+    assert [(client.tokens, client.finish_reason) for client in clients] == expected
+    assert scheduler.pending == 0
+
+
+def test_cancelled_request_ends_and_frees_its_row(slow) -> None:
+    scheduler, _ = slow
+    first, second = Client(), Client()
+    job = scheduler.submit(LONG, first)
+    assert first.started.wait(SECONDS)
+    job.cancel()
+    assert first.ended.wait(SECONDS)
+    assert first.finish_reason == "cancelled"
+    assert len(first.tokens) < LONG.max_new_tokens
+    scheduler.submit(Request((20,), "ar", max_new_tokens=2, eos_token_id=-1), second)
+    assert second.ended.wait(SECONDS)
+    assert second.finish_reason == "length"
+
+
+def test_abandoned_requests_are_cancelled_also_while_they_wait(slow) -> None:
+    scheduler, _ = slow
+    clients = [Client() for _ in range(4)]
+    for client in clients:
+        scheduler.submit(LONG, client)
+    assert clients[0].started.wait(SECONDS)
+    for client in clients:
+        client.gone = True
+    assert all(client.ended.wait(SECONDS) for client in clients)
+    assert {client.finish_reason for client in clients} == {"cancelled"}
+    assert clients[3].tokens == []
+
+
+def test_client_that_cannot_be_reached_harms_nobody_else(slow) -> None:
+    scheduler, _ = slow
+    bad, good = Client(breaks=True), Client()
+    scheduler.submit(LONG, bad)
+    scheduler.submit(Request((20,), "ar", max_new_tokens=5, eos_token_id=-1), good)
+    assert good.ended.wait(SECONDS)
+    assert good.finish_reason == "length"
+    deadline = time.monotonic() + SECONDS
+    while scheduler.pending and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert scheduler.pending == 0
+
+
+def test_bad_request_is_refused_at_once(scheduler) -> None:
+    with pytest.raises(InputError, match="the prompt is empty"):
+        scheduler.submit(Request((), "ar"), Client())
+    assert scheduler.pending == 0
+
+
+def test_queue_has_an_end(slow) -> None:
+    scheduler, _ = slow
+    for _ in range(5):
+        scheduler.submit(LONG, Client())
+    with pytest.raises(QueueFull, match="3 requests wait already"):
+        scheduler.submit(LONG, Client())
+
+
+def test_failure_of_the_engine_reaches_every_client_and_later_ones(slow, caplog) -> None:
+    scheduler, session = slow
+    clients = [Client() for _ in range(4)]
+    for client in clients:
+        scheduler.submit(LONG, client)
+    assert clients[0].started.wait(SECONDS)
+    session.broken = True
+    assert all(client.ended.wait(SECONDS) for client in clients)
+    assert all("RuntimeError: device lost" in str(client.error) for client in clients)
+    with pytest.raises(OperationError, match="device lost"):
+        scheduler.submit(LONG, Client())
+    assert "device lost" in caplog.text
+    assert scheduler.pending == 0
+
+
+def test_closing_lets_requests_end(session) -> None:
+    scheduler, client = Scheduler(Decoder(session)), Client()
+    scheduler.submit(Request((20,), "ar", max_new_tokens=30, eos_token_id=-1), client)
+    scheduler.close(grace=SECONDS)
+    assert (client.finish_reason, len(client.tokens)) == ("length", 30)
+    with pytest.raises(OperationError, match="shutting down"):
+        scheduler.submit(LONG, Client())
+
+
+def test_closing_cancels_what_takes_longer_than_the_grace(slow) -> None:
+    scheduler, _ = slow
+    clients = [Client() for _ in range(3)]
+    for client in clients:
+        scheduler.submit(LONG, client)
+    scheduler.close(grace=0.05)
+    assert {client.finish_reason for client in clients} == {"cancelled"}
+
+
+def test_metrics_add_up_to_the_results(session) -> None:
+    class Count:
+        def __init__(self) -> None:
+            self.value = 0.0
+
+        def increment(self, value: float) -> None:
+            self.value += value
+
+        def set(self, value: float) -> None:
+            self.value = value
+
+    series: dict[tuple[str, ...], Count] = {}
+
+    def make(family, labels):
+        return series.setdefault((family.name, *labels.values()), Count())
+
+    scheduler = Scheduler(Decoder(session), observer=Metrics(make))
+    asked = requests(10)
+    clients = [Client() for _ in asked]
+    for request, client in zip(asked, clients, strict=True):
+        scheduler.submit(request, client)
+    scheduler.close(grace=SECONDS)
+    for mode in ("ar", "diffusion", "linear"):
+        tokens = sum(len(c.tokens) for c, request in zip(clients, asked, strict=True) if request.mode == mode)
+        assert series["nld_tokens_total", mode].value == tokens
+    assert sum(count.value for key, count in series.items() if key[0] == "nld_requests_total") == len(asked)
+    assert series["nld_rounds_total",].value == series["nld_forwards_total", "linear", "verify"].value
+    assert series["nld_live_rows",].value == 0
