@@ -26,7 +26,8 @@ def test_links_within_the_repository_resolve(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_and_options_that_pages_show_exist(page):
     for line in re.findall(r"^\s*(?:\$ )?nld-trt ([a-z].*)$", page.read_text(), flags=re.MULTILINE):
-        words = line.split("#")[0].split()
+        # Another command, a comment or a pipe ends this one.
+        words = re.split(r"[#|;]|&&", line)[0].split()
         assert words[0] in COMMANDS, line
         command = cli.get_command(None, words[0])
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}

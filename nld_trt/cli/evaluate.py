@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--modes", default=None, help="Comma list of ar, diffusion, linear, linear-no-lora. Default: all the engine has."
 )
-@click.option("--max-new-tokens", type=int, default=256, show_default=True, help="Limit per answer.")
+@click.option("--max-new-tokens", type=int, default=None, help="Limit per answer. Default: up to 512, as many as fit.")
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Requests decoded together.")
 @click.option("--block-length", type=int, default=None, help="Tokens per block. Default: the checkpoint's.")
 @click.option("--threshold", type=float, default=None, help="Default: 0.9 in diffusion, 0 in linear.")
@@ -35,7 +35,7 @@ def command(
     engine_dir: Path,
     prompts: Path,
     modes: str | None,
-    max_new_tokens: int,
+    max_new_tokens: int | None,
     batch_size: int,
     block_length: int | None,
     threshold: float | None,

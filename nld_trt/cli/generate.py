@@ -83,7 +83,7 @@ def _request(
     raw: bool,
     stop: tuple[str, ...],
 ) -> Request:
-    from nld_trt.decode.request import DEFAULT_MAX_NEW_TOKENS, DEFAULT_THRESHOLDS, Request
+    from nld_trt.decode.request import DEFAULT_THRESHOLDS, Request
 
     if decoder.codec is None:
         raise InputError(
@@ -91,12 +91,11 @@ def _request(
             fix="Use --input with prompt_ids, or convert from a checkpoint with tokenizer.json.",
         )
     prompt_ids = decoder.codec.encode_prompt(prompt, system=system, raw=raw)
-    room = max(1, decoder.session.info.limits.max_seq_len - len(prompt_ids))
     return Request(
         prompt_ids=prompt_ids,
         mode=mode,
         lora=lora,
-        max_new_tokens=min(DEFAULT_MAX_NEW_TOKENS, room) if max_new_tokens is None else max_new_tokens,
+        max_new_tokens=max_new_tokens,
         block_length=block_length,
         threshold=DEFAULT_THRESHOLDS[mode] if threshold is None else parse_threshold(threshold),
         stop=stop,

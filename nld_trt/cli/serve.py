@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -59,10 +58,12 @@ def command(
         repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), log_file=log_file, timeout=timeout
     )
     before = signal.signal(signal.SIGTERM, _interrupt)
-    with suppress(KeyboardInterrupt):
+    ready = False
+    try:
         try:
             with output.stage("starting tritonserver"):
                 server.start()
+            ready = True
             output.result(
                 {
                     "models": models,
@@ -84,6 +85,10 @@ def command(
             with output.stage("stopping tritonserver"):
                 server.stop()
             signal.signal(signal.SIGTERM, before)
+    except KeyboardInterrupt:
+        # To be stopped is how serving ends well; before that, it is an interruption like any other.
+        if not ready:
+            raise
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

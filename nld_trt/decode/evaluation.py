@@ -90,7 +90,7 @@ def evaluate(
     questions: Sequence[Question],
     variant: Variant,
     *,
-    max_new_tokens: int,
+    max_new_tokens: int | None,
     batch_size: int,
     block_length: int | None = None,
     threshold: float | None = None,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nld_trt.decode.decoder import Decoder
-from nld_trt.decode.request import DEFAULT_MAX_NEW_TOKENS, DEFAULT_MODE, DEFAULT_THRESHOLDS, Request
+from nld_trt.decode.request import DEFAULT_MODE, DEFAULT_THRESHOLDS, Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
 from nld_trt.decode.text import Codec
@@ -66,7 +66,7 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
         prompt_ids=_prompt_ids(values, codec),
         mode=mode,
         lora=values.get("lora"),
-        max_new_tokens=values.get("max_new_tokens", DEFAULT_MAX_NEW_TOKENS),
+        max_new_tokens=values.get("max_new_tokens"),
         block_length=values.get("block_length"),
         threshold=values.get("threshold", DEFAULT_THRESHOLDS[mode]),
         eos_token_id=values.get("eos_token_id"),

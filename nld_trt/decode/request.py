@@ -25,6 +25,7 @@ class Request:
     """One generation. Lengths are in tokens.
 
     Attributes:
+        max_new_tokens: None means up to DEFAULT_MAX_NEW_TOKENS, as many as fit behind the prompt.
         lora: use the draft adapter; None means whenever the engine has one. Only linear drafts use it.
         block_length: of a diffusion block or a linear round; None means the checkpoint's.
         threshold: diffusion: commit confidence, None for the fixed one-per-pass schedule; linear:
@@ -38,7 +39,7 @@ class Request:
     prompt_ids: tuple[int, ...]
     mode: ModeName = DEFAULT_MODE
     lora: bool | None = None
-    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    max_new_tokens: int | None = None
     block_length: int | None = None
     threshold: float | None = None
     eos_token_id: int | None = None
@@ -57,8 +58,10 @@ class Request:
         Raises:
             InputError: naming the field, its value and what the engine can do.
         """
+        room = max(1, info.limits.max_seq_len - len(self.prompt_ids))
         filled = replace(
             self,
+            max_new_tokens=min(DEFAULT_MAX_NEW_TOKENS, room) if self.max_new_tokens is None else self.max_new_tokens,
             block_length=(self.block_length or min(info.config.block_size, info.limits.max_block_length)),
             eos_token_id=info.config.eos_token_id if self.eos_token_id is None else self.eos_token_id,
             lora=info.has_adapter if self.lora is None else self.lora,
@@ -114,6 +117,7 @@ def _check_thinking(request: Request, vocab: int) -> None:
 
 def _check_lengths(request: Request, info: EngineInfo) -> None:
     limits = info.limits
+    assert request.max_new_tokens is not None
     if request.max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {request.max_new_tokens}; it must be at least 1")
     assert request.block_length is not None

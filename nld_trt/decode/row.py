@@ -37,7 +37,9 @@ class Row:
 
     def __init__(self, request: Request, mask_token_id: int, text: TextStream | None) -> None:
         assert request.block_length is not None
+        assert request.max_new_tokens is not None
         self.request = request
+        self.max_new_tokens = request.max_new_tokens
         self.state = RowState(request, mask_token_id, request.block_length)
         self.mode = MODE_TYPES[request.mode](self.state)
         self.finish_reason: FinishReason | None = None
@@ -63,7 +65,7 @@ class Row:
     @property
     def slots_needed(self) -> int:
         """Cache slots this request can fill: a last block may be written whole and cut afterwards."""
-        return len(self.request.prompt_ids) + self.request.max_new_tokens + self.state.block_length
+        return len(self.request.prompt_ids) + self.max_new_tokens + self.state.block_length
 
     def next_pass(self, chunk: int) -> Pass:
         """This row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
@@ -103,7 +105,7 @@ class Row:
                 text += self._text.push(token)
             if is_eos or (self._text is not None and self._text.stopped):
                 self.finish_reason = "stop"
-            elif len(self.emitted) == self.request.max_new_tokens:
+            elif len(self.emitted) == self.max_new_tokens:
                 self.finish_reason = "length"
             if self.finish_reason is not None:
                 self._crop_cache()

@@ -21,7 +21,7 @@ class Variant:
         self,
         prompt_ids: tuple[int, ...],
         *,
-        max_new_tokens: int,
+        max_new_tokens: int | None,
         block_length: int | None = None,
         threshold: float | None = None,
         stop_on_eos: bool = True,

@@ -101,7 +101,9 @@ class TritonServer:
 
     @property
     def _reachable(self) -> str:
-        return "127.0.0.1" if self.host in ("0.0.0.0", "") else self.host
+        if self.host in ("0.0.0.0", "::"):
+            return "localhost"
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     def __enter__(self) -> Self:
         self.start()
@@ -123,10 +125,11 @@ class TritonServer:
         try:
             work = Path(tempfile.mkdtemp(prefix="nld-trt-serve-"))
             self._cleanup.callback(shutil.rmtree, work, ignore_errors=True)
+            self._cleanup.callback(_free_shared_memory, work.name)
             installation = find_installation(work)
             self.ports = _claim(self.host, self.ports)
             self.log_file = self.log_file or _new_log()
-            command = [str(installation.executable), *installation.arguments, *self._arguments()]
+            command = [str(installation.executable), *installation.arguments, *self._arguments(work.name)]
             with _open_log(self.log_file) as log:
                 self._process = subprocess.Popen(
                     command,
@@ -156,17 +159,20 @@ class TritonServer:
     def stop(self) -> None:
         """End the server: politely, then not. Does nothing if there is none."""
         process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            try:
+        try:
+            if process is not None:
+                process.terminate()
                 process.wait(_KILL_SECONDS)
-            except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired:
+            pass
+        finally:  # also after a second Ctrl-C
+            if process is not None:
                 process.kill()
                 process.wait()
-            _end_group(process.pid)
-        self._cleanup.close()
+                _end_group(process.pid)
+            self._cleanup.close()
 
-    def _arguments(self) -> list[str]:
+    def _arguments(self, shared_memory: str) -> list[str]:
         return [
             f"--model-repository={self.repository.resolve()}",
             "--model-control-mode=explicit",
@@ -174,6 +180,7 @@ class TritonServer:
             # The configuration is complete; completing it would start every stub twice.
             "--disable-auto-complete-config",
             f"--exit-timeout-secs={_EXIT_SECONDS}",
+            f"--backend-config=python,shm-region-prefix-name={shared_memory}",
             f"--http-address={self.host}",
             f"--http-port={self.ports.http}",
             f"--grpc-address={self.host}",
@@ -271,6 +278,12 @@ def _end_group(group: int) -> None:
             _send(group, signal.SIGKILL)
             return
         time.sleep(0.05)
+
+
+def _free_shared_memory(prefix: str) -> None:
+    """Remove what a killed server left. One that ended by itself left nothing."""
+    for region in Path("/dev/shm").glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
 
 
 def _send(group: int, number: int) -> bool:

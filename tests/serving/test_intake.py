@@ -15,6 +15,8 @@ from nld_trt.serving.intake import Intake, read_inputs
 from nld_trt.serving.settings import Defaults, ServingSettings
 from nld_trt.serving.tensors import INPUTS
 
+STANDARD = ServingSettings()
+
 
 @pytest.fixture(scope="module")
 def info(served_engine):
@@ -28,7 +30,7 @@ def codec(served_engine):
 
 @pytest.fixture
 def read(info, codec):
-    def read(*, settings: ServingSettings = ServingSettings(), tokenizer: Any = codec, **values: Any) -> Intake:
+    def read(*, settings: ServingSettings = STANDARD, tokenizer: Any = codec, **values: Any) -> Intake:
         tensors = {}
         for name, value in values.items():
             items = value if isinstance(value, list) else [value]
@@ -65,7 +67,7 @@ def test_every_value_reaches_the_request(read) -> None:
     assert request.prompt_ids == (1, 2, 3)
     assert (request.max_new_tokens, request.block_length, request.threshold) == (9, 4, 0.5)
     assert (request.stop, request.eos_token_id) == (("a", "bé"), -1)
-    assert intake.stream and intake.reply_ids and not intake.count_input and intake.count_output
+    assert (intake.stream, intake.reply_ids, intake.count_input, intake.count_output) == (True, True, False, True)
 
 
 def test_negative_threshold_means_one_token_per_pass(read) -> None:

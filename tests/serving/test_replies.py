@@ -36,7 +36,9 @@ def session(served_engine):
 
 @pytest.fixture
 def answer(served_engine, session):
-    def answer(*, codec: Any = Codec.open(served_engine.path), cancel_after: int | None = None, **intake: Any):
+    tokenizer = Codec.open(served_engine.path)
+
+    def answer(*, codec: Any = tokenizer, cancel_after: int | None = None, **intake: Any):
         """(responses, row) of one request."""
         decoder, channel = Decoder(session, codec), Channel()
         row = decoder.submit(Request((20, 21, 22), "linear", max_new_tokens=24, eos_token_id=-1))
@@ -65,7 +67,8 @@ def test_streaming_sends_pieces_that_join_to_the_whole(answer) -> None:
 def test_only_the_last_response_is_final_and_has_statistics(answer) -> None:
     responses, row = answer(stream=True)
     *others, (last, final) = responses
-    assert final and not any(final for _, final in others)
+    assert final
+    assert not any(final for _, final in others)
     assert {outputs["finish_reason"] for outputs, _ in others} == {""}
     assert "nfe" not in others[0][0]
     assert last["finish_reason"] == "length"

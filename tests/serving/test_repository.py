@@ -21,7 +21,7 @@ def test_config_says_what_the_table_says(repository: Path) -> None:
     config = parse_config((repository / "nld" / "config.pbtxt").read_text(), "config.pbtxt")
     assert (config.name, config.backend, config.max_batch_size) == ("nld", "python", 0)
     assert config.model_transaction_policy.decoupled
-    assert [(group.count, group.KIND_CPU == group.kind) for group in config.instance_group] == [(1, True)]
+    assert [(group.count, group.kind == group.KIND_CPU) for group in config.instance_group] == [(1, True)]
     assert {tensor.name: tuple(tensor.dims) for tensor in config.input} == {t.name: t.dims for t in INPUTS.values()}
     assert {tensor.name: tuple(tensor.dims) for tensor in config.output} == {t.name: t.dims for t in OUTPUTS.values()}
     assert all(tensor.optional for tensor in config.input)
@@ -120,5 +120,12 @@ def test_other_folders_are_told_apart(served_engine, repository, tmp_path) -> No
 
 def test_readme_has_a_line_for_every_client(repository) -> None:
     text = (repository / "README.md").read_text()
-    for part in ("nld-trt serve", "tritonserver --model-repository", "docker run", "curl -N", "nld-trt client", "perf_analyzer"):
+    for part in (
+        "nld-trt serve",
+        "tritonserver --model-repository",
+        "docker run",
+        "curl -N",
+        "nld-trt client",
+        "perf_analyzer",
+    ):
         assert part in text

@@ -223,7 +223,7 @@ def test_metrics_count_an_answer(server) -> None:
 
 
 def test_client_says_when_nobody_answers() -> None:
-    with pytest.raises(OperationError, match="no Triton server answers at 127.0.0.1:9"):
+    with pytest.raises(OperationError, match=r"no Triton server answers at 127\.0\.0\.1:9"):
         list(stream("127.0.0.1:9", text_input="a", timeout=20))
 
 

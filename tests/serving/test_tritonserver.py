@@ -68,7 +68,9 @@ def test_reload_and_end(repository, tmp_path) -> None:
 
         # A request that is still open when the server is told to stop may end.
         outcome = []
-        asking = threading.Thread(target=lambda: outcome.append(server.ask(text_input="hello", **LONG)[-1].finish_reason))
+        asking = threading.Thread(
+            target=lambda: outcome.append(server.ask(text_input="hello", max_tokens=96, **LONG)[-1].finish_reason)
+        )
         asking.start()
         assert wait_until(lambda: server.total("nld_live_rows") == 1)
     asking.join(30)
@@ -78,14 +80,16 @@ def test_reload_and_end(repository, tmp_path) -> None:
         assert probe.connect_ex(("127.0.0.1", triton.ports.http)) != 0
 
 
-def test_server_that_dies_while_starting_shows_why(repository, tmp_path) -> None:
+def test_server_that_dies_while_starting_shows_why(repository, tmp_path, monkeypatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     (repository / "nld" / "1" / "model.py").write_text("raise RuntimeError('no such thing as a free lunch')\n")
-    before = set(Path(tempfile.gettempdir()).glob("nld-trt-serve-*"))
     with pytest.raises(OperationError, match="ended while starting") as caught:
         start(repository, tmp_path).start()
     assert "no such thing as a free lunch" in str(caught.value)
     assert str(tmp_path / "server.log") in str(caught.value)
-    assert set(Path(tempfile.gettempdir()).glob("nld-trt-serve-*")) <= before
+    assert not list(temporary.iterdir())
 
 
 def test_model_that_cannot_open_its_engine_says_so_in_one_line(repository, tmp_path) -> None:
@@ -221,6 +225,7 @@ def test_serve_command_ends_cleanly_on_a_signal(repository, tmp_path, number) ->
     assert group_lives(facts["pid"])
     status, err = command.end(number)
     assert status == 0, err
+    assert "stopping tritonserver" in err
     assert f"curl -N {facts['http']}/v2/models/nld/generate_stream" in err
     assert f"nld-trt client {facts['grpc']}" in err
     assert not group_lives(facts["pid"])
@@ -228,10 +233,15 @@ def test_serve_command_ends_cleanly_on_a_signal(repository, tmp_path, number) ->
 
 def test_serve_command_tells_when_its_server_dies(repository, tmp_path) -> None:
     command = Command(repository, "--json", "--log-file", str(tmp_path / "server.log"))
-    os.kill(command.facts()["pid"], signal.SIGKILL)
+    pid = command.facts()["pid"]
+    (name,) = [part for part in psutil.Process(pid).cmdline() if "shm-region-prefix-name=" in part]
+    region = name.partition("prefix-name=")[2]
+    assert list(Path("/dev/shm").glob(f"{region}*"))
+    os.kill(pid, signal.SIGKILL)
     _, err = command.process.communicate(timeout=30)
     assert command.process.returncode == 1
     assert "tritonserver ended (signal SIGKILL)" in err
+    assert not list(Path("/dev/shm").glob(f"{region}*"))
     assert str(tmp_path / "server.log") in err
 
 
