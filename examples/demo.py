@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 
 from nld_trt.cli._output import output
-from nld_trt.serving.client import Prompt, stream
-from nld_trt.serving.tritonserver import TritonServer
+from nld_trt.serving.client import Chunk, stream
+from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "Add 478 and 356 with steps."
+REPEATS = 5
 VARIANTS = {
     "ar": {"mode": "ar"},
     "diffusion": {"mode": "diffusion"},
@@ -41,7 +42,7 @@ def main() -> None:
     )  # fmt: skip
     nld_trt("repo", engine, "-o", repository)
     announce("nld-trt", "serve", repository)
-    with TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=folder / "server.log") as server:
+    with TritonServer(repository, ports=FREE_PORTS, log_file=folder / "server.log") as server:
         print(f"server ready: {server.http_url} (HTTP), {server.grpc_url} (gRPC)\n")
         rows = [streamed(server.grpc_url, name, options) for name, options in VARIANTS.items()]
     print("server stopped\n")
@@ -63,35 +64,30 @@ def nld_trt(*words: object) -> None:
 
 
 def streamed(url: str, name: str, options: dict[str, object]) -> list[object]:
-    """Stream one answer to the terminal; returns the row of the table, from a second, warm request."""
-    announce(
-        "nld-trt",
-        "client",
-        url,
-        PROMPT,
-        "--mode",
-        options["mode"],
-        *(["--no-lora"] if name.endswith("no-lora") else []),
-    )
-    for chunk in stream(url, Prompt(PROMPT, **options)):
+    """Stream one answer to the terminal; returns the row of the table, from repeats after it."""
+    flags = ["--no-lora"] if name == "linear-no-lora" else []
+    announce("nld-trt", "client", url, PROMPT, "--mode", options["mode"], *flags)
+    for chunk in stream(url, text_input=PROMPT, **options):
         print(chunk.text, end="", flush=True)
     print(flush=True)
+    runs = [timed(url, options) for _ in range(REPEATS)]
+    seconds, first, chunks = sorted(runs, key=lambda run: run[0])[REPEATS // 2]
+    tokens = sum(chunk.tokens for chunk in chunks)
+    last = chunks[-1]
+    accepted = "-" if last.acceptance_length is None else f"{last.acceptance_length:.2f}"
+    return [name, tokens, f"{last.tokens_per_forward:.2f}", accepted, round(tokens / seconds), round(first * 1e3, 1)]
+
+
+def timed(url: str, options: dict[str, object]) -> tuple[float, float, list[Chunk]]:
+    """(seconds, seconds to the first text, chunks) of one request, connection included."""
     began = time.monotonic()
     first = None
-    tokens = 0
-    for chunk in stream(url, Prompt(PROMPT, **options)):
-        first = first or time.monotonic()
-        tokens += chunk.num_output_tokens
-    seconds = time.monotonic() - began
-    accepted = f"{chunk.acceptance_length:.2f}" if options["mode"] == "linear" else "-"
-    return [
-        name,
-        tokens,
-        f"{chunk.tokens_per_forward:.2f}",
-        accepted,
-        f"{tokens / seconds:.0f}",
-        f"{(first - began) * 1e3:.1f}",
-    ]
+    chunks = []
+    for chunk in stream(url, text_input=PROMPT, **options):
+        first = first or time.monotonic() - began
+        chunks.append(chunk)
+    assert first is not None
+    return time.monotonic() - began, first, chunks
 
 
 if __name__ == "__main__":

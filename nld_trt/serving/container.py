@@ -18,15 +18,14 @@ PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
 
 
 def container_commands(
-    repository: Path | str, *, host: str = "127.0.0.1", ports: tuple[int, int, int] = (8000, 8001, 8002)
+    repository: Path, *, host: str = "127.0.0.1", ports: tuple[int, int, int] = (8000, 8001, 8002)
 ) -> list[str]:
-    """Commands that build the image in a checkout of nld-trt and serve ``repository`` from it."""
-    source = f"$PWD/{repository}".removesuffix("/.") if not Path(repository).is_absolute() else str(repository)
+    """Commands that build the image in a checkout of nld-trt and serve ``repository``, an absolute path, from it."""
     published = " ".join(
         f"--publish {host}:{outside}:{inside}" for outside, inside in zip(ports, PORTS.values(), strict=True)
     )
     return [
         f"docker build --file {DOCKERFILE} --tag {IMAGE} .",
         f"docker run --rm --gpus all --shm-size {SHARED_MEMORY} --user {USER} {published} "
-        f'--volume "{source}:{MOUNT}:ro" {IMAGE}',
+        f'--volume "{repository}:{MOUNT}:ro" {IMAGE}',
     ]

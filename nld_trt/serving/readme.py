@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nld_trt.serving.container import container_commands
@@ -38,7 +39,7 @@ nld-trt serve .                          # the tritonserver of this machine
 tritonserver --model-repository=. --model-control-mode=explicit --load-model=*
 ```
 
-The second needs nld_trt in the Python that the server's backend uses. In a container (`deploy/Dockerfile` of nld-trt):
+The second needs nld_trt in the Python that the server's backend uses. In a container, from a checkout of nld-trt:
 
 ```
 {docker}
@@ -85,7 +86,7 @@ def render_readme(model: str, serving: ServingSettings, manifest: Mapping[str, A
         rows=engine["limits"]["max_batch_size"],
         tokens=engine["limits"]["max_seq_len"],
         settings=FILE_NAME,
-        docker="\n".join(container_commands(".")),
+        docker="\n".join(container_commands(Path("/path/to/this/folder"))),
         curl=curl_line(model, mode=serving.defaults.mode),
         client=client_line(model),
         perf_analyzer=perf_analyzer_line(model),

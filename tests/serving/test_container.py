@@ -15,6 +15,8 @@ from nld_trt.cli import run
 from nld_trt.serving import container
 from nld_trt.serving.container import container_commands
 
+REPOSITORY = Path("/repositories/r")
+
 
 @pytest.fixture
 def service(root: Path) -> dict:
@@ -28,7 +30,7 @@ def dockerfile(root: Path) -> str:
 
 def docker_run(**options) -> dict[str, list[str]]:
     """Flags of the printed `docker run`, by name."""
-    words = iter(shlex.split(container_commands("/repositories/r", **options)[1]))
+    words = iter(shlex.split(container_commands(REPOSITORY, **options)[1]))
     flags: dict[str, list[str]] = {}
     for word in words:
         if word.startswith("--") and word != "--rm":
@@ -41,12 +43,12 @@ def docker_run(**options) -> dict[str, list[str]]:
 def test_images_are_the_same(service, dockerfile) -> None:
     assert docker_run()["image"] == [service["image"]] == [container.IMAGE]
     assert f"FROM {container.BASE_IMAGE}\n" in dockerfile
-    assert f"--tag {container.IMAGE} " in container_commands("r")[0]
+    assert f"--tag {container.IMAGE} " in container_commands(REPOSITORY)[0]
     assert service["build"]["dockerfile"] == container.DOCKERFILE
 
 
 def test_mounts_are_the_same_and_read_only(service, dockerfile) -> None:
-    assert docker_run()["--volume"] == [f"/repositories/r:{container.MOUNT}:ro"]
+    assert docker_run()["--volume"] == [f"{REPOSITORY}:{container.MOUNT}:ro"]
     (volume,) = service["volumes"]
     assert volume.endswith(f":{container.MOUNT}:ro")
     assert f"--model-repository={container.MOUNT}" in dockerfile
