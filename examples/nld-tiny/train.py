@@ -131,6 +131,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint to write")
     parser.add_argument("--initial", type=Path, help="checkpoint to go on from, instead of random weights")
     parser.add_argument("--steps", type=int, default=1800, help="optimizer steps of stage 1")
+    parser.add_argument("--lr-scale", type=float, default=1.0, help="factor on the learning rates of stage 1")
+    parser.add_argument(
+        "--smoothing", type=float, default=0.0, help="label smoothing of the masked-block loss: how sure is sure"
+    )
     parser.add_argument("--drafter-steps", type=int, default=300, help="optimizer steps of stage 2")
     parser.add_argument("--tokens-per-batch", type=int, default=3072, help="clean tokens in a batch")
     parser.add_argument("--examples", type=int, default=60000, help="training examples drawn")
@@ -145,15 +149,15 @@ def train_network(
     matrices = [p for name, p in network.named_parameters() if p.ndim == 2 and "layers" in name]
     others = [p for name, p in network.named_parameters() if not (p.ndim == 2 and "layers" in name)]
     optimizers = [
-        torch.optim.Muon(matrices, lr=0.01, momentum=0.95, weight_decay=0.01, ns_steps=4),
-        torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.Muon(matrices, lr=0.01 * arguments.lr_scale, momentum=0.95, weight_decay=0.01, ns_steps=4),
+        torch.optim.AdamW(others, lr=2e-3 * arguments.lr_scale, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     loader = batches.Loader(examples, arguments.seed + 1, arguments.tokens_per_batch)
 
     def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         logits, _ = network(batch.tokens, batch.positions, batch.mask)
         causal = cross_entropy(logits[:, : batch.clean], batch.next_targets)
-        masked = cross_entropy(logits[:, batch.clean :], batch.same_targets)
+        masked = cross_entropy(logits[:, batch.clean :], batch.same_targets, arguments.smoothing)
         return causal + ALPHA * masked, {"causal": causal, "masked": masked}
 
     def draw() -> list[Batch]:
@@ -167,8 +171,8 @@ def train_drafter(
 ) -> None:
     """Stage 2: only lora_A and lora_B, on wholly masked blocks of the longest length.
 
-    The verifier is the same network with the adapter off. Its greedy choice is the target, weighted
-    on the accepted prefix and the first rejected slot: slots behind a rejection never count.
+    Targets are the training answers, which the frozen network predicts almost always. A slot behind
+    the first wrong one of its block cannot be accepted and weighs a tenth.
     """
     network.requires_grad_(False)
     generator = torch.Generator().manual_seed(arguments.seed + 2)
@@ -215,8 +219,10 @@ def live_slots(right: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
     return live
 
 
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    return F.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE, label_smoothing=smoothing
+    )
 
 
 def optimise(title: str, optimizers, loss, draw, steps: int, device: torch.device) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,34 +71,36 @@ def command(
     info = decoder.session.info
     if not 1 <= batch_size <= info.limits.max_batch_size:
         raise InputError(f"--batch-size is {batch_size}; the engine was built for 1 to {info.limits.max_batch_size}")
-    with prompts.open(encoding="utf-8") as lines:
+    with prompts.open("rb") as lines:
         questions = read_questions(lines, decoder.codec)[:limit]
+    variants = parse_variants(modes, info)
     scores = []
-    for variant in parse_variants(modes, info):
-        with output.stage(f"{variant.name}: {len(questions)} prompts"):
-            scores.append(
-                evaluate(
-                    decoder,
-                    questions,
-                    variant,
-                    max_new_tokens=max_new_tokens,
-                    batch_size=batch_size,
-                    block_length=block_length,
-                    threshold=threshold,
+    # Opened first: an output file that cannot be written is refused before the work.
+    with nullcontext() if output_file is None else publish_file(output_file) as work:
+        for variant in variants:
+            with output.stage(f"{variant.name}: {len(questions)} prompts"):
+                scores.append(
+                    evaluate(
+                        decoder,
+                        questions,
+                        variant,
+                        max_new_tokens=max_new_tokens,
+                        batch_size=batch_size,
+                        block_length=block_length,
+                        threshold=threshold,
+                    )
                 )
-            )
-    report = {
-        "engine": folder.manifest.model["name"],
-        "model_sha256": folder.manifest.model["sha256"],
-        "backend": info.backend,
-        "precision": info.precision,
-        "prompts": prompts.name,
-        "batch_size": batch_size,
-        "block_length": block_length or info.config.block_size,
-        "scores": [score.to_dict() for score in scores],
-    }
-    if output_file is not None:
-        with publish_file(output_file) as work:
+        report = {
+            "engine": folder.manifest.model["name"],
+            "model_sha256": folder.manifest.model["sha256"],
+            "backend": info.backend,
+            "precision": info.precision,
+            "prompts": prompts.name,
+            "batch_size": batch_size,
+            "block_length": info.default_block_length if block_length is None else block_length,
+            "scores": [score.to_dict() for score in scores],
+        }
+        if work is not None:
             write_json(work, report)
     if output.json:
         output.result(report)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,12 @@ def command(
         raise InputError("give either a PROMPT or --input FILE", fix='For example: nld-trt generate ENGINE_DIR "Hello"')
     if (input_file is None) != (output_file is None):
         raise InputError("--input and --output belong together: one names the requests, the other the results")
-    if input_file is not None and not input_file.is_file():
-        raise InputError(f"--input {input_file} is not a file")
+    if input_file is not None:
+        _refuse_prompt_options(options)
+        if not input_file.is_file():
+            raise InputError(f"--input {input_file} is not a file")
+        if output_file is not None and output_file.resolve() == input_file.resolve():
+            raise InputError(f"--input and --output are both {input_file}", fix="Name another file for the results.")
 
     from nld_trt.decode.decoder import Decoder
     from nld_trt.decode.text import Codec
@@ -68,6 +73,15 @@ def command(
         click.get_current_context().exit(_run_file(decoder, input_file, output_file))
     assert prompt is not None
     _run_prompt(decoder, _request(decoder, prompt, **options))
+
+
+def _refuse_prompt_options(options: Iterable[str]) -> None:
+    """The lines of a requests file carry their own settings; a flag beside them would do nothing."""
+    source = click.get_current_context().get_parameter_source
+    given = [name for name in options if source(name) is click.core.ParameterSource.COMMANDLINE]
+    if given:
+        flag = "--" + given[0].replace("_", "-")
+        raise InputError(f"{flag} goes with a PROMPT, not with --input", fix=f"Set {given[0]} in the file's lines.")
 
 
 def _request(
@@ -164,7 +178,12 @@ def _run_file(decoder: Decoder, input_file: Path, output_file: Path) -> int:
     from nld_trt.files import publish_file
 
     failed = count = 0
-    with publish_file(output_file) as work, input_file.open(encoding="utf-8") as lines, work.open("w") as results:
+    # backslashreplace: half a surrogate pair in an id becomes the JSON escape that it came from.
+    with (
+        publish_file(output_file) as work,
+        input_file.open("rb") as lines,
+        work.open("w", encoding="utf-8", errors="backslashreplace") as results,
+    ):
         for line in run_lines(lines, decoder):
             count += 1
             failed += "error" in line

@@ -101,26 +101,27 @@ def command(
     info = session.info
     decoder = Decoder(session, Codec.open(folder.path))
     variants = parse_variants(modes, info)
-    lengths = _numbers("--block-length", block_lengths) or [info.config.block_size]
+    lengths = [info.default_block_length] if block_lengths is None else _numbers("--block-length", block_lengths)
     points = grid(variants, lengths, threshold, _numbers("--concurrency", concurrency), info)
     workload = Workload(prompts.name, sha256_of(prompts), requests, max_new_tokens, ignore_eos, warmup, repeats)
     model = folder.manifest.model
+    facts = environment.facts()
+    device, gpus = environment.device_of(facts, info.backend)
     sweep = Sweep(
         folder=output_dir,
         workload=workload,
         points=points,
         variants={variant.name: variant for variant in variants},
-        engine_identity=f"{model['sha256']} {info.backend} {info.precision}",
+        engine_identity=f"{model['sha256']} {info} {device}",
     )
+    with prompts.open("rb") as lines:
+        questions = read_questions(lines, decoder.codec)
+    sweep.check(questions, info)
     if dry_run:
         labels = [point.label + ("" if sweep.finished(point) is None else " (finished)") for point in points]
         output.result({"points": labels}, "\n".join([f"{len(points)} points:", *(f"  {label}" for label in labels)]))
         return
-    with prompts.open(encoding="utf-8") as lines:
-        questions = read_questions(lines, decoder.codec)
-    facts = environment.facts()
     sweep.prepare(facts)
-    device, gpus = environment.device_of(facts, info.backend)
     rows = sweep.run(decoder, questions, model, device, gpus, output.stage, resume=not no_resume)
     title = f"{model['name']}, {info.backend} {info.precision}, {device}"
     drawn: list[str] = []
@@ -138,10 +139,10 @@ def command(
     )
 
 
-def _numbers(flag: str, text: str | None) -> list[int]:
+def _numbers(flag: str, text: str) -> list[int]:
     """A comma list of whole numbers, without repeats."""
     try:
-        return list(dict.fromkeys(int(part) for part in (text or "").split(",") if part.strip()))
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise InputError(
             f"{flag} is {text!r}; it must be whole numbers with commas between them, such as 1,2,4"

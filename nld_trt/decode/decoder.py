@@ -17,6 +17,7 @@ from nld_trt.decode.request import NEVER, Request
 from nld_trt.decode.row import Emission, Row
 from nld_trt.decode.text import Codec
 from nld_trt.engine.session import Session, StepBuffers
+from nld_trt.errors import InputError
 
 
 class Decoder:
@@ -55,6 +56,8 @@ class Decoder:
         """
         info = self.session.info
         request = request.resolved(info)
+        if request.stop and self.codec is None:
+            raise InputError("the engine has no tokenizer, so it cannot look for stop strings")
         text = self.codec.stream(request.stop) if self.codec is not None else None
         row = Row(request, info.config.mask_token_id, text)
         self._waiting.append(row)
@@ -115,7 +118,8 @@ class Decoder:
         limits = self.session.info.limits
         block = max(row.state.block_length for row in rows)
         slots = max(row.slots_needed - row.state.block_length for row in rows) + block
-        self.session.reserve(len(rows), min(slots, limits.capacity))
+        empty = all(row.state.cache_length == 0 for row in rows)
+        self.session.reserve(len(rows), min(slots, limits.capacity), empty=empty)
         longest = max(row.state.cache_length for row in rows)
         chunk = max(1, min(limits.prompt_chunk, self.session.capacity - longest))
         return [row.next_pass(chunk) for row in rows]

@@ -12,6 +12,7 @@ from typing import Any
 
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.generate import generate
+from nld_trt.decode.jsonl import parse_prompt
 from nld_trt.decode.result import Result
 from nld_trt.decode.text import Codec
 from nld_trt.decode.variant import Variant
@@ -34,7 +35,7 @@ class Score:
 
     Attributes:
         accuracy: share of answers that equal the expected text exactly, outer white space aside; None
-            without expected answers.
+            without expected answers or a tokenizer.
         tokens_per_forward: all generated tokens over all forward evaluations (counting rules of the mode).
         acceptance_length: linear: tokens emitted per round, over all rounds.
         denoise_passes_per_block: diffusion.
@@ -57,7 +58,7 @@ class Score:
         return asdict(self)
 
 
-def read_questions(lines: Iterable[str], codec: Codec | None) -> list[Question]:
+def read_questions(lines: Iterable[str | bytes], codec: Codec | None) -> list[Question]:
     """Questions from JSONL lines with ``prompt`` (or ``prompt_ids``) and optionally ``answer``, ``id``, ``family``.
 
     Raises:
@@ -69,17 +70,15 @@ def read_questions(lines: Iterable[str], codec: Codec | None) -> list[Question]:
             continue
         try:
             values = json.loads(line)
-            if "prompt_ids" in values:
-                prompt = tuple(int(token) for token in values["prompt_ids"])
-            elif codec is None:
-                raise InputError("the engine has no tokenizer, so every line of the prompts file needs prompt_ids")
-            else:
-                prompt = codec.encode_prompt(values["prompt"])
-            questions.append(
-                Question(str(values.get("id", number)), prompt, values.get("answer"), values.get("family"))
-            )
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"line {number} of the prompts file is no JSON object with a prompt: {error}") from error
+            if not isinstance(values, dict):
+                raise InputError("it is no JSON object")
+            answer, family = values.get("answer"), values.get("family")
+            for name, value in (("answer", answer), ("family", family)):
+                if not isinstance(value, str | None):
+                    raise InputError(f"{name} is {value!r}, which is no text")
+            questions.append(Question(str(values.get("id", number)), parse_prompt(values, codec), answer, family))
+        except (InputError, ValueError) as error:
+            raise InputError(f"line {number} of the prompts file cannot be used: {error}") from error
     if not questions:
         raise InputError("the prompts file is empty")
     return questions
@@ -98,7 +97,10 @@ def evaluate(
 ) -> Score:
     """Decode every question in batches of ``batch_size`` and score the answers.
 
-    Wall time covers prefill, decoding and detokenization; one untimed request goes first.
+    Wall time covers prefill, decoding and detokenization; one untimed batch goes first.
+
+    Raises:
+        InputError: a question or a setting does not fit the engine; nothing was decoded.
     """
 
     def requests(batch: Sequence[Question]) -> list[Any]:
@@ -109,7 +111,9 @@ def evaluate(
             for question in batch
         ]
 
-    for _ in generate(decoder, requests(questions[:1])):
+    for request in requests(questions):
+        request.resolved(decoder.session.info)
+    for _ in generate(decoder, requests(questions[:batch_size])):
         pass
     results: dict[int, Result] = {}
     engine_before = decoder.engine_seconds
@@ -128,10 +132,9 @@ def _score(
 ) -> Score:
     right: dict[str, list[bool]] = {}
     for index, question in enumerate(questions):
-        if question.answer is not None:
-            text = results[index].text
-            correct = text is not None and text.strip() == question.answer.strip()
-            right.setdefault(question.family or "all", []).append(correct)
+        text = results[index].text
+        if question.answer is not None and text is not None:
+            right.setdefault(question.family or "all", []).append(text.strip() == question.answer.strip())
     marks = [mark for family in right.values() for mark in family]
     tokens = sum(len(result.output_ids) for result in results.values())
     rounds = sum(len(result.accepted) for result in results.values())

@@ -63,7 +63,7 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
     if not all(isinstance(text, str) for text in stop):
         raise InputError("stop must be a list of strings")
     return Request(
-        prompt_ids=_prompt_ids(values, codec),
+        prompt_ids=parse_prompt(values, codec),
         mode=mode,
         lora=values.get("lora"),
         max_new_tokens=values.get("max_new_tokens"),
@@ -77,20 +77,27 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
     )
 
 
-def _prompt_ids(values: Mapping[str, Any], codec: Codec | None) -> tuple[int, ...]:
+def parse_prompt(values: Mapping[str, Any], codec: Codec | None) -> tuple[int, ...]:
+    """Token ids of ``prompt`` (text) or ``prompt_ids``, whichever the object has.
+
+    Raises:
+        InputError: neither, both, or one of another type.
+    """
     if ("prompt" in values) == ("prompt_ids" in values):
         raise InputError("give either prompt (text) or prompt_ids (token ids)")
     if "prompt_ids" in values:
         ids = values["prompt_ids"]
-        if not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
+        if not isinstance(ids, list) or not all(type(token) is int for token in ids):
             raise InputError("prompt_ids must be a list of token ids")
         return tuple(ids)
     if codec is None:
         raise InputError("the engine has no tokenizer: give prompt_ids instead of prompt")
+    if not isinstance(values["prompt"], str):
+        raise InputError(f"prompt is {values['prompt']!r}, which is no text")
     return codec.encode_prompt(values["prompt"], system=values.get("system"), raw=values.get("raw", False))
 
 
-def read_lines(lines: Iterable[str], codec: Codec | None) -> Iterator[tuple[Any, Request] | BadLine]:
+def read_lines(lines: Iterable[str | bytes], codec: Codec | None) -> Iterator[tuple[Any, Request] | BadLine]:
     """Parse a requests file; blank lines are skipped."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -104,11 +111,13 @@ def read_lines(lines: Iterable[str], codec: Codec | None) -> Iterator[tuple[Any,
             yield request_id, parse_request(values, codec)
         except json.JSONDecodeError as error:
             yield BadLine(request_id, f"line {number} is not JSON: {error.msg}")
+        except UnicodeError:
+            yield BadLine(request_id, f"line {number} has text that is not Unicode")
         except InputError as error:
             yield BadLine(request_id, str(error))
 
 
-def run_lines(lines: Iterable[str], decoder: Decoder) -> Iterator[dict[str, Any]]:
+def run_lines(lines: Iterable[str | bytes], decoder: Decoder) -> Iterator[dict[str, Any]]:
     """Results in the order of the requests, each as soon as it and all before it are done.
 
     A bad request gives a line with ``error``, and the others go on.

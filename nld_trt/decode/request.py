@@ -48,10 +48,6 @@ class Request:
     max_thinking_tokens: int | None = None
     end_think_token_id: int | None = None
 
-    @property
-    def uses_blocks(self) -> bool:
-        return self.mode != "ar"
-
     def resolved(self, info: EngineInfo) -> Request:
         """This request with the engine's defaults filled in, checked against the engine's limits.
 
@@ -62,7 +58,7 @@ class Request:
         filled = replace(
             self,
             max_new_tokens=min(DEFAULT_MAX_NEW_TOKENS, room) if self.max_new_tokens is None else self.max_new_tokens,
-            block_length=(self.block_length or min(info.config.block_size, info.limits.max_block_length)),
+            block_length=info.default_block_length if self.block_length is None else self.block_length,
             eos_token_id=info.config.eos_token_id if self.eos_token_id is None else self.eos_token_id,
             lora=info.has_adapter if self.lora is None else self.lora,
         )
@@ -84,6 +80,8 @@ def _check_values(request: Request, info: EngineInfo) -> None:
         raise InputError(
             f"eos_token_id is {request.eos_token_id}; it must be a token id below {vocab}, or -1 for never"
         )
+    if request.eos_token_id == info.config.mask_token_id:
+        raise InputError(f"eos_token_id is {request.eos_token_id}, the mask token, which is never generated")
     if request.lora and request.mode == "linear" and not info.has_adapter:
         raise InputError(
             "lora was asked for and the engine has no draft adapter",
@@ -95,10 +93,11 @@ def _check_values(request: Request, info: EngineInfo) -> None:
         raise InputError(f"temperature is {request.temperature}; only 0 (greedy) is supported")
     if any(not text for text in request.stop):
         raise InputError("a stop string is empty")
-    _check_thinking(request, vocab)
+    _check_thinking(request, info)
 
 
-def _check_thinking(request: Request, vocab: int) -> None:
+def _check_thinking(request: Request, info: EngineInfo) -> None:
+    vocab = info.config.vocab_size
     budget, marker = request.max_thinking_tokens, request.end_think_token_id
     if (budget is None) != (marker is None):
         raise InputError("max_thinking_tokens and end_think_token_id must be given together")
@@ -113,6 +112,8 @@ def _check_thinking(request: Request, vocab: int) -> None:
         raise InputError(f"max_thinking_tokens is {budget}; it must be 0 or more")
     if not 0 <= marker < vocab:
         raise InputError(f"end_think_token_id is {marker}; it must be a token id below {vocab}")
+    if marker == info.config.mask_token_id:
+        raise InputError(f"end_think_token_id is {marker}, the mask token, which is never generated")
 
 
 def _check_lengths(request: Request, info: EngineInfo) -> None:
@@ -123,7 +124,7 @@ def _check_lengths(request: Request, info: EngineInfo) -> None:
     assert request.block_length is not None
     if request.block_length < 1:
         raise InputError(f"block_length is {request.block_length}; it must be at least 1")
-    if request.uses_blocks and request.block_length > limits.max_block_length:
+    if request.block_length > limits.max_block_length:
         raise InputError(
             f"block_length is {request.block_length}; the engine was built for blocks up to {limits.max_block_length}",
             fix=f"Use --block-length {limits.max_block_length} or less, "

@@ -84,7 +84,13 @@ class Codec:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_prompt(self, prompt: str, *, system: str | None = None, raw: bool = False) -> tuple[int, ...]:
-        """One user prompt: as it is with ``raw``, else as a conversation with an optional system message."""
+        """One user prompt: as it is with ``raw``, else as a conversation with an optional system message.
+
+        Raises:
+            InputError: both ``raw`` and ``system``, or the template cannot render the conversation.
+        """
+        if raw and system:
+            raise InputError("a raw prompt has no system message", fix="Leave out raw, or the system message.")
         if raw:
             return self.encode(prompt)
         messages = [{"role": "system", "content": system}] if system else []

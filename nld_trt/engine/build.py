@@ -32,10 +32,18 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
         for name, value in limits.to_dict().items():
             if value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1")
+        if limits.max_seq_len < 2:
+            raise InputError("max_seq_len is 1; it must hold a prompt and a generated token, so at least 2")
         if limits.max_seq_len > config.max_position_embeddings:
             raise InputError(
                 f"max_seq_len is {limits.max_seq_len}; the checkpoint has {config.max_position_embeddings} positions",
                 fix=f"Use --max-seq-len {config.max_position_embeddings} or less.",
+            )
+        if limits.max_block_length > limits.max_seq_len:
+            raise InputError(
+                f"block_length is {limits.max_block_length} and max_seq_len {limits.max_seq_len}: "
+                "a block must fit the sequence",
+                fix="Use a smaller --block-length or a larger --max-seq-len.",
             )
         if plan.adapter and checkpoint.adapter is None:
             raise InputError(

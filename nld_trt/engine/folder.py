@@ -13,6 +13,7 @@ from nld_trt.engine.manifest import Manifest
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json, sha256_of
+from nld_trt.model.checkpoint import COMPANION_FILES
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class EngineFolder:
                 problems.append(f"{name} has {file.stat().st_size} bytes instead of {record.size}")
             elif sha256_of(file) != record.sha256:
                 problems.append(f"{name} has changed since the build (SHA-256 differs)")
+        # What a runtime would read beside the manifest's files must be the manifest's too.
+        problems += [
+            f"{name} was not built with this engine"
+            for name in COMPANION_FILES
+            if name not in manifest.files and (path / name).exists()
+        ]
         if problems:
             raise InputError(
                 f"the engine in {path} is damaged",

@@ -78,16 +78,28 @@ class Manifest:
                     f"the engine has step contract {step!r}; this nld-trt drives version {contract.CONTRACT_VERSION}",
                     fix=rebuild,
                 )
+            limits = Limits(**values["limits"])
+            if any(type(value) is not int for value in limits.to_dict().values()):
+                raise TypeError("limits are whole numbers")
+            listed = set(values["files"])
             return cls(
                 tool_version=values["tool_version"],
                 created=values["created"],
                 model=values["model"],
                 config=ModelConfig.from_dict(values["config"]),
-                limits=Limits(**values["limits"]),
+                limits=limits,
                 has_adapter=values["has_adapter"],
                 debug=values["debug"],
-                backends={name: Artefact.from_dict(entry) for name, entry in values["backends"].items()},
+                backends={name: _artefact(entry, listed) for name, entry in values["backends"].items()},
                 files={name: FileRecord(**entry) for name, entry in values["files"].items()},
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{FILE_NAME} is not a manifest of this schema: {error!r}", fix=rebuild) from error
+
+
+def _artefact(entry: Mapping[str, Any], listed: set[str]) -> Artefact:
+    artefact = Artefact.from_dict(entry)
+    strangers = set(artefact.files.values()) - listed
+    if strangers:
+        raise KeyError(f"{', '.join(sorted(strangers))} is not among the engine's files")
+    return artefact

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 # Caches grow in steps of this many slots, so that a growing batch does not reallocate every round.
 _CAPACITY_STEP = 64
+# An empty cache is replaced by a smaller one when it is this many times too large.
+_SHRINK_AT = 2
+# Prompts leave chunks of every length behind, so that a long-lived session would collect bindings without end.
+_MAX_BOUND = 64
 
 
 class OrtSession:
@@ -47,9 +51,12 @@ class OrtSession:
     def capacity(self) -> int:
         return self._capacity
 
-    def reserve(self, rows: int, capacity: int) -> None:
+    def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
         limits = self.info.limits
         assert rows <= limits.max_batch_size and capacity <= limits.capacity
+        if empty and self._capacity > _SHRINK_AT * capacity:
+            self._caches.clear()
+            self._rows = self._capacity = 0
         if rows <= self._rows and capacity <= self._capacity:
             return
         rows = max(rows, self._rows)
@@ -71,6 +78,8 @@ class OrtSession:
     def step(self, rows: int, width: int, window: int) -> StepBuffers:
         key = (rows, width, window)
         if key not in self._bound:
+            if len(self._bound) == _MAX_BOUND:
+                self._bound.pop(next(iter(self._bound)))
             buffers = StepBuffers.allocate(self.info, rows, width, window, debug=self.info.debug)
             self._bound[key] = buffers, self._bind(buffers)
         return self._bound[key][0]

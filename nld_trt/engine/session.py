@@ -34,6 +34,11 @@ class EngineInfo:
     has_adapter: bool
     debug: bool = False
 
+    @property
+    def default_block_length(self) -> int:
+        """The checkpoint's, or the longest that the engine was built for."""
+        return min(self.config.block_size, self.limits.max_block_length)
+
 
 @dataclass(frozen=True)
 class StepBuffers:
@@ -76,8 +81,13 @@ class Session(Protocol):
     def capacity(self) -> int:
         """Cache slots per row that are bound now."""
 
-    def reserve(self, rows: int, capacity: int) -> None:
-        """Make room for ``rows`` rows of ``capacity`` slots; what the caches hold is kept."""
+    def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
+        """Make room for ``rows`` rows of ``capacity`` slots; what the caches hold is kept.
+
+        Args:
+            empty: no row holds anything, so caches much larger than this may shrink. Attention looks at
+                every slot: without that, one long request would slow down all that follow.
+        """
 
     def step(self, rows: int, width: int, window: int) -> StepBuffers:
         """Buffers for a forward over the first ``rows`` cache rows."""

@@ -155,7 +155,7 @@ class TrtSession:
     def capacity(self) -> int:
         return self.info.limits.capacity
 
-    def reserve(self, rows: int, capacity: int) -> None:
+    def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
         """Everything was allocated at the start; this checks the request only."""
         assert rows <= self.info.limits.max_batch_size, f"{rows} rows"
         assert capacity <= self.capacity, f"{capacity} slots"

@@ -56,7 +56,7 @@ def read_inputs(
         mode=mode,
         lora=values.get("lora", settings.defaults.lora),
         max_new_tokens=_max_tokens(values.get("max_tokens", settings.defaults.max_tokens), len(prompt_ids), info),
-        block_length=_block_length(values.get("block_length", settings.defaults.block_length)),
+        block_length=values.get("block_length", settings.defaults.block_length),
         threshold=_threshold(values["threshold"]) if "threshold" in values else settings.defaults.thresholds.get(mode),
         eos_token_id=NEVER if values.get("ignore_eos") else None,
         stop=tuple(values.get("stop_words", ())),
@@ -129,13 +129,6 @@ def _max_tokens(asked: int | None, prompt: int, info: EngineInfo) -> int:
             f"max_tokens is {asked}; behind a prompt of {prompt} tokens the engine has room for {room}",
             fix=f"Ask for less, or rebuild the engine with nld-trt build --max-seq-len {prompt + asked}.",
         )
-    return asked
-
-
-def _block_length(asked: int | None) -> int | None:
-    # A Request takes 0 for "the default"; a client that sends 0 has made a mistake.
-    if asked is not None and asked < 1:
-        raise InputError(f"block_length is {asked}; it must be at least 1")
     return asked
 
 

@@ -95,7 +95,7 @@ def warm_up(session: Session) -> None:
     decoder = Decoder(session)
     prompt = (info.config.bos_token_id,)
     # A whole block and one token more, in blocks modes two rounds.
-    tokens = min(info.config.block_size, info.limits.max_block_length) + 1
+    tokens = info.default_block_length + 1
     for mode in MODES:
         room = info.limits.max_seq_len - len(prompt)
         decoder.submit(Request(prompt, mode, max_new_tokens=min(tokens, room), threshold=0.0, eos_token_id=NEVER))

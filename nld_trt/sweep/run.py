@@ -16,6 +16,7 @@ from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.evaluation import Question
 from nld_trt.decode.request import Request
 from nld_trt.decode.variant import Variant
+from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 from nld_trt.files import publish_file, read_json, write_json
 from nld_trt.sweep import report
@@ -43,8 +44,21 @@ class Sweep:
         path = self.path_of(point)
         if not path.is_file():
             return None
-        saved = read_json(path)
+        try:
+            saved = read_json(path)
+        except InputError:  # damaged: measured again
+            return None
         return saved["row"] if saved.get("key") == point.key(self.workload, self.engine_identity) else None
+
+    def check(self, questions: Sequence[Question], info: EngineInfo) -> None:
+        """Refuse, before any file is written, what would fail at some point.
+
+        Raises:
+            InputError: a prompt or a setting that does not fit the engine.
+        """
+        for point in self.points:
+            for question in questions[: self.workload.requests]:
+                self._request(question, point).resolved(info)
 
     def prepare(self, environment: Mapping[str, Any]) -> None:
         """Create the folder.

@@ -98,6 +98,33 @@ def test_sweep_writes_its_files_and_resumes(built, prompts, capsys, tmp_path):
     assert "point " not in err
 
 
+def test_sweep_uses_the_longest_block_of_an_engine_that_was_built_for_less(converted, prompts, capsys, tmp_path):
+    engine = tmp_path / "engine"
+    assert run(["build", str(converted("nld-tiny")), "-o", str(engine), *SMALL, "--block-length", "4"]) == 0
+    arguments = ("--prompts", prompts, "-o", tmp_path / "r", "--max-new-tokens", 8, "--modes", "linear", "--dry-run")
+    status, out, _ = ask(capsys, "sweep", engine, *arguments)
+    assert status == 0
+    assert "linear_b4_c1" in out
+
+
+def test_an_id_with_half_a_surrogate_pair_comes_back(built, capsys, tmp_path):
+    requests, results = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    requests.write_text(r'{"id": "\ud800", "prompt_ids": [5], "max_new_tokens": 1}')
+    status, _, _ = ask(capsys, "generate", built, "--input", requests, "--output", results)
+    assert status == 0
+    assert json.loads(results.read_text())["id"] == "\ud800"
+
+
+def test_an_engine_without_the_adapter_is_another_measurement(converted, built, prompts, capsys, tmp_path):
+    bare = tmp_path / "engine"
+    assert run(["build", str(converted("nld-tiny")), "-o", str(bare), *SMALL, "--no-lora"]) == 0
+    command = ("--prompts", prompts, "-o", tmp_path / "r", "--modes", "linear", "--requests", 1, "--repeats", 1,
+               "--max-new-tokens", 4, "--warmup", 0, "--no-plots")  # fmt: skip
+    for engine in (built, bare):
+        _, _, err = ask(capsys, "sweep", engine, *command)
+        assert "point 1/1" in err
+
+
 def test_sweep_dry_run_lists_points_and_writes_nothing(built, prompts, capsys, tmp_path):
     status, out, _ = ask(
         capsys, "sweep", built, "--prompts", prompts, "-o", tmp_path / "r", "--dry-run", "--modes", "ar"
@@ -147,11 +174,29 @@ REFUSALS = {
     "bad threshold": (("generate", "{engine}", "hi", "--threshold", "high"), "'high'"),
     "release given to build": (("build", "{golden}", "-o", "{tmp}/e"), "nld-trt convert"),
     "engine exists": (("build", "{checkpoint}", "-o", "{engine}"), "--force"),
+    "no room for a token": (("build", "{checkpoint}", "-o", "{tmp}/e", "--max-seq-len", "1"), "at least 2"),
     "bf16 on ort": (("build", "{checkpoint}", "-o", "{tmp}/e", "--precision", "bf16"), "bf16"),
     "unknown yaml key": (("build", "{checkpoint}", "-o", "{tmp}/e", "-c", "{yaml}"), "max_batch"),
     "platform without backend": (
         ("build", "{checkpoint}", "-o", "{tmp}/e", "--backend", "ort", "--platform", "dgx-spark"), "dgx-spark"
     ),
+    "flag that a requests file would ignore": (
+        ("generate", "{engine}", "--input", "{prompts}", "--output", "{tmp}/o", "--max-new-tokens", "4"),
+        "--max-new-tokens goes with a PROMPT",
+    ),
+    "system message of a raw prompt": (("generate", "{engine}", "hi", "--raw", "--system", "x"), "raw prompt"),
+    "block of zero": (("generate", "{engine}", "hi", "--block-length", "0"), "block_length is 0"),
+    "prompts that are no text": (("evaluate", "{engine}", "--prompts", "{binary}"), "line 1"),
+    "scores into no folder": (
+        ("evaluate", "{engine}", "--prompts", "{prompts}", "-o", "{tmp}/none/s.json"), "does not exist"
+    ),
+    "sweep of too many tokens": (
+        ("sweep", "{engine}", "--prompts", "{prompts}", "-o", "{tmp}/r", "--max-new-tokens", "9999"), "9999"
+    ),
+    "sweep with no threshold": (
+        ("sweep", "{engine}", "--prompts", "{prompts}", "-o", "{tmp}/r", "--threshold", "nan"), "threshold is nan"
+    ),
+    "empty list": (("sweep", "{engine}", "--prompts", "{prompts}", "-o", "{tmp}/r", "--concurrency", ","), "','"),
     "inspect nothing": (("inspect", "{tmp}"), "neither"),
     "unknown mode in evaluate": (("evaluate", "{engine}", "--prompts", "{prompts}", "--modes", "warp"), "warp"),
     "concurrency over engine": (
@@ -166,9 +211,11 @@ def test_refusal_exits_2_with_the_fix_and_writes_nothing(built, converted, golde
     arguments, message = REFUSALS[case]
     yaml = tmp_path.parent / f"{tmp_path.name}.yaml"
     yaml.write_text("max_batch: 3\n")
+    binary = yaml.with_suffix(".jsonl")
+    binary.write_bytes(b"\xff\xfe\x00\n")
     names = {
         "engine": built, "checkpoint": converted("nld-tiny"), "golden": goldens / "tiny-a", "tmp": tmp_path,
-        "prompts": prompts, "yaml": yaml,
+        "prompts": prompts, "yaml": yaml, "binary": binary,
     }  # fmt: skip
     status, out, err = ask(capsys, *(argument.format(**names) for argument in arguments))
     assert status == 2

@@ -115,6 +115,18 @@ def test_a_cancelled_row_ends_at_once_and_leaves_the_others_alone(session, promp
     assert rows[2].emitted == expected
 
 
+def test_a_long_request_does_not_leave_a_long_cache_behind(engine, prompts):
+    session = engine(NAME).open_session("ort")
+    longest = Request(prompts[0], mode="ar", max_new_tokens=400, eos_token_id=-1)
+    short = Request(prompts[0], mode="ar", max_new_tokens=8, eos_token_id=-1)
+    expected = decode(session, [short])[0]
+    small = session.capacity
+    decode(session, [longest])
+    assert session.capacity > 2 * small
+    assert decode(session, [short])[0] == expected
+    assert session.capacity == small
+
+
 def test_a_refused_request_is_not_queued(session):
     decoder = Decoder(session)
     with pytest.raises(InputError):
@@ -135,3 +147,14 @@ def test_a_prompt_longer_than_a_chunk_gives_the_same_answer(session, prompts):
     list(decoder.run())
     assert row.emitted == chunked.output_ids
     assert chunked.forwards["prefill"] == -(-len(longest) // 48)
+
+
+def test_prompts_of_every_length_do_not_pile_up_in_the_session(golden_session, prompts):
+    session = golden_session(NAME)
+    decoder = Decoder(session, max_rows=1)
+    longest = max(prompts, key=len)
+    assert len(longest) > 80
+    for length in range(1, 81):
+        for _ in generate(decoder, [Request(longest[:length], mode="ar", max_new_tokens=1, eos_token_id=-1)]):
+            pass
+    assert len(session._bound) <= 64

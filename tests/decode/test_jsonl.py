@@ -21,6 +21,8 @@ BAD_LINES = {
     "wrong type": ('{"prompt_ids": [1], "max_new_tokens": "4"}', "max_new_tokens"),
     "bool for a number": ('{"prompt_ids": [1], "max_new_tokens": true}', "max_new_tokens"),
     "unknown mode": ('{"prompt_ids": [1], "mode": "fast"}', "fast"),
+    "no text": (b'{"prompt": "\xff"}', "not Unicode"),
+    "stop without tokenizer": ('{"prompt_ids": [1], "stop": ["a"]}', "no tokenizer"),
     "too long": ('{"prompt_ids": [1], "max_new_tokens": 100000}', "100001"),
 }
 

@@ -53,6 +53,25 @@ def test_other_schema_version_is_refused(copy):
         EngineFolder.open(copy)
 
 
+def test_tokenizer_that_was_dropped_in_is_refused(copy):
+    (copy / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match=r"tokenizer.json was not built with this engine"):
+        EngineFolder.open(copy)
+
+
+def test_backend_files_must_be_listed(copy):
+    edit_manifest(copy, files={})
+    with pytest.raises(InputError, match="not among the engine's files"):
+        EngineFolder.open(copy)
+
+
+def test_limits_of_another_type_are_refused(copy):
+    limits = json.loads((copy / "engine.json").read_text())["limits"]
+    edit_manifest(copy, limits=limits | {"max_batch_size": "8"})
+    with pytest.raises(InputError, match="whole numbers"):
+        EngineFolder.open(copy)
+
+
 def test_other_contract_version_is_refused(copy):
     edit_manifest(copy, contract={"version": 0})
     with pytest.raises(InputError, match="step contract 0"):
@@ -60,7 +79,8 @@ def test_other_contract_version_is_refused(copy):
 
 
 def test_file_names_that_leave_the_folder_are_refused(copy):
-    edit_manifest(copy, files={"../secret": {"sha256": "0", "size": 0}})
+    files = json.loads((copy / "engine.json").read_text())["files"]
+    edit_manifest(copy, files=files | {"../secret": {"sha256": "0", "size": 0}})
     with pytest.raises(InputError, match="secret"):
         EngineFolder.open(copy)
 
