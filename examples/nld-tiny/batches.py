@@ -43,6 +43,7 @@ class Batch:
     gate: Tensor  # [B, L, 1], 1 on noised tokens: where the draft adapter acts
     next_targets: Tensor  # [B, T], next token of each clean answer token, else IGNORE
     same_targets: Tensor  # [B, N], own token of each masked slot, else IGNORE
+    levels: Tensor  # [B, N], share of its block's slots that were drawn to be masked
     slots: Tensor  # [B, N], index of a noised token within its block
 
     @property
@@ -78,6 +79,7 @@ def make(examples: list[Example], rng: random.Random, *, block_lengths: tuple[in
     limit[:, :clean] = torch.arange(clean)
     next_targets = torch.full((rows, clean), IGNORE)
     same_targets = torch.full((rows, noised), IGNORE)
+    masked_share = torch.ones(rows, noised)
     slots = torch.arange(noised).repeat(rows, 1)
     for row, (example, (length, start, blocks)) in enumerate(zip(examples, layouts, strict=True)):
         ids, used = example.ids, length * blocks
@@ -96,6 +98,7 @@ def make(examples: list[Example], rng: random.Random, *, block_lengths: tuple[in
         positions[row, span] = start + offsets
         block_of[row, span] = block
         limit[row, span] = start + block * length - 1
+        masked_share[row, :used] = levels[block]
         slots[row, :used] = slot
         slots[row, used:] = 0
     key_is_clean = torch.arange(total) < clean
@@ -103,7 +106,7 @@ def make(examples: list[Example], rng: random.Random, *, block_lengths: tuple[in
     same_block = (block_of[:, :, None] == block_of[:, None, :]) & (block_of[:, :, None] >= 0)
     mask = (sees_clean | same_block)[:, None]
     gate = (~key_is_clean).float().expand(rows, -1)[..., None]
-    return Batch(tokens, positions, mask, gate, next_targets, same_targets, slots)
+    return Batch(tokens, positions, mask, gate, next_targets, same_targets, masked_share, slots)
 
 
 class Loader:

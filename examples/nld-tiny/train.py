@@ -135,6 +135,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--smoothing", type=float, default=0.0, help="label smoothing of the masked-block loss: how sure is sure"
     )
+    parser.add_argument("--full-mask", type=float, default=0.5, help="share of blocks that are masked entirely")
+    parser.add_argument(
+        "--level-weights",
+        action="store_true",
+        help="weigh masked slots by 1 / (masked share of their block), so that nearly finished blocks count as much",
+    )
     parser.add_argument("--drafter-steps", type=int, default=300, help="optimizer steps of stage 2")
     parser.add_argument("--tokens-per-batch", type=int, default=3072, help="clean tokens in a batch")
     parser.add_argument("--examples", type=int, default=60000, help="training examples drawn")
@@ -157,11 +163,19 @@ def train_network(
     def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         logits, _ = network(batch.tokens, batch.positions, batch.mask)
         causal = cross_entropy(logits[:, : batch.clean], batch.next_targets)
-        masked = cross_entropy(logits[:, batch.clean :], batch.same_targets, arguments.smoothing)
+        causal = causal.sum() / (batch.next_targets != IGNORE).sum()
+        per_slot = cross_entropy(logits[:, batch.clean :], batch.same_targets, arguments.smoothing)
+        weights = (batch.same_targets != IGNORE).float().flatten()
+        if arguments.level_weights:
+            weights = weights / batch.levels.clamp(min=0.1).flatten()
+        masked = (per_slot * weights).sum() / weights.sum()
         return causal + ALPHA * masked, {"causal": causal, "masked": masked}
 
     def draw() -> list[Batch]:
-        return [batches.make(rows, loader.rng, block_lengths=BLOCK_LENGTHS, full_mask=0.5) for rows in loader.draw()]
+        return [
+            batches.make(rows, loader.rng, block_lengths=BLOCK_LENGTHS, full_mask=arguments.full_mask)
+            for rows in loader.draw()
+        ]
 
     optimise("network", optimizers, loss, draw, arguments.steps, device)
 
@@ -197,7 +211,7 @@ def train_drafter(
             weight = torch.where(live, 1.0, 0.1) * (wanted != IGNORE)
             rounds = ((batch.slots == 0) & (batch.positions[:, batch.clean :] > 0)).sum()
             accepted = 1 + (live & right & (batch.slots > 0) & (wanted != IGNORE)).sum() / rounds
-        per_slot = F.cross_entropy(drafts.flatten(0, 1), wanted.flatten(), ignore_index=IGNORE, reduction="none")
+        per_slot = cross_entropy(drafts, wanted)
         value = (per_slot * weight.flatten()).sum() / weight.sum()
         return value, {"draft": value, "accepted": accepted}
 
@@ -220,8 +234,13 @@ def live_slots(right: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Per target, flattened; 0 where it is IGNORE."""
     return F.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE, label_smoothing=smoothing
+        logits.float().flatten(0, 1),
+        targets.flatten(),
+        ignore_index=IGNORE,
+        label_smoothing=smoothing,
+        reduction="none",
     )
 
 
