@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -241,8 +242,11 @@ def _inventory_fix(names: Iterable[str]) -> str:
 
 
 def _check_tied(folder: Path, sources: Mapping[str, SafetensorsFile]) -> None:
-    pairs = zip_longest(sources[EMBEDDING].chunks(EMBEDDING), sources[HEAD].chunks(HEAD))
-    if not all(a is not None and b is not None and np.array_equal(a, b) for a, b in pairs):
+    # Closed by hand: a difference ends the comparison early and would leave both files open.
+    with closing(sources[EMBEDDING].chunks(EMBEDDING)) as embedding, closing(sources[HEAD].chunks(HEAD)) as head:
+        pairs = zip_longest(embedding, head)
+        equal = all(a is not None and b is not None and np.array_equal(a, b) for a, b in pairs)
+    if not equal:
         raise InputError(
             f"config.json in {folder} says tie_word_embeddings, and {HEAD} differs from {EMBEDDING}",
             fix="Set tie_word_embeddings to false if the head was trained; released models are untied.",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -137,7 +137,7 @@ class SafetensorsFile:
             self._fill(file, data, name)
         return data.view(NUMPY_TYPES[info.dtype]).reshape(info.shape)
 
-    def chunks(self, name: str, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Array]:
+    def chunks(self, name: str, chunk_bytes: int = _CHUNK_BYTES) -> Generator[Array, None, None]:
         """The tensor's elements in order, as one-dimensional pieces of at most ``chunk_bytes``.
 
         Every piece uses the same memory: it is valid until the next one is taken.
