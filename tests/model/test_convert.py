@@ -290,7 +290,7 @@ def test_interrupt_leaves_nothing_behind(release, target: Path) -> None:
 # Memory
 
 _SCRIPT = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from nld_trt.model.convert import convert
 from nld_trt.model.synthetic import Geometry, write_synthetic
@@ -301,7 +301,8 @@ if sys.argv[1] == "write":
     write_synthetic(GEOMETRY, folder / "release", report=print)
 else:
     convert(folder / "release", folder / "converted", report=print)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Not ru_maxrss: that survives exec, so it would be the size of the test process, which has torch loaded.
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
 """
 
 
