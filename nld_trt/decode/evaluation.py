@@ -15,6 +15,7 @@ from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import parse_prompt
 from nld_trt.decode.result import Result
 from nld_trt.decode.text import Codec
+from nld_trt.decode.totals import Totals
 from nld_trt.decode.variant import Variant
 from nld_trt.errors import InputError
 
@@ -103,23 +104,21 @@ def evaluate(
         InputError: a question or a setting does not fit the engine; nothing was decoded.
     """
 
-    def requests(batch: Sequence[Question]) -> list[Any]:
-        return [
-            variant.request(
-                question.prompt_ids, max_new_tokens=max_new_tokens, block_length=block_length, threshold=threshold
-            )
-            for question in batch
-        ]
-
-    for request in requests(questions):
+    requests = [
+        variant.request(
+            question.prompt_ids, max_new_tokens=max_new_tokens, block_length=block_length, threshold=threshold
+        )
+        for question in questions
+    ]
+    for request in requests:
         request.resolved(decoder.session.info)
-    for _ in generate(decoder, requests(questions[:batch_size])):
+    for _ in generate(decoder, requests[:batch_size]):
         pass
     results: dict[int, Result] = {}
     engine_before = decoder.engine_seconds
     started = time.perf_counter()
     for first in range(0, len(questions), batch_size):
-        for index, result in generate(decoder, requests(questions[first : first + batch_size])):
+        for index, result in generate(decoder, requests[first : first + batch_size]):
             results[first + index] = result
             progress(len(results))
     seconds = time.perf_counter() - started
@@ -136,20 +135,17 @@ def _score(
         if question.answer is not None and text is not None:
             right.setdefault(question.family or "all", []).append(text.strip() == question.answer.strip())
     marks = [mark for family in right.values() for mark in family]
-    tokens = sum(len(result.output_ids) for result in results.values())
-    rounds = sum(len(result.accepted) for result in results.values())
-    in_rounds = sum(len(result.output_ids) - 1 for result in results.values() if result.accepted)
-    passes = [count for result in results.values() for count in result.denoise_passes]
+    totals = Totals.of(results.values())
     return Score(
         mode=variant.name,
         requests=len(questions),
-        tokens=tokens,
+        tokens=totals.tokens,
         accuracy=sum(marks) / len(marks) if marks else None,
         accuracy_by_family={family: sum(values) / len(values) for family, values in sorted(right.items())},
-        tokens_per_forward=tokens / sum(result.nfe for result in results.values()),
-        acceptance_length=in_rounds / rounds if rounds else None,
-        denoise_passes_per_block=sum(passes) / len(passes) if passes else None,
-        tokens_per_second=tokens / seconds,
+        tokens_per_forward=totals.tokens_per_forward,
+        acceptance_length=totals.acceptance_length,
+        denoise_passes_per_block=totals.denoise_passes_per_block,
+        tokens_per_second=totals.tokens / seconds,
         seconds=seconds,
         host_share=1 - engine_seconds / seconds,
     )

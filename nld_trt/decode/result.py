@@ -9,6 +9,7 @@ from typing import Any
 
 from nld_trt.decode.request import ModeName
 from nld_trt.decode.row import Row
+from nld_trt.decode.totals import Totals
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,11 @@ class Result:
 
     @property
     def tokens_per_forward(self) -> float:
-        return len(self.output_ids) / self.nfe
+        return Totals.of([self]).tokens_per_forward
 
     @property
     def acceptance_length(self) -> float | None:
-        """Tokens emitted per draft + verify round (model-spec 3.6); None without rounds.
-
-        The prefill's token belongs to no round, and tokens cut behind EOS or a limit are not emitted.
-        """
-        return (len(self.output_ids) - 1) / len(self.accepted) if self.accepted else None
+        return Totals.of([self]).acceptance_length
 
     def to_line(self, request_id: object) -> dict[str, Any]:
         """The result as one line of a results file."""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nld_trt.decode.request import DEFAULT_THRESHOLDS, ModeName, Request
 from nld_trt.engine.session import EngineInfo
@@ -52,7 +52,8 @@ VARIANTS: dict[str, Variant] = {
 def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
     """Variants from a comma list, or every one that the engine has.
 
-    ``linear`` means with the adapter where the engine has one.
+    ``linear`` means with the adapter where the engine has one. Without one, ``linear-no-lora`` means the same, and
+    of both only the first is kept.
 
     Raises:
         InputError: an unknown name.
@@ -64,7 +65,8 @@ def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
     unknown = [name for name in names if name not in VARIANTS]
     if unknown or not names:
         raise InputError(f"--modes has {', '.join(unknown) or 'no mode'}; available: {', '.join(VARIANTS)}")
-    chosen = [VARIANTS[name] for name in dict.fromkeys(names)]
-    if info.has_adapter:
-        return chosen
-    return [Variant(variant.name, variant.mode, lora=False) for variant in chosen]
+    chosen = [replace(VARIANTS[name], lora=VARIANTS[name].lora and info.has_adapter) for name in names]
+    measured: dict[tuple[ModeName, bool], Variant] = {}
+    for variant in chosen:
+        measured.setdefault((variant.mode, variant.lora), variant)
+    return list(measured.values())

@@ -16,6 +16,9 @@ BACKENDS: dict[str, tuple[str, str]] = {
     "ort": ("nld_trt.engine.ort", "OrtBackend"),
 }
 
+# Backends that add the contract's debug outputs while loading. The others have what was compiled in.
+DEBUG_ON_DEMAND = frozenset({"ort"})
+
 
 def backend(name: str) -> Backend:
     """The backend called ``name``.

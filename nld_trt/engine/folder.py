@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nld_trt.engine import manifest as manifests
-from nld_trt.engine.backends import BACKENDS, backend
+from nld_trt.engine.backends import BACKENDS, DEBUG_ON_DEMAND, backend
 from nld_trt.engine.manifest import Manifest
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
@@ -57,22 +57,40 @@ class EngineFolder:
             )
         return cls(path, manifest)
 
-    def info(self, name: str) -> EngineInfo:
+    def info(self, name: str, *, debug: bool = False) -> EngineInfo:
+        """What backend ``name`` of this engine offers.
+
+        Args:
+            debug: the contract's debug outputs are needed.
+
+        Raises:
+            InputError: they are, the engine was built without them, and this backend cannot add them.
+        """
         manifest = self.manifest
+        if debug and not manifest.debug and name not in DEBUG_ON_DEMAND:
+            raise InputError(
+                f"the {name} engine in {self.path} was built without debug outputs, and its logits were asked for",
+                fix="Rebuild it with them: "
+                f"nld-trt build CHECKPOINT -o {self.path} --backend {name} --debug-outputs --force",
+            )
         return EngineInfo(
             config=manifest.config,
             limits=manifest.limits,
             backend=name,
             precision=manifest.backends[name].precision,
             has_adapter=manifest.has_adapter,
-            debug=manifest.debug,
+            debug=manifest.debug or debug,
         )
 
-    def open_session(self, name: str | None = None) -> Session:
+    def open_session(self, name: str | None = None, *, debug: bool = False) -> Session:
         """Start a session on backend ``name``, or on the first one that this machine can run.
 
+        Args:
+            debug: its outputs include the contract's debug outputs, whether or not the engine was built with them.
+
         Raises:
-            InputError: the engine has no such backend, or none of its backends runs here; each reason is given.
+            InputError: the engine has no such backend, or none of its backends runs here, or none can give debug
+                outputs that were asked for; each reason is given.
         """
         built = self.manifest.backends
         if name is not None:
@@ -81,13 +99,13 @@ class EngineFolder:
                     f"the engine in {self.path} has no {name} backend; it has {', '.join(built)}",
                     fix=f"Build it with: nld-trt build CHECKPOINT -o {self.path} --backend {name}",
                 )
-            return backend(name).open(self.path, built[name], self.info(name))
+            return backend(name).open(self.path, built[name], self.info(name, debug=debug))
         reasons = []
         for candidate in BACKENDS:
             if candidate not in built:
                 continue
             try:
-                return backend(candidate).open(self.path, built[candidate], self.info(candidate))
+                return backend(candidate).open(self.path, built[candidate], self.info(candidate, debug=debug))
             except InputError as error:
                 reasons.append(f"{candidate}: {error.what}")
         raise InputError(

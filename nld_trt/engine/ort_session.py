@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from nld_trt.engine.session import EngineInfo, StepBuffers
+from nld_trt.engine.session import Array, EngineInfo, StepBuffers
 from nld_trt.graph import contract
+from nld_trt.graph.export import load_graph
 from nld_trt.graph.precision import PRECISIONS
 
 if TYPE_CHECKING:
@@ -23,13 +25,28 @@ _CAPACITY_STEP = 64
 _SHRINK_AT = 2
 # Prompts leave chunks of every length behind, so that a long-lived session would collect bindings without end.
 _MAX_BOUND = 64
+# Where the weights of a model that comes as bytes lie; ONNX Runtime's name for it.
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+
+
+@dataclass(frozen=True)
+class BoundStep:
+    """A forward's buffers and their binding.
+
+    Attributes:
+        staged: outputs that the engine writes in its own precision, by name; the loop reads them as float32.
+    """
+
+    buffers: StepBuffers
+    binding: onnxruntime.IOBinding
+    staged: dict[str, Array]
 
 
 class OrtSession:
     """Runs ``model.onnx`` on the CPU. Not thread-safe: one decode loop owns it."""
 
     def __init__(self, model: Path, info: EngineInfo, threads: int = 0) -> None:
-        """Load the graph.
+        """Load the graph; where ``info`` has debug outputs and the graph does not, they are added to it.
 
         Args:
             threads: of the kernels; 0 lets ONNX Runtime use every physical core.
@@ -40,12 +57,16 @@ class OrtSession:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         self.info = info
-        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        source: str | bytes = str(model)
+        if info.debug:
+            source = _with_debug_outputs(model)
+            options.add_session_config_entry(_WEIGHTS_FOLDER, str(model.parent))
+        self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         self._dtype = PRECISIONS[info.precision].numpy_type
         self._caches: dict[str, npt.NDArray[np.generic]] = {}
         self._capacity = 0
         self._rows = 0
-        self._bound: dict[tuple[int, int, int], tuple[StepBuffers, onnxruntime.IOBinding]] = {}
+        self._bound: dict[tuple[int, int, int], BoundStep] = {}
 
     @property
     def capacity(self) -> int:
@@ -81,26 +102,46 @@ class OrtSession:
             if len(self._bound) == _MAX_BOUND:
                 self._bound.pop(next(iter(self._bound)))
             buffers = StepBuffers.allocate(self.info, rows, width, window, debug=self.info.debug)
-            self._bound[key] = buffers, self._bind(buffers)
-        return self._bound[key][0]
+            self._bound[key] = self._bind(buffers)
+        return self._bound[key].buffers
 
     def execute(self, buffers: StepBuffers) -> None:
-        _, binding = self._bound[buffers.rows, buffers.width, buffers.window]
-        self._session.run_with_iobinding(binding)
+        bound = self._bound[buffers.rows, buffers.width, buffers.window]
+        self._session.run_with_iobinding(bound.binding)
+        for name, array in bound.staged.items():
+            buffers.outputs[name][...] = array
 
     def move_row(self, source: int, target: int) -> None:
         for cache in self._caches.values():
             cache[target] = cache[source]
 
-    def _bind(self, buffers: StepBuffers) -> onnxruntime.IOBinding:
+    def _bind(self, buffers: StepBuffers) -> BoundStep:
+        staged: dict[str, Array] = {
+            declared.name: np.zeros(buffers.outputs[declared.name].shape, self._dtype)
+            for declared in contract.bindings("output", debug=self.info.debug)
+            if declared.dtype == "activation" and not declared.per_layer and self._dtype != np.float32
+        }
         binding = self._session.io_binding()
         for name, array in buffers.inputs.items():
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in buffers.outputs.items():
+        for name, array in {**buffers.outputs, **staged}.items():
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, cache in self._caches.items():
             shape = (buffers.rows, *cache.shape[1:])
             present = name.replace("past_", "present_")
             binding.bind_input(name, "cpu", 0, cache.dtype, shape, cache.ctypes.data)
             binding.bind_output(present, "cpu", 0, cache.dtype, shape, cache.ctypes.data)
-        return binding
+        return BoundStep(buffers, binding, staged)
+
+
+def _with_debug_outputs(model: Path) -> bytes:
+    """The model file with the contract's debug outputs among its outputs; weights stay in their own file.
+
+    The graph has them as inner values under their contract names, and ONNX Runtime infers their types.
+    """
+    graph = load_graph(model)
+    present = {value.name for value in graph.graph.output}
+    for declared in contract.bindings("output", debug=True):
+        if declared.debug and declared.name not in present:
+            graph.graph.output.add(name=declared.name)
+    return graph.SerializeToString()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,19 @@ from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json
 from nld_trt.model.adapter import Adapter, Float32
 from nld_trt.model.config import ModelConfig
-from nld_trt.model.inventory import EMBEDDING, FOREIGN_PREFIXES, HEAD, expected_tensors, is_ignored
+from nld_trt.model.inventory import (
+    EMBEDDING,
+    FOREIGN_PREFIXES,
+    HEAD,
+    WEIGHT_DTYPES,
+    TensorSpec,
+    expected_tensors,
+    is_ignored,
+    linear_modules,
+)
 from nld_trt.model.manifest import MANIFEST_FILE, check_files, read_manifest
+from nld_trt.model.quant_config import QUANT_CONFIG_FILE, QuantConfig
+from nld_trt.model.quantized import WEIGHT_SCALE, LinearFormat, QuantizedWeight
 from nld_trt.model.safetensors_file import Array, SafetensorsFile, TensorInfo
 
 CONFIG_FILE = "config.json"
@@ -31,8 +42,6 @@ COMPANION_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
-WEIGHT_DTYPES = ("BF16", "F16", "F32")
-
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 # What else has been given as a checkpoint, told by a file in it.
@@ -51,6 +60,8 @@ class Checkpoint:
         raw_config: ``config.json`` as it is.
         adapter: the draft adapter; None on base models.
         manifest: ``checkpoint.json`` of a converted checkpoint; None for a release.
+        quantization: what the checkpoint says about it; None in high precision.
+        formats: of the quantized linear layers, by module name.
     """
 
     folder: Path
@@ -58,6 +69,8 @@ class Checkpoint:
     raw_config: Mapping[str, Any]
     adapter: Adapter | None
     manifest: dict[str, Any] | None
+    quantization: QuantConfig | None
+    formats: Mapping[str, LinearFormat]
     _sources: Mapping[str, SafetensorsFile]
 
     @classmethod
@@ -69,18 +82,22 @@ class Checkpoint:
         """
         raw = _read_config(folder)
         config = ModelConfig.from_hf(raw)
+        quantization = QuantConfig.read(folder, raw)
         sources, problems = _find_tensors(folder)
-        problems += _inventory_problems(config, sources)
+        formats = _formats(config, quantization, sources)
+        expected = _expected(config, formats)
+        problems += _inventory_problems(config, expected, sources)
         if problems:
             raise InputError(
                 f"The tensors in {folder} are not those of the network that its config.json describes",
                 details=problems,
-                fix=_inventory_fix(sources),
+                fix=_inventory_fix(sources, quantization),
             )
         if config.tie_word_embeddings:
             _check_tied(folder, sources)
-        sources = {name: sources[name] for name in expected_tensors(config)}
-        return cls(folder, config, raw, Adapter.open(folder, config), read_manifest(folder), sources)
+        sources = {name: sources[name] for name in expected if name in sources}
+        adapter = Adapter.open(folder, config)
+        return cls(folder, config, raw, adapter, read_manifest(folder), quantization, formats, sources)
 
     @classmethod
     def open_converted(cls, folder: Path, *, verify: bool = False) -> Checkpoint:
@@ -102,6 +119,15 @@ class Checkpoint:
         check_files(folder, manifest, verify=verify)
         return cls.open(folder)
 
+    def refuse_quantized(self) -> None:
+        """Raises InputError when the checkpoint is quantized, for work that starts from the released weights."""
+        if self.quantization is not None:
+            raise InputError(
+                f"{self.folder} is already quantized ({self.quantization.algorithm}); "
+                "the original BF16 checkpoint is needed here",
+                fix="Pass the released checkpoint, or the folder that nld-trt convert wrote from it.",
+            )
+
     @property
     def names(self) -> tuple[str, ...]:
         """The network's tensors in canonical order; ignored ones are not among them."""
@@ -112,8 +138,11 @@ class Checkpoint:
         return sum(self._info(name).nbytes for name in self.names)
 
     def dtype_of(self, name: str) -> str:
-        """The stored dtype in the spelling of safetensors: BF16, F16 or F32."""
+        """The stored dtype in the spelling of safetensors, such as BF16."""
         return self._info(name).dtype
+
+    def nbytes_of(self, name: str) -> int:
+        return self._info(name).nbytes
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         return self._info(name).shape
@@ -125,6 +154,14 @@ class Checkpoint:
     def chunks(self, name: str) -> Iterator[Array]:
         """One tensor as flat pieces in its stored dtype, each valid until the next is taken."""
         return self._sources[name].chunks(name)
+
+    def read_quantized(self, module: str) -> QuantizedWeight:
+        """One quantized linear layer, unpacked. Raises KeyError for a module in high precision."""
+        prefix = f"{module}."
+        names = [name for name in self._sources if name.startswith(prefix)]
+        return QuantizedWeight.from_tensors(
+            self.formats[module], {name.removeprefix(prefix): self.read(name) for name in names}
+        )
 
     def read_adapter(self, layer: int) -> tuple[Float32, Float32]:
         """A [rank, query_size] and B [hidden, rank] of one layer, float32, without the scale."""
@@ -158,13 +195,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{folder} is not a checkpoint: it has no {CONFIG_FILE}",
             fix=fix or "Pass the folder that holds config.json and the *.safetensors files.",
         )
-    raw = read_json(path)
-    if raw.get("quantization_config") or (folder / "hf_quant_config.json").exists():
-        raise InputError(
-            f"{folder} is already quantized; the original BF16 checkpoint is needed here",
-            fix="Pass the released checkpoint, or the folder that nld-trt convert wrote from it.",
-        )
-    return raw
+    return read_json(path)
 
 
 def _find_tensors(folder: Path) -> tuple[dict[str, SafetensorsFile], list[str]]:
@@ -217,27 +248,65 @@ def _read_shards(folder: Path, index: Path) -> tuple[dict[str, SafetensorsFile],
     return sources, problems
 
 
-def _inventory_problems(config: ModelConfig, sources: Mapping[str, SafetensorsFile]) -> list[str]:
-    expected = expected_tensors(config)
+def _formats(
+    config: ModelConfig, quantization: QuantConfig | None, sources: Mapping[str, SafetensorsFile]
+) -> dict[str, LinearFormat]:
+    """Format of every linear layer that should be quantized by what the checkpoint says."""
+    if quantization is None:
+        return {}
+    formats = {}
+    for module, (_, inputs) in linear_modules(config).items():
+        found = quantization.format_of(module)
+        if found is None:
+            continue
+        scale = f"{module}.{WEIGHT_SCALE}"
+        if found.group_size and quantization.group_size is None and not quantization.layers and scale in sources:
+            # config.json alone does not carry the group size of every algorithm; the scales' shape does.
+            columns = sources[scale].tensors[scale].shape[-1:]
+            found = replace(found, group_size=inputs // columns[0] if columns and columns[0] else found.group_size)
+        formats[module] = found
+    return formats
+
+
+def _expected(config: ModelConfig, formats: Mapping[str, LinearFormat]) -> dict[str, TensorSpec]:
+    """Every tensor of the checkpoint in canonical order: scales come behind their weight."""
+    linears = linear_modules(config)
+    expected: dict[str, TensorSpec] = {}
+    for name, shape in expected_tensors(config).items():
+        module = name.removesuffix(".weight")
+        expected |= formats[module].tensors(module, *linears[module]) if module in formats else {name: TensorSpec(shape)}
+    return expected
+
+
+def _inventory_problems(
+    config: ModelConfig, expected: Mapping[str, TensorSpec], sources: Mapping[str, SafetensorsFile]
+) -> list[str]:
     problems = []
-    for name in (name for name in expected if name not in sources):
+    for name in (name for name, spec in expected.items() if name not in sources and not spec.optional):
         tied = name == HEAD and config.tie_word_embeddings
         why = "; config.json says tie_word_embeddings, but released models have a head of their own" if tied else ""
-        problems.append(f"missing: {name} {list(expected[name])}{why}")
+        problems.append(f"missing: {name} {list(expected[name].shape)}{why}")
     problems += [f"unexpected: {name}" for name in sources if name not in expected]
     for name in (name for name in expected if name in sources):
-        info = sources[name].tensors[name]
-        if info.shape != expected[name]:
-            problems.append(f"{name} is {list(info.shape)}; {list(expected[name])} was expected")
-        if info.dtype not in WEIGHT_DTYPES:
-            problems.append(f"{name} is {info.dtype}; supported: {', '.join(WEIGHT_DTYPES)}")
+        info, spec = sources[name].tensors[name], expected[name]
+        if info.shape != spec.shape and not (spec.shape == () and info.shape == (1,)):
+            problems.append(f"{name} is {list(info.shape)}; {list(spec.shape)} was expected")
+        if info.dtype not in spec.dtypes:
+            problems.append(f"{name} is {info.dtype}; supported: {', '.join(spec.dtypes)}")
     return problems
 
 
-def _inventory_fix(names: Iterable[str]) -> str:
+def _inventory_fix(names: Iterable[str], quantization: QuantConfig | None) -> str:
     for prefix, kind in FOREIGN_PREFIXES.items():
         if any(name.startswith(prefix) for name in names):
             return f"Names that begin with {prefix!r} mean {kind}: use the released checkpoint."
+    if quantization is not None:
+        return (
+            f"The checkpoint says {quantization.algorithm} for all layers but its exclude_modules: use weights and "
+            f"{QUANT_CONFIG_FILE} of one export, complete and unedited."
+        )
+    if any(name.endswith(f".{WEIGHT_SCALE}") for name in names):
+        return f"There are quantization scales and no {QUANT_CONFIG_FILE}: copy that file of the export as well."
     return "Use config.json and weights of one release, complete and unedited."
 
 

@@ -20,8 +20,10 @@ from nld_trt.errors import InputError
 from nld_trt.files import human_bytes, publish_folder, write_json
 from nld_trt.model import adapter as adapters
 from nld_trt.model.adapter import Adapter
+from nld_trt.model.audit import audit
 from nld_trt.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
 from nld_trt.model.manifest import MANIFEST_FILE, describe
+from nld_trt.model.quant_config import QUANT_CONFIG_FILE
 from nld_trt.model.safetensors_file import Array, SafetensorsWriter, dtype_name
 
 Report = Callable[[str], None]
@@ -29,12 +31,13 @@ Report = Callable[[str], None]
 # Room for headers, tokenizer and manifest beside the weights.
 SPARE_BYTES = 64 << 20
 
-# A float is NaN or infinite when all its exponent bits are set: dtype name to integer type and mask.
-# On bfloat16 this takes a fraction of the time of np.isfinite.
+# A float is NaN or infinite when all its exponent bits are set (E4M3: NaN when all but the sign are): dtype name to
+# integer type and mask. On bfloat16 this takes a fraction of the time of np.isfinite. Other dtypes hold no such values.
 _EXPONENT_BITS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
     "BF16": (np.uint16, 0x7F80),
     "F16": (np.uint16, 0x7C00),
     "F32": (np.uint32, 0x7F800000),
+    "F8_E4M3": (np.uint8, 0x7F),
 }
 
 
@@ -54,6 +57,9 @@ def convert(source: Path, target: Path, *, force: bool = False, report: Report) 
     """
     checkpoint = Checkpoint.open(source)
     refuse_overlap(source, target)
+    if checkpoint.quantization is not None:
+        report("auditing the quantized layers")
+        audit(checkpoint).require()
     companions, adapter = checkpoint.companions(), checkpoint.adapter
     needs = checkpoint.weight_bytes + (4 * adapter.parameters if adapter else 0) + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=MANIFEST_FILE) as folder:
@@ -62,7 +68,8 @@ def convert(source: Path, target: Path, *, force: bool = False, report: Report) 
         if adapter is not None:
             problems += _copy_adapter(adapter, folder / adapters.ADAPTER_FOLDER)
         refuse_non_finite(source, problems)
-        for path in (source / CONFIG_FILE, *companions):
+        stated = [source / name for name in (CONFIG_FILE, QUANT_CONFIG_FILE) if (source / name).is_file()]
+        for path in (*stated, *companions):
             shutil.copyfile(path, folder / path.name)
         report("hashing the new files")
         manifest = describe(checkpoint, folder)
@@ -118,8 +125,9 @@ def _copy_adapter(adapter: Adapter, folder: Path) -> list[str]:
 def _checked(name: str, chunks: Iterator[Array], problems: list[str]) -> Iterator[Array]:
     count = 0
     for chunk in chunks:
-        integers, mask = _EXPONENT_BITS[dtype_name(chunk.dtype)]
-        count += int(np.count_nonzero((chunk.view(integers) & mask) == mask))
+        if dtype_name(chunk.dtype) in _EXPONENT_BITS:
+            integers, mask = _EXPONENT_BITS[dtype_name(chunk.dtype)]
+            count += int(np.count_nonzero((chunk.view(integers) & mask) == mask))
         yield chunk
     if count:
         problems.append(f"{name}: {count} NaN or infinite values")

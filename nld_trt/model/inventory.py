@@ -9,6 +9,7 @@ and the head is a tensor of its own on every size.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from nld_trt.model.config import ModelConfig
 
@@ -17,6 +18,8 @@ Shape = tuple[int, ...]
 EMBEDDING = "encoder.embed_tokens.weight"
 FINAL_NORM = "encoder.norm.weight"
 HEAD = "diffusion_head.weight"
+
+WEIGHT_DTYPES = ("BF16", "F16", "F32")
 
 # Stored by some tools although it follows from the configuration; dropped on purpose.
 IGNORED_SUFFIX = "rotary_emb.inv_freq"
@@ -35,6 +38,8 @@ _LAYER_AXES: dict[str, str] = {
 }
 
 LAYER_PARTS = tuple(_LAYER_AXES)
+# The seven matrices of a layer: what quantization is about.
+LAYER_LINEARS = tuple(part for part, axes in _LAYER_AXES.items() if len(axes) == 2)
 
 # First part of the names in checkpoints that users mistake for a release.
 FOREIGN_PREFIXES: dict[str, str] = {
@@ -42,6 +47,15 @@ FOREIGN_PREFIXES: dict[str, str] = {
     "model.": "a port or an export that renamed the tensors",
     "module.": "a training checkpoint",
 }
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """What a checkpoint must hold under a name, in safetensors' dtype names."""
+
+    shape: Shape
+    dtypes: tuple[str, ...] = WEIGHT_DTYPES
+    optional: bool = False
 
 
 def layer_tensor(layer: int, part: str) -> str:
@@ -66,6 +80,18 @@ def expected_tensors(config: ModelConfig) -> dict[str, Shape]:
     for layer in range(config.num_hidden_layers):
         tensors.update({layer_tensor(layer, part): shape(axes) for part, axes in _LAYER_AXES.items()})
     return {**tensors, FINAL_NORM: shape("H"), HEAD: shape("VH")}
+
+
+def linear_modules(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """Module name to (output, input features) of every matrix that quantization may touch, the head last."""
+    shapes = expected_tensors(config)
+    names = [
+        layer_tensor(layer, part).removesuffix(".weight")
+        for layer in range(config.num_hidden_layers)
+        for part in LAYER_LINEARS
+    ]
+    pairs = {name: shapes[f"{name}.weight"] for name in (*names, HEAD.removesuffix(".weight"))}
+    return {name: (outputs, inputs) for name, (outputs, inputs) in pairs.items()}
 
 
 def parameter_count(config: ModelConfig) -> int:

@@ -15,7 +15,7 @@ from nld_trt.errors import InputError
 from nld_trt.files import HubSnapshot, inside, read_json, sha256_of
 from nld_trt.model import rotary
 from nld_trt.model.adapter import ADAPTER_FOLDER, WEIGHTS_FILE
-from nld_trt.model.inventory import parameter_count
+from nld_trt.model.inventory import HEAD, parameter_count
 
 if TYPE_CHECKING:
     from nld_trt.model.checkpoint import Checkpoint
@@ -48,7 +48,24 @@ def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
         "adapter": None
         if adapter is None
         else {"rank": adapter.rank, "alpha": adapter.alpha, "scale": adapter.scale, "parameters": adapter.parameters},
+        "quantization": quantization_facts(checkpoint),
         "files": files,
+    }
+
+
+def quantization_facts(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """What is quantized and how, with the number of layers by format; None for a checkpoint in high precision."""
+    quantization = checkpoint.quantization
+    if quantization is None:
+        return None
+    formats = Counter(json.dumps(found.to_dict(), sort_keys=True) for found in checkpoint.formats.values())
+    return {
+        "algorithm": quantization.algorithm,
+        "formats": [{**json.loads(text), "layers": count} for text, count in formats.items()],
+        "excluded": list(quantization.excluded),
+        "head": HEAD.removesuffix(".weight") in checkpoint.formats,
+        "kv_cache": quantization.kv_cache,
+        "producer": quantization.producer,
     }
 
 

@@ -84,6 +84,7 @@ def export_ministral3(checkpoint: Checkpoint, target: Path, *, force: bool = Fal
             Nothing is left behind.
         OperationError: the disk is too small.
     """
+    checkpoint.refuse_quantized()
     refuse_overlap(checkpoint.folder, target)
     companions = checkpoint.companions()
     needs = checkpoint.weight_bytes + SPARE_BYTES

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nld_trt
+from nld_trt.decode.totals import Totals
 from nld_trt.engine.session import EngineInfo
 from nld_trt.sweep.measure import Run, percentiles
 from nld_trt.sweep.point import Point, Workload
@@ -47,9 +48,7 @@ def row(
         "itl_ms": [itl * 1e3 for itl in itls],
         "request_latency_ms": [timing.latency * 1e3 for timing in timings],
     }
-    tokens = sum(len(result.output_ids) for result in results)
-    rounds = sum(len(result.accepted) for result in results)
-    passes = [count for result in results for count in result.denoise_passes]
+    totals = Totals.of(results)
     output_tps = statistics.median(rates)
     values: dict[str, Any] = {
         "model": model["name"],
@@ -64,7 +63,7 @@ def row(
         "concurrency": point.concurrency,
         "requests_ok": len(results),
         "repeats": workload.repeats,
-        "output_tokens": tokens,
+        "output_tokens": totals.tokens,
         "duration_s": sum(run.seconds for run in runs),
         **{
             f"{name}_{statistic}": value
@@ -77,9 +76,9 @@ def row(
         "tps_per_user": 1 / statistics.fmean(itls) if itls else None,
         "tps_per_gpu": output_tps / gpus if gpus else None,
         "request_throughput": len(results) / sum(run.seconds for run in runs),
-        "tokens_per_forward": tokens / sum(result.nfe for result in results),
-        "acceptance_length": sum(len(r.output_ids) - 1 for r in results if r.accepted) / rounds if rounds else None,
-        "denoising_steps_per_block": statistics.fmean(passes) if passes else None,
+        "tokens_per_forward": totals.tokens_per_forward,
+        "acceptance_length": totals.acceptance_length,
+        "denoising_steps_per_block": totals.denoise_passes_per_block,
         "host_share": 1 - sum(run.engine_seconds for run in runs) / sum(run.seconds for run in runs),
         "version": nld_trt.__version__,
     }

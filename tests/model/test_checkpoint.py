@@ -191,9 +191,16 @@ def test_folder_without_weights_is_refused(release) -> None:
     assert "has no weights" in refusal(release.folder)
 
 
-def test_quantized_checkpoint_is_refused(release) -> None:
-    release.edit_config(quantization_config={"quant_algo": "FP8"})
-    assert "already quantized" in refusal(release.folder)
+def test_quantization_by_another_method_is_refused(release) -> None:
+    release.edit_config(quantization_config={"quant_method": "gptq", "bits": 4})
+    assert "quantized with 'gptq'" in refusal(release.folder)
+
+
+def test_quantized_config_over_unquantized_weights_is_refused(release) -> None:
+    release.edit_config(quantization_config={"quant_method": "modelopt", "quant_algo": "FP8"})
+    text = refusal(release.folder)
+    assert f"{Q_PROJ} is BF16; supported: F8_E4M3" in text or f"{Q_PROJ} is F32; supported: F8_E4M3" in text
+    assert "weight_scale" in text
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\udcff"])

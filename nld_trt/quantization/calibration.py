@@ -1,0 +1,283 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration rows in the three kinds of pass that one set of weights serves.
+
+Activations of a causal pass, of a half denoised block and of a wholly masked draft differ, and a quantizer that
+has seen only the first knows nothing about the others. A pack holds all three, so that one forward of the torch
+network shows them to every quantizer: documents as clean causal tokens and, on top of them, blocks that see
+themselves and the clean tokens before them, which is what a bidirectional pass over a causal cache sees.
+
+Shapes: S tokens of a pack, B slots of a block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nld_trt.errors import InputError
+from nld_trt.model.config import ModelConfig
+from nld_trt.quantization.dataset import Document
+
+KINDS = ("causal", "bidirectional", "draft")
+CAUSAL, BIDIRECTIONAL, DRAFT = range(len(KINDS))
+
+# Below this share of causal tokens, blocks of the same few contexts would be repeated over and over.
+MIN_CAUSAL = 0.1
+
+# Shares of a block's maskable slots that are masked, from nearly decoded to untouched.
+NOISE_LEVELS = tuple(eighths / 8 for eighths in range(1, 9))
+
+_SUM_TOLERANCE = 1e-6
+_MIX_FORMS = "Pass three shares that add up to 1, such as 0.5,0.25,0.25 or causal=0.5,bidirectional=0.3,draft=0.2."
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How the tokens that quantizers see are shared among the kinds of pass. The shares add up to 1.
+
+    Raises:
+        InputError: a share outside 0..1, another sum, or fewer causal tokens than blocks can stand on.
+    """
+
+    causal: float
+    bidirectional: float
+    draft: float
+
+    def __post_init__(self) -> None:
+        shares = asdict(self)
+        outside = [f"{name} is {share}" for name, share in shares.items() if not 0 <= share <= 1]
+        if outside:
+            raise InputError("a share of the calibration mix is outside 0 to 1", details=outside, fix=_MIX_FORMS)
+        total = math.fsum(shares.values())
+        if abs(total - 1) > _SUM_TOLERANCE:
+            raise InputError(f"the shares {self} of the calibration mix add up to {total:.6g}, not 1", fix=_MIX_FORMS)
+        if self.causal < MIN_CAUSAL:
+            raise InputError(
+                f"the calibration mix has {self.causal} causal tokens; at least {MIN_CAUSAL} are needed",
+                details=["blocks see the causal text before them, which is part of the same pass"],
+                fix=_MIX_FORMS,
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Mix:
+        """From ``0.5,0.25,0.25`` (in the order of KINDS) or ``causal=0.5,draft=0.5`` (0 for a kind left out).
+
+        Raises:
+            InputError: neither of these, or shares that are no mix.
+        """
+        parts = [part.strip() for part in text.split(",")]
+        named = [part.partition("=")[::2] for part in parts if "=" in part]
+        pairs = [(name.strip(), value) for name, value in named] or list(zip(KINDS, parts, strict=False))
+        names = [name for name, _ in pairs]
+        unknown = [name for name in names if name not in KINDS]
+        if unknown:
+            raise InputError(f"the calibration mix names {unknown[0]!r}; kinds: {', '.join(KINDS)}", fix=_MIX_FORMS)
+        if len(pairs) != len(parts) or len(set(names)) != len(names) or not (named or len(parts) == len(KINDS)):
+            raise InputError(f"{text!r} is no calibration mix", fix=_MIX_FORMS)
+        try:
+            return cls(**{**dict.fromkeys(KINDS, 0.0), **{name: float(value) for name, value in pairs}})
+        except ValueError as error:
+            raise InputError(f"{text!r} is no calibration mix: {error}", fix=_MIX_FORMS) from error
+
+    def __str__(self) -> str:
+        """The form that :meth:`parse` reads."""
+        return ",".join(f"{name}={share}" for name, share in asdict(self).items())
+
+
+DEFAULT_MIX = Mix(0.5, 0.25, 0.25)
+TEXT_ONLY = Mix(1.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """One row for the torch network: whole documents and blocks on them, without padding.
+
+    Attributes:
+        tokens: int64 [S], token ids.
+        positions: int64 [S], absolute positions within the document; a block repeats those it stands at.
+        kind: int64 [S], index into KINDS.
+        doc: int64 [S], index of the document among those that were packed.
+        block: int64 [S], number of the block within the pack, -1 for clean tokens.
+        limit: int64 [S], how many clean tokens of its document a token sees: those at positions below this.
+        gate: float32 [S], 1 where the draft adapter is on.
+    """
+
+    tokens: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    doc: NDArray[np.int64]
+    block: NDArray[np.int64]
+    limit: NDArray[np.int64]
+    gate: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def mask(self) -> NDArray[np.bool_]:
+        """bool [S, S], True where a query (row) sees a key (column)."""
+        clean = (self.block < 0) & (self.doc[:, None] == self.doc) & (self.positions < self.limit[:, None])
+        own_block = (self.block[:, None] == self.block) & (self.block >= 0)
+        mask: NDArray[np.bool_] = clean | own_block
+        return mask
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the quantizers were shown, for printing and the manifest."""
+
+    documents: int
+    packs: int
+    blocks: int
+    causal_tokens: int
+    bidirectional_tokens: int
+    draft_tokens: int
+    adapter_tokens: int
+    longest_pack: int
+
+    @classmethod
+    def of(cls, packs: Sequence[Pack]) -> Summary:
+        counts = sum((np.bincount(pack.kind, minlength=len(KINDS)) for pack in packs), np.zeros(len(KINDS), int))
+        return cls(
+            documents=sum(len(np.unique(pack.doc)) for pack in packs),
+            packs=len(packs),
+            blocks=sum(int(pack.block.max()) + 1 for pack in packs),
+            causal_tokens=int(counts[CAUSAL]),
+            bidirectional_tokens=int(counts[BIDIRECTIONAL]),
+            draft_tokens=int(counts[DRAFT]),
+            adapter_tokens=sum(int(np.count_nonzero(pack.gate)) for pack in packs),
+            longest_pack=max((len(pack) for pack in packs), default=0),
+        )
+
+    @property
+    def tokens(self) -> int:
+        return self.causal_tokens + self.bidirectional_tokens + self.draft_tokens
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def make_packs(
+    documents: Sequence[Document],
+    config: ModelConfig,
+    mix: Mix,
+    *,
+    block_length: int,
+    adapter: bool,
+    pack_tokens: int,
+    seed: int,
+) -> list[Pack]:
+    """Every document once as causal tokens, with as many blocks on it as the mix asks for.
+
+    The number of blocks follows the running total of causal tokens, rounded up: at the end each kind of block
+    has its share of the tokens within one block, and at least one block if its share is not 0.
+
+    A block begins anywhere in an answer. Slot 0 holds the document's token, as decoding starts blocks from a
+    decided token, and the others hold it or MASK: all of them in a draft, a random choice at one of
+    NOISE_LEVELS in a bidirectional block. Slots behind the end of an answer hold EOS.
+
+    Args:
+        documents: each must hold a block (:attr:`Document.holds_block`).
+        block_length: B.
+        adapter: whether the checkpoint has a draft adapter. Without one, drafts run with the gate at 0, as
+            self-speculation does there.
+        pack_tokens: longest pack. A document is not separated from its blocks, so one that exceeds this with
+            them makes a longer pack of its own.
+        seed: draws block positions, levels and slots; the same arguments give the same packs.
+
+    Raises:
+        InputError: blocks are asked for that have no slot to mask.
+    """
+    if block_length < 2 and mix != TEXT_ONLY:
+        raise InputError(
+            f"calibration blocks of {block_length} tokens have no slot to mask",
+            fix="Pass a block length of at least 2, or a mix of causal tokens only: 1,0,0.",
+        )
+    rng = np.random.default_rng(seed)
+    quotas = {BIDIRECTIONAL: mix.bidirectional / mix.causal, DRAFT: mix.draft / mix.causal}
+    made = dict.fromkeys(quotas, 0)
+    causal_tokens, waiting, packs = 0, _Rows(), []
+    for index, document in enumerate(documents):
+        causal_tokens += len(document.ids)
+        kinds: list[int] = []
+        for kind, quota in quotas.items():
+            # The rounding error of a product must not cost a whole block.
+            due = math.ceil(causal_tokens * quota / block_length - 1e-9)
+            kinds += [kind] * (due - made[kind])
+            made[kind] = due
+        if len(waiting) and len(waiting) + len(document.ids) + block_length * len(kinds) > pack_tokens:
+            packs.append(waiting.pack())
+            waiting = _Rows()
+        waiting.add_document(index, document)
+        starts = _block_starts(document, config, block_length, len(kinds), rng)
+        for kind, start in zip(kinds, starts, strict=True):
+            waiting.add_block(index, kind, start, _block(document, config, kind, start, block_length, rng), adapter)
+    return [*packs, waiting.pack()] if len(waiting) else packs
+
+
+def _block_starts(
+    document: Document, config: ModelConfig, length: int, count: int, rng: np.random.Generator
+) -> Iterator[int]:
+    """``count`` positions in the answer, different ones as far as there are enough.
+
+    Decoding never starts a block from EOS. Behind a document that was cut there is no EOS but text that is not
+    known: blocks stay in front of the cut where the answer is long enough.
+    """
+    ended = document.ids[-1] == config.eos_token_id
+    first, stop = document.answer_start, len(document.ids) - (1 if ended else length - 1)
+    choices = np.arange(first, max(stop, first + 1))
+    drawn = rng.choice(choices, size=count, replace=count > len(choices))
+    return (int(start) for start in drawn)
+
+
+def _block(
+    document: Document, config: ModelConfig, kind: int, start: int, length: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Tokens of one block, int64 [B]."""
+    tokens = np.full(length, config.eos_token_id, np.int64)
+    known = document.ids[start : start + length]
+    tokens[: len(known)] = known
+    slots = length - 1
+    level = 1.0 if kind == DRAFT else rng.choice(NOISE_LEVELS)
+    masked = rng.choice(slots, size=max(1, round(level * slots)), replace=False) + 1
+    tokens[masked] = config.mask_token_id
+    return tokens
+
+
+_Column = Sequence[int] | NDArray[np.int64]
+
+
+class _Rows:
+    """The columns of a pack while it is filled."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[NDArray[Any]]] = {field.name: [] for field in fields(Pack)}
+        self._length = 0
+        self._blocks = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add_document(self, index: int, document: Document) -> None:
+        positions = np.arange(len(document.ids))
+        self._add(document.ids, positions, limit=positions + 1, kind=CAUSAL, doc=index, block=-1, gate=0)
+
+    def add_block(self, index: int, kind: int, start: int, tokens: NDArray[np.int64], adapter: bool) -> None:
+        positions = np.arange(start, start + len(tokens))
+        gate = int(adapter and kind == DRAFT)
+        self._add(tokens, positions, limit=start, kind=kind, doc=index, block=self._blocks, gate=gate)
+        self._blocks += 1
+
+    def _add(self, tokens: _Column, positions: _Column, **columns: _Column | int) -> None:
+        for name, values in {"tokens": tokens, "positions": positions, **columns}.items():
+            kind = np.float32 if name == "gate" else np.int64
+            self._columns[name].append(np.broadcast_to(np.asarray(values, kind), len(tokens)))
+        self._length += len(tokens)
+
+    def pack(self) -> Pack:
+        return Pack(**{name: np.concatenate(parts) for name, parts in self._columns.items()})
