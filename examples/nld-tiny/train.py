@@ -192,12 +192,12 @@ def train_drafter(
     generator = torch.Generator().manual_seed(arguments.seed + 2)
     parameters = []
     for layer in network.encoder.layers:
-        projection = layer.self_attn.o_proj
+        attention, projection = layer.self_attn, layer.self_attn.o_proj
         lora_a = torch.randn(LORA_RANK, projection.in_features, generator=generator) / projection.in_features**0.5
-        projection.attach(
+        attention.attach(
             lora_a.to(device), torch.zeros(projection.out_features, LORA_RANK, device=device), LORA_ALPHA / LORA_RANK
         )
-        parameters += [projection.lora_A, projection.lora_B]
+        parameters += [attention.draft.lora_A, attention.draft.lora_B]
     optimizers = [torch.optim.AdamW(parameters, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0)]
     loader = batches.Loader(examples, arguments.seed + 3, arguments.tokens_per_batch)
 
@@ -294,8 +294,8 @@ def save_drafter(network: Network, folder: Path) -> None:
     tensors = {}
     for index, layer in enumerate(network.encoder.layers):
         prefix = f"base_model.model.encoder.layers.{index}.self_attn.o_proj"
-        tensors[f"{prefix}.lora_A.weight"] = layer.self_attn.o_proj.lora_A.detach().float().contiguous().cpu()
-        tensors[f"{prefix}.lora_B.weight"] = layer.self_attn.o_proj.lora_B.detach().float().contiguous().cpu()
+        tensors[f"{prefix}.lora_A.weight"] = layer.self_attn.draft.lora_A.detach().float().contiguous().cpu()
+        tensors[f"{prefix}.lora_B.weight"] = layer.self_attn.draft.lora_B.detach().float().contiguous().cpu()
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     settings = {"peft_type": "LORA", "r": LORA_RANK, "lora_alpha": LORA_ALPHA, "target_modules": ["o_proj"],
                 "bias": "none", "inference_mode": True, "lora_dropout": 0.0, "fan_in_fan_out": False}  # fmt: skip

@@ -64,25 +64,20 @@ class RMSNorm(nn.Module):
         return scaled
 
 
-class DraftLinear(nn.Linear):
-    """A linear layer with an optional low-rank branch that a per-token gate switches on (model-spec 2.2)."""
+class DraftBranch(nn.Module):
+    """The draft adapter beside an output projection: scale · B · A · x, per token times a gate (model-spec 2.2).
 
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features, bias=False)
-        self.lora_A: nn.Parameter | None = None
-        self.lora_B: nn.Parameter | None = None
-        self.lora_scale = 0.0
+    A module of its own, so that the projection stays an ordinary linear layer for quantization.
+    """
 
-    def attach(self, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
-        """Add the branch. ``lora_a`` is [rank, in], ``lora_b`` is [out, rank]."""
-        self.lora_A, self.lora_B, self.lora_scale = nn.Parameter(lora_a), nn.Parameter(lora_b), scale
+    def __init__(self, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
+        """``lora_a`` is [rank, in], ``lora_b`` is [out, rank]."""
+        super().__init__()
+        self.lora_A, self.lora_B, self.scale = nn.Parameter(lora_a), nn.Parameter(lora_b), scale
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        y = super().forward(x)
-        if gate is None or self.lora_A is None or self.lora_B is None:
-            return y
+    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
         branch = F.linear(F.linear(x, self.lora_A.to(x.dtype)), self.lora_B.to(x.dtype))
-        return y + branch * (gate.to(x.dtype) * self.lora_scale)
+        return branch * (gate.to(x.dtype) * self.scale)
 
 
 class Attention(nn.Module):
@@ -92,7 +87,12 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(config.hidden_size, config.query_size, bias=False)
         self.k_proj = nn.Linear(config.hidden_size, config.key_value_size, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, config.key_value_size, bias=False)
-        self.o_proj = DraftLinear(config.query_size, config.hidden_size)
+        self.o_proj = nn.Linear(config.query_size, config.hidden_size, bias=False)
+        self.draft: DraftBranch | None = None
+
+    def attach(self, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
+        """Add the draft adapter of this layer."""
+        self.draft = DraftBranch(lora_a, lora_b, scale)
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, scale: Tensor, mask: Tensor, cache: LayerCache, gate: Tensor | None
@@ -113,7 +113,9 @@ class Attention(nn.Module):
         scores = scores * self.config.head_dim**-0.5
         weights = scores.masked_fill(~mask[:, :, None], float("-inf")).softmax(-1, dtype=torch.float32)
         attended = (weights.to(x.dtype).flatten(2, 3) @ cache.value).reshape(rows, -1, new, self.config.head_dim)
-        return self.o_proj(attended.transpose(1, 2).flatten(2), gate), cache
+        merged = attended.transpose(1, 2).flatten(2)
+        projected = self.o_proj(merged)
+        return projected if gate is None or self.draft is None else projected + self.draft(merged, gate), cache
 
 
 class MLP(nn.Module):
@@ -188,12 +190,8 @@ class Network(nn.Module):
             Logits [B, S, V] (or [N, V] for N selected tokens) and the cache with the new tokens.
         """
         layers = cache.layers if cache is not None and cache.layers else [LayerCache()] * len(self.encoder.layers)
-        angles = positions[..., None].float() * self.inverse_frequencies
         x = self.encoder.embed_tokens(tokens)
-        cos, sin = (f(angles)[:, None].to(x.dtype) for f in (torch.cos, torch.sin))
-        rope = self.config.rope
-        steps = torch.floor(positions.float() / rope.original_max_position_embeddings)
-        scale = (1 + rope.llama_4_scaling_beta * torch.log1p(steps))[:, None, :, None].to(x.dtype)
+        cos, sin, scale = position_terms(self.config, self.inverse_frequencies, positions, x.dtype)
         new_layers = []
         for layer, layer_cache in zip(self.encoder.layers, layers, strict=True):
             x, layer_cache = layer(x, cos, sin, scale, mask, layer_cache, gate)
@@ -213,6 +211,16 @@ class Network(nn.Module):
         mask = (keys <= limit[..., None])[:, None]
         gate = torch.ones(rows, new, 1, device=tokens.device) if adapter else None
         return self.forward(tokens, positions, mask, cache=cache, gate=gate)
+
+
+def position_terms(
+    config: ModelConfig, inverse_frequencies: Tensor, positions: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What attention needs of [B, S] positions: cos and sin [B, 1, S, D / 2], and the query scale [B, 1, S, 1]."""
+    angles = positions[..., None].float() * inverse_frequencies
+    steps = torch.floor(positions.float() / config.rope.original_max_position_embeddings)
+    scale = (1 + config.rope.llama_4_scaling_beta * torch.log1p(steps))[:, None, :, None]
+    return torch.cos(angles)[:, None].to(dtype), torch.sin(angles)[:, None].to(dtype), scale.to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

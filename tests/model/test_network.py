@@ -33,7 +33,7 @@ def load_network(folder: str) -> Network:
     assert checkpoint.adapter is not None
     for index, layer in enumerate(network.encoder.layers):
         lora_a, lora_b = map(torch.from_numpy, checkpoint.read_adapter(index))
-        layer.self_attn.o_proj.attach(lora_a, lora_b, checkpoint.adapter.scale)
+        layer.self_attn.attach(lora_a, lora_b, checkpoint.adapter.scale)
     return network
 
 
