@@ -184,6 +184,14 @@ def _memory_bytes() -> int | None:
         return None
 
 
+def peak_resident_bytes() -> int | None:
+    """The most memory this process has had resident; None where the system does not say (Linux does)."""
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def _ort_providers() -> tuple[str, ...]:
     try:
         import onnxruntime

@@ -147,7 +147,7 @@ def publish_folder(
     made: list[Path] = []
     try:
         _make_folder(work, made)
-        _check_space(home, needs_bytes)
+        check_space(home, needs_bytes)
         yield work
         _move_into(work, target) if mounted else _rename_over(work, target)
     except BaseException as error:
@@ -155,7 +155,7 @@ def publish_folder(
         for parent in reversed(made):
             with suppress(OSError):
                 parent.rmdir()
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        if isinstance(error, OSError) and disk_is_full(error):
             raise OperationError(
                 f"The disk that holds {home} is full; nothing was written to {target}",
                 fix="Free some space or choose an output folder on another disk with -o.",
@@ -192,14 +192,21 @@ def _make_folder(work: Path, made: list[Path]) -> None:
                 made.append(parent)
         work.mkdir()
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if disk_is_full(error):
             raise
         raise InputError(
             f"Cannot create a folder in {work.parent}: {error.strerror}", fix="Choose another output folder with -o."
         ) from error
 
 
-def _check_space(home: Path, needs_bytes: int) -> None:
+def disk_is_full(error: OSError) -> bool:
+    return error.errno in _DISK_FULL
+
+
+def check_space(home: Path, needs_bytes: int) -> None:
+    """Raises OperationError when the disk of ``home``, or of its first parent that exists, has less free space."""
+    while not home.exists():
+        home = home.parent
     free = shutil.disk_usage(home).free
     if free < needs_bytes:
         raise OperationError(
@@ -247,7 +254,7 @@ def publish_file(target: Path) -> Iterator[Path]:
         yield work
         os.replace(work, target)
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if disk_is_full(error):
             raise OperationError(f"The disk that holds {target.parent} is full; {target} was not written") from error
         raise
     finally:

@@ -30,6 +30,7 @@ INTERRUPTED = 130
 # Name -> (module with `command`, what the list of commands says). The order is that of the work.
 COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("nld_trt.cli.convert", "Check a released checkpoint and write it in the form the others read."),
+    "quantize": ("nld_trt.cli.quantize", "Quantize a converted checkpoint with ModelOpt: FP8, INT4 or NVFP4."),
     "build": ("nld_trt.cli.build", "Compile a converted checkpoint into an engine folder."),
     "generate": ("nld_trt.cli.generate", "Generate text with an engine, in any decoding mode."),
     "evaluate": ("nld_trt.cli.evaluate", "Score an engine's answers and count its forwards per token."),
@@ -38,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "client": ("nld_trt.cli.client", "Send a prompt to a running server."),
     "sweep": ("nld_trt.cli.sweep", "Measure throughput over modes, block lengths and concurrency."),
     "doctor": ("nld_trt.cli.doctor", "Say what this machine can do, what is missing and how to get it."),
+    "synthetic": ("nld_trt.cli.synthetic", "Write a checkpoint of random weights in the shape of a release."),
     "inspect": ("nld_trt.cli.inspect", "Describe a checkpoint, an engine or a model repository."),
 }
 

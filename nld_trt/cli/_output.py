@@ -76,6 +76,27 @@ class Output:
                 raise
         self._talk(f"{text} done in {time.monotonic() - started:.1f} s")
 
+    @contextmanager
+    def progress(self, text: str, total: int, unit: str) -> Iterator[Callable[[float], None]]:
+        """Like :meth:`stage`, for work of known size: a bar with rate and time left. Yields how to say what was done.
+
+        A terminal gets the bar, anything else a line for every tenth of the work.
+
+        Args:
+            total: of ``unit``; the function that is yielded takes any part of one.
+        """
+        started = time.monotonic()
+        if self.level < 0:
+            yield lambda amount: None
+            return
+        with (self._bar if self._animated else self._tenths)(text, total, unit) as advance:
+            try:
+                yield advance
+            except BaseException:
+                self._talk(f"{text} stopped after {time.monotonic() - started:.1f} s")
+                raise
+        self._talk(f"{text} done in {time.monotonic() - started:.1f} s")
+
     def result(self, data: Mapping[str, Any], text: object = None) -> None:
         """What the command found out: ``data`` as one JSON object with --json, else ``text``.
 
@@ -126,6 +147,57 @@ class Output:
     def _lines(self, text: str) -> Iterator[Callable[[str], None]]:
         self._talk(f"{text} ...")
         yield lambda detail: self.detail(f"{text}: {detail}")
+
+    @contextmanager
+    def _tenths(self, text: str, total: int, unit: str) -> Iterator[Callable[[float], None]]:
+        self._talk(f"{text} ...")
+        started, done, shown = time.monotonic(), 0.0, 0
+
+        def advance(amount: float) -> None:
+            nonlocal done, shown
+            done += amount
+            tenths = int(10 * done / total + 1e-9)
+            if shown < tenths < 10:
+                shown = tenths
+                seconds = (time.monotonic() - started) / done
+                self._talk(
+                    f"{text}: {done:.1f} of {total} {unit}, {seconds:.2f} s each, {seconds * (total - done):.0f} s left"
+                )
+
+        yield advance
+
+    @contextmanager
+    def _bar(self, text: str, total: int, unit: str) -> Iterator[Callable[[float], None]]:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        started, done = time.monotonic(), 0.0
+        bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        task = bar.add_task(text, total=total, rate="")
+
+        def advance(amount: float) -> None:
+            nonlocal done
+            done += amount
+            seconds = (time.monotonic() - started) / done if done else 0.0
+            bar.update(task, completed=done, rate=f"{done:.1f} of {total} {unit}, {seconds:.2f} s each")
+
+        self._progress = bar
+        try:
+            with bar:
+                yield advance
+        finally:
+            self._progress = None
 
     @contextmanager
     def _spinner(self, text: str) -> Iterator[Callable[[str], None]]:

@@ -98,7 +98,8 @@ def audit(checkpoint: Checkpoint, *, head: bool | None = None) -> Audit:
     Args:
         head: whether the head should be quantized; None when that is not known.
     """
-    linears, problems = [], []
+    linears: list[LinearAudit] = []
+    problems: list[str] = []
     weights, bits = 0, 0.0
     for module, (outputs, inputs) in linear_modules(checkpoint.config).items():
         stored = [name for name in checkpoint.names if name.rpartition(".")[0] == module]

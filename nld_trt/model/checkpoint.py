@@ -21,7 +21,6 @@ from nld_trt.model.inventory import (
     EMBEDDING,
     FOREIGN_PREFIXES,
     HEAD,
-    WEIGHT_DTYPES,
     TensorSpec,
     expected_tensors,
     is_ignored,
@@ -274,7 +273,9 @@ def _expected(config: ModelConfig, formats: Mapping[str, LinearFormat]) -> dict[
     expected: dict[str, TensorSpec] = {}
     for name, shape in expected_tensors(config).items():
         module = name.removesuffix(".weight")
-        expected |= formats[module].tensors(module, *linears[module]) if module in formats else {name: TensorSpec(shape)}
+        expected |= (
+            formats[module].tensors(module, *linears[module]) if module in formats else {name: TensorSpec(shape)}
+        )
     return expected
 
 

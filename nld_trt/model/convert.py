@@ -66,7 +66,7 @@ def convert(source: Path, target: Path, *, force: bool = False, report: Report) 
         report(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
         problems = copy_weights(checkpoint, folder / WEIGHTS_FILE, {name: name for name in checkpoint.names})
         if adapter is not None:
-            problems += _copy_adapter(adapter, folder / adapters.ADAPTER_FOLDER)
+            problems += copy_adapter(adapter, folder / adapters.ADAPTER_FOLDER)
         refuse_non_finite(source, problems)
         stated = [source / name for name in (CONFIG_FILE, QUANT_CONFIG_FILE) if (source / name).is_file()]
         for path in (*stated, *companions):
@@ -109,7 +109,8 @@ def refuse_non_finite(source: Path, problems: list[str]) -> None:
         )
 
 
-def _copy_adapter(adapter: Adapter, folder: Path) -> list[str]:
+def copy_adapter(adapter: Adapter, folder: Path) -> list[str]:
+    """Write ``adapter`` with canonical names in float32; returns a line for every tensor with NaN or infinity."""
     folder.mkdir()
     write_json(folder / adapters.CONFIG_FILE, adapter.raw_config)
     names = [name for layer in range(adapter.layers) for name in adapter.names(layer)]

@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a quantization is shown: the data that was asked for, as packs, with a description for the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nld_trt.decode.text import Codec
+from nld_trt.errors import InputError
+from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.quantization.calibration import DEFAULT_MIX, Mix, Pack, Summary, make_packs
+from nld_trt.quantization.dataset import DEFAULT_SET, read_documents
+
+# Attention is written out over a whole pack, so its memory and time grow with the square of this.
+PACK_TOKENS = 1024
+
+# NumPy's generators take any of these; a negative seed is no seed.
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """What a user asked for.
+
+    Attributes:
+        dataset: a file, or the name of a shipped set.
+        size: documents.
+        seq_len: longest document, in tokens.
+        block_length: tokens of a masked block; None for the checkpoint's.
+    """
+
+    dataset: str = DEFAULT_SET
+    size: int = 128
+    seq_len: int = 512
+    mix: Mix = DEFAULT_MIX
+    seed: int = 0
+    block_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a value that cannot be."""
+        for name, least in (("size", 1), ("seq_len", 2), ("seed", 0)):
+            value = getattr(self, name)
+            if not least <= value <= MAX_SEED:
+                flag = "--seed" if name == "seed" else f"--calib-{name.replace('_', '-')}"
+                raise InputError(f"{flag} is {value}; it must be at least {least} and below 2^63")
+
+    def prepare(self, checkpoint: Checkpoint) -> CalibrationSet:
+        """Read the data and lay it out. Raises InputError when there is none that can be used."""
+        config = checkpoint.config
+        documents = read_documents(
+            self.dataset,
+            Codec.open(checkpoint.folder),
+            eos_token_id=config.eos_token_id,
+            size=self.size,
+            seq_len=self.seq_len,
+            seed=self.seed,
+        )
+        packs = make_packs(
+            documents,
+            config,
+            self.mix,
+            block_length=config.block_size if self.block_length is None else self.block_length,
+            adapter=checkpoint.adapter is not None,
+            pack_tokens=PACK_TOKENS,
+            seed=self.seed,
+        )
+        return CalibrationSet(packs, self)
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    packs: Sequence[Pack]
+    settings: CalibrationSettings
+
+    @property
+    def sha256(self) -> str:
+        """Over every column of every pack: equal for runs that are shown the same."""
+        digest = hashlib.sha256()
+        for pack in self.packs:
+            for field in fields(pack):
+                column = getattr(pack, field.name)
+                digest.update(f"{field.name} {column.dtype} {column.shape} ".encode())
+                digest.update(column.tobytes())
+        return digest.hexdigest()
+
+    @property
+    def summary(self) -> Summary:
+        return Summary.of(self.packs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the manifest. A file is named without its folder, which says nothing about the data."""
+        settings = self.settings
+        return {
+            "dataset": Path(settings.dataset).name,
+            "size": settings.size,
+            "seq_len": settings.seq_len,
+            "mix": str(settings.mix),
+            "seed": settings.seed,
+            **self.summary.to_dict(),
+            "sha256": self.sha256,
+        }

@@ -1,0 +1,175 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The network one layer at a time: loaded, calibrated on what the layers before it put out, packed, forgotten.
+
+Activations are carried forward in float32 and unquantized, as ModelOpt calibrates a whole network, so the order of
+work changes nothing but the memory: one layer and the hidden states of the calibration packs.
+
+Shapes: S tokens of a pack, H hidden.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nld_trt.model import rotary
+from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.inventory import EMBEDDING, FINAL_NORM, HEAD, LAYER_PARTS, layer_tensor
+from nld_trt.model.network import Layer, LayerCache, RMSNorm, position_terms
+from nld_trt.model.safetensors_file import Array
+from nld_trt.quantization.calibration import Pack
+from nld_trt.quantization.modelopt import quietly
+from nld_trt.quantization.packing import pack, to_numpy, to_torch
+from nld_trt.quantization.plan import HEAD_MODULE, Plan
+from nld_trt.quantization.smoothing import fold_into_norm, share_scales
+
+Tensors = dict[str, Array]
+# Called with the share of one part's work that was just done.
+Advance = Callable[[float], None]
+
+# awq_lite runs the data twice: once for statistics, once through every scale that it tries (11 and the original).
+_PASS_COSTS: Mapping[str, tuple[int, ...]] = {"max": (1,), "awq_lite": (1, 12)}
+
+
+class LayerwiseQuantizer:
+    """Quantizes the parts of one checkpoint in order: its layers, then the final norm with the head.
+
+    Attributes:
+        parts: how many there are.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, plan: Plan, packs: Sequence[Pack], device: torch.device) -> None:
+        """``packs`` may be empty when the plan reads no activations."""
+        self.checkpoint = checkpoint
+        self.config = checkpoint.config
+        self.plan = plan
+        self.packs = packs
+        self.device = device
+        self.parts = self.config.num_hidden_layers + 1
+        inverse = rotary.inverse_frequencies(self.config.rope, self.config.head_dim)
+        self._inverse_frequencies = torch.from_numpy(inverse).float().to(device)
+
+    def embed(self) -> list[Tensor]:
+        """The hidden states that go into the first layer: one float32 [S, H] for each pack."""
+        table = to_torch(self.checkpoint.read(EMBEDDING))
+        return [table[torch.from_numpy(pack.tokens)].float() for pack in self.packs]
+
+    def run(self, part: int, hidden: list[Tensor], advance: Advance) -> tuple[Tensors, list[Tensor]]:
+        """Quantize one part.
+
+        Args:
+            hidden: what goes into it.
+
+        Returns:
+            Its tensors by full name, and the hidden states that leave it.
+        """
+        if part == self.config.num_hidden_layers:
+            return self._head(hidden, advance), []
+        return self._layer(part, hidden, advance)
+
+    def _layer(self, index: int, hidden: list[Tensor], advance: Advance) -> tuple[Tensors, list[Tensor]]:
+        prefix = f"encoder.layers.{index}"
+        names = {part: layer_tensor(index, part) for part in LAYER_PARTS}
+        stored = {part: to_torch(self.checkpoint.read(name)) for part, name in names.items()}
+        dtypes = {part: tensor.dtype for part, tensor in stored.items()}
+        with torch.device("meta"):
+            layer = Layer(self.config)
+        layer.load_state_dict({f"{part}.weight": stored.pop(part).float() for part in names}, assign=True)
+        if self.checkpoint.adapter is not None and hidden:
+            lora_a, lora_b = self.checkpoint.read_adapter(index)
+            layer.self_attn.attach(torch.from_numpy(lora_a), torch.from_numpy(lora_b), self.checkpoint.adapter.scale)
+        layer = layer.eval().requires_grad_(False).to(self.device)
+        outputs = list(hidden)
+
+        def forward(data: int) -> None:
+            outputs[data] = self._forward(layer, self.packs[data], hidden[data])
+
+        self._calibrate(prefix, layer, forward, advance)
+        share_scales(layer, self.config, dtypes["input_layernorm"])
+        tensors: Tensors = {}
+        for part, name in names.items():
+            module = layer.get_submodule(part)
+            tensors |= self._finished(name.removesuffix(".weight"), module, dtypes[part])
+        return tensors, outputs
+
+    def _head(self, hidden: list[Tensor], advance: Advance) -> Tensors:
+        stored = to_torch(self.checkpoint.read(FINAL_NORM))
+        norm = RMSNorm(self.config.hidden_size, self.config.rms_norm_eps)
+        norm.weight = nn.Parameter(stored.float(), requires_grad=False)
+        norm_name = FINAL_NORM.removesuffix(".weight")
+        if HEAD_MODULE not in self.plan.formats:
+            advance(1.0)
+            return self._finished(norm_name, norm, stored.dtype)
+        weight = to_torch(self.checkpoint.read(HEAD))
+        with torch.device("meta"):
+            head = nn.Linear(self.config.hidden_size, self.config.vocab_size, bias=False)
+        head.weight = nn.Parameter(weight.float(), requires_grad=False)
+        head, norm = head.to(self.device), norm.to(self.device)
+
+        def forward(data: int) -> None:
+            head(norm(hidden[data].to(self.device)))
+
+        self._calibrate(HEAD_MODULE, head, forward, advance)
+        if getattr(head.input_quantizer, "_pre_quant_scale", None) is not None:
+            fold_into_norm(norm, [head], stored.dtype)
+        return {
+            **self._finished(norm_name, norm, stored.dtype),
+            **self._finished(HEAD_MODULE, head, weight.dtype),
+        }
+
+    def _calibrate(self, prefix: str, module: nn.Module, forward: Callable[[int], None], advance: Advance) -> None:
+        """Let ModelOpt quantize ``module`` under its full name, on all packs."""
+        import modelopt.torch.quantization as mtq
+
+        costs = _PASS_COSTS[self.plan.recipe.algorithm["method"]]
+        touched = self.plan.touches(prefix)
+        unit = 1.0 / (len(self.packs) * (sum(costs) if touched else 1)) if self.packs else 1.0
+        passes = iter(costs)
+
+        def loop(_: nn.Module) -> None:
+            cost = next(passes, 0)
+            for data in range(len(self.packs)):
+                forward(data)
+                advance(cost * unit)
+
+        with torch.no_grad(), quietly():
+            if touched:
+                config = copy.deepcopy(dict(self.plan.config))
+                mtq.quantize(_framed(prefix, module), config, loop if self.packs else None)
+            elif self.packs:
+                loop(module)
+        if not self.packs:
+            advance(1.0)
+
+    def _forward(self, layer: nn.Module, pack: Pack, hidden: Tensor) -> Tensor:
+        positions = torch.from_numpy(pack.positions)[None].to(self.device)
+        terms = position_terms(self.config, self._inverse_frequencies, positions, torch.float32)
+        mask = torch.from_numpy(pack.mask())[None, None].to(self.device)
+        gate = torch.from_numpy(pack.gate)[None, :, None].to(self.device) if pack.gate.any() else None
+        out, _ = layer(hidden[None].to(self.device), *terms, mask, LayerCache(), gate)
+        result: Tensor = out[0].cpu()
+        return result
+
+    def _finished(self, module: str, linear: nn.Module, dtype: torch.dtype) -> Tensors:
+        """The tensors of a module by full name: packed, or as they were stored."""
+        found = self.plan.formats.get(module)
+        weight: Any = linear.weight
+        tensors = {"weight": to_numpy(weight.to(dtype))} if found is None else pack(linear, found)
+        return {f"{module}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _framed(path: str, module: nn.Module) -> nn.Module:
+    """A tree in which ``module`` has the name ``path``, for recipes that go by names."""
+    root = parent = nn.Module()
+    *outer, last = path.split(".")
+    for name in outer:
+        child = nn.Module()
+        parent.add_module(name, child)
+        parent = child
+    parent.add_module(last, module)
+    return root

@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a converted checkpoint to a quantized one: layer by layer, resumable, audited before it appears."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nld_trt.environment import package_version, peak_resident_bytes
+from nld_trt.errors import InputError, OperationError
+from nld_trt.files import check_space, disk_is_full, publish_folder, write_json
+from nld_trt.model import adapter as adapters
+from nld_trt.model.audit import audit
+from nld_trt.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
+from nld_trt.model.convert import SPARE_BYTES, copy_adapter
+from nld_trt.model.inventory import EMBEDDING, HEAD
+from nld_trt.model.manifest import MANIFEST_FILE, describe
+from nld_trt.model.quant_config import CONFIG_KEY, QUANT_CONFIG_FILE
+from nld_trt.model.safetensors_file import SafetensorsFile, SafetensorsWriter
+from nld_trt.quantization.calibration import Pack
+from nld_trt.quantization.calibration_set import CalibrationSet
+from nld_trt.quantization.layerwise import LayerwiseQuantizer
+from nld_trt.quantization.modelopt import quietly
+from nld_trt.quantization.packing import to_numpy, to_torch
+from nld_trt.quantization.plan import Plan
+from nld_trt.quantization.recipe import NEEDS_GPU
+from nld_trt.quantization.workplace import Workplace
+
+Report = Callable[[str], None]
+# Called with the part under way, and the share of its work that was just done.
+Progress = Callable[[int, float], None]
+
+
+def choose_device(plan: Plan) -> torch.device:
+    """The GPU where there is one. Raises InputError when the plan needs one and there is none."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    needing = {format.algorithm.name.lower() for format in plan.formats.values()} & NEEDS_GPU.keys()
+    if needing:
+        name = sorted(needing)[0]
+        raise InputError(
+            f"quantizing to {name} needs an NVIDIA GPU, and torch sees none: ModelOpt rounds FP4 activations on "
+            "CUDA only",
+            fix=f"Run it on a machine with a GPU and a CUDA build of torch, or take --qformat {NEEDS_GPU[name]}.",
+        )
+    return torch.device("cpu")
+
+
+def quantize(
+    checkpoint: Checkpoint,
+    plan: Plan,
+    target: Path,
+    *,
+    calibration: CalibrationSet | None,
+    force: bool = False,
+    report: Report,
+    progress: Progress = lambda part, share: None,
+) -> dict[str, Any]:
+    """Quantize ``checkpoint`` by ``plan`` into the folder ``target``; returns the new manifest.
+
+    An interrupted call leaves its finished layers beside ``target``; the next one with the same arguments goes on
+    from there. One layer and the calibration's hidden states are in memory at a time.
+
+    Args:
+        calibration: required when the plan reads activations.
+        report: called with a few words when a stage begins.
+
+    Raises:
+        InputError: the checkpoint is quantized already, ``target`` is taken, or a GPU is needed.
+        OperationError: the disk is or became too small, or the audit found fault with the result.
+    """
+    checkpoint.refuse_quantized()
+    if checkpoint.manifest is None:
+        raise ValueError("open the checkpoint with Checkpoint.open_converted")
+    if plan.reads_activations and calibration is None:
+        raise ValueError(f"{plan.recipe.name} needs calibration data")
+    device = choose_device(plan)
+    packs = calibration.packs if plan.reads_activations and calibration is not None else ()
+    facts = {
+        "recipe": plan.recipe.name,
+        "algorithm": dict(plan.recipe.algorithm),
+        "quant_cfg": plan.config["quant_cfg"],
+        "calibration": calibration.to_dict() if packs and calibration is not None else None,
+        "quantized_from": checkpoint.manifest["model_sha256"],
+        "tools": {name: package_version(name) for name in ("nvidia-modelopt", "torch")},
+    }
+    started = time.perf_counter()
+    needs = _output_bytes(checkpoint, plan)
+    hidden_bytes = sum(4 * len(pack) * checkpoint.config.hidden_size for pack in packs)
+    check_space(target.resolve().parent, 2 * needs + 2 * hidden_bytes)
+    work = Workplace(target, facts)
+    resumed = work.finished
+    try:
+        _run_parts(checkpoint, plan, packs, device, work, report, progress)
+        report("writing the checkpoint")
+        with publish_folder(target, force, needs_bytes=needs + SPARE_BYTES, marker=MANIFEST_FILE) as folder:
+            _write(checkpoint, plan, work, folder)
+            report("auditing the result")
+            result = Checkpoint.open(folder)
+            found = audit(result, head=plan.head)
+            if found.problems:
+                raise OperationError("the quantized checkpoint failed its audit", details=list(found.problems))
+            manifest = describe(result, folder)
+            manifest["source"] = checkpoint.manifest["source"]
+            manifest["quantization"] |= {
+                **json.loads(json.dumps(facts)),
+                "bits_per_weight": found.bits_per_weight,
+                "run": {
+                    "device": device.type,
+                    "seconds": round(time.perf_counter() - started, 1),
+                    "peak_resident_bytes": peak_resident_bytes(),
+                    "resumed_at_layer": resumed or None,
+                },
+            }
+            write_json(folder / MANIFEST_FILE, manifest)
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        work.remove()
+        raise OperationError(
+            f"The disk that holds {target.resolve().parent} is full; nothing was written to {target}",
+            fix="Free some space or choose an output folder on another disk with -o.",
+        ) from error
+    except OperationError:
+        work.remove()
+        raise
+    work.remove()
+    return manifest
+
+
+def _run_parts(
+    checkpoint: Checkpoint,
+    plan: Plan,
+    packs: Sequence[Pack],
+    device: torch.device,
+    work: Workplace,
+    report: Report,
+    progress: Progress,
+) -> None:
+    quantizer = LayerwiseQuantizer(checkpoint, plan, packs, device)
+    start = work.finished
+    hidden: list[torch.Tensor] = []
+    if packs and start < quantizer.parts:
+        stored = work.hidden()
+        # Written behind a part's tensors: after an interruption between the two, that part is done again.
+        start, hidden = (stored[0], [to_torch(rows) for rows in stored[1]]) if stored else (0, quantizer.embed())
+    if start:
+        report(f"resuming at layer {start} of {checkpoint.config.num_hidden_layers}")
+        for part in range(start):
+            progress(part, 1.0)
+    for part in range(start, quantizer.parts):
+
+        def advance(share: float, part: int = part) -> None:
+            progress(part, share)
+
+        tensors, hidden = quantizer.run(part, hidden, advance)
+        work.store(part, tensors)
+        if hidden:
+            work.store_hidden(part + 1, [to_numpy(rows) for rows in hidden])
+
+
+def _output_bytes(checkpoint: Checkpoint, plan: Plan) -> int:
+    """Size of the finished weights, from above: scales of every kind are counted as float32."""
+    total = checkpoint.weight_bytes
+    for module, format in plan.formats.items():
+        outputs, inputs = checkpoint.shape_of(f"{module}.weight")
+        scales = inputs // format.group_size if format.group_size else 1
+        total -= checkpoint.nbytes_of(f"{module}.weight")
+        total += outputs * inputs * format.algorithm.weight_bits // 8 + 4 * outputs * scales + 4 * inputs
+    return total
+
+
+def _write(checkpoint: Checkpoint, plan: Plan, work: Workplace, folder: Path) -> None:
+    parts = [work.part(part) for part in range(checkpoint.config.num_hidden_layers + 1)]
+    sources: list[tuple[str, SafetensorsFile]] = [(name, part) for part in parts for name in part.tensors]
+    declared = {EMBEDDING: (checkpoint.dtype_of(EMBEDDING), checkpoint.shape_of(EMBEDDING))}
+    declared |= {name: (part.tensors[name].dtype, part.tensors[name].shape) for name, part in sources}
+    if not plan.head:
+        declared[HEAD] = (checkpoint.dtype_of(HEAD), checkpoint.shape_of(HEAD))
+    with SafetensorsWriter(folder / WEIGHTS_FILE, declared) as writer:
+        for name, part in sources:
+            writer.write_chunks(name, part.chunks(name))
+        for name in declared.keys() - {name for name, _ in sources}:
+            writer.write_chunks(name, checkpoint.chunks(name))
+    if checkpoint.adapter is not None:
+        copy_adapter(checkpoint.adapter, folder / adapters.ADAPTER_FOLDER)
+    from modelopt.torch.export.convert_hf_config import convert_hf_quant_config_format
+
+    with quietly():
+        block = convert_hf_quant_config_format(dict(plan.hf_quant_config))
+    write_json(folder / CONFIG_FILE, {**checkpoint.raw_config, CONFIG_KEY: block})
+    write_json(folder / QUANT_CONFIG_FILE, dict(plan.hf_quant_config))
+    for path in checkpoint.companions():
+        shutil.copyfile(path, folder / path.name)

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a quantization under way: finished layers, so that an interrupted run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nld_trt.files import read_json, write_json
+from nld_trt.model.safetensors_file import Array, SafetensorsFile, SafetensorsWriter, dtype_name
+
+_SETTINGS_FILE = "settings.json"
+_HIDDEN_FILE = "hidden.safetensors"
+_LAYER = "layer"
+
+
+class Workplace:
+    """Lies beside the output folder. Every file is complete or absent: it is written under another name first.
+
+    Attributes:
+        finished: parts that are done, counted from the first layer.
+    """
+
+    def __init__(self, target: Path, settings: Mapping[str, Any]) -> None:
+        """Open the folder of an earlier run with the same settings, or begin a new one.
+
+        Args:
+            target: the output folder.
+            settings: everything that the result depends on. A run with others starts anew.
+        """
+        target = target.resolve()
+        self.folder = target.with_name(f".{target.name}.quantizing")
+        wanted = json.loads(json.dumps(settings))
+        if self.folder.is_dir():
+            path = self.folder / _SETTINGS_FILE
+            if not path.is_file() or read_json(path) != wanted:
+                self.remove()
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True)
+            write_json(self.folder / _SETTINGS_FILE, wanted)
+        self.finished = 0
+        while self._path(self.finished).is_file():
+            self.finished += 1
+
+    def store(self, part: int, tensors: Mapping[str, Array]) -> None:
+        """Keep the finished tensors of ``part``, by their full names."""
+        self._write(self._path(part), tensors, {})
+        self.finished = part + 1
+
+    def part(self, part: int) -> SafetensorsFile:
+        return SafetensorsFile.open(self._path(part))
+
+    def store_hidden(self, part: int, hidden: list[Array]) -> None:
+        """Keep what goes into ``part``: one array [S, H] for each calibration pack."""
+        tensors = {str(index): rows for index, rows in enumerate(hidden)}
+        self._write(self.folder / _HIDDEN_FILE, tensors, {_LAYER: str(part)})
+
+    def hidden(self) -> tuple[int, list[Array]] | None:
+        """The last stored hidden states and the part that they go into."""
+        path = self.folder / _HIDDEN_FILE
+        if not path.is_file():
+            return None
+        file = SafetensorsFile.open(path)
+        return int(file.metadata[_LAYER]), [file.read(str(index)) for index in range(len(file.tensors))]
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, part: int) -> Path:
+        return self.folder / f"part-{part:03}.safetensors"
+
+    def _write(self, path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+        work = path.with_suffix(".partial")
+        declared = {name: (dtype_name(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}
+        with SafetensorsWriter(work, declared, metadata) as writer:
+            for name, tensor in tensors.items():
+                writer.write(name, np.ascontiguousarray(tensor).reshape(tensor.shape))
+        os.replace(work, path)
