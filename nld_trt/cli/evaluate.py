@@ -1,21 +1,29 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""``nld-trt evaluate``: accuracy, tokens per forward, acceptance length and speed, per mode."""
+"""``nld-trt evaluate``: accuracy, tokens per forward, acceptance length and speed per mode, of one engine or two."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import backend_option, engine_argument
+from nld_trt.cli._options import BACKENDS, backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._scores import comparison_table, scores_table, side_by_side_table
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
-    from nld_trt.decode.evaluation import Score
+    from collections.abc import Mapping, Sequence
+
+    from nld_trt.decode.comparison import Comparison
+    from nld_trt.decode.decoder import Decoder
+    from nld_trt.decode.evaluation import Question, Score
+    from nld_trt.decode.variant import Variant
+    from nld_trt.engine.folder import EngineFolder
+    from nld_trt.engine.session import EngineInfo, Session
 
 
 @click.command("evaluate")
@@ -29,6 +37,18 @@ if TYPE_CHECKING:
 @click.option("--block-length", type=int, default=None, help="Tokens per block. Default: the checkpoint's.")
 @click.option("--threshold", type=float, default=None, help="Default: 0.9 in diffusion, 0 in linear.")
 @click.option("--limit", type=int, default=None, help="Use only the first so many prompts.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Engine folder to compare with: its scores, and how far the predictions of ENGINE_DIR are from its own.",
+)
+@click.option(
+    "--against-backend",
+    type=click.Choice(BACKENDS),
+    default=None,
+    help="Backend that runs the engine given with --against. Default: the one that runs ENGINE_DIR.",
+)
 @click.option("-o", "--output", "output_file", type=click.Path(path_type=Path), help="Write the scores as JSON.")
 @backend_option
 @json_option
@@ -36,96 +56,178 @@ def command(
     engine_dir: Path,
     prompts: Path,
     modes: str | None,
-    max_new_tokens: int | None,
     batch_size: int,
-    block_length: int | None,
-    threshold: float | None,
     limit: int | None,
+    against: Path | None,
+    against_backend: str | None,
     output_file: Path | None,
     backend: str | None,
+    **settings: Any,
 ) -> None:
     """Score an engine on prompts with known answers, once per decoding mode.
 
     An answer is right when its text equals the expected one exactly. Speed is generated tokens over
     wall time, prefill included. "linear" uses the draft adapter, "linear-no-lora" does not.
 
+    With --against, a second engine is scored beside it, and both predict the second one's own answers token by
+    token: KL divergence and top-1 agreement of causal, bidirectional and draft passes say what a change such as
+    quantization cost in each of them.
+
     \b
-    Example:
+    Examples:
       nld-trt evaluate engine --prompts examples/nld-tiny/eval.jsonl
+      nld-trt evaluate engine-fp16 --prompts examples/nld-tiny/eval.jsonl --against engine
     """
     if not prompts.is_file():
         raise InputError(f"--prompts {prompts} is not a file")
     if limit is not None and limit < 1:
         raise InputError(f"--limit is {limit}; it must be at least 1")
+    if against is None and against_backend is not None:
+        raise InputError(
+            f"--against-backend is {against_backend}, and there is no engine to compare with",
+            fix="Name its folder: --against ENGINE_DIR",
+        )
 
-    from nld_trt.decode.decoder import Decoder
-    from nld_trt.decode.evaluation import evaluate, read_questions
-    from nld_trt.decode.text import Codec
+    from nld_trt.decode.comparison import check_comparable
+    from nld_trt.decode.evaluation import read_questions, requests_for
     from nld_trt.decode.variant import parse_variants
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import publish_file, write_json
 
     with output.stage("opening engine"):
-        folder = EngineFolder.open(engine_dir)
-        decoder = Decoder(folder.open_session(backend), Codec.open(folder.path))
-    info = decoder.session.info
-    if not 1 <= batch_size <= info.limits.max_batch_size:
-        raise InputError(f"--batch-size is {batch_size}; the engine was built for 1 to {info.limits.max_batch_size}")
+        folders = [EngineFolder.open(engine_dir)]
+        decoders = [_decoder(folders[0], backend)]
+    if against is not None:
+        with output.stage("opening the engine to compare with"):
+            folders.append(EngineFolder.open(against))
+            check_comparable(folders[0], folders[1], settings["block_length"])
+            decoders.append(
+                _decoder(folders[1], against_backend or _same_backend(folders[1], decoders[0].session.info.backend))
+            )
+    infos = [decoder.session.info for decoder in decoders]
+    for folder, info in zip(folders, infos, strict=True):
+        if against is not None:
+            folder.info(info.backend, debug=True)  # refuses an engine whose logits cannot be had
+        if not 1 <= batch_size <= info.limits.max_batch_size:
+            raise InputError(
+                f"--batch-size is {batch_size}; the engine in {folder.path} was built for "
+                f"1 to {info.limits.max_batch_size}"
+            )
     with prompts.open("rb") as lines:
-        questions = read_questions(lines, decoder.codec)[:limit]
-    variants = parse_variants(modes, info)
-    scores = []
+        questions = read_questions(lines, decoders[0].codec)[:limit]
+    variants = [parse_variants(modes, info) for info in infos]
+    for info, chosen in zip(infos, variants, strict=True):
+        for variant in chosen:
+            requests_for(questions, variant, info, **settings)
+
+    comparison = None
     # Opened first: an output file that cannot be written is refused before the work.
     with nullcontext() if output_file is None else publish_file(output_file) as work:
-        for variant in variants:
-            with output.stage(f"{variant.name}: {len(questions)} prompts"):
-                scores.append(
-                    evaluate(
-                        decoder,
-                        questions,
-                        variant,
-                        max_new_tokens=max_new_tokens,
-                        batch_size=batch_size,
-                        block_length=block_length,
-                        threshold=threshold,
-                    )
-                )
+        scores = [
+            _scores(decoder, questions, chosen, prefix, batch_size=batch_size, **settings)
+            for decoder, chosen, prefix in zip(decoders, variants, ("", "against, "), strict=False)
+        ]
+        block_length = settings["block_length"] or infos[0].default_block_length
         report = {
-            "engine": folder.manifest.model["name"],
-            "model_sha256": folder.manifest.model["sha256"],
-            "backend": info.backend,
-            "precision": info.precision,
+            **_identity(folders[0], infos[0]),
             "prompts": prompts.name,
             "batch_size": batch_size,
-            "block_length": info.default_block_length if block_length is None else block_length,
-            "scores": [score.to_dict() for score in scores],
+            "block_length": block_length,
+            "scores": [score.to_dict() for score in scores[0]],
         }
+        if against is not None:
+            with output.stage(f"comparing predictions: {len(questions)} prompts"):
+                comparison = _compare(folders, decoders, questions, settings["max_new_tokens"], block_length)
+            report["against"] = {
+                **_identity(folders[1], infos[1]),
+                "scores": [score.to_dict() for score in scores[1]],
+            }
+            report["comparison"] = comparison.to_dict()
         if work is not None:
             write_json(work, report)
     if output.json:
         output.result(report)
         return
-    output.table(
-        *scores_table(scores), title=f"{report['engine']}, {info.backend} {info.precision}, batch {batch_size}"
-    )
+    title = f"{_title(report)}, batch {batch_size}"
+    if comparison is None:
+        output.table(*scores_table(scores[0]), title=title)
+        return
+    _warn_of_missing_adapters(folders)
+    output.table(*side_by_side_table(*scores), title=f"{title}, against {_title(report['against'])}")
+    output.table(*comparison_table(comparison), title=f"predictions on the answers of {_title(report['against'])}")
 
 
-def scores_table(scores: list[Score]) -> tuple[list[str], list[list[str]]]:
-    """Column titles and rows, in the order of the scores."""
+def _decoder(folder: EngineFolder, backend: str | None) -> Decoder:
+    from nld_trt.decode.decoder import Decoder
+    from nld_trt.decode.text import Codec
 
-    def optional(value: float | None, form: str) -> str:
-        return "-" if value is None else form.format(value)
+    return Decoder(folder.open_session(backend), Codec.open(folder.path))
 
-    columns = ["mode", "accuracy", "tokens per forward", "acceptance length", "passes per block", "tokens/s"]
-    rows = [
-        [
-            score.mode,
-            optional(score.accuracy, "{:.3f}"),
-            f"{score.tokens_per_forward:.2f}",
-            optional(score.acceptance_length, "{:.2f}"),
-            optional(score.denoise_passes_per_block, "{:.2f}"),
-            f"{score.tokens_per_second:.0f}",
-        ]
-        for score in scores
-    ]
-    return columns, rows
+
+def _same_backend(folder: EngineFolder, name: str) -> str:
+    """``name``, if the engine to compare with has that backend too."""
+    built = folder.manifest.backends
+    if name not in built:
+        raise InputError(
+            f"the engine in {folder.path} has no {name} backend, which runs the engine that it is compared with; "
+            f"it has {', '.join(built)}",
+            fix=f"Compare with what it has: --against-backend {next(iter(built))}",
+        )
+    return name
+
+
+def _scores(
+    decoder: Decoder, questions: Sequence[Question], variants: Sequence[Variant], prefix: str, **settings: Any
+) -> list[Score]:
+    """A score per variant. ``prefix`` says whose, in the talk."""
+    from nld_trt.decode.evaluation import evaluate
+
+    scores = []
+    for variant in variants:
+        with output.stage(f"{prefix}{variant.name}: {len(questions)} prompts"):
+            scores.append(evaluate(decoder, questions, variant, **settings))
+    return scores
+
+
+def _compare(
+    folders: Sequence[EngineFolder],
+    decoders: list[Decoder],
+    questions: Sequence[Question],
+    max_new_tokens: int | None,
+    block_length: int,
+) -> Comparison:
+    """Compare the engines' predictions. Takes ``decoders`` apart: weights need not be in memory twice."""
+    from nld_trt.decode.comparison import compare
+
+    candidate, reference = (_with_logits(folder, decoders.pop(0)) for folder in folders)
+    return compare(reference, candidate, questions, max_new_tokens=max_new_tokens, block_length=block_length)
+
+
+def _with_logits(folder: EngineFolder, decoder: Decoder) -> Session:
+    """The decoder's session, or one with debug outputs in its place."""
+    info = decoder.session.info
+    if info.debug:
+        return decoder.session
+    del decoder
+    return folder.open_session(info.backend, debug=True)
+
+
+def _identity(folder: EngineFolder, info: EngineInfo) -> dict[str, Any]:
+    model = folder.manifest.model
+    return {
+        "engine": model["name"],
+        "model_sha256": model["sha256"],
+        "backend": info.backend,
+        "precision": info.precision,
+    }
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    return f"{report['engine']}, {report['backend']} {report['precision']}"
+
+
+def _warn_of_missing_adapters(folders: Sequence[EngineFolder]) -> None:
+    for folder in folders:
+        if not folder.manifest.has_adapter and any(other.manifest.has_adapter for other in folders):
+            output.warn(f"the engine in {folder.path} has no draft adapter: its linear mode drafts without, "
+                        "and draft predictions are not compared")  # fmt: skip

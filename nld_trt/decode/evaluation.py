@@ -13,10 +13,12 @@ from typing import Any
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import parse_prompt
+from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.text import Codec
 from nld_trt.decode.totals import Totals
 from nld_trt.decode.variant import Variant
+from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 
 
@@ -85,6 +87,28 @@ def read_questions(lines: Iterable[str | bytes], codec: Codec | None) -> list[Qu
     return questions
 
 
+def requests_for(
+    questions: Sequence[Question],
+    variant: Variant,
+    info: EngineInfo,
+    *,
+    max_new_tokens: int | None,
+    block_length: int | None = None,
+    threshold: float | None = None,
+) -> list[Request]:
+    """A request for each question, with the engine's defaults filled in.
+
+    Raises:
+        InputError: a question or a setting does not fit the engine.
+    """
+    return [
+        variant.request(
+            question.prompt_ids, max_new_tokens=max_new_tokens, block_length=block_length, threshold=threshold
+        ).resolved(info)
+        for question in questions
+    ]
+
+
 def evaluate(
     decoder: Decoder,
     questions: Sequence[Question],
@@ -104,14 +128,14 @@ def evaluate(
         InputError: a question or a setting does not fit the engine; nothing was decoded.
     """
 
-    requests = [
-        variant.request(
-            question.prompt_ids, max_new_tokens=max_new_tokens, block_length=block_length, threshold=threshold
-        )
-        for question in questions
-    ]
-    for request in requests:
-        request.resolved(decoder.session.info)
+    requests = requests_for(
+        questions,
+        variant,
+        decoder.session.info,
+        max_new_tokens=max_new_tokens,
+        block_length=block_length,
+        threshold=threshold,
+    )
     for _ in generate(decoder, requests[:batch_size]):
         pass
     results: dict[int, Result] = {}

@@ -27,6 +27,8 @@ _SHRINK_AT = 2
 _MAX_BOUND = 64
 # Where the weights of a model that comes as bytes lie; ONNX Runtime's name for it.
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+# What 4-bit matrix kernels compute with; ONNX Runtime's name and numbers for it.
+_INT4_ACTIVATIONS, _FLOAT32, _INT8 = "session.qdq_matmulnbits_accuracy_level", "1", "4"
 
 
 @dataclass(frozen=True)
@@ -42,20 +44,35 @@ class BoundStep:
     staged: dict[str, Array]
 
 
+def session_options(threads: int = 0, *, exact: bool = False) -> onnxruntime.SessionOptions:
+    """How every session of this backend is opened.
+
+    Args:
+        threads: of the kernels; 0 lets ONNX Runtime use every physical core.
+        exact: 4-bit matrix kernels compute with float32 activations and not with activations rounded to 8 bits in
+            groups: slower, and the difference between the two is what the rounding costs.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry(_INT4_ACTIVATIONS, _FLOAT32 if exact else _INT8)
+    return options
+
+
 class OrtSession:
     """Runs ``model.onnx`` on the CPU. Not thread-safe: one decode loop owns it."""
 
-    def __init__(self, model: Path, info: EngineInfo, threads: int = 0) -> None:
+    def __init__(self, model: Path, info: EngineInfo, threads: int = 0, *, exact: bool = False) -> None:
         """Load the graph; where ``info`` has debug outputs and the graph does not, they are added to it.
 
         Args:
-            threads: of the kernels; 0 lets ONNX Runtime use every physical core.
+            threads, exact: see :func:`session_options`.
         """
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+        options = session_options(threads, exact=exact)
         self.info = info
         source: str | bytes = str(model)
         if info.debug:
@@ -144,4 +161,5 @@ def _with_debug_outputs(model: Path) -> bytes:
     for declared in contract.bindings("output", debug=True):
         if declared.debug and declared.name not in present:
             graph.graph.output.add(name=declared.name)
-    return graph.SerializeToString()
+    content: bytes = graph.SerializeToString()
+    return content
