@@ -20,7 +20,8 @@ from nld_trt.errors import InputError
 def command(path: Path) -> None:
     """Say what PATH is: a checkpoint, a converted checkpoint, an engine or a Triton model repository.
 
-    Everything is verified on the way: tensor inventory, shapes, file hashes.
+    Everything is verified on the way: tensor inventory, shapes, file hashes, and the scales and weights of a
+    quantized checkpoint.
 
     \b
     Example:
@@ -67,21 +68,29 @@ def _engine(path: Path) -> dict[str, Any]:
 
 def _checkpoint(path: Path) -> dict[str, Any]:
     from nld_trt.model import rotary
+    from nld_trt.model.audit import audit
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.inventory import parameter_count
-    from nld_trt.model.manifest import MANIFEST_FILE
+    from nld_trt.model.manifest import MANIFEST_FILE, quantization_facts
 
     converted = (path / MANIFEST_FILE).is_file()
     checkpoint = Checkpoint.open_converted(path, verify=True) if converted else Checkpoint.open(path)
     config = checkpoint.config
     adapter = checkpoint.adapter
+    quantization = None
+    if checkpoint.quantization is not None:
+        found = audit(checkpoint)
+        found.require()
+        quantization = {**(quantization_facts(checkpoint) or {}), **found.to_dict()}
+    kind = "converted checkpoint" if converted else "release checkpoint"
     return {
-        "kind": "converted checkpoint" if converted else "release checkpoint",
+        "kind": f"quantized {kind}" if quantization else kind,
         "parameters": parameter_count(config),
         "tensors": len(checkpoint.names),
         "weight_bytes": checkpoint.weight_bytes,
         "config": config.to_dict(),
         "rotary_table_sha256": rotary.table_hash(config.rope, config.head_dim),
+        "quantization": quantization,
         "draft_adapter": None if adapter is None else {"rank": adapter.rank, "scale": adapter.scale},
         "companions": [companion.name for companion in checkpoint.companions()],
         "next": "nld-trt build" if converted else "nld-trt convert",
@@ -102,6 +111,12 @@ KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], dict[str, Any]]], ..
 )
 
 
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_text(part)}" for name, part in value.items())
+    return ", ".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     """Nested facts as indented ``name: value`` lines."""
     lines = []
@@ -109,6 +124,5 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
         if isinstance(value, dict) and value:
             lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
         else:
-            text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            lines.append(f"{indent}{name}: {text}")
+            lines.append(f"{indent}{name}: {_text(value)}")
     return lines

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,14 +27,40 @@ from nld_trt.quantization.calibration import Pack
 from nld_trt.quantization.modelopt import quietly
 from nld_trt.quantization.packing import pack, to_numpy, to_torch
 from nld_trt.quantization.plan import HEAD_MODULE, Plan
-from nld_trt.quantization.smoothing import fold_into_norm, share_scales
+from nld_trt.quantization.smoothing import fold_into_norm, input_scale, share_scales
 
 Tensors = dict[str, Array]
 # Called with the share of one part's work that was just done.
 Advance = Callable[[float], None]
 
-# awq_lite runs the data twice: once for statistics, once through every scale that it tries (11 and the original).
-_PASS_COSTS: Mapping[str, tuple[int, ...]] = {"max": (1,), "awq_lite": (1, 12)}
+
+@dataclass(frozen=True)
+class Phase:
+    """One calibration by ModelOpt.
+
+    Attributes:
+        method: ModelOpt's name of it.
+        options: names of the recipe's algorithm options that it takes.
+        costs: of its passes over the data, roughly, for showing progress.
+    """
+
+    method: str
+    options: tuple[str, ...] = ()
+    costs: tuple[int, ...] = (1,)
+
+
+# awq_lite runs the data twice: for statistics, and through every scale that it tries.
+_SCALES = Phase("awq_lite", ("alpha_step",), (1, 12))
+_CLIPS = Phase("awq_clip", ("min_clip_ratio", "shrink_step", "max_tokens_per_batch", "max_co_batch_size"), (10,))
+
+# A recipe's method to what is done, in order. Scales are shared after the first phase: clipping ranges before would
+# be undone by it.
+PHASES: Mapping[str, tuple[Phase, ...]] = {
+    "max": (Phase("max"),),
+    "awq_lite": (_SCALES,),
+    "awq_clip": (_CLIPS,),
+    "awq_full": (_SCALES, _CLIPS),
+}
 
 
 class LayerwiseQuantizer:
@@ -89,8 +116,10 @@ class LayerwiseQuantizer:
         def forward(data: int) -> None:
             outputs[data] = self._forward(layer, self.packs[data], hidden[data])
 
-        self._calibrate(prefix, layer, forward, advance)
-        share_scales(layer, self.config, dtypes["input_layernorm"])
+        def share() -> None:
+            share_scales(layer, self.config, dtypes["input_layernorm"])
+
+        self._calibrate(prefix, layer, forward, share, advance)
         tensors: Tensors = {}
         for part, name in names.items():
             module = layer.get_submodule(part)
@@ -114,34 +143,52 @@ class LayerwiseQuantizer:
         def forward(data: int) -> None:
             head(norm(hidden[data].to(self.device)))
 
-        self._calibrate(HEAD_MODULE, head, forward, advance)
-        if getattr(head.input_quantizer, "_pre_quant_scale", None) is not None:
-            fold_into_norm(norm, [head], stored.dtype)
+        def share() -> None:
+            if input_scale(head) is not None:
+                fold_into_norm(norm, [head], stored.dtype)
+
+        self._calibrate(HEAD_MODULE, head, forward, share, advance)
         return {
             **self._finished(norm_name, norm, stored.dtype),
             **self._finished(HEAD_MODULE, head, weight.dtype),
         }
 
-    def _calibrate(self, prefix: str, module: nn.Module, forward: Callable[[int], None], advance: Advance) -> None:
-        """Let ModelOpt quantize ``module`` under its full name, on all packs."""
+    def _calibrate(
+        self,
+        prefix: str,
+        module: nn.Module,
+        forward: Callable[[int], None],
+        share: Callable[[], None],
+        advance: Advance,
+    ) -> None:
+        """Let ModelOpt quantize ``module`` under its full name, on all packs; ``share`` is called between phases."""
         import modelopt.torch.quantization as mtq
 
-        costs = _PASS_COSTS[self.plan.recipe.algorithm["method"]]
-        touched = self.plan.touches(prefix)
-        unit = 1.0 / (len(self.packs) * (sum(costs) if touched else 1)) if self.packs else 1.0
-        passes = iter(costs)
+        algorithm = self.plan.recipe.algorithm
+        phases = PHASES[algorithm["method"]] if self.plan.touches(prefix) else ()
+        passes = [cost for phase in phases for cost in phase.costs] or [1]
+        unit = 1.0 / (len(self.packs) * sum(passes)) if self.packs else 1.0
+        costs = iter(passes)
 
         def loop(_: nn.Module) -> None:
-            cost = next(passes, 0)
+            cost = next(costs, 0)
             for data in range(len(self.packs)):
                 forward(data)
                 advance(cost * unit)
 
         with torch.no_grad(), quietly():
-            if touched:
-                config = copy.deepcopy(dict(self.plan.config))
-                mtq.quantize(_framed(prefix, module), config, loop if self.packs else None)
-            elif self.packs:
+            root = _framed(prefix, module)
+            for number, phase in enumerate(phases):
+                settings = {name: algorithm[name] for name in phase.options if name in algorithm}
+                settings["method"] = phase.method
+                data = loop if self.packs else None
+                if number == 0:
+                    entries = copy.deepcopy(self.plan.config["quant_cfg"])
+                    mtq.quantize(root, {"quant_cfg": entries, "algorithm": settings}, data)
+                    share()
+                else:
+                    mtq.calibrate(root, settings, data)
+            if not phases and self.packs:
                 loop(module)
         if not self.packs:
             advance(1.0)

@@ -85,7 +85,7 @@ def quantize(
     packs = calibration.packs if plan.reads_activations and calibration is not None else ()
     facts = {
         "recipe": plan.recipe.name,
-        "algorithm": dict(plan.recipe.algorithm),
+        "calibration_algorithm": dict(plan.recipe.algorithm),
         "quant_cfg": plan.config["quant_cfg"],
         "calibration": calibration.to_dict() if packs and calibration is not None else None,
         "quantized_from": checkpoint.manifest["model_sha256"],

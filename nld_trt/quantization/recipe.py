@@ -18,7 +18,7 @@ NEEDS_GPU: Mapping[str, str] = {"nvfp4": "w4a16_nvfp4"}
 
 # ModelOpt's calibration methods that work layer by layer on this network, and whether they read activations
 # even when those stay in high precision.
-METHODS: Mapping[str, bool] = {"max": False, "awq_lite": True}
+METHODS: Mapping[str, bool] = {"max": False, "awq_lite": True, "awq_clip": True, "awq_full": True}
 
 
 @dataclass(frozen=True)

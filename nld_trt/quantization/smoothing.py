@@ -42,10 +42,10 @@ def share_scales(layer: nn.Module, config: ModelConfig, norm_dtype: torch.dtype)
                 continue
             # One input scale for all readers (AWQ: the mean; static FP8: the largest), as fused kernels need it.
             preprocess_linear_fusion(linears)
-        if _input_scale(linears[0]) is not None:
+        if input_scale(linears[0]) is not None:
             fold_into_norm(layer.get_submodule(norm), linears, norm_dtype)
     output = layer.get_submodule(OUTPUT_PROJECTION)
-    if _input_scale(output) is not None:
+    if input_scale(output) is not None:
         share_within_groups(output, config)
 
 
@@ -55,7 +55,7 @@ def fold_into_norm(norm: nn.Module, linears: list[nn.Module], norm_dtype: torch.
     The folded weight is rounded to ``norm_dtype`` first and the scale is taken back from it, so that the
     quantized weights are made for the norm as it is stored: nothing is lost to the rounding.
     """
-    scale = _input_scale(linears[0])
+    scale = input_scale(linears[0])
     assert scale is not None
     weight: Tensor = norm.get_parameter("weight").detach()
     folded = (weight * scale).to(norm_dtype).to(weight.dtype)
@@ -75,7 +75,7 @@ def share_within_groups(output: nn.Module, config: ModelConfig) -> None:
 
     Attention is linear in the values, so a scale that these heads share can be moved into ``v_proj``.
     """
-    scale = _input_scale(output)
+    scale = input_scale(output)
     assert scale is not None
     heads = scale.view(config.num_key_value_heads, -1, config.head_dim)
     rescale(output, heads.mean(dim=1, keepdim=True).expand_as(heads).reshape(-1))
@@ -85,7 +85,7 @@ def rescale(linear: nn.Module, scale: Tensor) -> None:
     """Replace a linear's AWQ input scale by ``scale`` [I]: its weights are rescaled and their ranges taken again."""
     from modelopt.torch.quantization.model_calib import max_calibrate
 
-    old = _input_scale(linear)
+    old = input_scale(linear)
     assert old is not None
     module: Any = linear
     with torch.no_grad(), quietly():
@@ -95,7 +95,7 @@ def rescale(linear: nn.Module, scale: Tensor) -> None:
         max_calibrate(module, lambda one: one.weight_quantizer(one.weight))
 
 
-def _input_scale(linear: nn.Module) -> Tensor | None:
+def input_scale(linear: nn.Module) -> Tensor | None:
     """AWQ's scale [I] of a linear layer, or None when it has none."""
     scale = getattr(getattr(linear, "input_quantizer", None), "_pre_quant_scale", None)
     return None if scale is None else scale.reshape(-1)

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("modelopt", reason="the extra quantize is not installed")
 
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.quantization.calibration import DEFAULT_MIX, Mix
+from nld_trt.quantization.calibration import DEFAULT_MIX, Mix, make_packs
 from nld_trt.quantization.calibration_set import CalibrationSet, CalibrationSettings
+from nld_trt.quantization.dataset import Document
 from nld_trt.quantization.modelopt import require_modelopt
 from nld_trt.quantization.plan import Plan, make_plan
 from nld_trt.quantization.quantize import quantize
@@ -25,16 +27,23 @@ def modelopt():
 
 
 @pytest.fixture(scope="session")
-def tiny(converted) -> Checkpoint:
-    return Checkpoint.open_converted(converted("nld-tiny"))
+def tiny(golden) -> Checkpoint:
+    return golden("tiny-a")
 
 
 @pytest.fixture(scope="session")
 def few_documents(tiny):
-    """A small calibration set of nld-tiny, by mix."""
+    """A small calibration set of random text, by mix."""
 
     def shown(mix: Mix = DEFAULT_MIX, seed: int = 0) -> CalibrationSet:
-        return CalibrationSettings("nld-tiny", size=6, seq_len=128, mix=mix, seed=seed).prepare(tiny)
+        random, config = np.random.default_rng(seed), tiny.config
+        documents = [
+            Document(tuple(random.integers(0, config.mask_token_id, 40).tolist()), answer_start=9) for _ in range(5)
+        ]
+        packs = make_packs(
+            documents, config, mix, block_length=8, adapter=True, pack_tokens=128, seed=seed
+        )
+        return CalibrationSet(packs, CalibrationSettings("random", size=5, seq_len=40, mix=mix, seed=seed))
 
     return shown
 
@@ -49,7 +58,7 @@ def run(checkpoint: Checkpoint, plan: Plan, target: Path, shown: CalibrationSet,
 
 @pytest.fixture(scope="session")
 def quantized(tiny, few_documents, tmp_path_factory):
-    """Folder of nld-tiny quantized by a shipped recipe; made once, not to be written to."""
+    """Folder of tiny-a quantized by a shipped recipe; made once, not to be written to."""
     made: dict[tuple[str, bool], Path] = {}
 
     def folder(name: str, *, head: bool = False) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from nld_trt.errors import InputError
+from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.inventory import linear_modules
 from nld_trt.model.synthetic import PRESETS, release_config
@@ -31,8 +32,9 @@ def refusal(config: ModelConfig, *entries: dict, head: bool = False) -> str:
 
 
 @pytest.fixture(scope="module")
-def config(tiny) -> ModelConfig:
-    return tiny.config
+def config(converted) -> ModelConfig:
+    """nld-tiny's: six layers, and all sizes multiples of 128."""
+    return Checkpoint.open_converted(converted("nld-tiny")).config
 
 
 @pytest.mark.parametrize("name", shipped_names())

@@ -45,7 +45,9 @@ def test_result_opens_and_passes_its_audit(quantized, name: str) -> None:
     checkpoint = Checkpoint.open_converted(quantized(name), verify=True)
     found = audit(checkpoint, head=False)
     assert not found.problems
-    assert BITS[name] < found.bits_per_weight < BITS[name] + 1
+    quantized = [linear for linear in found.linears if linear.algorithm]
+    assert len(quantized) == len(found.linears) - 1
+    assert all(BITS[name] <= linear.bits_per_weight <= BITS[name] + 1.1 for linear in quantized)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -82,11 +84,10 @@ def test_head_is_quantized_on_request(quantized) -> None:
 
 
 def test_both_quantization_files_are_written(quantized) -> None:
-    folder = quantized("int4_awq")
+    folder = quantized("fp8")
     stated = json.loads((folder / "hf_quant_config.json").read_text())["quantization"]
     block = json.loads((folder / "config.json").read_text())["quantization_config"]
-    assert stated["quant_algo"] == block["quant_algo"] == "W4A16_AWQ"
-    assert stated["group_size"] == 128
+    assert stated["quant_algo"] == block["quant_algo"] == "FP8"
     assert block["quant_method"] == "modelopt"
     assert "diffusion_head" in stated["exclude_modules"]
     assert "diffusion_head" in block["ignore"]
@@ -98,11 +99,20 @@ def test_same_input_gives_the_same_bytes(tiny, few_documents, quantized, tmp_pat
     assert digests(tmp_path / "again") == digests(quantized(name))
 
 
+def test_layers_with_other_group_sizes_are_listed_one_by_one(quantized) -> None:
+    stated = json.loads((quantized("int4_awq") / "hf_quant_config.json").read_text())["quantization"]
+    assert stated["quant_algo"] == "MIXED_PRECISION"
+    assert stated["quantized_layers"]["encoder.layers.0.mlp.down_proj"]["group_size"] == 128
+    assert stated["quantized_layers"]["encoder.layers.0.mlp.gate_proj"]["group_size"] == 64
+
+
 def test_calibration_mix_reaches_the_scales(tiny, few_documents, quantized, tmp_path: Path) -> None:
     run(tiny, planned(tiny, "fp8"), tmp_path / "text", few_documents(TEXT_ONLY))
-    scale = "encoder.layers.3.mlp.down_proj.input_scale"
-    mixed, text = (Checkpoint.open_converted(folder).read(scale) for folder in (quantized("fp8"), tmp_path / "text"))
-    assert mixed != text
+    mixed, text = (Checkpoint.open_converted(folder) for folder in (quantized("fp8"), tmp_path / "text"))
+    scales = [name for name in mixed.names if name.endswith("input_scale")]
+    # Text is part of the mix, so nothing that it shows is beyond the mixed range.
+    assert all(mixed.read(name) >= text.read(name) for name in scales)
+    assert any(mixed.read(name) > text.read(name) for name in scales)
 
 
 @pytest.mark.parametrize("name", [*CALIBRATED, "int4_rtn"])
@@ -112,7 +122,7 @@ def test_interrupted_run_goes_on_at_the_last_finished_layer(
     target, plan = tmp_path / "out" / "resumed", planned(tiny, name)
 
     def interrupt(part: int, share: float) -> None:
-        if part == 3:
+        if part == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -126,10 +136,10 @@ def test_interrupted_run_goes_on_at_the_last_finished_layer(
         tiny, plan, target, calibration=few_documents(), report=said.append,
         progress=lambda part, share: worked.append(part) if share < 1 or name == "int4_rtn" else None,
     )  # fmt: skip
-    assert "resuming at layer 3 of 6" in said
-    assert manifest["quantization"]["run"]["resumed_at_layer"] == 3
+    assert "resuming at layer 1 of 2" in said
+    assert manifest["quantization"]["run"]["resumed_at_layer"] == 1
     if name != "int4_rtn":
-        assert min(worked) == 3
+        assert min(worked) == 1
     assert digests(target) == digests(quantized(name))
     assert not leftovers(target)
 
@@ -138,7 +148,7 @@ def test_run_with_other_settings_starts_anew(tiny, few_documents, tmp_path: Path
     target = tmp_path / "out" / "changed"
 
     def interrupt(part: int, share: float) -> None:
-        if part == 2:
+        if part == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -153,7 +163,7 @@ def test_full_disk_leaves_nothing_and_spares_the_source(tiny, few_documents, tmp
     store = Workplace.store
 
     def full(self, part, tensors):
-        if part == 2:
+        if part == 1:
             raise OSError(errno.ENOSPC, "No space left on device")
         store(self, part, tensors)
 
@@ -204,10 +214,8 @@ def test_manifest_says_how_it_was_made(quantized, tiny) -> None:
     facts = json.loads((quantized("int4_awq") / "checkpoint.json").read_text())["quantization"]
     assert facts["recipe"] == "int4_awq"
     assert facts["quantized_from"] == tiny.manifest["model_sha256"]
-    assert facts["calibration"]["dataset"] == "nld-tiny"
-    assert facts["calibration"]["documents"] == 6
+    assert facts["calibration"]["dataset"] == "random"
+    assert facts["calibration"]["documents"] == 5
     assert facts["run"]["peak_resident_bytes"] > 1e8
     assert facts["tools"]["nvidia-modelopt"]
-    assert facts["formats"] == [
-        {"group_size": 128, "layers": len(linear_modules(tiny.config)) - 1, "quant_algo": "W4A16_AWQ"}
-    ]
+    assert sum(entry["layers"] for entry in facts["formats"]) == len(linear_modules(tiny.config)) - 1

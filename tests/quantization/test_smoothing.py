@@ -9,6 +9,7 @@ import copy
 import pytest
 import torch
 
+from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.network import Layer, LayerCache, position_terms
 from nld_trt.quantization.modelopt import quietly
@@ -24,8 +25,8 @@ AWQ = {
 
 
 @pytest.fixture(scope="module")
-def config(tiny) -> ModelConfig:
-    return tiny.config
+def config(converted) -> ModelConfig:
+    return Checkpoint.open_converted(converted("nld-tiny")).config
 
 
 @pytest.fixture(scope="module")
