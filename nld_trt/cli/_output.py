@@ -17,13 +17,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+
+
+class Advance(Protocol):
+    """Takes how much more is done, in the unit of the work, and whether an earlier run did it."""
+
+    def __call__(self, amount: float, earlier: bool = False) -> None: ...
+
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -77,17 +84,18 @@ class Output:
         self._talk(f"{text} done in {time.monotonic() - started:.1f} s")
 
     @contextmanager
-    def progress(self, text: str, total: int, unit: str) -> Iterator[Callable[[float], None]]:
+    def progress(self, text: str, total: int, unit: str) -> Iterator[Advance]:
         """Like :meth:`stage`, for work of known size: a bar with rate and time left. Yields how to say what was done.
 
         A terminal gets the bar, anything else a line for every tenth of the work.
 
         Args:
-            total: of ``unit``; the function that is yielded takes any part of one.
+            total: of ``unit``; the function that is yielded takes any part of one, and whether it was done earlier
+                and so says nothing about the rate.
         """
         started = time.monotonic()
         if self.level < 0:
-            yield lambda amount: None
+            yield lambda amount, earlier=False: None
             return
         with (self._bar if self._animated else self._tenths)(text, total, unit) as advance:
             try:
@@ -149,17 +157,18 @@ class Output:
         yield lambda detail: self.detail(f"{text}: {detail}")
 
     @contextmanager
-    def _tenths(self, text: str, total: int, unit: str) -> Iterator[Callable[[float], None]]:
+    def _tenths(self, text: str, total: int, unit: str) -> Iterator[Advance]:
         self._talk(f"{text} ...")
-        started, done, shown = time.monotonic(), 0.0, 0
+        started, done, before, shown = time.monotonic(), 0.0, 0.0, 0
 
-        def advance(amount: float) -> None:
-            nonlocal done, shown
+        def advance(amount: float, earlier: bool = False) -> None:
+            nonlocal done, before, shown
             done += amount
+            before += amount if earlier else 0.0
             tenths = int(10 * done / total + 1e-9)
-            if shown < tenths < 10:
+            if shown < tenths < 10 and not earlier:
                 shown = tenths
-                seconds = (time.monotonic() - started) / done
+                seconds = (time.monotonic() - started) / (done - before)
                 self._talk(
                     f"{text}: {done:.1f} of {total} {unit}, {seconds:.2f} s each, {seconds * (total - done):.0f} s left"
                 )
@@ -167,30 +176,31 @@ class Output:
         yield advance
 
     @contextmanager
-    def _bar(self, text: str, total: int, unit: str) -> Iterator[Callable[[float], None]]:
+    def _bar(self, text: str, total: int, unit: str) -> Iterator[Advance]:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        started, done = time.monotonic(), 0.0
+        started, done, before = time.monotonic(), 0.0, 0.0
         bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[rate]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             console=Console(file=sys.stderr),
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        task = bar.add_task(text, total=total, rate="")
+        task = bar.add_task(text, total=total, rate="", left="")
 
-        def advance(amount: float) -> None:
-            nonlocal done
+        def advance(amount: float, earlier: bool = False) -> None:
+            nonlocal done, before
             done += amount
-            seconds = (time.monotonic() - started) / done if done else 0.0
-            bar.update(task, completed=done, rate=f"{done:.1f} of {total} {unit}, {seconds:.2f} s each")
+            before += amount if earlier else 0.0
+            seconds = (time.monotonic() - started) / max(done - before, 1e-9)
+            rate = f"{done:.1f} of {total} {unit}, {seconds:.2f} s each"
+            bar.update(task, completed=done, rate=rate, left=f"{seconds * (total - done):.0f} s left")
 
         self._progress = bar
         try:

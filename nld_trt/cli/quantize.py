@@ -116,7 +116,7 @@ def command(
             calibration=shown,
             force=force,
             report=output.note,
-            progress=lambda part, share: advance(share),
+            progress=lambda part, share, earlier: advance(share, earlier),
         )
     facts = manifest["quantization"]
     run, size = facts["run"], sum(entry["bytes"] for entry in manifest["files"].values())

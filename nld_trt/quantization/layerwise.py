@@ -42,16 +42,28 @@ class Phase:
         method: ModelOpt's name of it.
         options: names of the recipe's algorithm options that it takes.
         costs: of its passes over the data, roughly, for showing progress.
+        most_packs: packs that it is shown, spread over all; None for all.
     """
 
     method: str
     options: tuple[str, ...] = ()
     costs: tuple[int, ...] = (1,)
+    most_packs: int | None = None
+
+    def chosen(self, packs: int) -> list[int]:
+        """Which of so many packs it is shown."""
+        most = packs if self.most_packs is None else min(self.most_packs, packs)
+        return [index * packs // most for index in range(most)]
+
+    def work(self, packs: int) -> int:
+        """Cost of all its passes over so many packs."""
+        return sum(self.costs) * len(self.chosen(packs))
 
 
 # awq_lite runs the data twice: for statistics, and through every scale that it tries.
 _SCALES = Phase("awq_lite", ("alpha_step",), (1, 12))
-_CLIPS = Phase("awq_clip", ("min_clip_ratio", "shrink_step", "max_tokens_per_batch", "max_co_batch_size"), (10,))
+# awq_clip takes 64 tokens of each pack and is slow: 512 tokens are what AWQ's authors search on.
+_CLIPS = Phase("awq_clip", ("min_clip_ratio", "shrink_step", "max_tokens_per_batch", "max_co_batch_size"), (20,), 8)
 
 # A recipe's method to what is done, in order. Scales are shared after the first phase: clipping ranges before would
 # be undone by it.
@@ -166,32 +178,37 @@ class LayerwiseQuantizer:
 
         algorithm = self.plan.recipe.algorithm
         phases = PHASES[algorithm["method"]] if self.plan.touches(prefix) else ()
-        passes = [cost for phase in phases for cost in phase.costs] or [1]
-        unit = 1.0 / (len(self.packs) * sum(passes)) if self.packs else 1.0
-        costs = iter(passes)
-
-        def loop(_: nn.Module) -> None:
-            cost = next(costs, 0)
-            for data in range(len(self.packs)):
-                forward(data)
-                advance(cost * unit)
-
+        total = sum(phase.work(len(self.packs)) for phase in phases)
         with torch.no_grad(), quietly():
             root = _framed(prefix, module)
             for number, phase in enumerate(phases):
+                loop = self._loop(phase, forward, lambda cost: advance(cost / total)) if self.packs else None
                 settings = {name: algorithm[name] for name in phase.options if name in algorithm}
                 settings["method"] = phase.method
-                data = loop if self.packs else None
                 if number == 0:
                     entries = copy.deepcopy(self.plan.config["quant_cfg"])
-                    mtq.quantize(root, {"quant_cfg": entries, "algorithm": settings}, data)
+                    mtq.quantize(root, {"quant_cfg": entries, "algorithm": settings}, loop)
                     share()
                 else:
-                    mtq.calibrate(root, settings, data)
-            if not phases and self.packs:
-                loop(module)
-        if not self.packs:
+                    mtq.calibrate(root, settings, loop)
+            if not phases:
+                # What comes behind a part in high precision needs its output all the same.
+                for data in range(len(self.packs)):
+                    forward(data)
+        if not total:
             advance(1.0)
+
+    def _loop(self, phase: Phase, forward: Callable[[int], None], advance: Advance) -> Callable[[nn.Module], None]:
+        """What ModelOpt calls for each of the phase's passes over the data."""
+        costs = iter(phase.costs)
+
+        def loop(_: nn.Module) -> None:
+            cost = next(costs, 0)
+            for data in phase.chosen(len(self.packs)):
+                forward(data)
+                advance(cost)
+
+        return loop
 
     def _forward(self, layer: nn.Module, pack: Pack, hidden: Tensor) -> Tensor:
         positions = torch.from_numpy(pack.positions)[None].to(self.device)

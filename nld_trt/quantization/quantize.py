@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+import nld_trt
 from nld_trt.environment import package_version, peak_resident_bytes
 from nld_trt.errors import InputError, OperationError
 from nld_trt.files import check_space, disk_is_full, publish_folder, write_json
@@ -34,8 +35,8 @@ from nld_trt.quantization.recipe import NEEDS_GPU
 from nld_trt.quantization.workplace import Workplace
 
 Report = Callable[[str], None]
-# Called with the part under way, and the share of its work that was just done.
-Progress = Callable[[int, float], None]
+# Called with the part under way, the share of its work that is done with now, and whether an earlier run did it.
+Progress = Callable[[int, float, bool], None]
 
 
 def choose_device(plan: Plan) -> torch.device:
@@ -61,7 +62,7 @@ def quantize(
     calibration: CalibrationSet | None,
     force: bool = False,
     report: Report,
-    progress: Progress = lambda part, share: None,
+    progress: Progress = lambda part, share, earlier: None,
 ) -> dict[str, Any]:
     """Quantize ``checkpoint`` by ``plan`` into the folder ``target``; returns the new manifest.
 
@@ -89,6 +90,7 @@ def quantize(
         "quant_cfg": plan.config["quant_cfg"],
         "calibration": calibration.to_dict() if packs and calibration is not None else None,
         "quantized_from": checkpoint.manifest["model_sha256"],
+        "nld_trt": nld_trt.__version__,
         "tools": {name: package_version(name) for name in ("nvidia-modelopt", "torch")},
     }
     started = time.perf_counter()
@@ -154,11 +156,11 @@ def _run_parts(
     if start:
         report(f"resuming at layer {start} of {checkpoint.config.num_hidden_layers}")
         for part in range(start):
-            progress(part, 1.0)
+            progress(part, 1.0, True)
     for part in range(start, quantizer.parts):
 
         def advance(share: float, part: int = part) -> None:
-            progress(part, share)
+            progress(part, share, False)
 
         tensors, hidden = quantizer.run(part, hidden, advance)
         work.store(part, tensors)

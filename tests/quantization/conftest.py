@@ -40,9 +40,7 @@ def few_documents(tiny):
         documents = [
             Document(tuple(random.integers(0, config.mask_token_id, 40).tolist()), answer_start=9) for _ in range(5)
         ]
-        packs = make_packs(
-            documents, config, mix, block_length=8, adapter=True, pack_tokens=128, seed=seed
-        )
+        packs = make_packs(documents, config, mix, block_length=8, adapter=True, pack_tokens=128, seed=seed)
         return CalibrationSet(packs, CalibrationSettings("random", size=5, seq_len=40, mix=mix, seed=seed))
 
     return shown
