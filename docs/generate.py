@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Write the reference pages that follow from the code: the step contract and the command line.
+"""Write the reference pages that follow from the code: the step contract, quantization support, the command line.
 
 python docs/generate.py            # write
 python docs/generate.py --check    # exit 1 if a page is stale
@@ -14,7 +14,12 @@ from pathlib import Path
 import click
 
 from nld_trt.cli import cli
+from nld_trt.engine.backends import BACKENDS
+from nld_trt.engine.support import SUPPORT, Support, kv_cache_support
 from nld_trt.graph import contract
+from nld_trt.graph.linear import EMITTERS
+from nld_trt.graph.prescale import FOLDS, SCALES_ROWS
+from nld_trt.model.quantized import ALGORITHMS
 
 HERE = Path(__file__).parent
 
@@ -51,6 +56,94 @@ def step_contract() -> str:
     return "\n".join([*lines, "", "Cells are minimum / best / maximum.", ""])
 
 
+_ACTIVATIONS = {
+    "none": "as they are",
+    "static": "FP8, scale from calibration",
+    "per_token": "FP8, scale of each token",
+    "fp4": "FP4 in groups of 16, FP8 scales as they come",
+}
+_WRITTEN = {"native": "yes", "fallback": "**fallback**", "refused": "**refused**"}
+
+
+def support() -> str:
+    lines = [
+        "# Quantization support",
+        "",
+        "What each backend makes of each algorithm of a quantized checkpoint, generated from the table in",
+        "`nld_trt/engine/support.py`, by which `nld-trt build` also refuses and proves. The names are those of",
+        "`hf_quant_config.json`.",
+        "",
+        "| algorithm | weights | activations | " + " | ".join(f"`{name}`" for name in BACKENDS) + " |",
+        "|---|---|---|" + "---|" * len(BACKENDS),
+    ]
+    for name, algorithm in ALGORITHMS.items():
+        weights = EMITTERS[name]["tensorrt"].stored.name.upper()
+        cells = [_cell(SUPPORT[name][backend]) for backend in BACKENDS]
+        lines.append(f"| {name} | {weights} | {_ACTIVATIONS[algorithm.activations]} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "- **yes**: matrix kernels read the quantized weights themselves, and the proof in `engine.json` found that of",
+        "  every layer. An engine in which one layer's kernel does not is not published.",
+        "- **fallback**: the result is right, and something of the saving is lost. `build` says so and goes on.",
+        "- **not executed**: `trt` compiles the graph of `trt-rtx`. Nobody has run that; its proof decides on the GPU.",
+        "- A number is the least compute capability that has the types.",
+        "",
+        "## How",
+        "",
+        "Scales of 4-bit weights are rounded to the engine's precision, because no compiler here fuses others;",
+        "scales of FP8 and statistics of activations are float32.",
+        "",
+        "| backend | algorithm | |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| `{backend}` | {name} | {SUPPORT[name][backend].how}{_groups(SUPPORT[name][backend])} |"
+        for backend in BACKENDS
+        for name in SUPPORT
+        if SUPPORT[name][backend].executed
+    ]
+    lines += ["", "## Key/value caches", "", "Caches are in the engine's precision. A checkpoint that asks for others"]
+    lines += ["(`kv_cache_quant_algo`) is refused by every backend:", "", "| backend | why |", "|---|---|"]
+    lines += [f"| `{backend}` | {reason} |" for backend, reason in kv_cache_support().items()]
+    lines += [
+        "",
+        "## Pre-quantization scales",
+        "",
+        "AWQ multiplies the input of a layer by `pre_quant_scale`. Where it is exact, the build moves that factor into",
+        "what makes the input; otherwise it stays a multiplication in the graph. It is never left out.",
+        "",
+        "| input of | moves into | if |",
+        "|---|---|---|",
+    ]
+    for fold in FOLDS:
+        readers = ", ".join(f"`{part}`" for part in fold.readers)
+        lines.append(f"| {readers} | `{fold.maker}` | {'; '.join(_conditions(fold.readers, fold.maker))} |")
+    return "\n".join(
+        [*lines, "", "The head's stays a multiplication: the final norm is an output of debug engines.", ""]
+    )
+
+
+def _cell(found: Support) -> str:
+    written = _WRITTEN[found.status] if found.executed else "not executed"
+    return f"{written}, from {found.compute_capability}" if found.compute_capability else written
+
+
+def _groups(found: Support) -> str:
+    return f"; groups of {', '.join(map(str, found.group_sizes))}" if found.group_sizes else ""
+
+
+def _conditions(readers: tuple[str, ...], maker: str) -> list[str]:
+    conditions = []
+    if len(readers) > 1:
+        conditions.append("all of them have the same scale")
+    if maker.endswith("v_proj"):
+        conditions.append("the query heads that share a value head agree; the draft adapter's A is divided by it")
+    if maker.endswith("_proj"):
+        able = ["high precision", *sorted(filter(None, SCALES_ROWS))]
+        conditions.append(f"`{maker}` is in {', '.join(able[:-1])} or {able[-1]}")
+    return conditions
+
+
 def command_line() -> str:
     lines = ["# Command line", "", "Generated from the commands' own `--help`.", ""]
     context = click.Context(cli, info_name="nld-trt", max_content_width=110, terminal_width=110)
@@ -63,7 +156,7 @@ def command_line() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"step-contract.md": step_contract, "cli.md": command_line}
+PAGES = {"step-contract.md": step_contract, "support.md": support, "cli.md": command_line}
 
 
 def main() -> None:

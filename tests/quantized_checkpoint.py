@@ -20,7 +20,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.checkpoint import COMPANION_FILES, Checkpoint
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.inventory import linear_modules
 from nld_trt.model.safetensors_file import SafetensorsWriter, dtype_name
@@ -28,8 +28,8 @@ from nld_trt.model.safetensors_file import SafetensorsWriter, dtype_name
 FP8, FP4, BF16 = ml_dtypes.float8_e4m3fn, ml_dtypes.float4_e2m1fn, ml_dtypes.bfloat16
 SCALE_TYPES = {"F32": np.float32, "F16": np.float16, "BF16": BF16}
 GROUP_SIZES = {"W4A16_AWQ": 16, "FP8": 0, "FP8_PER_CHANNEL_PER_TOKEN": 0, "W4A16_NVFP4": 16, "NVFP4": 16}
-# Activations behind a norm rarely go beyond this.
-INPUT_PEAK = 6.0
+# Largest value of a rounded input in units of its input_scale; of FP4 with FP8 scales of groups, both largest together.
+INPUT_RANGES = {"FP8": 448, "NVFP4": 6 * 448}
 
 # Module and its input features to a pre-quantization scale [I], or None.
 PreScale = Callable[[str, int], np.ndarray | None]
@@ -46,7 +46,9 @@ class Export:
     Attributes:
         group_size: of formats with groups.
         excluded: names in high precision; a star stands for any characters.
-        mixed: pattern of module names to (algorithm, group size): replaces ``algorithm``; others stay in high precision.
+        mixed: pattern of module names to (algorithm, group size), instead of one ``algorithm``; without a match, high
+            precision.
+        input_peak: largest activation that static input scales are made for, as a calibration would have found.
         files: which of the two places say how the checkpoint is quantized.
     """
 
@@ -56,6 +58,7 @@ class Export:
     mixed: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     prescale: PreScale = no_prescale
     scale_dtype: str = "F32"
+    input_peak: float = 32.0
     kv_cache: str | None = None
     files: tuple[str, ...] = ("hf_quant_config.json", "config.json")
 
@@ -94,6 +97,9 @@ def write_quantized(source: Path, target: Path, export: Export | None = None) ->
             smooth = smooth / prescale
         algorithm, group = formats[module]
         parts = QUANTIZERS[algorithm](smooth, group, SCALE_TYPES[export.scale_dtype])
+        if algorithm in INPUT_RANGES:
+            step = np.asarray(export.input_peak / INPUT_RANGES[algorithm])
+            parts["input_scale"] = step.astype(SCALE_TYPES[export.scale_dtype])
         tensors |= {f"{module}.{part}": value for part, value in parts.items()}
         if prescale is not None:
             tensors[f"{module}.pre_quant_scale"] = prescale.astype(SCALE_TYPES[export.scale_dtype])
@@ -163,9 +169,8 @@ def _copy_others(source: Path, target: Path) -> None:
     for path in source.iterdir():
         if path.is_dir():
             shutil.copytree(path, target / path.name)
-        elif path.suffix in (".json", ".jinja") and not (target / path.name).exists():
-            if path.name not in ("checkpoint.json", "hf_quant_config.json", "cases.json", "forwards.json"):
-                shutil.copyfile(path, target / path.name)
+        elif path.name in COMPANION_FILES:
+            shutil.copyfile(path, target / path.name)
 
 
 def _int4(weight: np.ndarray, group: int, scale_type: type) -> dict[str, np.ndarray]:
@@ -179,10 +184,10 @@ def _int4(weight: np.ndarray, group: int, scale_type: type) -> dict[str, np.ndar
 
 
 def _fp8(weight: np.ndarray, group: int, scale_type: type) -> dict[str, np.ndarray]:
-    """One scale for the matrix, one for its input."""
+    """One scale for the matrix."""
     scale = np.asarray(np.abs(weight).max() / 448).astype(scale_type)
     values = np.clip(weight / scale.astype(np.float32), -448, 448).astype(FP8)
-    return {"weight": values, "weight_scale": scale, "input_scale": np.asarray(INPUT_PEAK / 448).astype(scale_type)}
+    return {"weight": values, "weight_scale": scale}
 
 
 def _fp8_per_channel(weight: np.ndarray, group: int, scale_type: type) -> dict[str, np.ndarray]:
@@ -192,7 +197,7 @@ def _fp8_per_channel(weight: np.ndarray, group: int, scale_type: type) -> dict[s
     return {"weight": values, "weight_scale": scale}
 
 
-def _nvfp4_weight(weight: np.ndarray, group: int, scale_type: type) -> dict[str, np.ndarray]:
+def _nvfp4(weight: np.ndarray, group: int, scale_type: type) -> dict[str, np.ndarray]:
     """Two columns to a byte, the even one in the low half; FP8 scales of groups, one scale for them all."""
     outputs, inputs = weight.shape
     groups = weight.reshape(outputs, inputs // group, group)
@@ -204,16 +209,11 @@ def _nvfp4_weight(weight: np.ndarray, group: int, scale_type: type) -> dict[str,
     return {"weight": codes[:, 0::2] | codes[:, 1::2] << 4, "weight_scale": scale, "weight_scale_2": whole}
 
 
-def _nvfp4(weight: np.ndarray, group: int, scale_type: type) -> dict[str, np.ndarray]:
-    step = np.asarray(INPUT_PEAK / (6 * 448)).astype(scale_type)
-    return {**_nvfp4_weight(weight, group, scale_type), "input_scale": step}
-
-
 QUANTIZERS: dict[str, Callable[[np.ndarray, int, type], dict[str, np.ndarray]]] = {
     "W4A16_AWQ": _int4,
     "FP8": _fp8,
     "FP8_PER_CHANNEL_PER_TOKEN": _fp8_per_channel,
-    "W4A16_NVFP4": _nvfp4_weight,
+    "W4A16_NVFP4": _nvfp4,
     "NVFP4": _nvfp4,
 }
 

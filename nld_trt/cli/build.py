@@ -76,6 +76,7 @@ def command(
     from nld_trt.engine.build import build_engine, check_plans
     from nld_trt.engine.manifest import FILE_NAME
     from nld_trt.engine.planning import make_plans
+    from nld_trt.engine.support import fallbacks
     from nld_trt.files import check_target
     from nld_trt.model.checkpoint import Checkpoint
 
@@ -85,11 +86,15 @@ def command(
     plans = make_plans(source, asked, debug=debug_outputs)
     check_plans(source, plans)
     check_target(output_dir, force, FILE_NAME)
-    resolved = {
+    resolved: dict[str, Any] = {
         "checkpoint": str(checkpoint),
         "output_dir": str(output_dir),
         "plans": [plan_facts(plan) for plan in plans],
+        "fallbacks": {plan.backend: fallbacks(plan.backend, source) for plan in plans},
     }
+    for name, lines in resolved["fallbacks"].items():
+        for line in lines:
+            output.warn(f"{name} has no kernels for {line}")
     if dry_run:
         output.result(resolved, "\n".join(["would build:", *(f"  {describe(plan)}" for plan in plans)]))
         return

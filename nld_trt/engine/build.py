@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nld_trt
 from nld_trt.engine import manifest as manifests
+from nld_trt.engine import support
 from nld_trt.engine.backend import BuildPlan, Stage
 from nld_trt.engine.backends import backend
 from nld_trt.engine.manifest import FileRecord, Manifest
@@ -18,6 +19,8 @@ from nld_trt.errors import InputError
 from nld_trt.files import publish_folder, sha256_of, write_json
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.inventory import linear_modules
+from nld_trt.model.manifest import quantization_facts
 
 
 def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
@@ -50,6 +53,7 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
                 "--lora was asked for and the checkpoint has no linear_spec_lora/ adapter",
                 fix="Convert a checkpoint that has one, or build with --no-lora.",
             )
+        support.check(plan, checkpoint)
         backend(plan.backend).check(plan)
 
 
@@ -86,6 +90,7 @@ def build_engine(
             debug=first.debug,
             backends=artefacts,
             files=files,
+            quantization=_quantization(checkpoint),
         )
         write_json(work / manifests.FILE_NAME, manifest.to_dict())
     return manifest
@@ -99,3 +104,15 @@ def _identity(checkpoint: Checkpoint) -> dict[str, object]:
         "sha256": checkpoint.manifest["model_sha256"],
         "rotary_table_sha256": rotary.table_hash(config.rope, config.head_dim),
     }
+
+
+def _quantization(checkpoint: Checkpoint) -> dict[str, object] | None:
+    """What the checkpoint says, with the format of every layer, and the mean bits of its linear layers' weights."""
+    facts = quantization_facts(checkpoint)
+    if facts is None:
+        return None
+    modules = linear_modules(checkpoint.config)
+    stored = sum(checkpoint.nbytes_of(name) for name in checkpoint.names if name.rpartition(".")[0] in modules)
+    weights = sum(outputs * inputs for outputs, inputs in modules.values())
+    layers = {module: found.to_dict() for module, found in checkpoint.formats.items()}
+    return {**facts, "bits_per_weight": round(stored * 8 / weights, 3), "layers": layers}

@@ -30,6 +30,7 @@ class Manifest:
 
     Attributes:
         model: name, weights hash and rotary hash of the checkpoint.
+        quantization: algorithms, layers and bits per weight; None in high precision.
         files: every other file of the folder, by relative path.
     """
 
@@ -42,6 +43,7 @@ class Manifest:
     debug: bool
     backends: Mapping[str, Artefact]
     files: Mapping[str, FileRecord]
+    quantization: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -49,6 +51,7 @@ class Manifest:
             "tool_version": self.tool_version,
             "created": self.created,
             "model": dict(self.model),
+            "quantization": None if self.quantization is None else dict(self.quantization),
             "config": self.config.to_dict(),
             "limits": self.limits.to_dict(),
             "has_adapter": self.has_adapter,
@@ -92,6 +95,7 @@ class Manifest:
                 debug=values["debug"],
                 backends={name: _artefact(entry, listed) for name, entry in values["backends"].items()},
                 files={name: FileRecord(**entry) for name, entry in values["files"].items()},
+                quantization=values.get("quantization"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{FILE_NAME} is not a manifest of this schema: {error!r}", fix=rebuild) from error

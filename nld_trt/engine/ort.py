@@ -4,17 +4,27 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nld_trt.engine.backend import Artefact, BuildPlan, Stage
+from nld_trt.engine.layer_proof import LayerKernel, LayerProof
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError, OperationError
 from nld_trt.graph import contract
-from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, load_graph, write_graph
+from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.model.checkpoint import Checkpoint
+
+# The operator of the kernels that read packed weights, into which ONNX Runtime fuses what it recognises.
+_QUANTIZED_KERNEL = "MatMulNBits"
+_KERNEL_SUFFIX = "_kernel_time"
 
 
 class OrtBackend:
@@ -56,28 +66,66 @@ class OrtBackend:
         return OrtSession(folder / artefact.files["model"], info)
 
     def _prove(self, model: Path, checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
-        """Load the graph as it will be used and compare it with what was asked for."""
+        """Load the graph as it will be used, run one token, and compare with what was asked for."""
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        from nld_trt.engine.ort_session import session_options
+
         element = {"fp32": "tensor(float)", "fp16": "tensor(float16)"}[plan.precision]
-        types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
-        problems = []
-        for binding in contract.BINDINGS:
-            if binding.debug and not plan.debug:
-                continue
-            for name in binding.names(checkpoint.config):
-                if name not in types:
-                    problems.append(f"binding {name} is missing")
-                elif binding.dtype == "activation" and types[name] != element:
-                    problems.append(f"binding {name} is {types[name]}, not {element}")
-        operators = Counter(node.op_type for node in load_graph(model).graph.node)
-        if operators["Attention"] != checkpoint.config.num_hidden_layers:
-            problems.append(
-                f"{operators['Attention']} attention nodes for {checkpoint.config.num_hidden_layers} layers"
-            )
-        if problems:
-            raise OperationError("the ort engine is not what was asked for", details=problems)
-        return {"attention_nodes": operators["Attention"], "activation": element}
+        options = session_options()
+        options.enable_profiling = True
+        with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent) as scratch:
+            options.profile_file_prefix = str(Path(scratch, "ort"))
+            session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
+            _refuse(_binding_problems(types, element, checkpoint, plan))
+            session.run(None, _one_token(checkpoint, plan))
+            kernels = _kernels(Path(session.end_profiling()))
+        found, wanted = Counter(kernels.values())["Attention"], checkpoint.config.num_hidden_layers
+        problems = [f"{found} attention nodes for {wanted} layers"] if found != wanted else []
+        readers = {name: LayerKernel(kind, kind == _QUANTIZED_KERNEL) for name, kind in kernels.items()}
+        layers = LayerProof.compare(self.name, checkpoint.formats, readers)
+        _refuse([*problems, *layers.problems])
+        return {"attention_nodes": found, "activation": element, **layers.to_dict()}
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise OperationError("the ort engine is not what was asked for", details=problems)
+
+
+def _binding_problems(types: Mapping[str, str], activation: str, checkpoint: Checkpoint, plan: BuildPlan) -> list[str]:
+    """Bindings of the contract that are missing, or caches in another precision. ``types`` by name."""
+    problems = []
+    for binding in contract.BINDINGS:
+        if binding.debug and not plan.debug:
+            continue
+        for name in binding.names(checkpoint.config):
+            if name not in types:
+                problems.append(f"binding {name} is missing")
+            elif binding.dtype == "activation" and types[name] != activation:
+                problems.append(f"binding {name} is {types[name]}, not {activation}")
+    return problems
+
+
+def _one_token(checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
+    """Inputs of the smallest forward: every run-time size is 1."""
+    run_time = dict.fromkeys(("batch", "width", "window", "capacity"), 1)
+    sizes = {**contract.fixed_axes(checkpoint.config), **run_time}
+    activation = PRECISIONS[plan.precision].numpy_type
+    feeds: dict[str, Any] = {}
+    for binding in contract.bindings("input"):
+        dtype = activation if binding.dtype == "activation" else np.dtype(binding.dtype)
+        for name in binding.names(checkpoint.config):
+            feeds[name] = np.zeros([sizes[axis] for axis in binding.axes], dtype)
+    return {**feeds, "valid_count": np.ones(1, np.int32)}
+
+
+def _kernels(profile: Path) -> Mapping[str, str]:
+    """Operator of every kernel that ran, by the name of its node. Fused kernels keep a node's name."""
+    events = json.loads(profile.read_text(encoding="utf-8"))
+    return {
+        event["name"].removesuffix(_KERNEL_SUFFIX): event["args"]["op_name"]
+        for event in events
+        if event.get("cat") == "Node" and event["name"].endswith(_KERNEL_SUFFIX)
+    }

@@ -11,13 +11,14 @@ from pathlib import Path
 from nld_trt.engine import trt_build, trt_proof
 from nld_trt.engine.backend import Artefact, BuildPlan, Stage
 from nld_trt.engine.gpu import Gpu, present_gpus
+from nld_trt.engine.layer_proof import QuantizedWeights
 from nld_trt.engine.platforms import titles_with
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.engine.trt_flavour import PLAN_FILE, TRT, TRT_RTX, Flavour
 from nld_trt.engine.trt_network import NetworkFacts
 from nld_trt.errors import InputError
 from nld_trt.files import human_bytes
-from nld_trt.graph.export import write_graph
+from nld_trt.graph.export import WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.model.checkpoint import Checkpoint
 
@@ -61,17 +62,19 @@ class TensorRtBackend:
                     limits=plan.limits,
                     adapter=plan.adapter,
                     static_capacity=True,
+                    dialect="tensorrt",
                     debug=plan.debug,
                 )
+            quantized = QuantizedWeights(checkpoint.formats, Path(scratch, WEIGHTS_FILE).stat().st_size)
             with stage(f"{self.name}: parsing and checking the network"):
                 parsed = trt_build.parse_network(trt, model)
                 facts = NetworkFacts.read(trt, parsed.network)
-                proof = trt_proof.prove_network(facts, config, plan)
+                proof = trt_proof.prove_network(facts, config, plan, quantized)
             with stage(f"{self.name}: compiling for {', '.join(plan.compute_capabilities)}"):
                 trt_build.compile_plan(parsed, flavour, plan, config, path)
         with stage(f"{self.name}: checking the plan"):
             listing = trt_build.inspect_plan(trt, path) if flavour.builds_on_target else parsed.log.listing
-            proof |= trt_proof.prove_plan(path, parsed.log, listing, facts, config, plan)
+            proof |= trt_proof.prove_plan(path, parsed.log, listing, facts, config, plan, quantized)
         return Artefact(
             self.name,
             plan.precision,

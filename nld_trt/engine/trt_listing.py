@@ -29,10 +29,13 @@ ELEMENT_TYPES = {
     "Int8": "int8",
     "FP8": "fp8",
     "Int4": "int4",
-    "FP4": "fp4",
+    "FP4E2M1": "fp4",
 }
 
-_KERNEL = re.compile(r"Name: (?P<name>.+?), LayerType: (?P<kind>\w+), Inputs: (?P<inputs>.*?), (?:Constants|Outputs): ")
+_KERNEL = re.compile(
+    r"Name: (?P<name>.+?), LayerType: (?P<kind>\w+), Inputs: (?P<inputs>.*?), "
+    r"(?:Constants: (?P<constants>.*?), )?Outputs: "
+)
 _TENSOR = re.compile(
     r"\s*Name: (?P<name>.+?), IOMode: (?P<mode>\w+), DataType: (?P<dtype>\w+), Dimensions: \[(?P<shape>[^\]]*)\]"
 )
@@ -40,6 +43,7 @@ _RANGE = re.compile(r"MinShape: \[([^\]]*)\], OptShape: \[([^\]]*)\], MaxShape: 
 _PROFILE = re.compile(r" \[profile (\d+)\]")
 _NODE = re.compile(r"\[ONNX Layer: ([^\]|]+)")
 _TACTIC = re.compile(r"TacticName: ([^,]*)")
+_DATATYPE = re.compile(r"Datatype: (\w+)")
 _INPUT = re.compile(r"\{ Name: (.+?), (?:Location|Dimensions): ")
 
 
@@ -51,6 +55,7 @@ class Kernel:
         profile: index of the optimisation profile it was compiled for.
         tactic: symbol of the kernel; empty for steps that launch none.
         inputs: tensors it reads, without the profile's mark.
+        constants: element types of the weights it reads.
         nodes: ONNX nodes it computes.
     """
 
@@ -59,6 +64,7 @@ class Kernel:
     profile: int
     tactic: str
     inputs: tuple[str, ...]
+    constants: tuple[str, ...]
     nodes: tuple[str, ...]
 
 
@@ -111,6 +117,7 @@ def _kernel(match: re.Match[str], line: str, profile: int) -> Kernel:
         profile=profile,
         tactic=tactic[1].strip() if tactic else "",
         inputs=tuple(_INPUT.findall(match["inputs"])),
+        constants=tuple(ELEMENT_TYPES.get(name, name) for name in _DATATYPE.findall(match["constants"] or "")),
         nodes=node_names(line),
     )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nld_trt.engine.trt_listing import Shape, node_names
@@ -34,13 +34,18 @@ class AttentionFacts:
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """A network before compilation. Run-time sizes in shapes are -1."""
+    """A network before compilation. Run-time sizes in shapes are -1.
+
+    Attributes:
+        stored: element type that each dequantization reads, by the name of its node.
+    """
 
     inputs: Mapping[str, tuple[str, Shape]]
     outputs: Mapping[str, tuple[str, Shape]]
     attentions: tuple[AttentionFacts, ...]
     cache_updates: int
     matmul_dtypes: Mapping[str, int]
+    stored: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, trt: Any, network: Any) -> NetworkFacts:
@@ -55,6 +60,11 @@ class NetworkFacts:
             matmul_dtypes=Counter(
                 _dtype(layer.get_input(index).dtype) for layer in matmuls for index in range(layer.num_inputs)
             ),
+            stored={
+                layer.name: _dtype(layer.get_input(0).dtype)
+                for layer in layers
+                if layer.type == trt.LayerType.DEQUANTIZE
+            },
         )
 
 

@@ -17,19 +17,33 @@ from pathlib import Path
 from typing import Any
 
 from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.layer_proof import LayerKernel, LayerProof, QuantizedWeights
 from nld_trt.engine.trt_build import BuilderLog, binding_ranges
 from nld_trt.engine.trt_listing import EngineListing, Kernel, Shape
 from nld_trt.engine.trt_network import NetworkFacts
 from nld_trt.errors import OperationError
+from nld_trt.files import human_bytes
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits
+from nld_trt.graph.linear import EMITTERS, unpacking_node
 from nld_trt.model.config import ModelConfig
+from nld_trt.model.quantized import LinearFormat
 
 # Symbols of fused attention kernels: gemm_mha, gemv_mha, fmha.
 _FUSED = re.compile(r"mha")
 
 # Where TensorRT for RTX writes the compute capabilities that its kernels were compiled for.
 _ACCELERATORS = re.compile(rb"accelerators=\{((?:sm\d+ )+)\}")
+
+# How much larger than its quantized weights a plan may be: kernels of one layer in all phases, and weights that the
+# compiler lays out twice. Seen: 3 to 5 MB a layer, and 1.2 times the weights of 8B.
+_LARGER, _KERNEL_BYTES = 1.5, 16 << 20
+
+_NOTHING = QuantizedWeights()
+
+# Kernels that multiply matrices: of this kind, or generated around a product, which this stands for in their names.
+# Others may name a layer as well, such as one that unpacks its weights or applies its scale.
+_GEMM, _PRODUCT = "gemm", re.compile(r"Fc")
 
 # Axes whose size is given with every forward, and how shapes write such a size.
 _RUN_TIME_AXES = ("batch", "width", "window")
@@ -38,7 +52,9 @@ _ANY = -1
 DIRECTIONS: tuple[contract.Direction, ...] = ("input", "output")
 
 
-def prove_network(facts: NetworkFacts, config: ModelConfig, plan: BuildPlan) -> dict[str, Any]:
+def prove_network(
+    facts: NetworkFacts, config: ModelConfig, plan: BuildPlan, quantized: QuantizedWeights = _NOTHING
+) -> dict[str, Any]:
     """Compare a parsed network with the request.
 
     Raises:
@@ -62,6 +78,7 @@ def prove_network(facts: NetworkFacts, config: ModelConfig, plan: BuildPlan) -> 
         for dtype, count in facts.matmul_dtypes.items()
         if dtype != plan.precision
     ]
+    problems += _storage_problems(facts, quantized.formats)
     sizes = dict.fromkeys(_RUN_TIME_AXES, _ANY)
     for direction, tensors in zip(DIRECTIONS, (facts.inputs, facts.outputs), strict=True):
         problems += _binding_problems(direction, tensors, config, plan, sizes)
@@ -75,7 +92,13 @@ def prove_network(facts: NetworkFacts, config: ModelConfig, plan: BuildPlan) -> 
 
 
 def prove_plan(
-    path: Path, log: BuilderLog, listing: str | None, facts: NetworkFacts, config: ModelConfig, plan: BuildPlan
+    path: Path,
+    log: BuilderLog,
+    listing: str | None,
+    facts: NetworkFacts,
+    config: ModelConfig,
+    plan: BuildPlan,
+    quantized: QuantizedWeights = _NOTHING,
 ) -> dict[str, Any]:
     """Compare a compiled plan with the request, by the engine's listing and the plan's own bytes.
 
@@ -93,7 +116,8 @@ def prove_plan(
     problems += _profile_problems(engine, config, plan)
     problems += _unread_inputs(engine, config, plan)
     fused, missing = _fused_attention(engine, facts)
-    problems += missing
+    layers = LayerProof.compare(plan.backend, quantized.formats, _layer_kernels(engine, quantized.formats))
+    problems += [*missing, *layers.problems, *_size_problems(path, engine, config, quantized)]
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         symbols = {kernel.tactic or kernel.name for kernels in fused.values() for kernel in kernels}
         problems += [f"the plan does not contain {symbol}" for symbol in symbols if content.find(symbol.encode()) < 0]
@@ -110,6 +134,8 @@ def prove_plan(
         "targets_in_plan": targets,
         "activation_bytes": max(log.activation_bytes, default=None),
         "plan_bytes": path.stat().st_size,
+        "weight_bytes": quantized.nbytes,
+        **layers.to_dict(),
     }
 
 
@@ -197,6 +223,64 @@ def _fused_attention(engine: EngineListing, facts: NetworkFacts) -> tuple[dict[s
                 problems.append(f"{attention.node} has {len(kernels)} fused kernels in the {phase} phase, not 1")
             fused[phase] += kernels
     return fused, problems
+
+
+def _storage_problems(facts: NetworkFacts, formats: Mapping[str, LinearFormat]) -> Iterator[str]:
+    """Quantized layers whose weights the parser did not keep as they are stored."""
+    for module, found in formats.items():
+        wanted = _stored_type(found)
+        stored = facts.stored.get(unpacking_node(module))
+        if stored is None:
+            yield f"{module} has no dequantization: its weights are not quantized"
+        elif stored != wanted:
+            yield f"{module} is stored in {stored}, not {wanted}"
+
+
+def _stored_type(format: LinearFormat) -> str:
+    return EMITTERS[format.algorithm.name]["tensorrt"].stored.name
+
+
+def _layer_kernels(engine: EngineListing, formats: Mapping[str, LinearFormat]) -> dict[str, LayerKernel]:
+    """The kernels that multiply with each quantized weight, all phases together.
+
+    Such a kernel reads the stored type itself. Where one phase has none, another kernel unpacked the weights before,
+    and the layer is not quantized.
+    """
+    multiplying: dict[str, list[Kernel]] = {}
+    for kernel in engine.kernels:
+        if kernel.kind == _GEMM or _PRODUCT.search(kernel.name):
+            for node in kernel.nodes:
+                multiplying.setdefault(node, []).append(kernel)
+    found = {}
+    for module, format in formats.items():
+        wanted, kernels = _stored_type(format), multiplying.get(module, [])
+        packed = [kernel for kernel in kernels if wanted in kernel.constants]
+        phases = {kernel.profile for kernel in packed}
+        names = {f"{kernel.kind} {wanted}" for kernel in packed}
+        names |= {f"{kernel.kind} unpacked" for kernel in kernels if kernel.profile not in phases}
+        if kernels:
+            found[module] = LayerKernel(" and ".join(sorted(names)), phases == set(range(len(contract.PHASES))))
+    return found
+
+
+def _size_problems(
+    path: Path, engine: EngineListing, config: ModelConfig, quantized: QuantizedWeights
+) -> Iterator[str]:
+    """Quantized weights that the plan holds unpacked."""
+    held: dict[str, set[str]] = {}
+    for kernel in engine.kernels:
+        for node in kernel.nodes:
+            held.setdefault(node, set()).update(kernel.constants)
+    for module, format in quantized.formats.items():
+        if _stored_type(format) not in held.get(module, set()) | held.get(unpacking_node(module), set()):
+            yield f"no kernel of {module} reads {_stored_type(format)} weights: the plan holds them unpacked"
+    size = path.stat().st_size
+    most = int(quantized.nbytes * _LARGER) + config.num_hidden_layers * _KERNEL_BYTES
+    if quantized.formats and size > most:
+        yield (
+            f"the plan has {human_bytes(size)} for {human_bytes(quantized.nbytes)} of weights, and should have "
+            f"{human_bytes(most)} at most"
+        )
 
 
 def _family(kernel: Kernel) -> str:

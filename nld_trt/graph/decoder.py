@@ -10,20 +10,25 @@ Shapes: B batch, S width, W window, C capacity, H hidden, D head_dim.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from onnx import TensorProto
 
 from nld_trt.graph import operators
+from nld_trt.graph.linear import Dialect, QuantizedLinear, Recorder, float_linear, quantized_linear
 from nld_trt.graph.precision import Precision
+from nld_trt.graph.prescale import BRANCHED, Prescales, read_prescale
 from nld_trt.graph.tape import DOMAIN, Tape
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.inventory import EMBEDDING, FINAL_NORM, HEAD
+from nld_trt.model.quantized import PRE_QUANT_SCALE, Float32
+from nld_trt.model.safetensors_file import Array
 
-Array = npt.NDArray[np.generic]
+_HEAD = HEAD.removesuffix(".weight")
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,14 @@ class DecoderGraph:
     """Records one checkpoint's network on a tape and its weights in a file."""
 
     def __init__(
-        self, checkpoint: Checkpoint, precision: Precision, weights: WeightFile, *, table_length: int, adapter: bool
+        self,
+        checkpoint: Checkpoint,
+        precision: Precision,
+        weights: WeightFile,
+        *,
+        table_length: int,
+        adapter: bool,
+        dialect: Dialect,
     ) -> None:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
@@ -53,16 +65,18 @@ class DecoderGraph:
         self.table_length = table_length
         self.adapter = checkpoint.adapter if adapter else None
         self.tape = Tape()
+        self.recorder = Recorder(self.tape, weights, precision, dialect)
 
     def record(self) -> None:
         """Record everything from the token ids to the decode operators' outputs."""
         step = self._step_inputs()
-        x = self.tape.op("Gather", self._weight("encoder.embed_tokens.weight", transpose=False), "tokens", axis=0)
+        embedding = self._store(EMBEDDING, self.checkpoint.read(EMBEDDING))
+        x = self.tape.op("Gather", embedding, "tokens", axis=0)
         for layer in range(self.config.num_hidden_layers):
             self.tape.scope(f"layer_{layer}/")
             x = self._layer(layer, x, step)
         self.tape.scope("")
-        hidden = self._norm(x, "encoder.norm.weight", name="final_hidden")
+        hidden = self._norm(x, FINAL_NORM, name="final_hidden")
         self._decode(hidden)
 
     def _step_inputs(self) -> StepInputs:
@@ -110,20 +124,29 @@ class DecoderGraph:
 
     def _layer(self, layer: int, x: str, step: StepInputs) -> str:
         prefix = f"encoder.layers.{layer}"
-        attended = self._attention(layer, self._norm(x, f"{prefix}.input_layernorm.weight"), step)
-        x = self.tape.op("Add", x, attended)
-        normed = self._norm(x, f"{prefix}.post_attention_layernorm.weight")
-        gate = self._linear(normed, f"{prefix}.mlp.gate_proj.weight")
-        up = self._linear(normed, f"{prefix}.mlp.up_proj.weight")
-        activated = self.tape.op("Mul", self.tape.op("Mul", gate, self.tape.op("Sigmoid", gate)), up)
-        return self.tape.op("Add", x, self._linear(activated, f"{prefix}.mlp.down_proj.weight"))
+        scales = Prescales.of_layer(self.checkpoint, layer)
 
-    def _attention(self, layer: int, x: str, step: StepInputs) -> str:
-        tape, prefix = self.tape, f"encoder.layers.{layer}.self_attn"
+        def norm(part: str, x: str) -> str:
+            return self._norm(x, f"{prefix}.{part}.weight", factor=scales.factors.get(part))
+
+        def linear(part: str, x: str) -> str:
+            return self._linear(x, f"{prefix}.{part}", scales.explicit.get(part), scales.factors.get(part))
+
+        x = self.tape.op("Add", x, self._attention(layer, norm("input_layernorm", x), step, linear, scales.branch))
+        normed = norm("post_attention_layernorm", x)
+        gate = linear("mlp.gate_proj", normed)
+        up = linear("mlp.up_proj", normed)
+        activated = self.tape.op("Mul", self.tape.op("Mul", gate, self.tape.op("Sigmoid", gate)), up)
+        return self.tape.op("Add", x, linear("mlp.down_proj", activated))
+
+    def _attention(
+        self, layer: int, x: str, step: StepInputs, linear: Callable[[str, str], str], branch_scale: Float32 | None
+    ) -> str:
+        tape = self.tape
         heads, kv_heads = self.config.num_attention_heads, self.config.num_key_value_heads
-        query = self._heads(self._linear(x, f"{prefix}.q_proj.weight"), heads)
-        key = self._heads(self._linear(x, f"{prefix}.k_proj.weight"), kv_heads)
-        value = self._heads(self._linear(x, f"{prefix}.v_proj.weight"), kv_heads)
+        query = self._heads(linear("self_attn.q_proj", x), heads)
+        key = self._heads(linear("self_attn.k_proj", x), kv_heads)
+        value = self._heads(linear("self_attn.v_proj", x), kv_heads)
         query = tape.op("RotaryEmbedding", query, step.query_cos, step.query_sin, step.positions, interleaved=0)
         key = tape.op("RotaryEmbedding", key, step.key_cos, step.key_sin, step.positions, interleaved=0)
         keys = tape.op(
@@ -142,15 +165,21 @@ class DecoderGraph:
         merged = tape.op(
             "Reshape", tape.op("Transpose", attended, perm=[0, 2, 1, 3]), tape.constant([0, 0, -1], np.int64)
         )
-        projected = self._linear(merged, f"{prefix}.o_proj.weight")
+        projected = linear(BRANCHED, merged)
         if self.adapter is None or step.gate is None:
             return projected
-        return tape.op("Add", projected, self._draft_branch(layer, merged, step.gate))
+        return tape.op("Add", projected, self._draft_branch(layer, merged, step.gate, branch_scale))
 
-    def _draft_branch(self, layer: int, x: str, gate: str) -> str:
-        """scale · B · A · x for rows whose gate is 1, and 0 for the others (model-spec 2.2)."""
+    def _draft_branch(self, layer: int, x: str, gate: str, x_scale: Float32 | None) -> str:
+        """scale · B · A · x for rows whose gate is 1, and 0 for the others (model-spec 2.2).
+
+        Args:
+            x_scale: [Q] was multiplied into x for the projection; the branch means x without it.
+        """
         assert self.adapter is not None
         lora_a, lora_b = self.checkpoint.read_adapter(layer)
+        if x_scale is not None:
+            lora_a = lora_a / x_scale
         down = self._store(f"lora_A.{layer}", lora_a.T)
         up = self._store(f"lora_B.{layer}", (lora_b * np.float32(self.adapter.scale)).T)
         narrow = self.tape.op("Mul", self.tape.op("MatMul", x, down), gate)
@@ -166,7 +195,7 @@ class DecoderGraph:
         block = tape.op("GatherElements", "tokens", rows, axis=1)
         wanted = tape.op("Cast", tape.op("GreaterOrEqual", "logit_rows", zero), to=TensorProto.INT32)
         valid = tape.op("ReduceSum", wanted, tape.constant([-1], np.int64), keepdims=0)
-        logits = self._linear(window, "diffusion_head.weight")
+        logits = self._linear(window, _HEAD, read_prescale(self.checkpoint, _HEAD))
         tape.op("Cast", logits, to=TensorProto.FLOAT, name="logits")
         sources = {"logits": logits, "block": block, "valid": valid}
         for name, inputs, outputs in (
@@ -181,18 +210,21 @@ class DecoderGraph:
         split = self.tape.op("Reshape", x, self.tape.constant([0, 0, count, self.config.head_dim], np.int64))
         return self.tape.op("Transpose", split, perm=[0, 2, 1, 3])
 
-    def _norm(self, x: str, weight: str, name: str | None = None) -> str:
+    def _norm(self, x: str, weight: str, *, factor: Float32 | None = None, name: str | None = None) -> str:
+        """``factor`` [H] multiplies the output."""
+        stored = self.weights.add(weight, self.checkpoint.read(weight), self.precision, factor=factor)
         return self.tape.op(
-            "RMSNormalization", x, self._weight(weight, transpose=False), name=name, axis=-1,
-            epsilon=self.config.rms_norm_eps, stash_type=1,
-        )  # fmt: skip
+            "RMSNormalization", x, stored, name=name, axis=-1, epsilon=self.config.rms_norm_eps, stash_type=1
+        )
 
-    def _linear(self, x: str, weight: str) -> str:
-        return self.tape.op("MatMul", x, self._weight(weight, transpose=True))
-
-    def _weight(self, name: str, *, transpose: bool) -> str:
-        tensor = self.checkpoint.read(name)
-        return self._store(name, tensor.T if transpose else tensor)
+    def _linear(self, x: str, module: str, scale: Float32 | None = None, factor: Float32 | None = None) -> str:
+        """``scale`` [I] multiplies the input, ``factor`` [O] the output."""
+        if scale is not None:
+            x = self.tape.op("Mul", x, self._store(f"{module}.{PRE_QUANT_SCALE}", scale))
+        if module not in self.checkpoint.formats:
+            return float_linear(self.recorder, module, self.checkpoint.read(f"{module}.weight"), x, factor)
+        layer = QuantizedLinear(module, self.checkpoint.read_quantized(module), factor)
+        return quantized_linear(self.recorder, layer, x)
 
     def _store(self, name: str, tensor: Array) -> str:
         return self.weights.add(name, tensor, self.precision)

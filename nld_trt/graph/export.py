@@ -12,8 +12,9 @@ import nld_trt
 from nld_trt.graph import contract, operators
 from nld_trt.graph.contract import Binding, Limits
 from nld_trt.graph.decoder import DecoderGraph
+from nld_trt.graph.linear import Dialect
 from nld_trt.graph.precision import Precision
-from nld_trt.graph.tape import DOMAIN, OPSET
+from nld_trt.graph.tape import DOMAIN, OPSET, Tape
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import ModelConfig
@@ -33,6 +34,7 @@ def write_graph(
     limits: Limits,
     adapter: bool,
     static_capacity: bool,
+    dialect: Dialect = "onnxruntime",
     debug: bool = False,
 ) -> Path:
     """Write the graph of ``checkpoint`` into ``folder`` and return the path of the model file.
@@ -41,10 +43,13 @@ def write_graph(
         adapter: include the draft branch; the checkpoint must have an adapter.
         static_capacity: fix the caches at ``limits.capacity`` slots (compiled engines); otherwise the
             runtime chooses how many slots to bind, up to that number.
+        dialect: the library that will read the graph.
         debug: add the contract's debug outputs.
     """
     with WeightFile(folder / WEIGHTS_FILE) as weights:
-        graph = DecoderGraph(checkpoint, precision, weights, table_length=limits.capacity, adapter=adapter)
+        graph = DecoderGraph(
+            checkpoint, precision, weights, table_length=limits.capacity, adapter=adapter, dialect=dialect
+        )
         graph.record()
     fixed = contract.fixed_axes(checkpoint.config)
     if static_capacity:
@@ -65,12 +70,18 @@ def write_graph(
         producer_name="nld-trt",
         producer_version=nld_trt.__version__,
         ir_version=_IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)],
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in _domains(graph.tape).items()],
         functions=operators.decode_functions(checkpoint.config.mask_token_id),
     )
     path = folder / MODEL_FILE
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def _domains(tape: Tape) -> dict[str, int]:
+    """Version of every operator domain that the graph uses. ONNX Runtime refuses domains that it does not know."""
+    foreign = {node.domain for node in tape.nodes} - {"", DOMAIN}
+    return {"": OPSET, DOMAIN: 1, **dict.fromkeys(sorted(foreign), 1)}
 
 
 def _values(binding: Binding, config: ModelConfig, precision: Precision, fixed: dict[str, int]) -> list[ValueInfoProto]:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 DOMAIN = "nld"
+# Operators of TensorRT's own ONNX parser.
+TRT_DOMAIN = "trt"
 OPSET = 24
 
 
@@ -41,8 +43,18 @@ class Tape:
         self._counts[full] = count + 1
         return f"{full}_{count}"
 
-    def op(self, op_type: str, *inputs: str, name: str | None = None, domain: str = "", **attributes: Any) -> str:
-        return self.ops(op_type, *inputs, outputs=1, names=[name] if name else None, domain=domain, **attributes)[0]
+    def op(
+        self,
+        op_type: str,
+        *inputs: str,
+        name: str | None = None,
+        node: str | None = None,
+        domain: str = "",
+        **attributes: Any,
+    ) -> str:
+        """Record a node with one output. ``name`` fixes the output's name, ``node`` the node's."""
+        names = [name] if name else None
+        return self.ops(op_type, *inputs, outputs=1, names=names, node=node, domain=domain, **attributes)[0]
 
     def ops(
         self,
@@ -50,15 +62,15 @@ class Tape:
         *inputs: str,
         outputs: int,
         names: Sequence[str] | None = None,
+        node: str | None = None,
         domain: str = "",
         **attributes: Any,
     ) -> list[str]:
-        """Record a node with several outputs. ``names`` fixes the outputs' names."""
-        node_name = self._name(op_type.lower())
+        """Record a node with several outputs. ``names`` fixes the outputs' names, ``node`` the node's."""
+        node_name = node or self._name(op_type.lower())
         if names is None:
             names = [node_name] if outputs == 1 else [f"{node_name}_{index}" for index in range(outputs)]
-        node = helper.make_node(op_type, inputs, names, name=node_name, domain=domain, **attributes)
-        self.nodes.append(node)
+        self.nodes.append(helper.make_node(op_type, inputs, names, name=node_name, domain=domain, **attributes))
         return list(names)
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:

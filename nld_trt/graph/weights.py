@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -12,7 +14,7 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from nld_trt.errors import InputError
-from nld_trt.graph.precision import Precision
+from nld_trt.graph.precision import Array, ElementType
 
 # Page-aligned tensors can be mapped by the runtimes instead of copied.
 _ALIGNMENT = 4096
@@ -37,30 +39,49 @@ class WeightFile:
     ) -> None:
         self._file.close()
 
-    def add(self, name: str, tensor: npt.NDArray[np.generic], precision: Precision) -> str:
-        """Append ``tensor`` converted to ``precision``, in row-major order; returns its name.
+    def add(
+        self, name: str, tensor: Array, element: ElementType, *, factor: npt.NDArray[np.float32] | None = None
+    ) -> str:
+        """Append ``tensor`` converted to ``element``, in row-major order; returns its name.
+
+        Args:
+            factor: multiplies the tensor along its last axis, in float32 and before the conversion.
 
         Raises:
-            InputError: a finite weight has no finite value in ``precision`` (FP16 overflow).
+            InputError: a finite weight has no finite value in ``element`` (FP16 overflow).
         """
         if name in self._names:
             return name
         self._names.add(name)
         self._file.write(b"\0" * (-self._file.tell() % _ALIGNMENT))
         offset = self._file.tell()
-        rows = max(1, _CHUNK // max(1, tensor[0].size if tensor.ndim > 1 else 1))
-        for start in range(0, len(tensor), rows):
-            with np.errstate(over="ignore"):
-                chunk = np.ascontiguousarray(tensor[start : start + rows].astype(precision.numpy_type))
-            if precision.name == "fp16" and not np.isfinite(chunk).all():
-                raise InputError(
-                    f"{name} has weights beyond the range of fp16 (65504)", fix="Build with --precision bf16 or fp32."
-                )
-            self._file.write(chunk.tobytes())
-        proto = TensorProto(name=name, data_type=precision.onnx_type, dims=tensor.shape)
+        for piece in _pieces(tensor):
+            self._file.write(element.encode(_converted(name, piece, element, factor)))
+        proto = TensorProto(name=name, data_type=element.onnx_type, dims=tensor.shape)
         proto.data_location = TensorProto.EXTERNAL
         entries = {"location": self.path.name, "offset": offset, "length": self._file.tell() - offset}
         for key, value in entries.items():
             proto.external_data.add(key=key, value=str(value))
         self.tensors.append(proto)
         return name
+
+
+def _pieces(tensor: Array) -> Iterator[Array]:
+    """Rows of a tensor that are converted together; vectors and scalars whole, as they may have a factor."""
+    if tensor.ndim < 2:
+        yield tensor
+        return
+    rows = max(1, _CHUNK // max(1, math.prod(tensor.shape[1:])))
+    for start in range(0, len(tensor), rows):
+        yield tensor[start : start + rows]
+
+
+def _converted(name: str, piece: Array, element: ElementType, factor: npt.NDArray[np.float32] | None) -> Array:
+    values: Array = piece if factor is None else piece.astype(np.float32) * factor
+    with np.errstate(over="ignore"):
+        values = values.astype(element.numpy_type, copy=False)
+    if element.name == "fp16" and not np.isfinite(values).all():
+        raise InputError(
+            f"{name} has weights beyond the range of fp16 (65504)", fix="Build with --precision bf16 or fp32."
+        )
+    return values

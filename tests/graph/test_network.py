@@ -12,24 +12,10 @@ from safetensors.numpy import load_file
 
 from nld_trt.model import rotary
 from nld_trt.model.config import RopeParameters
+from tests.graph.passes import run_pass
 
 TOLERANCE = 1e-4
 NAMES = ("tiny-a", "tiny-b")
-
-
-def run_pass(session, ids, *, cache_length, causal, adapter):
-    """One debug forward with all logits; returns a copy of the outputs."""
-    width = len(ids)
-    session.reserve(1, session.info.limits.capacity)
-    step = session.step(1, width, width)
-    step.inputs["tokens"][:] = ids
-    step.inputs["cache_length"][:] = cache_length
-    step.inputs["valid_count"][:] = width
-    step.inputs["causal"][:] = causal
-    step.inputs["draft_adapter"][:] = adapter
-    step.inputs["logit_rows"][:] = np.arange(width)
-    session.execute(step)
-    return {name: array.copy() for name, array in step.outputs.items()}
 
 
 def worst_errors(goldens, session, name, use_adapter=True):

@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The proof that layers which should be quantized are computed from quantized weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nld_trt.engine.support import SUPPORT, fallback
+from nld_trt.model.quantized import LinearFormat
+
+
+@dataclass(frozen=True)
+class QuantizedWeights:
+    """What an engine should hold.
+
+    Attributes:
+        formats: of the quantized linear layers, by module.
+        nbytes: of all weights as they were handed to the compiler.
+    """
+
+    formats: Mapping[str, LinearFormat] = field(default_factory=dict)
+    nbytes: int = 0
+
+
+@dataclass(frozen=True)
+class LayerKernel:
+    """What computes one linear layer in an engine.
+
+    Attributes:
+        name: of the kernel's kind, for counting.
+        quantized: it reads the quantized weights itself.
+    """
+
+    name: str
+    quantized: bool
+
+
+@dataclass(frozen=True)
+class LayerProof:
+    """Attributes:
+    layers: algorithm to how many layers should have it, how many have it, and their kernels.
+    fallbacks: what was replaced by something else, and by what, for the user.
+    problems: what is neither as asked for nor a fallback of the support table.
+    """
+
+    layers: Mapping[str, Any]
+    fallbacks: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @classmethod
+    def compare(
+        cls, backend: str, formats: Mapping[str, LinearFormat], kernels: Mapping[str, LayerKernel]
+    ) -> LayerProof:
+        """``formats`` and ``kernels`` by module; a module without a kernel was not found in the engine."""
+        layers: dict[str, Any] = {}
+        fallbacks, problems = [], []
+        for algorithm in dict.fromkeys(found.algorithm.name for found in formats.values()):
+            modules = [module for module, found in formats.items() if found.algorithm.name == algorithm]
+            found = {module: kernels[module] for module in modules if module in kernels}
+            plain = [module for module in modules if module not in found or not found[module].quantized]
+            layers[algorithm] = {
+                "expected": len(modules),
+                "in_plan": len(modules) - len(plain),
+                "kernels": dict(Counter(kernel.name for kernel in found.values())),
+            }
+            problems += [f"{module} was not found in the engine" for module in modules if module not in found]
+            if SUPPORT[algorithm][backend].status == "fallback":
+                fallbacks.append(fallback(backend, algorithm, len(plain)))
+            else:
+                problems += [
+                    f"{module} is {algorithm} and is computed by {found[module].name}, from unpacked weights"
+                    for module in plain
+                    if module in found
+                ]
+        return cls(layers, tuple(fallbacks), tuple(problems))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For an artefact's proof; empty where nothing is quantized."""
+        return {"quantized_layers": dict(self.layers), "fallbacks": list(self.fallbacks)} if self.layers else {}

@@ -1,0 +1,180 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What each backend makes of each quantization: the one table that refusals, proofs and documentation read.
+
+What it says of ``ort`` and ``trt-rtx`` was seen: with ONNX Runtime 1.32 on a CPU, and in plans that TensorRT for
+RTX 1.7 compiled. Nothing is known first-hand of ``trt``, which compiles the graph of ``trt-rtx``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.backends import BACKENDS
+from nld_trt.engine.gpu import present_gpus
+from nld_trt.engine.platforms import titles_with
+from nld_trt.errors import InputError
+from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.quantized import LinearFormat
+
+Status = Literal["native", "fallback", "refused"]
+
+
+@dataclass(frozen=True)
+class Support:
+    """One backend and one algorithm.
+
+    Attributes:
+        status: native means that matrix kernels read the quantized weights themselves.
+        how: what the engine does; of a refusal, why.
+        compute_capability: the least that has the types; empty where any does, or there is no GPU.
+        group_sizes: that its kernels can read; empty for any.
+        executed: whether it was compiled (trt-rtx) or run (ort) by the authors.
+    """
+
+    status: Status
+    how: str
+    compute_capability: str = ""
+    group_sizes: tuple[int, ...] = ()
+    executed: bool = True
+
+
+_UNPACKED_AT_LOAD = (
+    "weights are stored quantized and unpacked while loading: memory and speed are those of an unquantized engine"
+)
+_FP4_UNPACKED = (
+    "weights stay in FP4 in the plan, and every forward unpacks each in a kernel of its own before the matrix "
+    "product: less memory than bf16, and no less time"
+)
+
+# Algorithm to backend. A pair that is not here is refused.
+SUPPORT: Mapping[str, Mapping[str, Support]] = {
+    "W4A16_AWQ": {
+        "ort": Support(
+            "native",
+            "4-bit matrix kernels, which round activations to 8 bits in groups of the weights'",
+            group_sizes=tuple(1 << power for power in range(4, 13)),
+        ),
+        "trt-rtx": Support("native", "INT4 weights are unpacked inside the matrix kernel", "8.6"),
+        "trt": Support("native", "the graph of trt-rtx", executed=False),
+    },
+    "FP8": {
+        "ort": Support("fallback", _UNPACKED_AT_LOAD),
+        "trt-rtx": Support("native", "FP8 matrix kernels", "8.9"),
+        "trt": Support("native", "the graph of trt-rtx", "8.9", executed=False),
+    },
+    "FP8_PER_CHANNEL_PER_TOKEN": {
+        "ort": Support("fallback", _UNPACKED_AT_LOAD),
+        "trt-rtx": Support("native", "FP8 matrix kernels; one kernel before and one behind each for the scales", "8.9"),
+        "trt": Support("native", "the graph of trt-rtx", "8.9", executed=False),
+    },
+    "W4A16_NVFP4": {
+        "ort": Support("fallback", _UNPACKED_AT_LOAD),
+        "trt-rtx": Support("fallback", _FP4_UNPACKED, "12.0"),
+        "trt": Support("fallback", _FP4_UNPACKED, "10.0", executed=False),
+    },
+    "NVFP4": {
+        "ort": Support("fallback", f"{_UNPACKED_AT_LOAD}; activations are rounded to FP4 in floats"),
+        "trt-rtx": Support("native", "FP4 matrix kernels; activations are quantized in a kernel before each", "12.0"),
+        "trt": Support("native", "the graph of trt-rtx", "10.0", executed=False),
+    },
+}
+
+# Why a backend has no quantized caches. None has, so a checkpoint that asks for them is refused by every one.
+_KV_CACHE: Mapping[str, str] = {
+    "ort": "ONNX Runtime 1.32 cannot update an FP8 cache: it has no CPU kernel for TensorScatter of that type",
+    "trt-rtx": "TensorRT for RTX 1.7 takes caches in fp32, fp16 and bf16 only",
+    "trt": "its graph is that of trt-rtx, and nothing else was tried",
+}
+
+
+def kv_cache_support() -> Mapping[str, str]:
+    """Why no backend runs with quantized keys and values: backend to reason."""
+    return _KV_CACHE
+
+
+def check(plan: BuildPlan, checkpoint: Checkpoint) -> None:
+    """Refuse a quantization that the plan's backend, or a GPU that it is for, cannot run.
+
+    Raises:
+        InputError: naming the algorithm, the reason, and what can run it.
+    """
+    quantization = checkpoint.quantization
+    if quantization is None or plan.backend not in BACKENDS:
+        return
+    if quantization.kv_cache is not None:
+        raise InputError(
+            f"{checkpoint.folder} asks for {quantization.kv_cache} key/value caches, which no backend can run",
+            details=[f"{name}: {reason}" for name, reason in _KV_CACHE.items()],
+            fix="Quantize again without it (kv_cache_quant_algo null): the caches are then in the engine's precision.",
+        )
+    distinct = {(format.algorithm.name, format.group_size): format for format in checkpoint.formats.values()}
+    for format in distinct.values():
+        _check_format(plan, format, checkpoint)
+
+
+def algorithms(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Names of the algorithms that the checkpoint's layers use."""
+    return tuple(dict.fromkeys(found.algorithm.name for found in checkpoint.formats.values()))
+
+
+def fallbacks(backend: str, checkpoint: Checkpoint) -> list[str]:
+    """One line for each algorithm of the checkpoint that the backend replaces by something else."""
+    return [
+        fallback(backend, algorithm, sum(found.algorithm.name == algorithm for found in checkpoint.formats.values()))
+        for algorithm in algorithms(checkpoint)
+        if SUPPORT[algorithm][backend].status == "fallback"
+    ]
+
+
+def fallback(backend: str, algorithm: str, layers: int) -> str:
+    """What happens to ``layers`` layers of ``algorithm`` instead of native kernels."""
+    return f"{algorithm} ({layers} layers): {SUPPORT[algorithm][backend].how}"
+
+
+def _check_format(plan: BuildPlan, format: LinearFormat, checkpoint: Checkpoint) -> None:
+    algorithm = format.algorithm.name
+    layers = f"{algorithm} layers, which {checkpoint.folder} has"
+    found = SUPPORT.get(algorithm, {}).get(plan.backend, Support("refused", "nobody has tried it"))
+    if found.status == "refused":
+        raise InputError(
+            f"the {plan.backend} backend cannot run {layers}: {found.how}",
+            details=[f"{plan.backend} runs {', '.join(_runs(plan.backend))}"],
+            fix=_elsewhere(algorithm),
+        )
+    if found.group_sizes and format.group_size not in found.group_sizes:
+        raise InputError(
+            f"the {plan.backend} backend cannot run {layers}, in groups of {format.group_size}; its kernels read "
+            f"groups of {', '.join(map(str, found.group_sizes))}",
+            fix="Quantize again in other groups: nld-trt quantize CHECKPOINT -o DIR --int4",
+        )
+    short = [name for name in _targets(plan, found) if _number(name) < _number(found.compute_capability)]
+    if short:
+        raise InputError(
+            f"{layers}, need compute capability {found.compute_capability} with the {plan.backend} backend; asked "
+            f"for: {', '.join(f'{name}{titles_with(name)}' for name in short)}",
+            fix="Choose another platform, or quantize for this one: nld-trt quantize CHECKPOINT -o DIR --int4",
+        )
+
+
+def _runs(backend: str) -> list[str]:
+    return [name for name, found in SUPPORT.items() if backend in found and found[backend].status != "refused"]
+
+
+def _elsewhere(algorithm: str) -> str:
+    able = [name for name, found in SUPPORT.get(algorithm, {}).items() if found.status != "refused"]
+    return f"Build with {' or '.join(f'--backend {name}' for name in able)}." if able else "Quantize it another way."
+
+
+def _targets(plan: BuildPlan, found: Support) -> Iterable[str]:
+    """What is compiled for; without a platform, the GPU of this machine. Empty where it does not matter."""
+    if not found.compute_capability:
+        return ()
+    return plan.compute_capabilities or [gpu.compute_capability for gpu in present_gpus()[:1]]
+
+
+def _number(compute_capability: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in compute_capability.split("."))

@@ -1,0 +1,171 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``ort`` engines from another tool's quantized export: proven, and the same text as the weights they stand for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from nld_trt.cli import cli
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.generate import generate
+from nld_trt.decode.request import Request
+from nld_trt.decode.text import Codec
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.build import build_engine
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.engine.layer_proof import LayerKernel, LayerProof
+from nld_trt.errors import OperationError
+from nld_trt.graph import linear
+from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.convert import convert
+from nld_trt.model.quantized import ALGORITHMS, LinearFormat
+from tests.conftest import TINY_LIMITS, silent_stage
+from tests.quantized_checkpoint import Export, random_prescale, write_effective, write_quantized
+
+PLAN = BuildPlan("ort", "fp32", TINY_LIMITS, adapter=True)
+NEW_TOKENS = 40
+MODES = ("ar", "diffusion", "linear")
+EXPORTS = {
+    **{name: Export(name, group_size=32 if name == "W4A16_AWQ" else 16) for name in ALGORITHMS},
+    "head, too": Export(excluded=()),
+    "mixed": Export(mixed={"*.mlp.*": ("W4A16_AWQ", 64), "*.[qkv]_proj": ("FP8", 0)}),
+}
+
+
+@pytest.fixture(scope="module")
+def engines(root, tmp_path_factory):
+    """Engine folder of nld-tiny, by case: quantized, or (True) with the float weights that this stands for."""
+    source = root / "examples" / "nld-tiny"
+    made = {}
+
+    def engine(case: str, *, effective: bool = False) -> EngineFolder:
+        if (case, effective) not in made:
+            folder = tmp_path_factory.mktemp("quantized")
+            export = write_quantized(source, folder / "export", EXPORTS[case])
+            if effective:
+                export = write_effective(export, folder / "effective")
+            convert(export, folder / "converted", report=lambda text: None)
+            checkpoint = Checkpoint.open_converted(folder / "converted")
+            build_engine(checkpoint, [PLAN], folder / "engine", force=False, stage=silent_stage)
+            made[case, effective] = EngineFolder.open(folder / "engine")
+        return made[case, effective]
+
+    return engine
+
+
+@pytest.fixture(scope="module")
+def prompts(root):
+    folder = root / "examples" / "nld-tiny"
+    lines = (folder / "eval.jsonl").read_text().splitlines()
+    return [Codec.open(folder).encode_prompt(json.loads(line)["prompt"]) for line in lines[::24]]
+
+
+@pytest.fixture(scope="module")
+def tokens(engines, prompts):
+    """Greedy tokens of every prompt, by case and mode."""
+    made = {}
+
+    def decode(case: str, mode: str, *, effective: bool = False) -> list[list[int]]:
+        key = (case, mode, effective)
+        if key not in made:
+            threshold = 0.9 if mode == "diffusion" else None
+            requests = [
+                Request(prompt, mode=mode, max_new_tokens=NEW_TOKENS, threshold=threshold) for prompt in prompts
+            ]
+            results = dict(generate(Decoder(engines(case, effective=effective).open_session("ort")), requests))
+            made[key] = [results[index].output_ids for index in range(len(prompts))]
+        return made[key]
+
+    return decode
+
+
+WEIGHT_ONLY = [name for name, found in ALGORITHMS.items() if found.activations == "none"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", [*WEIGHT_ONLY, "head, too"])
+def test_quantized_weights_give_the_text_of_what_they_stand_for(tokens, case, mode):
+    found = tokens(case, mode)
+    assert found == tokens(case, mode, effective=True)
+    assert sum(map(len, found)) > 150
+
+
+@pytest.mark.parametrize("case", EXPORTS)
+def test_linear_equals_ar_within_a_quantized_engine(tokens, case):
+    assert tokens(case, "linear") == tokens(case, "ar")
+
+
+KERNELS = {
+    "W4A16_AWQ": {"W4A16_AWQ": (42, 42, {"MatMulNBits": 42})},
+    "FP8": {"FP8": (42, 0, {"MatMul": 42})},
+    "FP8_PER_CHANNEL_PER_TOKEN": {"FP8_PER_CHANNEL_PER_TOKEN": (42, 0, {"MatMul": 42})},
+    "W4A16_NVFP4": {"W4A16_NVFP4": (42, 0, {"MatMul": 42})},
+    "NVFP4": {"NVFP4": (42, 0, {"MatMul": 42})},
+    "head, too": {"W4A16_AWQ": (43, 43, {"MatMulNBits": 43})},
+    "mixed": {"W4A16_AWQ": (18, 18, {"MatMulNBits": 18}), "FP8": (18, 0, {"MatMul": 18})},
+}
+
+
+@pytest.mark.parametrize("case", EXPORTS)
+def test_the_proof_counts_what_ran_in_packed_weights(engines, case):
+    proof = engines(case).manifest.backends["ort"].proof
+    assert {
+        name: (found["expected"], found["in_plan"], found["kernels"])
+        for name, found in proof["quantized_layers"].items()
+    } == KERNELS[case]
+    assert len(proof["fallbacks"]) == sum(in_plan == 0 for _, in_plan, _ in KERNELS[case].values())
+
+
+def test_the_engine_says_what_is_quantized(engines):
+    found = engines("mixed").manifest.quantization
+    assert found["algorithm"] == "MIXED_PRECISION"
+    assert not found["head"]
+    assert 6 < found["bits_per_weight"] < 10
+    assert found["layers"]["encoder.layers.5.mlp.up_proj"] == {"quant_algo": "W4A16_AWQ", "group_size": 64}
+    assert "encoder.layers.0.self_attn.o_proj" not in found["layers"]
+
+
+def test_weights_that_are_not_packed_in_the_engine_are_refused(converted, tmp_path, monkeypatch):
+    """An INT4 layer that is unpacked while loading would run, at the speed and memory of FP32."""
+    wrong = {"onnxruntime": linear.EMITTERS["W4A16_NVFP4"]["onnxruntime"]}
+    monkeypatch.setattr(linear, "EMITTERS", {**linear.EMITTERS, "W4A16_AWQ": wrong})
+    write_quantized(converted("tiny-a"), tmp_path / "export")
+    convert(tmp_path / "export", tmp_path / "converted", report=lambda text: None)
+    checkpoint = Checkpoint.open_converted(tmp_path / "converted")
+    with pytest.raises(OperationError, match=r"mlp.up_proj is W4A16_AWQ and is computed by MatMul, from unpacked"):
+        build_engine(checkpoint, [PLAN], tmp_path / "engine", force=False, stage=silent_stage)
+    assert not (tmp_path / "engine").exists()
+
+
+def test_a_layer_that_is_nowhere_in_the_engine_is_a_problem():
+    formats = {"a": LinearFormat.named("W4A16_AWQ"), "b": LinearFormat.named("FP8")}
+    proof = LayerProof.compare("ort", formats, {"a": LayerKernel("MatMulNBits", True)})
+    assert proof.problems == ("b was not found in the engine",)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("case", ALGORITHMS)
+def test_every_algorithm_builds_with_prescales_in_both_precisions(converted, golden, tmp_path, case, precision):
+    export = EXPORTS[case]
+    if not case.startswith("FP8"):
+        export = replace(export, group_size=16, prescale=random_prescale(golden("tiny-b").config, foldable=False))
+    write_quantized(converted("tiny-b"), tmp_path / "export", export)
+    convert(tmp_path / "export", tmp_path / "converted", report=lambda text: None)
+    checkpoint = Checkpoint.open_converted(tmp_path / "converted")
+    build_engine(checkpoint, [replace(PLAN, precision=precision)], tmp_path / "engine", force=False, stage=silent_stage)
+    session = EngineFolder.open(tmp_path / "engine").open_session()
+    ((_, result),) = generate(Decoder(session), [Request((5, 6, 7), mode="ar", max_new_tokens=4, eos_token_id=-1)])
+    assert len(result.output_ids) == 4
+
+
+def test_build_warns_of_what_the_backend_replaces(converted, tmp_path):
+    write_quantized(converted("tiny-a"), tmp_path / "export", Export("FP8"))
+    convert(tmp_path / "export", tmp_path / "converted", report=lambda text: None)
+    done = CliRunner().invoke(cli, ["build", str(tmp_path / "converted"), "-o", str(tmp_path / "engine"), "--dry-run"])
+    assert done.exit_code == 0
+    assert "warning: ort has no kernels for FP8 (14 layers): weights are stored quantized and unpacked" in done.output
