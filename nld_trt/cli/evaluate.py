@@ -213,17 +213,19 @@ def _with_logits(folder: EngineFolder, decoder: Decoder) -> Session:
 
 
 def _identity(folder: EngineFolder, info: EngineInfo) -> dict[str, Any]:
-    model = folder.manifest.model
+    model, quantization = folder.manifest.model, folder.manifest.quantization
     return {
         "engine": model["name"],
         "model_sha256": model["sha256"],
+        "quantization": quantization and quantization["algorithm"],
         "backend": info.backend,
         "precision": info.precision,
     }
 
 
 def _title(report: Mapping[str, Any]) -> str:
-    return f"{report['engine']}, {report['backend']} {report['precision']}"
+    quantized = f" {report['quantization']}" if report["quantization"] else ""
+    return f"{report['engine']}{quantized}, {report['backend']} {report['precision']}"
 
 
 def _warn_of_missing_adapters(folders: Sequence[EngineFolder]) -> None:
