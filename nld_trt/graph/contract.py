@@ -14,7 +14,8 @@ from typing import Literal
 
 from nld_trt.model.config import ModelConfig
 
-CONTRACT_VERSION = 1
+# 2: sampling inputs, and the output `finite`.
+CONTRACT_VERSION = 2
 
 Direction = Literal["input", "output"]
 Phase = Literal["prompt", "token", "block"]
@@ -63,16 +64,23 @@ BINDINGS: tuple[Binding, ...] = (
     Binding("threshold", "input", "float32", ("batch",), "BlockDenoise commits masks with at least this confidence"),
     Binding("quota", "input", "int32", ("batch",), "BlockDenoise commits at least this many masks, the most confident"),
     Binding("eos_token_id", "input", "int32", ("batch",), "SpecVerify looks for this token; -1 never matches"),
+    Binding("temperature", "input", "float32", ("batch",), "0: the likeliest token; above: a draw from softmax(z / T)"),
+    Binding("top_k", "input", "int32", ("batch",), "only so many of the likeliest tokens are drawn; 0: all"),
+    Binding("top_p", "input", "float32", ("batch",), "of those, the fewest that reach this share; 1: all"),
+    Binding("min_p", "input", "float32", ("batch",), "of those, at least this likely against the likeliest; 0: all"),
+    Binding("seed", "input", "int64", ("batch",), "key of the row's noise, 0 or more"),
+    Binding("draw", "input", "int32", ("batch",), "which noise of the predicted positions; 0 but for denoise passes"),
     Binding("past_key_{layer}", "input", "activation", _CACHE_AXES, "key cache after rotary", per_layer=True),
     Binding("past_value_{layer}", "input", "activation", _CACHE_AXES, "value cache", per_layer=True),
     Binding("block_tokens", "output", "int32", ("batch", "window"), "window tokens after one BlockDenoise step"),
     Binding("masks_left", "output", "int32", ("batch",), "masks still in the window after that step"),
     Binding(
-        "verified_tokens", "output", "int32", ("batch", "window"), "greedy causal prediction behind each window token"
+        "verified_tokens", "output", "int32", ("batch", "window"), "causal prediction behind each window token"
     ),
     Binding("accepted_count", "output", "int32", ("batch",), "SpecVerify: matching draft tokens + 1"),
     Binding("next_seed", "output", "int32", ("batch",), "SpecVerify: the last accepted token, not yet cached"),
     Binding("eos_position", "output", "int32", ("batch",), "first accepted EOS in verified_tokens, or the window size"),
+    Binding("finite", "output", "int32", ("batch",), "0 where wanted logits hold NaN or infinity, or choose nothing"),
     Binding("present_key_{layer}", "output", "activation", _CACHE_AXES, "same memory as past_key", per_layer=True),
     Binding("present_value_{layer}", "output", "activation", _CACHE_AXES, "same memory as past_value", per_layer=True),
     Binding(

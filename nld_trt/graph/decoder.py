@@ -197,10 +197,20 @@ class DecoderGraph:
         valid = tape.op("ReduceSum", wanted, tape.constant([-1], np.int64), keepdims=0)
         logits = self._linear(window, _HEAD, read_prescale(self.checkpoint, _HEAD))
         tape.op("Cast", logits, to=TensorProto.FLOAT, name="logits")
-        sources = {"logits": logits, "block": block, "valid": valid}
-        for name, inputs, outputs in (
-            ("BlockDenoise", operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS),
-            ("SpecVerify", operators.VERIFY_INPUTS, operators.VERIFY_OUTPUTS),
+        shared = {"logits": logits, "block": block, "valid": valid}
+        # A bidirectional pass predicts the position of each token itself, a causal one the next. One operator reads
+        # the rows of the one, the other those of the other; to both, foreign rows are greedy and cost no noise.
+        start = tape.op("Unsqueeze", "cache_length", tape.constant([1], np.int64))
+        own = tape.op("Add", start, rows)
+        off = tape.constant(0.0, np.float32)
+        bidirectional = {"position": own, "temperature": tape.op("Where", "causal", off, "temperature")}
+        causal = {
+            "position": tape.op("Add", own, tape.constant(1, np.int32)),
+            "temperature": tape.op("Where", "causal", "temperature", off),
+        }
+        for name, inputs, outputs, sources in (
+            ("BlockDenoise", operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS, shared | bidirectional),
+            ("SpecVerify", operators.VERIFY_INPUTS, operators.VERIFY_OUTPUTS, shared | causal),
         ):
             values = [sources.get(value, value) for value in inputs]
             tape.ops(name, *values, outputs=len(outputs), names=outputs, domain=DOMAIN)

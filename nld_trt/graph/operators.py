@@ -6,6 +6,10 @@ Their bodies, in standard operators, are their meaning: what ONNX Runtime and Te
 the oracle for any other implementation. Statistics are FP32 over the whole vocabulary. MASK stays in
 the softmax denominator, as in the reference, and is never chosen. The lowest id wins a tie.
 
+Both choose tokens by ``sampling.choose_tokens``, greedily in rows at temperature 0, and take its
+``SAMPLING_INPUTS``: temperature [B] float32, top_k [B] int32, top_p and min_p [B] float32, seed [B] int64,
+draw [B] int32 and position [B, W] int32, the absolute position of the token that a slot's logits predict.
+
 Shapes: B rows, W window tokens, V vocabulary.
 """
 
@@ -16,38 +20,46 @@ from collections.abc import Callable
 import numpy as np
 from onnx import FunctionProto, TensorProto, helper
 
+from nld_trt.graph.acceptance import RULES, Evidence, RuleName
+from nld_trt.graph.linear import Dialect
+from nld_trt.graph.sampling import SAMPLING_INPUTS, choose_tokens
 from nld_trt.graph.tape import DOMAIN, OPSET, Tape
 
-DENOISE_INPUTS = ("logits", "block", "valid", "threshold", "quota")
-DENOISE_OUTPUTS = ("block_tokens", "confidence", "masks_left")
-VERIFY_INPUTS = ("logits", "block", "valid", "eos_token_id")
+DENOISE_INPUTS = ("logits", "block", "valid", "threshold", "quota", *SAMPLING_INPUTS)
+DENOISE_OUTPUTS = ("block_tokens", "confidence", "masks_left", "finite")
+VERIFY_INPUTS = ("logits", "block", "valid", "eos_token_id", *SAMPLING_INPUTS)
 VERIFY_OUTPUTS = ("verified_tokens", "accepted_count", "next_seed", "eos_position")
 
 _LAST = -1
+_LARGEST = float(np.finfo(np.float32).max)
 
 
-def block_denoise(mask_token_id: int) -> FunctionProto:
+def block_denoise(mask_token_id: int, dialect: Dialect = "onnxruntime") -> FunctionProto:
     """``BlockDenoise``: one confidence-based commit step (model-spec 3.3 and 3.4).
 
-    Inputs: logits [B, W, V] any float, block [B, W] int32, valid [B] int32 (leading window tokens
+    Inputs besides those of sampling: logits [B, W, V] any float, block [B, W] int32, valid [B] int32 (leading window tokens
     that are real), threshold [B] float32, quota [B] int32. A masked slot is committed if its
     confidence is at least ``threshold`` or it is among the ``quota`` most confident; so quota 1 with
     a threshold is the confidence policy, an unreachable threshold with a quota is the fixed
     schedule, and threshold 0 fills everything: the one-shot draft.
 
-    Outputs: block_tokens [B, W] int32, confidence [B, W] float32 (-1 where nothing was masked),
-    masks_left [B] int32.
+    Outputs: block_tokens [B, W] int32; confidence [B, W] float32, softmax(z)[choice] at any temperature
+    (-1 where nothing was masked); masks_left [B] int32; finite [B] int32, 0 where logits of a real token
+    hold NaN or infinity, or no token that could be chosen.
     """
 
     def body(tape: Tape) -> None:
         scores, allowed = _allowed_scores(tape, mask_token_id)
-        choice = _argmax(tape, allowed)
-        best = tape.op("ReduceMax", allowed, tape.constant([_LAST], np.int64), keepdims=0)
+        choice = choose_tokens(tape, allowed, dialect)
+        index = tape.op("Unsqueeze", choice, tape.constant([_LAST], np.int64))
+        score = tape.op(
+            "Squeeze", tape.op("GatherElements", allowed, index, axis=_LAST), tape.constant([_LAST], np.int64)
+        )
         peak = tape.op("ReduceMax", scores, tape.constant([_LAST], np.int64), keepdims=1)
         total = tape.op(
             "ReduceSum", tape.op("Exp", tape.op("Sub", scores, peak)), tape.constant([_LAST], np.int64), keepdims=0
         )
-        relative = tape.op("Exp", tape.op("Sub", best, tape.op("Squeeze", peak, tape.constant([_LAST], np.int64))))
+        relative = tape.op("Exp", tape.op("Sub", score, tape.op("Squeeze", peak, tape.constant([_LAST], np.int64))))
         probability = tape.op("Div", relative, total)
 
         slots = _slots(tape)
@@ -66,23 +78,34 @@ def block_denoise(mask_token_id: int) -> FunctionProto:
         waiting = tape.op("And", masked, tape.op("Not", commit))
         tape.op("ReduceSum", _int32(tape, waiting), tape.constant([_LAST], np.int64), name="masks_left", keepdims=0)
 
+        # NaN and infinity both end up in the sum as NaN, which is not less than anything.
+        sane = tape.op(
+            "And",
+            tape.op("Less", total, tape.constant(_LARGEST, np.float32)),
+            tape.op("Greater", score, tape.constant(-np.inf, np.float32)),
+        )
+        harmless = tape.op("Or", sane, tape.op("Not", is_real))
+        tape.op("ReduceMin", _int32(tape, harmless), tape.constant([_LAST], np.int64), name="finite", keepdims=0)
+
     return _function("BlockDenoise", DENOISE_INPUTS, DENOISE_OUTPUTS, body)
 
 
-def spec_verify(mask_token_id: int) -> FunctionProto:
-    """``SpecVerify``: accept a drafted block against causal logits (model-spec 3.4), greedily.
+def spec_verify(
+    mask_token_id: int, dialect: Dialect = "onnxruntime", *, rule: RuleName = "match"
+) -> FunctionProto:
+    """``SpecVerify``: accept a drafted block against causal logits (model-spec 3.4).
 
-    Inputs: logits [B, W, V] of a causal pass over the block, block [B, W] int32, valid [B] int32,
-    eos_token_id [B] int32 (-1 never matches).
+    Inputs besides those of sampling: logits [B, W, V] of a causal pass over the block, block [B, W] int32,
+    valid [B] int32, eos_token_id [B] int32 (-1 never matches).
 
-    Outputs: verified_tokens [B, W] int32, the argmax behind each token; accepted_count [B] int32, the
-    length of the longest run with verified[j] == block[j + 1], plus one; next_seed [B] int32, the last
-    accepted token; eos_position [B] int32, the first accepted EOS, or W if there is none.
+    Outputs: verified_tokens [B, W] int32, the verifier's token behind each token; accepted_count [B] int32,
+    the length of the longest run in which the rule accepts block[j + 1], plus one; next_seed [B] int32, the
+    last accepted token; eos_position [B] int32, the first accepted EOS, or W if there is none.
     """
 
     def body(tape: Tape) -> None:
         _, allowed = _allowed_scores(tape, mask_token_id)
-        verified = tape.op("Identity", _argmax(tape, allowed), name="verified_tokens")
+        sampled = choose_tokens(tape, allowed, dialect)
         slots = _slots(tape)
         width = tape.op("Cast", tape.op("Shape", "block", start=1, end=2), to=TensorProto.INT32)
 
@@ -94,7 +117,9 @@ def spec_verify(mask_token_id: int) -> FunctionProto:
         )
         one = tape.constant(1, np.int32)
         has_draft = tape.op("Less", tape.op("Add", slots, one), _column(tape, "valid"))
-        matches = tape.op("And", tape.op("Equal", verified, following), has_draft)
+        verdict = RULES[rule].record(tape, Evidence(allowed, sampled, following))
+        verified = tape.op("Identity", verdict.tokens, name="verified_tokens")
+        matches = tape.op("And", verdict.accepted, has_draft)
         # The last slot has no draft token behind it and always ends the run.
         first_miss = tape.op(
             "ReduceMin", tape.op("Where", matches, width, slots), tape.constant([_LAST], np.int64), keepdims=1
@@ -117,8 +142,8 @@ def spec_verify(mask_token_id: int) -> FunctionProto:
     return _function("SpecVerify", VERIFY_INPUTS, VERIFY_OUTPUTS, body)
 
 
-def decode_functions(mask_token_id: int) -> list[FunctionProto]:
-    return [block_denoise(mask_token_id), spec_verify(mask_token_id)]
+def decode_functions(mask_token_id: int, dialect: Dialect) -> list[FunctionProto]:
+    return [block_denoise(mask_token_id, dialect), spec_verify(mask_token_id, dialect)]
 
 
 def _function(
@@ -139,10 +164,6 @@ def _allowed_scores(tape: Tape, mask_token_id: int) -> tuple[str, str]:
     is_mask = tape.op("Equal", ids, tape.constant(mask_token_id, np.int64))
     bias = tape.op("Where", is_mask, tape.constant(-np.inf, np.float32), tape.constant(0.0, np.float32))
     return scores, tape.op("Add", scores, bias)
-
-
-def _argmax(tape: Tape, scores: str) -> str:
-    return tape.op("Cast", tape.op("ArgMax", scores, axis=_LAST, keepdims=0, select_last_index=0), to=TensorProto.INT32)
 
 
 def _slots(tape: Tape) -> str:

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 DOMAIN = "nld"
 # Operators of TensorRT's own ONNX parser.
@@ -72,6 +72,30 @@ class Tape:
             names = [node_name] if outputs == 1 else [f"{node_name}_{index}" for index in range(outputs)]
         self.nodes.append(helper.make_node(op_type, inputs, names, name=node_name, domain=domain, **attributes))
         return list(names)
+
+    def when(
+        self, condition: str, then: Callable[[Tape], str], otherwise: Callable[[Tape], str], *, element: int
+    ) -> str:
+        """One of two values by a scalar bool: only the branch that is taken is computed.
+
+        A branch records on the tape that it is given and may read everything recorded before on this one.
+
+        Args:
+            element: ONNX element type of both values.
+        """
+        branches = {"then_branch": then, "else_branch": otherwise}
+        graphs = {side: self._branch(side, record, element) for side, record in branches.items()}
+        return self.op("If", condition, **graphs)
+
+    def _branch(self, side: str, record: Callable[[Tape], str], element: int) -> GraphProto:
+        inner = Tape()
+        # Names are unique over all branches, and constants are shared: they belong to the outermost graph.
+        inner.constants, inner._constant_names = self.constants, self._constant_names
+        inner._counts, inner._scope = self._counts, self._scope
+        # A branch must make its value itself, and may have been given one from outside.
+        value = inner.op("Identity", record(inner))
+        output = helper.make_tensor_value_info(value, element, None)
+        return helper.make_graph(inner.nodes, self._name(side), [], [output])
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
         """A small constant, recorded once however often it is asked for."""
