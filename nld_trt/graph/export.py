@@ -48,7 +48,13 @@ def write_graph(
     """
     with WeightFile(folder / WEIGHTS_FILE) as weights:
         graph = DecoderGraph(
-            checkpoint, precision, weights, table_length=limits.capacity, adapter=adapter, dialect=dialect
+            checkpoint,
+            precision,
+            weights,
+            table_length=limits.capacity,
+            adapter=adapter,
+            quadratic=limits.max_quadratic_length > 0,
+            dialect=dialect,
         )
         graph.record()
     fixed = contract.fixed_axes(checkpoint.config)

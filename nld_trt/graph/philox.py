@@ -3,8 +3,9 @@
 """Philox4x32-10 in standard operators: random words as a pure function of a counter and a key.
 
 Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011, sections 3.3 and 5.
-Words are 32-bit numbers in 64-bit tensors of any shapes that broadcast, so what depends on one axis only is
-computed along that axis only.
+Words are 32-bit numbers in 64-bit tensors of any shapes that broadcast.
+
+Shapes: B rows, W window tokens.
 """
 
 from __future__ import annotations
@@ -27,8 +28,6 @@ KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 
 _HALF, _WORD = 1 << 16, 1 << 32
 _LAST = -1
-# Lanes, rows, window tokens, blocks of four token ids.
-_AXES = 4
 
 # A lane is one of the two halves of a Philox round; lanes are the first axis.
 _SWAPPED = (1, 0)
@@ -141,15 +140,15 @@ def philox(tape: Tape, arithmetic: Arithmetic, even: str, odd: str, key: str) ->
     """Random words for every counter and key; shapes broadcast, and all have as many axes.
 
     Args:
-        even: [2, ...], words 0 and 2 of the counters.
-        odd: [2, ...], words 1 and 3.
-        key: [2, ...], words 0 and 1 of the keys.
+        even: [2, B, W], words 0 and 2 of the counters.
+        odd: [2, B, W], words 1 and 3.
+        key: [2, B, W], words 0 and 1 of the keys.
 
     Returns:
-        Words 0 and 2 [2, ...], and words 1 and 3 [2, ...].
+        Words 0 and 2 [2, B, W], and words 1 and 3 [2, B, W].
     """
-    lanes = [2] + [1] * (_AXES - 1)
-    steps = np.arange(ROUNDS).reshape(-1, *[1] * _AXES) * np.array(KEY_STEPS).reshape(lanes)
+    lanes = (2, 1, 1)
+    steps = np.arange(ROUNDS).reshape(-1, 1, 1, 1) * np.array(KEY_STEPS).reshape(lanes)
     first = tape.op("Unsqueeze", key, tape.constant([0], np.int64))
     keys = arithmetic.wrapped(tape, tape.op("Add", first, arithmetic.constant(tape, steps)))
     keys = arithmetic.spread(tape, keys)
@@ -158,52 +157,48 @@ def philox(tape: Tape, arithmetic: Arithmetic, even: str, odd: str, key: str) ->
         swapped = tape.op("Gather", even, tape.constant(_SWAPPED, np.int64), axis=0)
         high, low = arithmetic.product(tape, swapped, factors)
         round_key = tape.op("Gather", keys, tape.constant(index, np.int64), axis=0)
-        even = arithmetic.exclusive_or(
-            tape, arithmetic.spread(tape, high), arithmetic.spread(tape, odd), round_key
-        )
+        even = arithmetic.exclusive_or(tape, arithmetic.spread(tape, high), arithmetic.spread(tape, odd), round_key)
         odd = low
     return even, odd
 
 
-def gumbel_noise(tape: Tape, arithmetic: Arithmetic, *, size: str, seed: str, position: str, draw: str) -> str:
-    """Noise [B, W, V] float32 from the standard Gumbel distribution, one number per token id and slot.
+def uniforms(
+    tape: Tape, arithmetic: Arithmetic, *, seed: str, stream: str, position: str, draw: str
+) -> tuple[str, str]:
+    """Two independent numbers in (0, 1) per slot, [B, W] float32 each.
 
-    Token v of a slot has word v % 4 of the counter (v // 4, position, draw, 0) under the key (low word of the seed,
-    high word). u = ((word >> 9) + 0.5) · 2^-23 is exact in float32 and never 0 or 1; the noise is -ln(-ln u).
+    They come from words 0 and 1 of the counter (stream, position, draw, 0) under the key (low word of the seed,
+    high word): u = ((word >> 9) + 0.5) * 2^-23, exact in float32 and never 0 or 1.
 
     Args:
-        size: V, int64 scalar.
         seed: [B] int64, 0 or more.
+        stream, draw: [B] int32, 0 or more.
         position: [B, W] int32, 0 or more.
-        draw: [B] int32, 0 or more.
     """
 
     def number(value: npt.ArrayLike) -> str:
         return tape.constant(value, np.int64)
 
-    def lanes(first: str | None, second: str | None) -> str:
-        """[2, B, W, V / 4] or less: two values as the two lanes, 0 where there is none."""
+    def column(value: str) -> str:
+        return tape.op("Unsqueeze", value, number([1]))
+
+    def lanes(first: str, second: str | None = None) -> str:
+        """[2, B, W] or less: two values as the two lanes, 0 where there is no second."""
         parts = []
         for value, place in ((first, [1, 0]), (second, [0, 1])):
             if value is not None:
-                unit = arithmetic.constant(tape, np.reshape(place, (2, 1, 1, 1)))
+                unit = arithmetic.constant(tape, np.reshape(place, (2, 1, 1)))
                 parts.append(tape.op("Mul", tape.op("Cast", value, to=arithmetic.element), unit))
         return parts[0] if len(parts) == 1 else tape.op("Add", *parts)
 
-    blocks = tape.op("Div", tape.op("Add", size, number(3)), number(4))
-    ids = tape.op("Range", number(0), blocks, number(1))
-    place = tape.op("Unsqueeze", position, number([2]))
-    turn, source = (tape.op("Unsqueeze", value, number([1, 2])) for value in (draw, seed))
     # No seed has its highest bit set, so dividing is shifting.
+    source = column(seed)
     key = lanes(tape.op("Mod", source, number(_WORD)), tape.op("Div", source, number(_WORD)))
-    even, odd = philox(tape, arithmetic, lanes(ids, turn), lanes(place, None), key)
-    # [word / 2, B, W, V / 4, word % 2] to [B, W, V]: token id 4 · block + word.
-    words = tape.op("Concat", *(tape.op("Unsqueeze", each, number([4])) for each in (even, odd)), axis=4)
-    flat = tape.op("Reshape", tape.op("Transpose", words, perm=[1, 2, 3, 0, 4]), number([0, 0, -1]))
-    flat = tape.op("Slice", flat, number([0]), tape.op("Unsqueeze", size, number([0])), number([2]))
-    kept = tape.op("Cast", arithmetic.shifted(tape, flat, 9), to=TensorProto.FLOAT)
-    uniform = tape.op(
-        "Mul", tape.op("Add", kept, tape.constant(0.5, np.float32)), tape.constant(2.0**-23, np.float32)
-    )
-    exponential = tape.op("Neg", tape.op("Log", uniform))
-    return tape.op("Neg", tape.op("Log", exponential))
+    words = philox(tape, arithmetic, lanes(column(stream), column(draw)), lanes(position), key)
+
+    def uniform(words: str) -> str:
+        word = tape.op("Gather", words, number(0), axis=0)
+        kept = tape.op("Cast", arithmetic.shifted(tape, word, 9), to=TensorProto.FLOAT)
+        return tape.op("Mul", tape.op("Add", kept, tape.constant(0.5, np.float32)), tape.constant(2.0**-23, np.float32))
+
+    return uniform(words[0]), uniform(words[1])
