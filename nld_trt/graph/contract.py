@@ -159,7 +159,8 @@ class Limits:
             return "token"
         if width <= self.max_block_length:
             return "block"
-        return "prompt" if width <= self.prompt_chunk and window <= self.max_block_length else "quadratic"
+        beyond = width > self.prompt_chunk or window > self.max_block_length
+        return "quadratic" if beyond and self.max_quadratic_length else "prompt"
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
