@@ -39,6 +39,7 @@ class Decoder:
         self._waiting: deque[Row] = deque()
         self._live: list[Row] = []
         self._cancelled: list[Row] = []
+        self._spoiled: set[int] = set()
 
     @property
     def busy(self) -> bool:
@@ -77,6 +78,7 @@ class Decoder:
         """Run one forward over every live row; returns what it added, one emission per row."""
         ended = [row.cancel() for row in self._cancelled]
         self._cancelled.clear()
+        self._scrub()
         self._admit()
         if not self._live:
             return ended
@@ -90,6 +92,7 @@ class Decoder:
         for index in reversed(range(len(self._live))):
             if self._live[index].finish_reason is not None:
                 self._release(index)
+        self._scrub()
         return [*ended, *emissions]
 
     def run(self) -> Iterator[Emission]:
@@ -98,15 +101,35 @@ class Decoder:
             yield from self.step()
 
     def _admit(self) -> None:
-        while self._waiting and len(self._live) < self.max_rows:
+        while self._waiting and len(self._live) < self.max_rows and not self._spoiled:
             self._live.append(self._waiting.popleft())
 
     def _release(self, index: int) -> None:
         last = len(self._live) - 1
         if index != last:
             self.session.move_row(last, index)
-            self._live[index] = self._live[last]
+        if self._live[last].spoiled:
+            self._spoiled.add(last)
+        self._live[index] = self._live[last]
         self._live.pop()
+
+    def _scrub(self) -> None:
+        """Overwrite free cache rows that hold numbers that are not finite, once that can be done.
+
+        Attention would see them even behind its mask, where it multiplies them by 0.
+        """
+        if not self._spoiled:
+            return
+        clean = next((index for index, row in enumerate(self._live) if not row.spoiled), None)
+        if clean is not None:
+            for index in self._spoiled:
+                self.session.move_row(clean, index)
+        elif not self._live:
+            # A session that shrinks its caches makes new ones.
+            self.session.reserve(1, 1, empty=True)
+        else:
+            return
+        self._spoiled.clear()
 
     def _passes(self) -> list[Pass]:
         """Every row's next pass. Prefill chunks adapt to the room behind the longest row.
@@ -140,6 +163,9 @@ class Decoder:
             inputs["draft_adapter"][index] = part.adapter
             inputs["threshold"][index] = part.threshold
             inputs["quota"][index] = part.quota
+            inputs["draw"][index] = part.draw
+            for name, value in row.sampling.items():
+                inputs[name][index] = value
             inputs["eos_token_id"][index] = NEVER if row.request.eos_token_id is None else row.request.eos_token_id
             if part.all_logits:
                 logit_rows[index, :count] = range(count)
@@ -154,6 +180,13 @@ def _outcomes(passes: list[Pass], buffers: StepBuffers) -> Iterator[Outcome]:
     outputs = buffers.outputs
     block_tokens, verified = outputs["block_tokens"].tolist(), outputs["verified_tokens"].tolist()
     masks_left, accepted = outputs["masks_left"].tolist(), outputs["accepted_count"].tolist()
+    finite = outputs["finite"].tolist()
     for index, part in enumerate(passes):
         count = len(part.tokens) if part.all_logits else 1
-        yield Outcome(block_tokens[index][:count], masks_left[index], verified[index][:count], accepted[index])
+        yield Outcome(
+            block_tokens=block_tokens[index][:count],
+            masks_left=masks_left[index],
+            verified_tokens=verified[index][:count],
+            accepted_count=accepted[index],
+            finite=bool(finite[index]),
+        )

@@ -5,8 +5,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+from nld_trt.decode.sampling import (
+    DEFAULT_ACCEPTANCE,
+    SETTINGS,
+    AcceptanceName,
+    check_acceptance,
+    check_sampling,
+    fresh_seed,
+)
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 
@@ -32,7 +40,10 @@ class Request:
             0 fills the draft in one pass, above 0 drafts in several.
         eos_token_id: None means the checkpoint's, -1 never stops.
         stop: strings that end the text; they are not part of it.
-        temperature: 0 is greedy, the only value so far.
+        temperature: 0 is greedy; above, tokens are drawn from softmax(logits / temperature).
+        top_k, top_p, min_p: which tokens can be drawn (``graph.filters``); not in diffusion.
+        seed: of the draws; None means a fresh one. Greedy requests need none.
+        acceptance: rule by which linear keeps drafted tokens; None means DEFAULT_ACCEPTANCE.
         max_thinking_tokens, end_think_token_id: after so many tokens without the marker, it is forced.
     """
 
@@ -45,8 +56,18 @@ class Request:
     eos_token_id: int | None = None
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    acceptance: AcceptanceName | None = None
     max_thinking_tokens: int | None = None
     end_think_token_id: int | None = None
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Temperature, filters and seed by name."""
+        return {name: getattr(self, name) for name in SETTINGS}
 
     def resolved(self, info: EngineInfo) -> Request:
         """This request with the engine's defaults filled in, checked against the engine's limits.
@@ -61,6 +82,8 @@ class Request:
             block_length=info.default_block_length if self.block_length is None else self.block_length,
             eos_token_id=info.config.eos_token_id if self.eos_token_id is None else self.eos_token_id,
             lora=info.has_adapter if self.lora is None else self.lora,
+            seed=fresh_seed() if self.seed is None and self.temperature > 0 else self.seed,
+            acceptance=DEFAULT_ACCEPTANCE if self.acceptance is None else self.acceptance,
         )
         _check_values(filled, info)
         _check_lengths(filled, info)
@@ -89,8 +112,9 @@ def _check_values(request: Request, info: EngineInfo) -> None:
         )
     if request.threshold is not None and not 0.0 <= request.threshold <= 1.0:
         raise InputError(f"threshold is {request.threshold}; it must be between 0 and 1, or null")
-    if request.temperature != 0.0:
-        raise InputError(f"temperature is {request.temperature}; only 0 (greedy) is supported")
+    check_sampling(request.sampling, request.mode)
+    if request.acceptance is not None:
+        check_acceptance(request.acceptance)
     if any(not text for text in request.stop):
         raise InputError("a stop string is empty")
     _check_thinking(request, info)

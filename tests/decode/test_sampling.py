@@ -63,7 +63,6 @@ def reference_diffusion(session, request):
         block = [seed] + [mask] * (request.block_length - 1)
         step = 0
         while mask in block:
-            step += 1
             logits = run_pass(session, block, cache_length=len(ids), causal=False, adapter=False)["logits"][0]
             choices, confidence = {}, {}
             for slot in (slot for slot, token in enumerate(block) if token == mask):
@@ -74,6 +73,7 @@ def reference_diffusion(session, request):
             for slot, token in choices.items():
                 if slot == best or (request.threshold is not None and confidence[slot] >= request.threshold):
                     block[slot] = token
+            step += 1
         ids += block
     return ids[len(request.prompt_ids) :][: request.max_new_tokens]
 

@@ -22,6 +22,7 @@ class Pass:
     Attributes:
         tokens: new tokens, starting at the row's cache length.
         all_logits: logits behind every new token, or behind the last one only.
+        draw: which noise of the predicted positions; two passes may predict one position.
     """
 
     kind: PassKind
@@ -31,16 +32,22 @@ class Pass:
     adapter: bool = False
     threshold: float = UNREACHABLE
     quota: int = 0
+    draw: int = 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One row's decode-operator results; lists cover the tokens whose logits were asked for."""
+    """One row's decode-operator results; lists cover the tokens whose logits were asked for.
+
+    Attributes:
+        finite: whether those logits were numbers from which a token could be chosen.
+    """
 
     block_tokens: list[int]
     masks_left: int
     verified_tokens: list[int]
     accepted_count: int
+    finite: bool
 
 
 @dataclass

@@ -32,6 +32,8 @@ class BlockDiffusion:
             all_logits=True,
             threshold=UNREACHABLE if threshold is None else threshold,
             quota=1,
+            # Each step draws anew what it does not commit, as the reference does.
+            draw=self.state.counters.denoise_passes[-1],
         )
 
     def advance(self, outcome: Outcome) -> list[int]:
