@@ -14,6 +14,7 @@ from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import engine_values
 from nld_trt.decode.text import TextStream
 from nld_trt.errors import OperationError
+from nld_trt.graph.contract import quadratic_width
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -74,9 +75,26 @@ class Row:
         return self.state.cache_length < len(self.request.prompt_ids)
 
     @property
-    def slots_needed(self) -> int:
-        """Cache slots this request can fill: a last block may be written whole and cut afterwards."""
-        return len(self.request.prompt_ids) + self.max_new_tokens + self.state.block_length
+    def pending(self) -> Pass:
+        """The pass that :meth:`next_pass` gave last."""
+        assert self._pending is not None
+        return self._pending
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be emitted."""
+        return self.max_new_tokens - len(self.emitted)
+
+    @property
+    def slots_kept(self) -> int:
+        """Cache slots that this request fills at most."""
+        return len(self.request.prompt_ids) + self.max_new_tokens
+
+    @property
+    def overhang(self) -> int:
+        """Slots that a pass may write behind those: the last is written whole and cut afterwards."""
+        length = self.state.block_length
+        return quadratic_width(length) if self.request.mode == "quadratic" else length
 
     def next_pass(self, chunk: int) -> Pass:
         """This row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
@@ -90,15 +108,15 @@ class Row:
 
     def advance(self, outcome: Outcome) -> Emission:
         """Take in the results of the pass that :meth:`next_pass` gave."""
-        assert self._pending is not None
-        self.counters.forwards[self._pending.kind] += 1
-        count = len(self._pending.tokens)
+        part = self.pending
+        self.counters.forwards[part.kind] += 1
+        count = len(part.tokens)
         prompt_goes_on = self.in_prefill and self.state.cache_length + count < len(self.request.prompt_ids)
         self.spoiled = self.spoiled or not outcome.finite
         # Nobody reads the logits behind the middle of a prompt.
         if not outcome.finite and not prompt_goes_on:
-            return self._fail(self._pending)
-        if self._pending.kind != "prefill":
+            return self._fail(part)
+        if part.kind != "prefill":
             return self._emit(self.mode.advance(outcome))
         self.state.cache_length += count
         if prompt_goes_on:
