@@ -11,6 +11,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from nld_trt.graph import operators
+from nld_trt.graph.candidates import CANDIDATE_INPUTS, CANDIDATE_OUTPUTS, CANDIDATES
 from nld_trt.graph.tape import DOMAIN, OPSET
 
 # Input of an operator to its element type and axes; V is fixed when a session is opened.
@@ -27,9 +28,34 @@ INPUTS = {
     "min_p": (np.float32, ["B"]),
     "seed": (np.int64, ["B"]),
     "draw": (np.int32, ["B"]),
+    "stream": (np.int32, ["B"]),
     "position": (np.int32, ["B", "W"]),
+    "proposes": (np.bool_, ["B"]),
+    "drafted_ids": (np.int32, ["B", "W", "K"]),
+    "drafted_shares": (np.float32, ["B", "W", "K"]),
 }
-GREEDY = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 0, "draw": 0}
+# A greedy step without drafts.
+PLAIN = {
+    "threshold": 2.0,
+    "quota": 0,
+    "eos_token_id": -1,
+    "temperature": 0.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "seed": 0,
+    "draw": 0,
+    "stream": 0,
+    "proposes": False,
+    "drafted_ids": -1,
+    "drafted_shares": 0.0,
+}
+STEPS = {
+    "DraftCandidates": (CANDIDATE_INPUTS, CANDIDATE_OUTPUTS),
+    "ChooseTokens": (operators.CHOOSE_INPUTS, operators.CHOOSE_OUTPUTS),
+    "BlockDenoise": (operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS),
+    "SpecVerify": (operators.VERIFY_INPUTS, operators.VERIFY_OUTPUTS),
+}
 
 
 def open_nodes(nodes, inputs, outputs, *, functions=(), initializers=()):
@@ -51,31 +77,30 @@ def open_nodes(nodes, inputs, outputs, *, functions=(), initializers=()):
 
 
 @lru_cache
-def open_operator(name, mask, vocab, dialect="onnxruntime"):
-    names, outputs, function = {
-        "BlockDenoise": (operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS, operators.block_denoise),
-        "SpecVerify": (operators.VERIFY_INPUTS, operators.VERIFY_OUTPUTS, operators.spec_verify),
-    }[name]
-    inputs = {
-        value: (dtype, [vocab if axis == "V" else axis for axis in axes])
-        for value, (dtype, axes) in INPUTS.items()
-        if value in names
+def open_operators(mask, vocab, dialect="onnxruntime", logit_type=np.float32):
+    sizes = {"V": vocab, "K": CANDIDATES}
+    inputs = {name: (dtype, [sizes.get(axis, axis) for axis in axes]) for name, (dtype, axes) in INPUTS.items()}
+    inputs["logits"] = (logit_type, inputs["logits"][1])
+    nodes = [helper.make_node(name, *values, domain=DOMAIN) for name, values in STEPS.items()]
+    floats = ("cut", "candidate_shares", "probability", "confidence")
+    outputs = {
+        name: (np.float32 if name in floats else np.int32, None) for _, values in STEPS.values() for name in values
     }
-    results = {value: (np.float32 if value == "confidence" else np.int32, None) for value in outputs}
-    node = helper.make_node(name, names, outputs, domain=DOMAIN)
-    return open_nodes([node], inputs, results, functions=[function(mask, dialect)])
+    return open_nodes(nodes, inputs, outputs, functions=operators.decode_functions(mask, dialect))
 
 
-def run_operator(name, mask, logits, *, dialect="onnxruntime", **values):
-    """Outputs by name. Inputs are those of the operator, as one value for all rows or a list; greedy unless told."""
-    logits = np.asarray(logits, np.float32)
+def run_operators(mask, logits, *, dialect="onnxruntime", logit_type=np.float32, **values):
+    """Outputs of all decode operators by name. Inputs are one value for all rows or a list; plain unless told."""
+    logits = np.asarray(logits, logit_type)
     rows, width, vocab = logits.shape
-    session = open_operator(name, mask, vocab, dialect)
+    session = open_operators(mask, vocab, dialect, logit_type)
     position = np.broadcast_to(np.arange(width), (rows, width))
-    given = {**GREEDY, "position": position, "valid": width, **values, "logits": logits}
+    block = np.zeros((rows, width))
+    given = {**PLAIN, "position": position, "block": block, "valid": width, **values, "logits": logits}
     feeds = {}
-    for needed in session.get_inputs():
-        dtype, axes = INPUTS[needed.name]
-        value = np.asarray(given[needed.name], dtype)
-        feeds[needed.name] = np.ascontiguousarray(np.broadcast_to(value, (rows, width, vocab)[: len(axes)]))
+    for name, (dtype, axes) in INPUTS.items():
+        last = {"V": vocab, "K": CANDIDATES}.get(axes[-1], 0)
+        value = np.asarray(given[name], logit_type if name == "logits" else dtype)
+        shape = (rows, width, last)[: len(axes)]
+        feeds[name] = np.ascontiguousarray(np.broadcast_to(value, shape))
     return dict(zip((each.name for each in session.get_outputs()), session.run(None, feeds), strict=True))

@@ -22,14 +22,10 @@ def philox(counter, key):
     return c0, c1, c2, c3
 
 
-def gumbel(seed, position, draw, vocab):
-    """Noise of every token id, [vocab] float64."""
-    ids = np.arange(vocab, dtype=np.uint64)
-    fill = np.ones_like(ids)
-    counter = (ids // np.uint64(4), fill * np.uint64(position), fill * np.uint64(draw), fill * np.uint64(0))
-    words = philox(counter, (seed & 0xFFFFFFFF, seed >> 32))
-    word = np.choose(np.arange(vocab) % 4, words)
-    return -np.log(-np.log(((word >> np.uint64(9)) + 0.5) * 2.0**-23))
+def uniforms(seed, position, draw=0, stream=0):
+    """The two random numbers of a slot."""
+    words = philox((stream, position, draw, 0), (seed & 0xFFFFFFFF, seed >> 32))
+    return [float(((int(word) >> 9) + 0.5) * 2.0**-23) for word in words[:2]]
 
 
 def kept(logits, mask, *, temperature, top_k=0, top_p=1.0, min_p=0.0):
@@ -56,12 +52,37 @@ def probabilities(logits, mask, **settings):
     return shares / shares.sum()
 
 
-def sample(logits, mask, *, seed, position, draw=0, **settings):
+def invert(weights, uniform):
+    """The first token whose cumulative weight goes beyond the share ``uniform`` of all."""
+    running = np.cumsum(weights)
+    return int(np.argmax(running > uniform * running[-1]))
+
+
+def sample(logits, mask, *, seed, position, draw=0, stream=0, **settings):
     """The token that the definition gives; temperature 0 is the likeliest."""
     if not settings["temperature"]:
         return int(np.where(np.arange(len(logits)) == mask, -np.inf, logits).argmax())
-    scores = np.asarray(logits, np.float64) / settings["temperature"] + gumbel(seed, position, draw, len(logits))
-    return int(np.where(kept(logits, mask, **settings), scores, -np.inf).argmax())
+    return invert(probabilities(logits, mask, **settings), uniforms(seed, position, draw, stream)[0])
+
+
+def verify(logits, mask, drafted, shares, *, seed, position, draw=0, **settings):
+    """The token of a slot behind which ``drafted`` stands, drawn from ``shares`` [V]."""
+    wanted = probabilities(logits, mask, **settings)
+    first, second = uniforms(seed, position, draw)
+    if second * shares[drafted] < wanted[drafted]:
+        return drafted
+    return invert(np.maximum(wanted - shares, 0.0), first)
+
+
+def candidates(logits, mask, *, count=8, **settings):
+    """What a draft for rejection sampling is drawn from, [V]; all 0 where more than ``count`` tie for the first."""
+    allowed = np.where(np.arange(len(logits)) == mask, -np.inf, np.asarray(logits, np.float64))
+    ranked = np.sort(allowed)[::-1]
+    inside = kept(logits, mask, **settings)
+    if len(ranked) > count:
+        inside &= allowed > ranked[count]
+    weights = np.where(inside, np.exp((allowed - ranked[0]) / settings["temperature"]), 0.0)
+    return weights / max(weights.sum(), 1e-300)
 
 
 def chi_square(counts, shares):
@@ -71,7 +92,9 @@ def chi_square(counts, shares):
     found = np.append(counts[~rare], counts[rare].sum())
     wanted = np.append(expected[~rare], expected[rare].sum())
     found, wanted = found[wanted > 0], wanted[wanted > 0]
-    assert found.sum() == counts.sum(), "a token was drawn that has no probability"
+    if found.sum() != counts.sum():
+        # A token was drawn that has no probability.
+        return np.inf, 0.0
     freedom = len(found) - 1
     # Wilson and Hilferty's approximation of the quantile.
     part = 2 / (9 * freedom)
