@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.generate import generate
-from nld_trt.decode.request import MODES, Request
+from nld_trt.decode.request import MODES, SPECULATIVE, Request
 from nld_trt.errors import InputError
+from tests.conftest import GOLDEN_LIMITS
 
 NAME = "tiny-b"
 
@@ -49,6 +50,8 @@ REQUESTS = st.builds(
 
 def build(values, prompts):
     prompt = prompts[values["prompt"] % len(prompts)]
+    if values["mode"] == "quadratic":
+        values = {**values, "block_length": min(values["block_length"], GOLDEN_LIMITS.max_quadratic_length)}
     return Request(prompt, **{key: value for key, value in values.items() if key != "prompt"})
 
 
@@ -67,11 +70,11 @@ def without_chunks(result):
 
 
 @settings(deadline=None, max_examples=40)
-@given(REQUESTS)
-def test_linear_equals_ar(session, prompts, values):
-    linear = build({**values, "mode": "linear"}, prompts)
+@given(REQUESTS, st.sampled_from(SPECULATIVE))
+def test_speculation_equals_ar(session, prompts, values, mode):
+    speculative = build({**values, "mode": mode}, prompts)
     ar = build({**values, "mode": "ar"}, prompts)
-    fast, slow = decode(session, [linear])[0], decode(session, [ar])[0]
+    fast, slow = decode(session, [speculative])[0], decode(session, [ar])[0]
     assert (fast.output_ids, fast.finish_reason) == (slow.output_ids, slow.finish_reason)
 
 
@@ -87,7 +90,7 @@ def test_every_result_keeps_the_invariants(session, prompts, values):
     assert result.finish_reason == ("stop" if emitted[-1] == request.eos_token_id else "length")
     behind = 0 if request.mode == "diffusion" else 1
     assert result.cache_length == len(request.prompt_ids) + len(emitted) - behind
-    if request.mode == "linear":
+    if request.mode in SPECULATIVE:
         assert sum(result.accepted) + 1 >= len(emitted)
         assert all(1 <= count <= request.block_length for count in result.accepted)
     if request.mode == "diffusion":
@@ -95,7 +98,7 @@ def test_every_result_keeps_the_invariants(session, prompts, values):
 
 
 def test_requests_join_and_leave_while_others_decode(session, prompts):
-    requests = [Request(prompts[i], mode=MODES[i % 3], max_new_tokens=20 + i, eos_token_id=-1) for i in range(6)]
+    requests = [Request(prompts[i], mode=MODES[i % len(MODES)], max_new_tokens=20 + i, eos_token_id=-1) for i in range(6)]
     expected = [decode(session, [request])[0].output_ids for request in requests]
     decoder = Decoder(session, max_rows=3)
     rows = [decoder.submit(requests[0])]

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nld_trt.graph import contract
@@ -12,6 +14,7 @@ from nld_trt.graph.export import load_graph, write_graph
 from nld_trt.graph.precision import PRECISIONS
 
 LIMITS = Limits(max_batch_size=4, max_seq_len=96, max_block_length=16, prompt_chunk=32)
+QUADRATIC = replace(LIMITS, max_quadratic_length=4)
 
 
 def _names(values):
@@ -38,21 +41,46 @@ def test_graph_has_exactly_the_bindings_of_the_table(golden, tmp_path, debug):
 
 def test_every_phase_has_a_range_for_every_run_time_axis():
     run_time = {"batch", "width", "window", "capacity"}
-    for phase in contract.PHASES:
-        ranges = contract.axis_ranges(LIMITS, phase)
+    for phase in QUADRATIC.phases:
+        ranges = contract.axis_ranges(QUADRATIC, phase)
         assert set(ranges) == run_time
         assert all(1 <= low <= best <= high for low, best, high in ranges.values())
 
 
 @pytest.mark.parametrize(
-    ("width", "phase"), [(1, "token"), (2, "block"), (16, "block"), (17, "prompt"), (32, "prompt")]
+    ("limits", "width", "window", "phase"),
+    [
+        (LIMITS, 1, 1, "token"),
+        (LIMITS, 2, 2, "block"),
+        (LIMITS, 16, 16, "block"),
+        (LIMITS, 17, 1, "prompt"),
+        (LIMITS, 32, 16, "prompt"),
+        (QUADRATIC, 32, 16, "prompt"),
+        (QUADRATIC, 20, 20, "quadratic"),
+        (QUADRATIC, 32, 20, "quadratic"),
+    ],
 )
-def test_phase_is_the_narrowest_that_holds_the_width(width, phase):
-    assert LIMITS.phase_for(width) == phase
+def test_phase_is_the_narrowest_that_holds_width_and_window(limits, width, window, phase):
+    assert limits.phase_for(width, window) == phase
+    ranges = contract.axis_ranges(limits, phase)
+    for axis, size in (("width", width), ("window", window)):
+        assert ranges[axis][0] <= size <= ranges[axis][2]
 
 
-def test_capacity_has_room_for_a_last_block_written_whole():
+def test_capacity_has_room_for_a_last_pass_written_whole():
     assert LIMITS.capacity == LIMITS.max_seq_len + LIMITS.max_block_length
+    assert QUADRATIC.capacity == LIMITS.max_seq_len + 4 + 4 * 4
+
+
+def test_carried_outputs_have_the_type_and_rows_of_their_inputs():
+    by_name = {binding.name: binding for binding in contract.BINDINGS}
+    assert len(contract.CARRIED) == len(set(contract.CARRIED.values())) == 7
+    for source, target in contract.CARRIED.items():
+        assert by_name[source].direction == "output"
+        assert by_name[target].direction == "input"
+        assert by_name[source].dtype == by_name[target].dtype
+        # A pass that prepares the next one has logits for every new token.
+        assert by_name[source].axes == tuple(axis.replace("width", "window") for axis in by_name[target].axes)
 
 
 def test_debug_outputs_never_appear_in_a_serving_engine():

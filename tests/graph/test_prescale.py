@@ -21,7 +21,8 @@ from tests.quantized_checkpoint import Export, random_prescale, write_quantized
 
 IDS = (5, 17, 100, 42, 100, 9, 63)
 # Causal and bidirectional, without and with the draft adapter.
-PASSES = [(causal, adapter) for causal in (True, False) for adapter in (True, False)]
+# The adapter works in bidirectional passes only.
+PASSES = [(True, False), (False, False), (False, True)]
 TOLERANCE = 2e-4
 
 # Which layers are quantized and how: each exercises other rules.
@@ -195,6 +196,4 @@ def test_the_adapter_reads_its_input_without_the_scale(quantized, tmp_path, monk
         prescale.Prescales, "of_layer", lambda checkpoint, layer: replace(original(checkpoint, layer), branch=None)
     )
     wrong = logits(open_graph(checkpoint, tmp_path / "wrong"))
-    assert {kind for kind in PASSES if np.abs(wrong[kind] - right[kind]).max() > TOLERANCE} == {
-        (True, True), (False, True),
-    }  # fmt: skip
+    assert {kind for kind in PASSES if np.abs(wrong[kind] - right[kind]).max() > TOLERANCE} == {(False, True)}
