@@ -184,5 +184,4 @@ def test_common_noise_makes_more_drafts_agree_than_noise_of_their_own(golden_ses
     coupled = acceptance(session, requests)
     part = linear_mode.Pass
     monkeypatch.setattr(linear_mode, "Pass", lambda kind, *a, **k: part(kind, *a, **k, draw=int(kind == "draft")))
-    print(coupled, "coupled")
     assert coupled > 1.05 * acceptance(session, requests)
