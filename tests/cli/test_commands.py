@@ -9,6 +9,7 @@ import json
 import pytest
 
 from nld_trt.cli import run
+from nld_trt.engine.ort_session import OrtSession
 
 QUESTION = "Convert 37 km to m."
 SMALL = ("--max-seq-len", "256", "--max-batch-size", "4")
@@ -54,6 +55,51 @@ def test_generate_json_is_one_object(built, capsys):
     assert values["finish_reason"] == "stop"
     assert values["tokens"] == len(values["output_ids"])
     assert values["acceptance_length"] > 1
+
+
+def test_a_seed_repeats_a_sampled_answer_and_every_summary_shows_it(built, capsys):
+    flags = ("--temperature", 4, "--top-k", 50, "--top-p", 0.95, "--min-p", 0.01, "--acceptance", "match")
+    _, out, _ = ask(capsys, "generate", built, QUESTION, *flags, "--json")
+    values = json.loads(out)
+    status, out, err = ask(capsys, "generate", built, QUESTION, *flags, "--seed", values["seed"])
+    assert status == 0
+    assert out == values["text"] + "\n"
+    assert f"seed {values['seed']}" in err
+    _, _, err = ask(capsys, "generate", built, QUESTION)
+    assert "seed" not in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--temperature", "nan"), "temperature is nan"),
+        (("--temperature", "-1"), "temperature is -1.0"),
+        (("--top-p", "0"), "top_p is 0.0"),
+        (("--seed", "-4"), "seed is -4"),
+        (("--mode", "diffusion", "--top-k", "3"), "top_k is 3; diffusion"),
+    ],
+)
+def test_wrong_sampling_flag_is_refused_by_name(built, capsys, flags, message):
+    status, out, err = ask(capsys, "generate", built, QUESTION, *flags)
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.parametrize("json_flag", [(), ("--json",)])
+def test_logits_that_are_not_finite_end_generate_with_status_1(built, capsys, monkeypatch, json_flag):
+    execute = OrtSession.execute
+
+    def overflow(self, buffers):
+        execute(self, buffers)
+        buffers.outputs["finite"][:] = buffers.inputs["causal"]
+
+    monkeypatch.setattr(OrtSession, "execute", overflow)
+    status, out, err = ask(capsys, "generate", built, QUESTION, *json_flag)
+    assert status == 1
+    assert "logits are not finite in a draft pass" in err
+    assert "Build the engine in another precision." in err
+    if json_flag:
+        assert json.loads(out)["finish_reason"] == "error"
 
 
 def test_stop_string_ends_the_text_before_it(built, capsys):

@@ -45,6 +45,9 @@ REQUESTS = st.builds(
     block_length=st.integers(1, 40),
     threshold=st.sampled_from([0.0, 0.3, 0.9]),
     eos_token_id=st.sampled_from([-1, 11, 20]),
+    temperature=st.sampled_from([0.0, 0.4, 1.0, 1.7]),
+    seed=st.integers(0, 2**63 - 1),
+    filters=st.sampled_from([{}, {}, {"top_k": 7}, {"top_p": 0.8, "min_p": 0.05}]),
 )
 
 
@@ -52,7 +55,10 @@ def build(values, prompts):
     prompt = prompts[values["prompt"] % len(prompts)]
     if values["mode"] == "quadratic":
         values = {**values, "block_length": min(values["block_length"], GOLDEN_LIMITS.max_quadratic_length)}
-    return Request(prompt, **{key: value for key, value in values.items() if key != "prompt"})
+    filters = {} if values["mode"] == "diffusion" else values["filters"]
+    return Request(
+        prompt, **{key: value for key, value in values.items() if key not in ("prompt", "filters")}, **filters
+    )
 
 
 @settings(deadline=None, max_examples=25)

@@ -20,6 +20,18 @@ BAD_LINES = {
     "unknown field": ('{"prompt_ids": [1], "max_tokens": 4}', "max_tokens"),
     "wrong type": ('{"prompt_ids": [1], "max_new_tokens": "4"}', "max_new_tokens"),
     "bool for a number": ('{"prompt_ids": [1], "max_new_tokens": true}', "max_new_tokens"),
+    "temperature as text": (
+        '{"prompt_ids": [1], "temperature": "0.5"}',
+        "temperature is '0.5', which has the wrong type",
+    ),
+    "top_k with a fraction": ('{"prompt_ids": [1], "top_k": 2.5}', "top_k is 2.5, which has the wrong type"),
+    "top_p as bool": ('{"prompt_ids": [1], "top_p": true}', "top_p is True, which has the wrong type"),
+    "min_p as list": ('{"prompt_ids": [1], "min_p": [0.1]}', "min_p is [0.1], which has the wrong type"),
+    "seed with a fraction": ('{"prompt_ids": [1], "seed": 1.0}', "seed is 1.0, which has the wrong type"),
+    "acceptance as number": ('{"prompt_ids": [1], "acceptance": 1}', "acceptance is 1, which has the wrong type"),
+    "no number": ('{"prompt_ids": [1], "temperature": NaN}', "temperature is nan"),
+    "beyond every number": ('{"prompt_ids": [1], "temperature": 1' + "0" * 400 + "}", "temperature is 1000"),
+    "filter in diffusion": ('{"prompt_ids": [1], "mode": "diffusion", "top_p": 0.5}', "top_p is 0.5; diffusion"),
     "unknown mode": ('{"prompt_ids": [1], "mode": "fast"}', "fast"),
     "no text": (b'{"prompt": "\xff"}', "not Unicode"),
     "stop without tokenizer": ('{"prompt_ids": [1], "stop": ["a"]}', "no tokenizer"),
@@ -53,3 +65,12 @@ def test_result_has_the_documented_fields(golden_session, mode, extra):
     line = json.dumps({"id": 1, "prompt_ids": [1, 73], "mode": mode, "max_new_tokens": 8})
     (result,) = run(golden_session("tiny-a"), [line])
     assert set(result) == {"id", "output_ids", "finish_reason", "nfe", "cache_len"} | extra
+
+
+def test_sampled_line_reports_its_seed_and_repeats_with_it(golden_session):
+    line = {"prompt_ids": [1, 73], "max_new_tokens": 20, "eos_token_id": -1, "temperature": 1, "top_k": 50,
+            "top_p": 0.95, "min_p": 0.01, "acceptance": "match"}  # fmt: skip
+    session = golden_session("tiny-a")
+    (first,) = run(session, [json.dumps(line)])
+    (again,) = run(session, [json.dumps({**line, "seed": first["seed"]})])
+    assert again == first

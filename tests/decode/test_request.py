@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import pytest
 
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.errors import InputError
 
@@ -22,7 +24,25 @@ REFUSED = {
     "block over the profile": (Request(PROMPT, block_length=65), "blocks up to 64"),
     "prompt and tokens over the capacity": (Request(PROMPT * 100, max_new_tokens=300), "600.*built for 512"),
     "threshold": (Request(PROMPT, mode="diffusion", threshold=1.5), "threshold is 1.5"),
-    "temperature": (Request(PROMPT, temperature=0.7), "temperature is 0.7"),
+    "temperature below 0": (
+        Request(PROMPT, temperature=-0.1),
+        "temperature is -0.1; it must be a number of at least 0",
+    ),
+    "temperature that is no number": (Request(PROMPT, temperature=float("nan")), "temperature is nan"),
+    "infinite temperature": (Request(PROMPT, temperature=float("inf")), "temperature is inf"),
+    "top_k below 0": (Request(PROMPT, top_k=-1), "top_k is -1"),
+    "top_k beyond the engine's numbers": (Request(PROMPT, top_k=2**31), "top_k is 2147483648"),
+    "top_p of 0": (Request(PROMPT, top_p=0.0), "top_p is 0.0; it must be above 0"),
+    "top_p above 1": (Request(PROMPT, top_p=1.01), "top_p is 1.01"),
+    "top_p that is no number": (Request(PROMPT, top_p=float("nan")), "top_p is nan"),
+    "min_p of 1": (Request(PROMPT, min_p=1.0), "min_p is 1.0; it must be below 1"),
+    "min_p below 0": (Request(PROMPT, min_p=-0.1), "min_p is -0.1"),
+    "seed below 0": (Request(PROMPT, seed=-1), "seed is -1"),
+    "seed beyond 63 bits": (Request(PROMPT, seed=2**63), "seed is 9223372036854775808"),
+    "acceptance": (Request(PROMPT, acceptance="always"), "acceptance is 'always'; supported: match"),
+    "top_k in diffusion": (Request(PROMPT, mode="diffusion", top_k=5), "top_k is 5; diffusion.*Leave top_k out"),
+    "top_p in diffusion": (Request(PROMPT, mode="diffusion", top_p=0.9), "top_p is 0.9; diffusion"),
+    "min_p in diffusion": (Request(PROMPT, mode="diffusion", min_p=0.1), "min_p is 0.1; diffusion"),
     "eos": (Request(PROMPT, eos_token_id=100000), "eos_token_id is 100000"),
     "eos is the mask": (Request(PROMPT, mode="diffusion", eos_token_id=100), "eos_token_id is 100, the mask"),
     "marker is the mask": (
@@ -50,5 +70,23 @@ def test_defaults_come_from_the_engine(golden_session):
 
 def test_resolving_twice_changes_nothing(golden_session):
     info = golden_session("tiny-a").info
-    once = Request(PROMPT, max_new_tokens=8, eos_token_id=-1).resolved(info)
+    once = Request(PROMPT, max_new_tokens=8, eos_token_id=-1, temperature=1.0).resolved(info)
     assert once.resolved(info) == once
+
+
+def test_a_seed_is_drawn_where_one_is_needed_and_none_was_given(golden_session):
+    info = golden_session("tiny-a").info
+    seeds = {Request(PROMPT, temperature=0.5).resolved(info).seed for _ in range(20)}
+    assert len(seeds) == 20
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert Request(PROMPT, temperature=0.5, seed=0).resolved(info).seed == 0
+    assert Request(PROMPT).resolved(info).seed is None
+
+
+def test_the_smallest_share_keeps_the_likeliest_token(golden_session):
+    """In float32 it would be 0, which no token is needed to reach."""
+    session = golden_session("tiny-a")
+    tiny = Request((1, 5), mode="ar", max_new_tokens=8, eos_token_id=-1, temperature=1.0, top_p=5e-324, seed=1)
+    plain = Request((1, 5), mode="ar", max_new_tokens=8, eos_token_id=-1)
+    (_, narrow), (_, greedy) = (next(generate(Decoder(session), [request])) for request in (tiny, plain))
+    assert narrow.output_ids == greedy.output_ids

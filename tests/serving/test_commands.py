@@ -16,7 +16,7 @@ PROMPT = "Convert 37 km to m."
 def test_repo_writes_what_it_says(served_engine, tmp_path, capsys) -> None:
     target = tmp_path / "r"
     arguments = ["repo", str(served_engine.path), "-o", str(target), "--name", "mine", "--mode", "ar", "--raw"]
-    assert run([*arguments, "--ignore-sampling", "--json"]) == 0
+    assert run([*arguments, "--ignore-penalties", "--json"]) == 0
     captured = capsys.readouterr()
     facts = json.loads(captured.out)
     assert facts["model"] == "mine"
@@ -51,6 +51,15 @@ def test_client_json_is_one_object(server, direct, capsys) -> None:
     values = json.loads(capsys.readouterr().out)
     expected = direct(PROMPT, mode="diffusion", threshold=None, block_length=8, max_tokens=20)
     assert (values["text"], values["nfe"]) == (expected.text, expected.nfe)
+
+
+@pytest.mark.triton
+def test_client_samples_and_reports_the_seed(server, direct, capsys) -> None:
+    flags = ["--temperature", "4", "--top-k", "50", "--seed", "12", "--max-new-tokens", "20", "--json"]
+    assert run(["client", server.triton.grpc_url, PROMPT, *flags]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["text"] == direct(PROMPT, temperature=4.0, top_k=50, seed=12, max_tokens=20).text
+    assert values["seed"] == 12
 
 
 @pytest.mark.triton

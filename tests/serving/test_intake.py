@@ -61,13 +61,20 @@ def test_settings_change_the_defaults(read) -> None:
 def test_every_value_reaches_the_request(read) -> None:
     intake = read(
         input_ids=[1, 2, 3], stream=True, max_tokens=9, mode="diffusion", block_length=4, threshold=0.5,
-        stop_words=["a", "bé"], ignore_eos=True, return_num_input_tokens=False, seed=2**63, top_p=0.5,
+        stop_words=["a", "bé"], ignore_eos=True, return_num_input_tokens=False, seed=2**63 - 1, temperature=0.5,
+        acceptance="match",
     )  # fmt: skip
     request = intake.request
     assert request.prompt_ids == (1, 2, 3)
     assert (request.max_new_tokens, request.block_length, request.threshold) == (9, 4, 0.5)
     assert (request.stop, request.eos_token_id) == (("a", "bé"), -1)
+    assert (request.temperature, request.seed, request.acceptance) == (0.5, 2**63 - 1, "match")
     assert (intake.stream, intake.reply_ids, intake.count_input, intake.count_output) == (True, True, False, True)
+
+
+def test_filters_reach_the_request(read) -> None:
+    request = read(text_input="a", temperature=1.0, top_k=7, top_p=0.5, min_p=0.25).request
+    assert (request.top_k, request.top_p, request.min_p) == (7, 0.5, 0.25)
 
 
 def test_negative_threshold_means_one_token_per_pass(read) -> None:
@@ -99,7 +106,14 @@ def test_prompt_is_echoed_on_request(read) -> None:
         ({"text_input": "a", "block_length": 33}, "block_length is 33"),
         ({"text_input": "a", "threshold": 1.5}, "threshold is 1.5"),
         ({"text_input": "a", "threshold": float("nan")}, "threshold is nan"),
-        ({"text_input": "a", "temperature": 0.7}, "temperature is 0.7; only 0 is supported"),
+        ({"text_input": "a", "temperature": -0.5}, "temperature is -0.5; it must be"),
+        ({"text_input": "a", "temperature": float("nan")}, "temperature is nan"),
+        ({"text_input": "a", "top_k": -1}, "top_k is -1"),
+        ({"text_input": "a", "top_p": 0.0}, "top_p is 0.0"),
+        ({"text_input": "a", "min_p": 1.0}, "min_p is 1.0"),
+        ({"text_input": "a", "seed": 2**63}, "seed is 9223372036854775808"),
+        ({"text_input": "a", "acceptance": "always"}, "acceptance is 'always'"),
+        ({"text_input": "a", "mode": "diffusion", "top_p": 0.5}, "top_p is 0.5; diffusion"),
         ({"text_input": "a", "presence_penalty": 1.0}, "presence_penalty is 1"),
         ({"text_input": "a", "stop_words": [""]}, "a stop string is empty"),
         ({"text_input": "a", "system": "s", "raw": True}, "system has no place in a raw prompt"),
@@ -113,9 +127,10 @@ def test_refusals_name_the_tensor(read, values, message) -> None:
     assert message in str(caught.value)
 
 
-def test_sampling_is_ignored_where_the_settings_say_so(read) -> None:
-    request = read(text_input="a", temperature=1.0, settings=ServingSettings(ignore_sampling=True)).request
-    assert request.temperature == 0.0
+def test_penalties_are_ignored_where_the_settings_say_so_and_the_temperature_is_not(read) -> None:
+    settings = ServingSettings(ignore_penalties=True)
+    request = read(text_input="a", temperature=1.0, frequency_penalty=0.5, settings=settings).request
+    assert request.temperature == 1.0
 
 
 def test_text_needs_a_tokenizer(read) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.request import Request
+from nld_trt.decode.row import Emission
 from nld_trt.decode.text import Codec
+from nld_trt.errors import OperationError
 from nld_trt.serving.intake import Intake
 from nld_trt.serving.replies import Reply
 
@@ -38,10 +40,15 @@ def session(served_engine):
 def answer(served_engine, session):
     tokenizer = Codec.open(served_engine.path)
 
-    def answer(*, codec: Any = tokenizer, cancel_after: int | None = None, **intake: Any):
+    def answer(
+        *, codec: Any = tokenizer, cancel_after: int | None = None, temperature: float = 0.0, seed: int | None = None,
+        **intake: Any,
+    ):  # fmt: skip
         """(responses, row) of one request."""
         decoder, channel = Decoder(session, codec), Channel()
-        row = decoder.submit(Request((20, 21, 22), "linear", max_new_tokens=24, eos_token_id=-1))
+        row = decoder.submit(
+            Request((20, 21, 22), max_new_tokens=24, eos_token_id=-1, temperature=temperature, seed=seed)
+        )
         reply = Reply(Intake(row.request, **intake), channel)
         steps = 0
         while decoder.busy:
@@ -92,6 +99,21 @@ def test_ids_are_answered_with_ids_also_without_a_tokenizer(answer) -> None:
     responses, row = answer(stream=True, reply_ids=True, codec=None)
     assert [token for outputs, _ in responses for token in outputs["output_ids"]] == row.emitted
     assert {outputs["text_output"] for outputs, _ in responses} == {""}
+
+
+def test_request_that_ends_by_an_error_has_it_as_its_last_response(answer) -> None:
+    _, row = answer(stream=True)
+    channel = Channel()
+    with pytest.raises(OperationError, match="overflow"):
+        Reply(Intake(row.request), channel).emitted(Emission(row, [], "", "error", OperationError("overflow")))
+    assert channel.sent == []
+
+
+def test_seed_is_on_the_last_response_of_a_sampled_request(answer) -> None:
+    *others, (last, _) = answer(stream=True, temperature=1.0, seed=4)[0]
+    assert last["seed"] == 4
+    assert not any("seed" in outputs for outputs, _ in others)
+    assert "seed" not in answer()[0][-1][0]
 
 
 @pytest.mark.parametrize("steps", [0, 3])

@@ -61,6 +61,22 @@ def test_ids_in_give_ids_out(server, direct) -> None:
     assert [token for chunk in chunks for token in chunk.output_ids] == direct(ids, mode="ar", max_tokens=30).output_ids
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_sampled_answer_equals_direct_decoding_with_its_seed(server, direct, mode) -> None:
+    """2^62 + 1 has no float of its own."""
+    options = {"mode": mode, "temperature": 4.0, "seed": 2**62 + 1, "max_tokens": 40}
+    if mode != "diffusion":
+        options["top_p"] = 0.95
+    expected = direct(PROMPT, **options)
+    chunks = server.ask(text_input=PROMPT, **options)
+    assert "".join(chunk.text for chunk in chunks) == expected.text != direct(PROMPT, mode=mode, max_tokens=40).text
+    assert chunks[-1].seed == expected.seed == 2**62 + 1
+    events = server.generate_stream(text_input=PROMPT, stream=True, **options)
+    assert "".join(event["text_output"] for event in events) == expected.text
+    (fresh,) = server.ask(text_input=PROMPT, stream=False, **{**options, "seed": None})
+    assert fresh.text == direct(PROMPT, **{**options, "seed": fresh.seed}).text
+
+
 def test_stop_words_as_a_json_list(server, direct) -> None:
     text = direct(PROMPT, mode="ar", max_tokens=60, eos_token_id=-1).text
     stop = text[20:24]
@@ -102,7 +118,7 @@ def test_request_as_the_openai_front_end_sends_it(server, direct) -> None:
         "frequency_penalty": np.float32([[0.0]]),
         "presence_penalty": np.float32([[0.0]]),
         "seed": np.uint64([[7]]),
-        "temperature": np.float32([[0.0]]),
+        "temperature": np.float32([[0.7]]),
     }
     types = {"object": "BYTES", "bool": "BOOL", "int32": "INT32", "float32": "FP32", "uint64": "UINT64"}
     tensors = []
@@ -123,7 +139,9 @@ def test_request_as_the_openai_front_end_sends_it(server, direct) -> None:
         client.stop_stream()
     ((result, error),) = results
     assert error is None
-    assert result.as_numpy("text_output").tolist() == [direct(PROMPT, max_tokens=16).text.encode()]
+    assert result.as_numpy("text_output").tolist() == [
+        direct(PROMPT, max_tokens=16, temperature=0.7, seed=7).text.encode()
+    ]
     assert result.as_numpy("num_output_tokens").dtype == result.as_numpy("num_input_tokens").dtype == np.uint32
 
 
@@ -134,7 +152,8 @@ def test_request_as_the_openai_front_end_sends_it(server, direct) -> None:
         ({"text_input": ""}, "text_input is empty"),
         ({"text_input": "long " * 600}, "the engine was built for 512"),
         ({"text_input": PROMPT, "max_tokens": 511}, "max_tokens is 511"),
-        ({"text_input": PROMPT, "temperature": 1.0}, "temperature is 1; only 0 is supported"),
+        ({"text_input": PROMPT, "temperature": -1.0}, "temperature is -1.0; it must be a number of at least 0"),
+        ({"text_input": PROMPT, "presence_penalty": 1.0}, "presence_penalty is 1; only 0 is supported"),
     ],
 )
 def test_bad_request_is_refused_by_name_and_the_server_goes_on(server, body, message) -> None:

@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""An engine whose numbers overflow after one token: who meets that token ends, with a reason, and nobody else."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.evaluation import Question, evaluate
+from nld_trt.decode.generate import generate
+from nld_trt.decode.jsonl import run_lines
+from nld_trt.decode.request import MODES, Request
+from nld_trt.decode.variant import VARIANTS
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.build import build_engine
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.errors import OperationError
+from nld_trt.graph.contract import Limits
+from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.inventory import EMBEDDING
+from tests.conftest import silent_stage
+
+NAME, POISON = "tiny-a", 7
+PLAN = BuildPlan("ort", "fp32", Limits(max_batch_size=4, max_seq_len=256, max_block_length=16, prompt_chunk=8), True)
+GOOD = (1, 73, 20)
+BAD = (1, POISON, *range(20, 32))
+# So long that the cache is not made anew between requests.
+LONG = 40
+
+
+@pytest.fixture(scope="module")
+def poisoned(golden, tmp_path_factory):
+    """An engine folder in which the embedding of one token is NaN. ``convert`` refuses such a checkpoint."""
+    original = Checkpoint.read
+
+    def read(self, name):
+        values = np.array(original(self, name))
+        if name == EMBEDDING:
+            values[POISON] = np.nan
+        return values
+
+    target = tmp_path_factory.mktemp("poisoned") / NAME
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "read", read)
+        build_engine(golden(NAME), [PLAN], target, force=False, stage=silent_stage)
+    return EngineFolder.open(target)
+
+
+@pytest.fixture
+def session(poisoned):
+    return poisoned.open_session("ort")
+
+
+def ask(prompt, mode="linear", **options):
+    return Request(prompt, mode, max_new_tokens=LONG, block_length=8, threshold=0.0, eos_token_id=-1, **options)
+
+
+def decode(session, requests):
+    results = dict(generate(Decoder(session), requests))
+    return [results[index] for index in range(len(requests))]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("mode", MODES)
+def test_only_the_row_with_the_token_ends(session, golden_session, mode, temperature):
+    good = ask(GOOD, mode, temperature=temperature, seed=5)
+    expected = decode(golden_session(NAME), [good])[0]
+    assert POISON not in expected.output_ids
+    first, second, third = decode(session, [good, ask(BAD, mode, temperature=temperature), good])
+    assert (second.finish_reason, second.output_ids) == ("error", [])
+    assert "not finite in a prefill pass at position 13" in second.error
+    assert "another precision" in second.error
+    assert first.output_ids == third.output_ids == expected.output_ids
+
+
+@pytest.mark.parametrize("others", [0, 1, 3])
+def test_who_comes_into_the_row_next_is_unharmed(session, golden_session, others):
+    """Attention multiplies what is behind its mask by 0, and 0 times NaN is NaN."""
+    expected = decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
+    decoder = Decoder(session)
+    rows = [decoder.submit(ask(GOOD)) for _ in range(others)]
+    doomed = decoder.submit(ask(BAD))
+    while doomed.finish_reason is None:
+        decoder.step()
+    rows += [decoder.submit(ask(GOOD)) for _ in range(4)]
+    list(decoder.run())
+    assert [row.emitted for row in rows] == [expected] * len(rows)
+
+
+def test_a_row_that_is_cancelled_in_the_middle_of_such_a_prompt_leaves_nothing(session, golden_session):
+    decoder = Decoder(session)
+    row = decoder.submit(ask(BAD))
+    decoder.step()
+    assert row.in_prefill
+    decoder.cancel(row)
+    list(decoder.run())
+    assert decode(session, [ask(GOOD)])[0].output_ids == decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
+
+
+def test_all_rows_may_end_so(session, golden_session):
+    assert {result.finish_reason for result in decode(session, [ask(BAD)] * 6)} == {"error"}
+    assert decode(session, [ask(GOOD)])[0].output_ids == decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
+
+
+class OverflowLater:
+    """A session that reports one forward's first row as not finite."""
+
+    def __init__(self, session, forward):
+        self._session, self._left = session, forward
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def execute(self, buffers):
+        self._session.execute(buffers)
+        self._left -= 1
+        if self._left == 0:
+            buffers.outputs["finite"][0] = 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "position"), [("ar", "token", 4), ("linear", "draft", 3), ("diffusion", "denoise", 3)]
+)
+def test_the_message_names_the_pass_and_what_came_before_stays(golden_session, mode, kind, position):
+    """The third forward of a request, the first of which is its prefill; ar feeds a token at a time."""
+    forward = 3 if mode == "ar" else 2
+    (result,) = decode(OverflowLater(golden_session(NAME), forward), [ask(GOOD, mode)])
+    assert f"in a {kind} pass at position {position}:" in result.error
+    assert result.output_ids == decode(golden_session(NAME), [ask(GOOD, mode)])[0].output_ids[: len(result.output_ids)]
+    assert len(result.output_ids) == {"ar": 2, "linear": 1, "diffusion": 0}[mode]
+
+
+def test_logits_in_the_middle_of_a_prompt_do_not_matter(session, golden_session):
+    prompt = tuple(range(20, 40))
+    result = decode(OverflowLater(session, 1), [ask(prompt)])[0]
+    assert result.forwards["prefill"] == 3
+    assert result.output_ids == decode(golden_session(NAME), [ask(prompt)])[0].output_ids
+
+
+def test_a_line_has_the_error_and_the_others_their_answers(session):
+    lines = [
+        json.dumps({"id": name, "prompt_ids": ids, "max_new_tokens": 4}) for name, ids in (("bad", BAD), ("good", GOOD))
+    ]
+    bad, good = run_lines(lines, Decoder(session))
+    assert (bad["id"], bad["finish_reason"], bad["output_ids"]) == ("bad", "error", [])
+    assert "not finite" in bad["error"]
+    assert "error" not in good
+
+
+def test_evaluation_does_not_score_such_an_answer(session):
+    with pytest.raises(OperationError, match="not finite"):
+        evaluate(Decoder(session), [Question("1", BAD, None, None)], VARIANTS["ar"], max_new_tokens=4, batch_size=1)
