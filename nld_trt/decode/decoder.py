@@ -64,7 +64,6 @@ class Decoder:
         self._cancelled: list[Row] = []
         self._last: Flight | None = None
         self._ahead: Flight | None = None
-        self._spoiled: set[int] = set()
 
     @property
     def busy(self) -> bool:
@@ -168,10 +167,9 @@ class Decoder:
         for index in reversed(range(len(self._live))):
             if self._live[index].finish_reason is not None:
                 self._release(index)
-        self._scrub()
 
     def _admit(self) -> None:
-        while self._waiting and len(self._live) < self.max_rows and not self._spoiled:
+        while self._waiting and len(self._live) < self.max_rows:
             self._live.append(self._waiting.popleft())
 
     def _release(self, index: int) -> None:
@@ -179,27 +177,9 @@ class Decoder:
         if index != last:
             self.session.move_row(last, index)
         if self._live[last].spoiled:
-            self._spoiled.add(last)
+            self.session.clear_row(last)
         self._live[index] = self._live[last]
         self._live.pop()
-
-    def _scrub(self) -> None:
-        """Overwrite free cache rows that hold numbers that are not finite, once that can be done.
-
-        Attention would see them even behind its mask, where it multiplies them by 0.
-        """
-        if not self._spoiled:
-            return
-        clean = next((index for index, row in enumerate(self._live) if not row.spoiled), None)
-        if clean is not None:
-            for index in self._spoiled:
-                self.session.move_row(clean, index)
-        elif not self._live:
-            # A session that shrinks its caches makes new ones.
-            self.session.reserve(1, 1, empty=True)
-        else:
-            return
-        self._spoiled.clear()
 
     def _passes(self) -> list[Pass]:
         """Every row's next pass. Prefill chunks adapt to the room behind the longest row.

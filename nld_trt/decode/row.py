@@ -86,6 +86,11 @@ class Row:
         return self.max_new_tokens - len(self.emitted)
 
     @property
+    def draws(self) -> bool:
+        """Whether its tokens are not simply the likeliest."""
+        return self.request.temperature > 0 or self.request.ensemble < 1
+
+    @property
     def slots_kept(self) -> int:
         """Cache slots that this request fills at most."""
         return len(self.request.prompt_ids) + self.max_new_tokens

@@ -17,7 +17,8 @@ def fill(session: Session, rows: Sequence[Row], passes: Sequence[Pass]) -> StepB
     """Buffers of a forward, holding one pass per row."""
     width = max(len(part.tokens) for part in passes)
     window = max(len(part.tokens) if part.all_logits else 1 for part in passes)
-    buffers = session.step(len(passes), width, window)
+    draws = any(row.draws for row in rows)
+    buffers = session.step(len(passes), width, window, draws)
     inputs = buffers.inputs
     tokens, logit_rows = inputs["tokens"], inputs["logit_rows"]
     for index, (row, part) in enumerate(zip(rows, passes, strict=True)):

@@ -88,7 +88,7 @@ class OrtSession:
         self._caches: dict[str, npt.NDArray[np.generic]] = {}
         self._capacity = 0
         self._rows = 0
-        self._bound: dict[tuple[int, int, int], BoundStep] = {}
+        self._bound: dict[tuple[int, int, int, bool], BoundStep] = {}
 
     @property
     def capacity(self) -> int:
@@ -118,23 +118,23 @@ class OrtSession:
         self._rows, self._capacity = rows, capacity
         self._bound.clear()
 
-    def step(self, rows: int, width: int, window: int) -> StepBuffers:
-        key = (rows, width, window)
+    def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
+        key = (rows, width, window, draws)
         if key not in self._bound:
             if len(self._bound) == _MAX_BOUND:
                 self._bound.pop(next(iter(self._bound)))
-            buffers = StepBuffers.allocate(self.info, rows, width, window, debug=self.info.debug)
+            buffers = StepBuffers.allocate(self.info, *key, debug=self.info.debug)
             self._bound[key] = self._bind(buffers)
         return self._bound[key].buffers
 
     def follow(self, buffers: StepBuffers) -> StepBuffers:
-        bound = self._bound[buffers.rows, buffers.width, buffers.window]
+        bound = self._bound[buffers.shape]
         if bound.successor is None:
             bound.successor = self._bind(bound.buffers.successor())
         return bound.successor.buffers if buffers is bound.buffers else bound.buffers
 
     def launch(self, buffers: StepBuffers) -> None:
-        bound = self._bound[buffers.rows, buffers.width, buffers.window]
+        bound = self._bound[buffers.shape]
         if buffers is not bound.buffers:
             assert bound.successor is not None
             bound = bound.successor
@@ -147,6 +147,10 @@ class OrtSession:
 
     def execute(self, buffers: StepBuffers) -> None:
         self.launch(buffers)
+
+    def clear_row(self, row: int) -> None:
+        for cache in self._caches.values():
+            cache[row] = 0
 
     def move_row(self, source: int, target: int) -> None:
         for cache in self._caches.values():

@@ -46,18 +46,22 @@ class StepBuffers:
 
     Attributes:
         rows, width, window: sizes of the axes batch, width and window.
+        draws: whether every window slot is a drawn one, or none is.
     """
 
     rows: int
     width: int
     window: int
+    draws: bool
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
     @classmethod
-    def allocate(cls, info: EngineInfo, rows: int, width: int, window: int, *, debug: bool = False) -> StepBuffers:
-        """Zeroed arrays for every binding of the contract but the caches."""
-        sizes = {"batch": rows, "width": width, "window": window, **contract.fixed_axes(info.config)}
+    def allocate(
+        cls, info: EngineInfo, rows: int, width: int, window: int, draws: bool = False, *, debug: bool = False
+    ) -> StepBuffers:
+        """Zeroed arrays for every binding of the contract but the caches, and the drawn slots."""
+        sizes = step_sizes(info, rows, width, window, draws)
 
         def arrays(direction: contract.Direction) -> dict[str, Array]:
             return {
@@ -69,7 +73,19 @@ class StepBuffers:
                 if not binding.per_layer
             }
 
-        return cls(rows, width, window, arrays("input"), arrays("output"))
+        made = cls(rows, width, window, draws, arrays("input"), arrays("output"))
+        made.fill_constants()
+        return made
+
+    @property
+    def shape(self) -> tuple[int, int, int, bool]:
+        """What :meth:`Session.step` was asked for."""
+        return self.rows, self.width, self.window, self.draws
+
+    def fill_constants(self) -> None:
+        """Inputs that the shape alone decides."""
+        slots = self.inputs["drawn_slots"]
+        slots[:] = np.arange(slots.size)
 
     def successor(self) -> StepBuffers:
         """Arrays of the next forward: carried outputs of either are inputs of the other, the other inputs are shared."""
@@ -80,7 +96,13 @@ class StepBuffers:
             name: self.inputs[contract.CARRIED[name]] if name in contract.CARRIED else np.zeros_like(array)
             for name, array in self.outputs.items()
         }
-        return StepBuffers(self.rows, self.width, self.window, inputs, outputs)
+        return StepBuffers(*self.shape, inputs, outputs)
+
+
+def step_sizes(info: EngineInfo, rows: int, width: int, window: int, draws: bool) -> dict[str, int]:
+    """Size of every axis but the caches'."""
+    slots = rows * window if draws else 1
+    return {"batch": rows, "width": width, "window": window, "slots": slots, **contract.fixed_axes(info.config)}
 
 
 class Session(Protocol):
@@ -102,8 +124,12 @@ class Session(Protocol):
                 every slot: without that, one long request would slow down all that follow.
         """
 
-    def step(self, rows: int, width: int, window: int) -> StepBuffers:
-        """Buffers for a forward over the first ``rows`` cache rows."""
+    def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
+        """Buffers for a forward over the first ``rows`` cache rows.
+
+        Args:
+            draws: some row has a temperature or an ensemble.
+        """
 
     def launch(self, buffers: StepBuffers) -> None:
         """Start a forward: read ``buffers.inputs``, update the caches, fill ``buffers.outputs``."""
@@ -120,6 +146,9 @@ class Session(Protocol):
 
     def execute(self, buffers: StepBuffers) -> None:
         """:meth:`launch` and :meth:`wait`."""
+
+    def clear_row(self, row: int) -> None:
+        """Fill a row's cache with zeros: attention multiplies what its mask hides by 0, and NaN stays NaN."""
 
     def move_row(self, source: int, target: int) -> None:
         """Copy a row's cache over another row's, so that live rows stay a prefix."""

@@ -46,7 +46,7 @@ _NOTHING = QuantizedWeights()
 _GEMM, _PRODUCT = "gemm", re.compile(r"Fc")
 
 # Axes whose size is given with every forward, and how shapes write such a size.
-_RUN_TIME_AXES = ("batch", "width", "window")
+_RUN_TIME_AXES = ("batch", "width", "window", "slots")
 _ANY = -1
 
 DIRECTIONS: tuple[contract.Direction, ...] = ("input", "output")

@@ -16,6 +16,8 @@ import numpy as np
 from onnx import FunctionProto, TensorProto
 
 from nld_trt.graph import contract
+from nld_trt.graph.drawn_slots import only_if
+from nld_trt.graph.linear import Dialect
 from nld_trt.graph.tape import Tape, make_function
 
 ADVANCE_INPUTS = (
@@ -43,7 +45,7 @@ _HOLD, _DIFFUSION, _QUADRATIC = (contract.PROGRAMS.index(name) for name in ("hol
 _LAST = -1
 
 
-def advance(mask_token_id: int) -> FunctionProto:
+def advance(mask_token_id: int, dialect: Dialect) -> FunctionProto:
     """``Advance``: inputs and outputs are as in the step contract; block [B, W] int32 are the window tokens.
 
     A row stands still, its next pass being this one again, if it is told to (program 0), if it may commit no more
@@ -54,9 +56,13 @@ def advance(mask_token_id: int) -> FunctionProto:
     def body(tape: Tape) -> None:
         goes = tape.op("Greater", "program", tape.constant(_HOLD, np.int32))
         goes = tape.op("And", goes, tape.op("Greater", "room", tape.constant(0, np.int32)))
-        going = tape.op("Cast", tape.op("ReduceMax", _int32(tape, goes), keepdims=0), to=TensorProto.BOOL)
-        results = tape.when(
-            going, lambda branch: _next(branch, goes, mask_token_id), lambda _: _STAND_STILL, elements=_ELEMENTS
+        results = only_if(
+            tape,
+            dialect,
+            goes,
+            lambda branch: _next(branch, goes, mask_token_id),
+            lambda _: _STAND_STILL,
+            elements=_ELEMENTS,
         )
         for name, value in zip(ADVANCE_OUTPUTS, results, strict=True):
             tape.op("Identity", value, name=name)
@@ -145,7 +151,3 @@ def _last_slot(tape: Tape, width: str) -> str:
     """[B] int32: the last real window slot. Rows that stand still may have more new tokens than window slots."""
     one = tape.constant(1, np.int32)
     return tape.op("Sub", tape.op("Max", tape.op("Min", "valid_count", width), one), one)
-
-
-def _int32(tape: Tape, flags: str) -> str:
-    return tape.op("Cast", flags, to=TensorProto.INT32)

@@ -35,8 +35,7 @@ class Binding:
 
     Attributes:
         dtype: NumPy name, or ``activation`` for the precision that the engine was built in.
-        axes: names resolved by :func:`shape_of`. ``batch``, ``width``, ``window`` and ``capacity``
-            change at run time; the others are fixed by the checkpoint.
+        axes: names; ``batch``, ``width``, ``window``, ``slots`` and ``capacity`` change at run time; the others are fixed by the checkpoint.
         per_layer: the name is a pattern with one ``{layer}``.
         debug: present only in engines built with debug outputs.
         parts: what an engine may be built without, and then does not read this input.
@@ -83,6 +82,7 @@ BINDINGS: tuple[Binding, ...] = (
         "segments", "input", "int32", ("batch",), "quadratic pass of k drafts and k masks behind each; 0: not one"
     ),
     Binding("logit_rows", "input", "int32", _WINDOW, "new tokens whose logits are wanted, a prefix; -1 after it"),
+    Binding("drawn_slots", "input", "int32", ("slots",), "row * window + slot of those that draw; one of any kind if none"),
     Binding("threshold", "input", "float32", ("batch",), "BlockDenoise commits masks with at least this confidence"),
     Binding("quota", "input", "int32", ("batch",), "BlockDenoise commits at least this many masks, the most confident"),
     Binding("eos_token_id", "input", "int32", ("batch",), "SpecVerify looks for this token; -1 never matches"),
@@ -195,6 +195,7 @@ def axis_ranges(limits: Limits, phase: Phase) -> dict[str, Range]:
         "batch": (1, 1, limits.max_batch_size),
         "width": widths[phase],
         "window": windows[phase],
+        "slots": (1, 1, limits.max_batch_size * windows[phase][2]),
         "capacity": (limits.capacity,) * 3,
     }
 

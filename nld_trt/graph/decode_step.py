@@ -13,23 +13,21 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from nld_trt.graph import advance, candidates, ensemble, operators
+from nld_trt.graph import advance, candidates, operators
 from nld_trt.graph.tape import DOMAIN, Tape
 
 
 class DecodeStep:
     """Records everything behind the final norm on a tape."""
 
-    def __init__(self, tape: Tape, positions: str, *, element: int, quadratic: bool) -> None:
+    def __init__(self, tape: Tape, positions: str, *, quadratic: bool) -> None:
         """
         Args:
-            element: ONNX element type of logits.
             positions: [B, S] int64 of the new tokens.
             quadratic: rows may make quadratic passes.
         """
         self.tape = tape
         self.positions = positions
-        self.element = element
         self.quadratic = quadratic
 
     def record(self, hidden: str, head: Callable[[str], str]) -> None:
@@ -42,14 +40,15 @@ class DecodeStep:
         logits = head(window)
         tape.op("Cast", logits, to=TensorProto.FLOAT, name="logits")
         values = {
-            "logits": ensemble.verifying_logits(tape, logits, self.element) if self.quadratic else logits,
+            "logits": logits,
             "block": tape.op("GatherElements", "tokens", index, axis=1),
             "valid": tape.op("ReduceSum", wanted, self._number([-1]), keepdims=0),
             "causal": "causal",
         }
         values |= self._rules(index)
         self._call("DraftCandidates", candidates.CANDIDATE_INPUTS, candidates.CANDIDATE_OUTPUTS, values)
-        self._call("ChooseTokens", operators.CHOOSE_INPUTS, operators.CHOOSE_OUTPUTS, values)
+        choose_inputs = operators.CHOOSE_INPUTS + (operators.ENSEMBLE_INPUTS if self.quadratic else ())
+        self._call("ChooseTokens", choose_inputs, operators.CHOOSE_OUTPUTS, values)
         self._call("BlockDenoise", operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS, values)
         if self.quadratic:
             # Of a quadratic pass only the drafts are verified.

@@ -81,7 +81,7 @@ class DecoderGraph:
         self.tape.scope("")
         hidden = self._norm(x, FINAL_NORM, name="final_hidden")
         head = partial(self._linear, module=_HEAD, scale=read_prescale(self.checkpoint, _HEAD))
-        tail = DecodeStep(self.tape, step.positions, element=self.precision.onnx_type, quadratic=self.quadratic)
+        tail = DecodeStep(self.tape, step.positions, quadratic=self.quadratic)
         tail.record(hidden, head)
 
     def _step_inputs(self) -> StepInputs:

@@ -77,7 +77,12 @@ def write_graph(
         producer_version=nld_trt.__version__,
         ir_version=_IR_VERSION,
         opset_imports=[helper.make_opsetid(domain, version) for domain, version in _domains(graph.tape).items()],
-        functions=operators.decode_functions(checkpoint.config.mask_token_id, dialect),
+        functions=operators.decode_functions(
+            checkpoint.config.mask_token_id,
+            checkpoint.config.vocab_size,
+            dialect,
+            quadratic=limits.max_quadratic_length > 0,
+        ),
     )
     path = folder / MODEL_FILE
     path.write_bytes(model.SerializeToString())

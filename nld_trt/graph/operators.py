@@ -18,13 +18,16 @@ from onnx import FunctionProto, TensorProto
 
 from nld_trt.graph.advance import advance
 from nld_trt.graph.candidates import draft_candidates
+from nld_trt.graph.drawn_slots import DrawnSlots, only_if
+from nld_trt.graph.ensemble import mixed_scores, mixing_rows
 from nld_trt.graph.linear import Dialect
-from nld_trt.graph.sampling import draw_tokens, following
+from nld_trt.graph.sampling import draw_tokens
 from nld_trt.graph.scores import allowed_scores, float_scores
 from nld_trt.graph.tape import Tape, make_function
 
 CHOOSE_INPUTS = (
     "logits",
+    "drawn_slots",
     "block",
     "valid",
     "temperature",
@@ -36,6 +39,8 @@ CHOOSE_INPUTS = (
     "drafted_ids",
     "drafted_shares",
 )
+# Of engines with quadratic passes.
+ENSEMBLE_INPUTS = ("segments", "ensemble")
 CHOOSE_OUTPUTS = ("choice", "probability", "finite")
 DENOISE_INPUTS = ("choice", "probability", "block", "valid", "threshold", "quota")
 DENOISE_OUTPUTS = ("block_tokens", "confidence", "masks_left")
@@ -46,14 +51,16 @@ _LAST = -1
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def choose_tokens(mask_token_id: int, dialect: Dialect) -> FunctionProto:
+def choose_tokens(mask_token_id: int, vocab_size: int, dialect: Dialect, *, quadratic: bool) -> FunctionProto:
     """``ChooseTokens``: what every slot's logits choose.
 
-    Inputs: logits [B, W, V] any float, block [B, W] int32, valid [B] int32 (leading window tokens that are real),
+    Inputs: logits [B, W, V] any float, drawn_slots [N] int32 (at least the slots of rows with a temperature or an
+    ensemble; others get their likeliest token), block [B, W] int32, valid [B] int32 (leading window tokens that are real),
     temperature [B] float32 (0: the likeliest token), seed [B] int64, stream and draw [B] int32 and position [B, W] int32
     (of the predicted token), which key the random numbers; cut [B, W] float32, tokens with a smaller logit are not
     drawn; drafted_ids [B, W, K] int32 (-1: none) and drafted_shares [B, W, K] float32, the distribution that each
-    block token was drawn from, where it is to be verified by rejection sampling.
+    block token was drawn from, where it is to be verified by rejection sampling; with ``quadratic`` also segments [B]
+    int32 and ensemble [B] float32 (``graph.ensemble``).
 
     Outputs: choice [B, W] int32; probability [B, W] float32, softmax(z)[choice] at any temperature; finite [B] int32, 0
     where logits of a real token hold NaN or infinity, or no token that could be chosen.
@@ -65,7 +72,21 @@ def choose_tokens(mask_token_id: int, dialect: Dialect) -> FunctionProto:
         greedy = tape.op(
             "ArgMax", allowed_scores(tape, "logits", mask_token_id), axis=_LAST, keepdims=0, select_last_index=0
         )
-        ids = draw_tokens(tape, greedy, mask_token_id, dialect)
+
+        def draw(branch: Tape) -> list[str]:
+            slots = DrawnSlots(branch)
+            if quadratic:
+                allowed = mixed_scores(branch, slots, mask_token_id)
+                likeliest = branch.op("ArgMax", allowed, axis=_LAST, keepdims=0, select_last_index=0)
+            else:
+                allowed = allowed_scores(branch, slots.vectors("logits"), mask_token_id)
+                likeliest = slots.cells(greedy)
+            drawn = draw_tokens(branch, slots, allowed, vocab_size, dialect)
+            return [slots.put_back(greedy, branch.op("Where", slots.rows(warm), drawn, likeliest))]
+
+        warm = tape.op("Greater", "temperature", tape.constant(0.0, np.float32))
+        special = tape.op("Or", warm, mixing_rows(tape)) if quadratic else warm
+        (ids,) = only_if(tape, dialect, special, draw, lambda _: [greedy], elements=[TensorProto.INT64])
         tape.op("Cast", ids, to=TensorProto.INT32, name="choice")
         chosen = tape.op("GatherElements", "logits", tape.op("Unsqueeze", ids, axis), axis=_LAST)
         score = tape.op("Squeeze", float_scores(tape, chosen), axis)
@@ -83,7 +104,8 @@ def choose_tokens(mask_token_id: int, dialect: Dialect) -> FunctionProto:
         harmless = tape.op("Or", sane, tape.op("Not", tape.op("Less", _slots(tape), _column(tape, "valid"))))
         tape.op("ReduceMin", _int32(tape, harmless), axis, name="finite", keepdims=0)
 
-    return make_function("ChooseTokens", CHOOSE_INPUTS, CHOOSE_OUTPUTS, body)
+    inputs = (*CHOOSE_INPUTS, *ENSEMBLE_INPUTS) if quadratic else CHOOSE_INPUTS
+    return make_function("ChooseTokens", inputs, CHOOSE_OUTPUTS, body)
 
 
 def block_denoise(mask_token_id: int) -> FunctionProto:
@@ -133,7 +155,14 @@ def spec_verify() -> FunctionProto:
         width = tape.op("Cast", tape.op("Shape", "block", start=1, end=2), to=TensorProto.INT32)
         one = tape.constant(1, np.int32)
         has_draft = tape.op("Less", tape.op("Add", slots, one), _column(tape, "valid"))
-        matches = tape.op("And", tape.op("Equal", verified, following(tape, "block")), has_draft)
+        # The next slot's token; behind the last there is none, which has_draft says.
+        shifted = tape.op(
+            "Slice", "block", *(tape.constant([value], np.int64) for value in (1, np.iinfo(np.int64).max, 1))
+        )
+        following = tape.op(
+            "Pad", shifted, tape.constant([0, 1], np.int64), tape.constant(-1, np.int32), tape.constant([1], np.int64)
+        )
+        matches = tape.op("And", tape.op("Equal", verified, following), has_draft)
         # The last slot has no draft token behind it and always ends the run.
         first_miss = tape.op(
             "ReduceMin", tape.op("Where", matches, width, slots), tape.constant([_LAST], np.int64), keepdims=1
@@ -156,13 +185,15 @@ def spec_verify() -> FunctionProto:
     return make_function("SpecVerify", VERIFY_INPUTS, VERIFY_OUTPUTS, body)
 
 
-def decode_functions(mask_token_id: int, dialect: Dialect) -> list[FunctionProto]:
+def decode_functions(
+    mask_token_id: int, vocab_size: int, dialect: Dialect, *, quadratic: bool = False
+) -> list[FunctionProto]:
     return [
-        draft_candidates(mask_token_id, dialect),
-        choose_tokens(mask_token_id, dialect),
+        draft_candidates(mask_token_id, vocab_size, dialect),
+        choose_tokens(mask_token_id, vocab_size, dialect, quadratic=quadratic),
         block_denoise(mask_token_id),
         spec_verify(),
-        advance(mask_token_id),
+        advance(mask_token_id, dialect),
     ]
 
 

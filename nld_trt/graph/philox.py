@@ -5,7 +5,7 @@
 Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011, sections 3.3 and 5.
 Words are 32-bit numbers in 64-bit tensors of any shapes that broadcast.
 
-Shapes: B rows, W window tokens.
+Shapes: N slots.
 """
 
 from __future__ import annotations
@@ -140,15 +140,15 @@ def philox(tape: Tape, arithmetic: Arithmetic, even: str, odd: str, key: str) ->
     """Random words for every counter and key; shapes broadcast, and all have as many axes.
 
     Args:
-        even: [2, B, W], words 0 and 2 of the counters.
-        odd: [2, B, W], words 1 and 3.
-        key: [2, B, W], words 0 and 1 of the keys.
+        even: [2, N], words 0 and 2 of the counters.
+        odd: [2, N], words 1 and 3.
+        key: [2, N], words 0 and 1 of the keys.
 
     Returns:
-        Words 0 and 2 [2, B, W], and words 1 and 3 [2, B, W].
+        Words 0 and 2 [2, N], and words 1 and 3 [2, N].
     """
-    lanes = (2, 1, 1)
-    steps = np.arange(ROUNDS).reshape(-1, 1, 1, 1) * np.array(KEY_STEPS).reshape(lanes)
+    lanes = (2, 1)
+    steps = np.arange(ROUNDS).reshape(-1, 1, 1) * np.array(KEY_STEPS).reshape(lanes)
     first = tape.op("Unsqueeze", key, tape.constant([0], np.int64))
     keys = arithmetic.wrapped(tape, tape.op("Add", first, arithmetic.constant(tape, steps)))
     keys = arithmetic.spread(tape, keys)
@@ -165,36 +165,31 @@ def philox(tape: Tape, arithmetic: Arithmetic, even: str, odd: str, key: str) ->
 def uniforms(
     tape: Tape, arithmetic: Arithmetic, *, seed: str, stream: str, position: str, draw: str
 ) -> tuple[str, str]:
-    """Two independent numbers in (0, 1) per slot, [B, W] float32 each.
+    """Two independent numbers in (0, 1) per slot, [N] float32 each.
 
     They come from words 0 and 1 of the counter (stream, position, draw, 0) under the key (low word of the seed,
     high word): u = ((word >> 9) + 0.5) * 2^-23, exact in float32 and never 0 or 1.
 
     Args:
-        seed: [B] int64, 0 or more.
-        stream, draw: [B] int32, 0 or more.
-        position: [B, W] int32, 0 or more.
+        seed: [N] int64, 0 or more.
+        stream, draw, position: [N] int32, 0 or more.
     """
 
     def number(value: npt.ArrayLike) -> str:
         return tape.constant(value, np.int64)
 
-    def column(value: str) -> str:
-        return tape.op("Unsqueeze", value, number([1]))
-
     def lanes(first: str, second: str | None = None) -> str:
-        """[2, B, W] or less: two values as the two lanes, 0 where there is no second."""
+        """[2, N]: two values as the two lanes, 0 where there is no second."""
         parts = []
         for value, place in ((first, [1, 0]), (second, [0, 1])):
             if value is not None:
-                unit = arithmetic.constant(tape, np.reshape(place, (2, 1, 1)))
+                unit = arithmetic.constant(tape, np.reshape(place, (2, 1)))
                 parts.append(tape.op("Mul", tape.op("Cast", value, to=arithmetic.element), unit))
         return parts[0] if len(parts) == 1 else tape.op("Add", *parts)
 
     # No seed has its highest bit set, so dividing is shifting.
-    source = column(seed)
-    key = lanes(tape.op("Mod", source, number(_WORD)), tape.op("Div", source, number(_WORD)))
-    words = philox(tape, arithmetic, lanes(column(stream), column(draw)), lanes(position), key)
+    key = lanes(tape.op("Mod", seed, number(_WORD)), tape.op("Div", seed, number(_WORD)))
+    words = philox(tape, arithmetic, lanes(stream, draw), lanes(position), key)
 
     def uniform(words: str) -> str:
         word = tape.op("Gather", words, number(0), axis=0)

@@ -139,7 +139,8 @@ def test_a_seed_repeats_the_tokens_in_another_session(engine, prompts):
     ]
     first, second = (decode(engine("tiny-b").open_session("ort"), requests) for _ in range(2))
     assert first == second
-    assert len({tuple(result.output_ids) for result in first}) == 6
+    for mode in range(3):
+        assert len({tuple(result.output_ids) for result in first[3 * mode : 3 * mode + 3]}) == 3
 
 
 def test_a_seed_that_was_drawn_repeats_the_tokens(golden_session, prompts):

@@ -19,6 +19,7 @@ INPUTS = {
     "logits": (np.float32, ["B", "W", "V"]),
     "block": (np.int32, ["B", "W"]),
     "valid": (np.int32, ["B"]),
+    "drawn_slots": (np.int32, ["N"]),
     "threshold": (np.float32, ["B"]),
     "quota": (np.int32, ["B"]),
     "eos_token_id": (np.int32, ["B"]),
@@ -86,7 +87,7 @@ def open_operators(mask, vocab, dialect="onnxruntime", logit_type=np.float32):
     outputs = {
         name: (np.float32 if name in floats else np.int32, None) for _, values in STEPS.values() for name in values
     }
-    return open_nodes(nodes, inputs, outputs, functions=operators.decode_functions(mask, dialect))
+    return open_nodes(nodes, inputs, outputs, functions=operators.decode_functions(mask, vocab, dialect))
 
 
 def run_operators(mask, logits, *, dialect="onnxruntime", logit_type=np.float32, **values):
@@ -96,11 +97,12 @@ def run_operators(mask, logits, *, dialect="onnxruntime", logit_type=np.float32,
     session = open_operators(mask, vocab, dialect, logit_type)
     position = np.broadcast_to(np.arange(width), (rows, width))
     block = np.zeros((rows, width))
-    given = {**PLAIN, "position": position, "block": block, "valid": width, **values, "logits": logits}
+    every = np.arange(rows * width)
+    given = {**PLAIN, "drawn_slots": every, "position": position, "block": block, "valid": width, **values, "logits": logits}
     feeds = {}
     for name, (dtype, axes) in INPUTS.items():
         last = {"V": vocab, "K": CANDIDATES}.get(axes[-1], 0)
         value = np.asarray(given[name], logit_type if name == "logits" else dtype)
-        shape = (rows, width, last)[: len(axes)]
+        shape = value.shape if name == "drawn_slots" else (rows, width, last)[: len(axes)]
         feeds[name] = np.ascontiguousarray(np.broadcast_to(value, shape))
     return dict(zip((each.name for each in session.get_outputs()), session.run(None, feeds), strict=True))

@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Acceptance length and tokens per forward of the speculative modes and rules, over temperatures, on nld-tiny.
+
+    PYTHONPATH=. python bench/acceptance.py -o bench/results/acceptance.json
+
+Needs no GPU. ``trained``: the 200 held-out questions in the chat template, which the model knows how to answer.
+``untrained``: the same questions without it, where drafts are seldom right. Every question is answered with several
+seeds, to the full length, so that all ways are measured over as many tokens. Nothing here is a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.generate import generate
+from nld_trt.decode.request import Request
+from nld_trt.decode.text import Codec
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.build import build_engine
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.graph.contract import Limits
+from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.convert import convert
+
+SOURCE = Path("examples/nld-tiny")
+LIMITS = Limits(max_batch_size=32, max_seq_len=512, max_block_length=32, prompt_chunk=128, max_quadratic_length=16)
+WAYS = {
+    "linear 16, match": {"mode": "linear", "block_length": 16, "acceptance": "match"},
+    "linear 16, reject": {"mode": "linear", "block_length": 16, "acceptance": "reject"},
+    "linear 32, match": {"mode": "linear", "block_length": 32, "acceptance": "match"},
+    "quadratic 8": {"mode": "quadratic", "block_length": 8},
+    "quadratic 16": {"mode": "quadratic", "block_length": 16},
+    "quadratic 16, masks without adapter": {"mode": "quadratic", "block_length": 16, "lora": False},
+}
+RULES = ("linear 16, match", "linear 16, reject")
+TEMPERATURES = (0.5, 0.8, 1.0, 1.5)
+TOKENS = 64
+
+
+@contextmanager
+def silent(text: str):
+    yield
+
+
+def measure(decoder: Decoder, prompts: list[tuple[int, ...]], seeds: int, settings: dict) -> dict[str, float]:
+    requests = [
+        Request(prompt, max_new_tokens=TOKENS, eos_token_id=-1, seed=seed * 10_000 + number, **settings)
+        for seed in range(seeds)
+        for number, prompt in enumerate(prompts)
+    ]
+    results = [result for _, result in generate(decoder, requests)]
+    lengths = [np.mean(result.accepted) for result in results]
+    tokens, forwards = (sum(values) for values in zip(*((len(r.output_ids), r.nfe) for r in results), strict=True))
+    rounds = [count for result in results for count in result.accepted]
+    return {
+        "acceptance_length": round(float(np.mean(rounds)), 3),
+        # Of the mean over answers, which are independent of each other.
+        "standard_error": round(float(np.std(lengths) / len(lengths) ** 0.5), 3),
+        "tokens_per_forward": round(tokens / forwards, 3),
+        "answers": len(results),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        convert(SOURCE, Path(folder, "checkpoint"), report=lambda text: None)
+        checkpoint = Checkpoint.open_converted(Path(folder, "checkpoint"))
+        plan = BuildPlan("ort", "fp32", LIMITS, adapter=True)
+        build_engine(checkpoint, [plan], Path(folder, "engine"), force=False, stage=silent)
+        engine = EngineFolder.open(Path(folder, "engine"))
+        codec, decoder = Codec.open(engine.path), Decoder(engine.open_session("ort"))
+        lines = (SOURCE / "eval.jsonl").read_text().splitlines()[: arguments.questions]
+        questions = [json.loads(line)["prompt"] for line in lines]
+        kinds = {
+            "trained": [codec.encode_prompt(question) for question in questions],
+            "untrained": [tuple(codec.encode(question)) for question in questions],
+        }
+        found: dict[str, object] = {
+            "command": " ".join(["python", *sys.argv]),
+            "versions": {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__},
+            "engine": "nld-tiny, ort, fp32",
+        }
+        for kind, prompts in kinds.items():
+            greedy = {name: measure(decoder, prompts, 1, way) for name, way in WAYS.items() if "reject" not in name}
+            warm = {
+                name: {
+                    str(temperature): measure(
+                        decoder, prompts, arguments.seeds, {**WAYS[name], "temperature": temperature}
+                    )
+                    for temperature in TEMPERATURES
+                }
+                for name in RULES
+            }
+            found[kind] = {"greedy": greedy, "temperature": warm}
+    text = json.dumps(found, indent=2)
+    print(text)
+    if arguments.output:
+        arguments.output.write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
