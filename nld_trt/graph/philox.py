@@ -3,16 +3,14 @@
 """Philox4x32-10 in standard operators: random words as a pure function of a counter and a key.
 
 Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011, sections 3.3 and 5.
-Words are 32-bit numbers in 64-bit tensors of any shapes that broadcast.
+Words are 32-bit numbers in int64 tensors. Each runtime has a form that computes the same words with what it has.
 
 Shapes: N slots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -25,146 +23,86 @@ ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 # What every round adds to the key: the golden ratio and the square root of 3, less 1.
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+# For each lane of the swapped counters [2, 1], and what each round adds to the key [rounds, 2, 1].
+_FACTORS = np.array(MULTIPLIERS[::-1])[:, None]
+_KEY_SUMS = np.arange(ROUNDS)[:, None, None] * np.array(KEY_STEPS)[:, None]
 
-_HALF, _WORD = 1 << 16, 1 << 32
+_WORD, _BITS = 1 << 32, 32
 _LAST = -1
 
 # A lane is one of the two halves of a Philox round; lanes are the first axis.
 _SWAPPED = (1, 0)
 
-
-class Arithmetic(Protocol):
-    """Exact arithmetic on 32-bit words, out of the operators that a runtime has."""
-
-    @property
-    def element(self) -> int:
-        """ONNX element type that holds a word."""
-
-    def constant(self, tape: Tape, value: npt.ArrayLike) -> str:
-        """Words."""
-
-    def shifted(self, tape: Tape, word: str, bits: int) -> str:
-        """``word`` without its lowest ``bits`` bits."""
-
-    def wrapped(self, tape: Tape, value: str) -> str:
-        """A number below 2^63 modulo 2^32."""
-
-    def product(self, tape: Tape, word: str, factors: npt.NDArray[np.int64]) -> tuple[str, str]:
-        """The high and the low word of 64-bit products."""
-
-    def spread(self, tape: Tape, word: str) -> str:
-        """What :meth:`exclusive_or` takes."""
-
-    def exclusive_or(self, tape: Tape, first: str, second: str, third: str) -> str:
-        """Of three spread words, bit by bit: a word."""
+# Words 0 and 2 of the counters [2, N], words 1 and 3, words 0 and 1 of the keys -> the random words, as those of the
+# counters.
+Generator = Callable[[Tape, str, str, str], tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class Unsigned:
-    """uint64 and bitwise operators: ONNX Runtime."""
+def _philox_in_words(tape: Tape, even: str, odd: str, key: str) -> tuple[str, str]:
+    """With uint64 and bitwise operators: ONNX Runtime."""
 
-    element: int = TensorProto.UINT64
-
-    def constant(self, tape: Tape, value: npt.ArrayLike) -> str:
+    def word(value: npt.ArrayLike) -> str:
         return tape.constant(value, np.uint64)
 
-    def shifted(self, tape: Tape, word: str, bits: int) -> str:
-        return tape.op("BitShift", word, self.constant(tape, bits), direction="RIGHT")
+    def low(value: str) -> str:
+        return tape.op("BitwiseAnd", value, word(_WORD - 1))
 
-    def wrapped(self, tape: Tape, value: str) -> str:
-        return tape.op("BitwiseAnd", value, self.constant(tape, _WORD - 1))
-
-    def product(self, tape: Tape, word: str, factors: npt.NDArray[np.int64]) -> tuple[str, str]:
-        whole = tape.op("Mul", word, self.constant(tape, factors))
-        return self.shifted(tape, whole, 32), self.wrapped(tape, whole)
-
-    def spread(self, tape: Tape, word: str) -> str:
-        return word
-
-    def exclusive_or(self, tape: Tape, first: str, second: str, third: str) -> str:
-        return tape.op("BitwiseXor", tape.op("BitwiseXor", first, second), third)
+    even, odd, keys = (tape.op("Cast", value, to=TensorProto.UINT64) for value in (even, odd, key))
+    keys = low(tape.op("Add", tape.op("Unsqueeze", keys, tape.constant([0], np.int64)), word(_KEY_SUMS)))
+    for index in range(ROUNDS):
+        product = tape.op("Mul", _swapped(tape, even), word(_FACTORS))
+        high = tape.op("BitShift", product, word(_BITS), direction="RIGHT")
+        even = tape.op("BitwiseXor", tape.op("BitwiseXor", high, odd), _round(tape, keys, index))
+        odd = low(product)
+    words = (tape.op("Cast", value, to=TensorProto.INT64) for value in (even, odd))
+    return next(words), next(words)
 
 
-@dataclass(frozen=True)
-class Signed:
-    """int64 and no bitwise operators: TensorRT's parsers have neither those nor unsigned types.
+def _philox_in_bits(tape: Tape, even: str, odd: str, key: str) -> tuple[str, str]:
+    """With int64 arithmetic alone: TensorRT's parsers have neither bitwise operators nor unsigned types.
 
-    Products go through 16-bit halves, so that nothing reaches 2^63. Exclusive or is the parity of a sum of bits, in
-    float32, where the numbers that occur, below 2^18, are exact.
+    Words are [2, N, 32] bits. A product with a constant is a weighted sum of bits, which stays below 2^38 for either
+    half of the result; exclusive or is the parity of a sum.
     """
+    powers = 1 << np.arange(_BITS, dtype=np.int64)
+    # Both halves of a multiplier shifted by every place, [2, 1, 32].
+    shifted = [[int(factor) << place for place in range(_BITS)] for factor in _FACTORS[:, 0]]
+    low_weights = np.array([[value % _WORD for value in lane] for lane in shifted], np.int64)[:, None]
+    high_weights = np.array([[value // _WORD for value in lane] for lane in shifted], np.int64)[:, None]
 
-    element: int = TensorProto.INT64
-
-    def constant(self, tape: Tape, value: npt.ArrayLike) -> str:
+    def number(value: npt.ArrayLike) -> str:
         return tape.constant(value, np.int64)
 
-    def shifted(self, tape: Tape, word: str, bits: int) -> str:
-        return tape.op("Div", word, self.constant(tape, 1 << bits))
+    def bits(value: str) -> str:
+        places = tape.op("Div", tape.op("Unsqueeze", value, number([_LAST])), number(powers))
+        return tape.op("Mod", places, number(2))
 
-    def wrapped(self, tape: Tape, value: str) -> str:
-        return tape.op("Mod", value, self.constant(tape, _WORD))
+    def weighted(value: str, weights: npt.NDArray[np.int64]) -> str:
+        return tape.op("ReduceSum", tape.op("Mul", value, number(weights)), number([_LAST]), keepdims=0)
 
-    def product(self, tape: Tape, word: str, factors: npt.NDArray[np.int64]) -> tuple[str, str]:
-        low = tape.op("Mul", word, self.constant(tape, factors % _HALF))
-        high = tape.op("Mul", word, self.constant(tape, factors // _HALF))
-        middle = tape.op("Add", high, self.shifted(tape, low, 16))
-        upper = tape.op("Mul", self._low_half(tape, middle), self.constant(tape, _HALF))
-        return self.shifted(tape, middle, 16), tape.op("Add", upper, self._low_half(tape, low))
-
-    def spread(self, tape: Tape, word: str) -> str:
-        """Both 16-bit halves without their lowest i bits, [..., 2, 16] float32: the last bits are the word's."""
-        last = tape.constant([_LAST], np.int64)
-        moved = tape.op("Div", tape.op("Unsqueeze", word, last), self.constant(tape, [1, _HALF]))
-        halves = tape.op("Cast", self._low_half(tape, moved), to=TensorProto.FLOAT)
-        scales = tape.constant(2.0 ** -np.arange(16), np.float32)
-        return tape.op("Floor", tape.op("Mul", tape.op("Unsqueeze", halves, last), scales))
-
-    def exclusive_or(self, tape: Tape, first: str, second: str, third: str) -> str:
-        total = tape.op("Add", tape.op("Add", first, second), third)
-        pairs = tape.op("Floor", tape.op("Mul", total, tape.constant(0.5, np.float32)))
-        parity = tape.op("Sub", total, tape.op("Add", pairs, pairs))
-        last = tape.constant([_LAST], np.int64)
-        places = tape.constant(2.0 ** np.arange(16), np.float32)
-        halves = tape.op("ReduceSum", tape.op("Mul", parity, places), last, keepdims=0)
-        weighted = tape.op("Mul", tape.op("Cast", halves, to=self.element), self.constant(tape, [1, _HALF]))
-        return tape.op("ReduceSum", weighted, last, keepdims=0)
-
-    def _low_half(self, tape: Tape, word: str) -> str:
-        return tape.op("Mod", word, self.constant(tape, _HALF))
-
-
-ARITHMETIC: Mapping[Dialect, Arithmetic] = {"onnxruntime": Unsigned(), "tensorrt": Signed()}
-
-
-def philox(tape: Tape, arithmetic: Arithmetic, even: str, odd: str, key: str) -> tuple[str, str]:
-    """Random words for every counter and key; shapes broadcast, and all have as many axes.
-
-    Args:
-        even: [2, N], words 0 and 2 of the counters.
-        odd: [2, N], words 1 and 3.
-        key: [2, N], words 0 and 1 of the keys.
-
-    Returns:
-        Words 0 and 2 [2, N], and words 1 and 3 [2, N].
-    """
-    lanes = (2, 1)
-    steps = np.arange(ROUNDS).reshape(-1, 1, 1) * np.array(KEY_STEPS).reshape(lanes)
-    first = tape.op("Unsqueeze", key, tape.constant([0], np.int64))
-    keys = arithmetic.wrapped(tape, tape.op("Add", first, arithmetic.constant(tape, steps)))
-    keys = arithmetic.spread(tape, keys)
-    factors = np.array(MULTIPLIERS).reshape(lanes)[list(_SWAPPED)]
+    keys = bits(tape.op("Add", tape.op("Unsqueeze", key, number([0])), number(_KEY_SUMS)))
+    even, odd = bits(even), bits(odd)
     for index in range(ROUNDS):
-        swapped = tape.op("Gather", even, tape.constant(_SWAPPED, np.int64), axis=0)
-        high, low = arithmetic.product(tape, swapped, factors)
-        round_key = tape.op("Gather", keys, tape.constant(index, np.int64), axis=0)
-        even = arithmetic.exclusive_or(tape, arithmetic.spread(tape, high), arithmetic.spread(tape, odd), round_key)
-        odd = low
-    return even, odd
+        factor = _swapped(tape, even)
+        low = weighted(factor, low_weights)
+        high = tape.op("Add", weighted(factor, high_weights), tape.op("Div", low, number(_WORD)))
+        total = tape.op("Add", tape.op("Add", bits(high), odd), _round(tape, keys, index))
+        even, odd = tape.op("Mod", total, number(2)), bits(low)
+    return weighted(even, powers), weighted(odd, powers)
 
 
-def uniforms(
-    tape: Tape, arithmetic: Arithmetic, *, seed: str, stream: str, position: str, draw: str
-) -> tuple[str, str]:
+PHILOX: Mapping[Dialect, Generator] = {"onnxruntime": _philox_in_words, "tensorrt": _philox_in_bits}
+
+
+def _swapped(tape: Tape, lanes: str) -> str:
+    return tape.op("Gather", lanes, tape.constant(_SWAPPED, np.int64), axis=0)
+
+
+def _round(tape: Tape, keys: str, index: int) -> str:
+    return tape.op("Gather", keys, tape.constant(index, np.int64), axis=0)
+
+
+def uniforms(tape: Tape, dialect: Dialect, *, seed: str, stream: str, position: str, draw: str) -> tuple[str, str]:
     """Two independent numbers in (0, 1) per slot, [N] float32 each.
 
     They come from words 0 and 1 of the counter (stream, position, draw, 0) under the key (low word of the seed,
@@ -179,21 +117,21 @@ def uniforms(
         return tape.constant(value, np.int64)
 
     def lanes(first: str, second: str | None = None) -> str:
-        """[2, N]: two values as the two lanes, 0 where there is no second."""
+        """[2, N] int64: two values as the two lanes, 0 where there is no second."""
         parts = []
         for value, place in ((first, [1, 0]), (second, [0, 1])):
             if value is not None:
-                unit = arithmetic.constant(tape, np.reshape(place, (2, 1)))
-                parts.append(tape.op("Mul", tape.op("Cast", value, to=arithmetic.element), unit))
+                unit = number(np.reshape(place, (2, 1)))
+                parts.append(tape.op("Mul", tape.op("Cast", value, to=TensorProto.INT64), unit))
         return parts[0] if len(parts) == 1 else tape.op("Add", *parts)
 
     # No seed has its highest bit set, so dividing is shifting.
     key = lanes(tape.op("Mod", seed, number(_WORD)), tape.op("Div", seed, number(_WORD)))
-    words = philox(tape, arithmetic, lanes(stream, draw), lanes(position), key)
+    words = PHILOX[dialect](tape, lanes(stream, draw), lanes(position), key)
 
     def uniform(words: str) -> str:
         word = tape.op("Gather", words, number(0), axis=0)
-        kept = tape.op("Cast", arithmetic.shifted(tape, word, 9), to=TensorProto.FLOAT)
+        kept = tape.op("Cast", tape.op("Div", word, number(1 << 9)), to=TensorProto.FLOAT)
         return tape.op("Mul", tape.op("Add", kept, tape.constant(0.5, np.float32)), tape.constant(2.0**-23, np.float32))
 
     return uniform(words[0]), uniform(words[1])

@@ -26,7 +26,7 @@ from onnx import TensorProto
 from nld_trt.graph.candidates import CANDIDATES
 from nld_trt.graph.drawn_slots import DrawnSlots
 from nld_trt.graph.linear import Dialect
-from nld_trt.graph.philox import ARITHMETIC, uniforms
+from nld_trt.graph.philox import uniforms
 from nld_trt.graph.scores import COLDEST
 from nld_trt.graph.tape import Tape
 
@@ -76,7 +76,7 @@ def draw_tokens(tape: Tape, slots: DrawnSlots, scores: str, vocab_size: int, dia
     """
     first, second = uniforms(
         tape,
-        ARITHMETIC[dialect],
+        dialect,
         seed=slots.rows("seed"),
         stream=slots.rows("stream"),
         position=slots.cells("position"),
