@@ -125,7 +125,7 @@ class Session(Protocol):
         """
 
     def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
-        """Buffers for a forward over the first ``rows`` cache rows.
+        """Buffers for a forward over the first ``rows`` cache rows, which the host fills after this call.
 
         Args:
             draws: some row has a temperature or an ensemble.

@@ -20,7 +20,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from nld_trt.engine.session import Array, EngineInfo
+from nld_trt.engine.session import Array, EngineInfo, step_sizes
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding
 from nld_trt.graph.precision import PRECISIONS
@@ -74,8 +74,8 @@ class Arena:
     size: int
 
     @classmethod
-    def lay_out(cls, info: EngineInfo, rows: int, width: int, window: int) -> Arena:
-        sizes = {"batch": rows, "width": width, "window": window, **contract.fixed_axes(info.config)}
+    def lay_out(cls, info: EngineInfo, rows: int, width: int, window: int, draws: bool) -> Arena:
+        sizes = step_sizes(info, rows, width, window, draws)
         carried = set(contract.CARRIED.values())
         inputs = [each for each in contract.bindings("input") if not each.per_layer]
         results = [

@@ -79,6 +79,9 @@ class Device:
         """Queue a captured graph: one call, however many kernels it has."""
         self._call("cudaGraphLaunch", graph, self.stream)
 
+    def destroy(self, graph: Any) -> None:
+        self._call("cudaGraphExecDestroy", graph)
+
     def _call(self, function: str, *arguments: Any) -> Any:
         status, *values = getattr(self._cuda, function)(*arguments)
         if status != self._cuda.cudaError_t.cudaSuccess:

@@ -1,125 +1,67 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A compiled plan at work: one execution context per phase on shared memory, caches that never move.
+"""A compiled plan at work: caches that never move, forwards that follow each other without the host.
 
-Per forward, one copy brings a few integers per row to the device and one brings the decode operators'
-small results back. Everything runs on one stream.
+A forward that the host fills starts with one copy of a few integers per row to the device; one that follows another
+starts with nothing, because its inputs are the other's results. Both end with one copy of the decode operators' small
+results back, and with an event that the host can wait for while the next forward runs already.
+
+Each shape that decoding uses has an execution context of its own for either side of its arena, as a captured graph
+belongs to the context that it was captured from; their scratch memory is one. The first forward of a shape runs as it is,
+the second is captured into a CUDA graph, and from then on a forward is one call. Prompt chunks come in every width and
+are not captured.
 """
 
 from __future__ import annotations
 
-import ctypes
 import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nld_trt.engine.session import Array, EngineInfo, StepBuffers
+from nld_trt.engine.trt_arena import ALIGNMENT, Arena, Side, Slot
 from nld_trt.engine.trt_build import BuilderLog
+from nld_trt.engine.trt_device import Device
 from nld_trt.engine.trt_flavour import Flavour
-from nld_trt.errors import InputError, OperationError
+from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Phase
 from nld_trt.graph.precision import PRECISIONS
 
-# What TensorRT wants of the addresses that it is given.
-_ALIGNMENT = 256
+_NOT_CAPTURED: Phase = "prompt"
+# Prompts leave chunks of every length behind, so that a long-lived session would collect shapes without end.
+_MAX_SHAPES = 64
 
 
-class Device:
-    """Memory of the current GPU and one stream. Addresses are plain integers."""
+@dataclass
+class Forward:
+    """One side of a shape.
 
-    def __init__(self, flavour: Flavour) -> None:
-        try:
-            from cuda.bindings import runtime
-        except ImportError as error:
-            raise InputError(
-                f"running a {flavour.name} engine needs the Python package cuda-python, which is not installed",
-                fix=f"Install it: {flavour.install}",
-            ) from error
-        self._cuda = runtime
-        self.stream = int(self._call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking))
+    Attributes:
+        context: its own, or the phase's where it is not captured.
+        landed: event behind the copy of its results.
+        runs: how often it ran outside of a graph.
+        graph: of the whole forward, once captured.
+    """
 
-    def allocate(self, size: int) -> int:
-        """Zeroed device memory."""
-        address = int(self._call("cudaMalloc", size))
-        self._call("cudaMemsetAsync", address, 0, size, self.stream)
-        return address
-
-    def allocate_host(self, size: int) -> npt.NDArray[np.uint8]:
-        """Zeroed page-locked host memory, from and to which copies need no detour."""
-        address = int(self._call("cudaMallocHost", size))
-        memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
-        memory[:] = 0
-        return memory
-
-    def copy(self, target: int, source: int, size: int) -> None:
-        """Queue a copy in any direction: the addresses tell which."""
-        self._call("cudaMemcpyAsync", target, source, size, self._cuda.cudaMemcpyKind.cudaMemcpyDefault, self.stream)
-
-    def wait(self) -> None:
-        self._call("cudaStreamSynchronize", self.stream)
-
-    def _call(self, function: str, *arguments: Any) -> Any:
-        status, *values = getattr(self._cuda, function)(*arguments)
-        if status != self._cuda.cudaError_t.cudaSuccess:
-            raise OperationError(f"the GPU refused {function}: {status.name}")
-        return values[0] if values else None
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where a small binding lies in the arena."""
-
-    name: str
-    direction: contract.Direction
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
-    offset: int
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape) * self.dtype.itemsize
-
-    def view(self, memory: npt.NDArray[np.uint8]) -> Array:
-        array: Array = memory[self.offset : self.offset + self.size].view(self.dtype).reshape(self.shape)
-        return array
-
-
-@dataclass(frozen=True)
-class Arena:
-    """The small bindings of one forward, inputs first: one copy up, one copy down."""
-
-    slots: tuple[Slot, ...]
-    inputs_end: int
-    size: int
-
-    @classmethod
-    def lay_out(cls, info: EngineInfo, rows: int, width: int, window: int) -> Arena:
-        sizes = {"batch": rows, "width": width, "window": window, **contract.fixed_axes(info.config)}
-        slots: list[Slot] = []
-        offset = inputs_end = 0
-        directions: tuple[contract.Direction, ...] = ("input", "output")
-        for direction in directions:
-            for binding in contract.bindings(direction, debug=info.debug):
-                if binding.per_layer:
-                    continue
-                activation = binding.dtype == "activation"
-                dtype = PRECISIONS[info.precision].numpy_type if activation else np.dtype(binding.dtype)
-                slot = Slot(binding.name, direction, tuple(sizes[axis] for axis in binding.axes), dtype, offset)
-                slots.append(slot)
-                offset += -(-slot.size // _ALIGNMENT) * _ALIGNMENT
-            if direction == "input":
-                inputs_end = offset
-        return cls(tuple(slots), inputs_end, offset)
+    buffers: StepBuffers
+    side: Side
+    phase: Phase
+    context: Any
+    landed: Any
+    runs: int = 0
+    graph: Any = None
 
 
 class TrtSession:
     """Runs a plan on the current GPU. Not thread-safe: one decode loop owns it."""
+
+    runs_ahead = True
 
     def __init__(self, flavour: Flavour, plan: Path, info: EngineInfo, device: Device | None = None) -> None:
         """Load the plan, allocate the caches for every row and slot that it was built for.
@@ -143,14 +85,18 @@ class TrtSession:
             if binding.per_layer
             for name in binding.names(config)
         }
-        self._contexts = self._make_contexts(trt)
+        self._strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._scratch_size = self._engine.device_memory_size_v2
+        self._scratch = self._device.allocate(max(self._scratch_size, ALIGNMENT))
+        self._prompt_context = self._make_context(_NOT_CAPTURED)
         sizes = [contract.axis_ranges(limits, phase) for phase in limits.phases]
         largest = (max(ranges[axis][2] for ranges in sizes) for axis in ("width", "window"))
-        size = Arena.lay_out(info, limits.max_batch_size, *largest).size
+        size = Arena.lay_out(info, limits.max_batch_size, *largest, True).size
         self._host = self._device.allocate_host(size)
-        self._arena_address = self._device.allocate(size)
-        self._steps: dict[tuple[int, int, int], tuple[Arena, StepBuffers]] = {}
-        self._bound: dict[Phase, Arena] = {}
+        self._memory = self._device.allocate(size)
+        self._steps: dict[tuple[int, int, int, bool], tuple[Arena, list[Forward]]] = {}
+        self._prompt_side: Side | None = None
+        self._filled: StepBuffers | None = None
 
     @property
     def capacity(self) -> int:
@@ -161,31 +107,58 @@ class TrtSession:
         assert rows <= self.info.limits.max_batch_size, f"{rows} rows"
         assert capacity <= self.capacity, f"{capacity} slots"
 
-    def step(self, rows: int, width: int, window: int) -> StepBuffers:
+    def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
         """Buffers for a forward. Buffers of all shapes share one memory: fill them after this call."""
-        key = rows, width, window
+        key = rows, width, window, draws
         if key not in self._steps:
-            self._check_shape(*key)
-            arena = Arena.lay_out(self.info, *key)
-            self._steps[key] = arena, self._buffers(arena, *key)
-        return self._steps[key][1]
+            self._check_shape(rows, width, window)
+            if len(self._steps) == _MAX_SHAPES:
+                self._forget(next(iter(self._steps)))
+            self._steps[key] = Arena.lay_out(self.info, *key), []
+            self._add_forward(key)
+        self._filled = self._steps[key][1][0].buffers
+        self._filled.fill_constants()
+        return self._filled
+
+    def follow(self, buffers: StepBuffers) -> StepBuffers:
+        _, forwards = self._steps[buffers.shape]
+        if len(forwards) == 1:
+            self._add_forward(buffers.shape)
+        return forwards[buffers is forwards[0].buffers].buffers
+
+    def launch(self, buffers: StepBuffers) -> None:
+        arena, forwards = self._steps[buffers.shape]
+        forward = forwards[buffers is not forwards[0].buffers]
+        if buffers is self._filled:
+            self._transfer(arena.given, to_device=True)
+            self._filled = None
+        if forward.graph is None and forward.runs and forward.phase != _NOT_CAPTURED:
+            self._device.begin_capture()
+            self._run(forward)
+            forward.graph = self._device.end_capture()
+        if forward.graph is None:
+            self._run(forward)
+            forward.runs += 1
+        else:
+            self._device.launch(forward.graph)
+        self._device.record(forward.landed)
+
+    def wait(self, buffers: StepBuffers) -> None:
+        _, forwards = self._steps[buffers.shape]
+        forward = forwards[buffers is not forwards[0].buffers]
+        self._device.wait(forward.landed)
+        for name, slot in forward.side.outputs.items():
+            # Only debug outputs are activations; the loop reads them as float32.
+            if buffers.outputs[name].dtype != slot.dtype:
+                buffers.outputs[name][...] = slot.view(self._host)
 
     def execute(self, buffers: StepBuffers) -> None:
-        arena, _ = self._steps[buffers.rows, buffers.width, buffers.window]
-        phase = self.info.limits.phase_for(buffers.width, buffers.window)
-        device, host = self._device, self._host.ctypes.data
-        if self._bound.get(phase) is not arena:
-            self._bind(phase, arena, buffers.rows)
-        device.copy(self._arena_address, host, arena.inputs_end)
-        if not self._contexts[phase].execute_async_v3(device.stream):
-            raise OperationError(f"the engine failed in the {phase} phase", details=self._log.report())
-        outputs_size = arena.size - arena.inputs_end
-        device.copy(host + arena.inputs_end, self._arena_address + arena.inputs_end, outputs_size)
-        device.wait()
-        for slot in arena.slots:
-            # Only debug outputs are activations; the loop reads them as float32.
-            if slot.direction == "output" and buffers.outputs[slot.name].dtype != slot.dtype:
-                buffers.outputs[slot.name][...] = slot.view(self._host)
+        self.launch(buffers)
+        self.wait(buffers)
+
+    def clear_row(self, row: int) -> None:
+        for address in self._caches.values():
+            self._device.clear(address + row * self._row_bytes, self._row_bytes)
 
     def move_row(self, source: int, target: int) -> None:
         for address in self._caches.values():
@@ -215,22 +188,51 @@ class TrtSession:
         if problems:
             raise OperationError("the plan does not follow the step contract", details=problems)
 
-    def _make_contexts(self, trt: Any) -> dict[Phase, Any]:
-        """A context per phase. They never run at once, so one block of memory serves all."""
-        size = self._engine.device_memory_size_v2
-        memory = self._device.allocate(max(size, _ALIGNMENT))
-        contexts = {}
-        for index, phase in enumerate(self.info.limits.phases):
-            context = self._engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-            if context is None or not context.set_optimization_profile_async(index, self._device.stream):
-                raise OperationError(f"the {phase} phase cannot be set up", details=self._log.report())
-            context.set_device_memory(memory, size)
-            for name, address in self._caches.items():
-                context.set_tensor_address(name, address)
-                context.set_tensor_address(name.replace("past_", "present_"), address)
-            contexts[phase] = context
-        self._device.wait()
-        return contexts
+    def _make_context(self, phase: Phase) -> Any:
+        """A context of a phase. They never run at once, so one block of memory serves all."""
+        context = self._engine.create_execution_context(self._strategy)
+        index = self.info.limits.phases.index(phase)
+        if context is None or not context.set_optimization_profile_async(index, self._device.stream):
+            raise OperationError(f"the {phase} phase cannot be set up", details=self._log.report())
+        context.set_device_memory(self._scratch, self._scratch_size)
+        for name, address in self._caches.items():
+            context.set_tensor_address(name, address)
+            context.set_tensor_address(name.replace("past_", "present_"), address)
+        self._device.synchronize()
+        return context
+
+    def _add_forward(self, key: tuple[int, int, int, bool]) -> None:
+        """The next side of a shape."""
+        rows, width, window, _ = key
+        arena, forwards = self._steps[key]
+        side = arena.sides[len(forwards)]
+        phase = self.info.limits.phase_for(width, window)
+        captured = phase != _NOT_CAPTURED
+        context = self._make_context(phase) if captured else self._prompt_context
+        if captured:
+            self._bind(context, side, rows)
+        buffers = StepBuffers(*key, self._views(side.inputs), self._views(side.outputs))
+        forwards.append(Forward(buffers, side, phase, context, self._device.event()))
+
+    def _forget(self, key: tuple[int, int, int, bool]) -> None:
+        self._device.synchronize()
+        for forward in self._steps.pop(key)[1]:
+            if forward.graph is not None:
+                self._device.destroy(forward.graph)
+
+    def _run(self, forward: Forward) -> None:
+        """Queue the forward and the copy of its results."""
+        if forward.phase == _NOT_CAPTURED and self._prompt_side is not forward.side:
+            self._bind(forward.context, forward.side, forward.buffers.rows)
+            self._prompt_side = forward.side
+        if not forward.context.execute_async_v3(self._device.stream):
+            raise OperationError(f"the engine failed in the {forward.phase} phase", details=self._log.report())
+        self._transfer(forward.side.results, to_device=False)
+
+    def _transfer(self, part: slice, *, to_device: bool) -> None:
+        ends = self._memory + part.start, self._host.ctypes.data + part.start
+        target, source = ends if to_device else reversed(ends)
+        self._device.copy(target, source, part.stop - part.start)
 
     def _check_shape(self, rows: int, width: int, window: int) -> None:
         limits = self.info.limits
@@ -240,20 +242,18 @@ class TrtSession:
             low, _, high = ranges[axis]
             assert low <= size <= high, f"{axis} {size} is outside {low} to {high} of the {phase} phase"
 
-    def _buffers(self, arena: Arena, rows: int, width: int, window: int) -> StepBuffers:
-        arrays: dict[contract.Direction, dict[str, Array]] = {"input": {}, "output": {}}
+    def _views(self, slots: Mapping[str, Slot]) -> dict[str, Array]:
+        """Host arrays of a side's bindings; activations are float32 copies."""
         activation = PRECISIONS[self.info.precision].numpy_type
-        for slot in arena.slots:
-            own = slot.dtype == activation
-            arrays[slot.direction][slot.name] = np.zeros(slot.shape, np.float32) if own else slot.view(self._host)
-        return StepBuffers(rows, width, window, arrays["input"], arrays["output"])
+        return {
+            name: np.zeros(slot.shape, np.float32) if slot.dtype == activation else slot.view(self._host)
+            for name, slot in slots.items()
+        }
 
-    def _bind(self, phase: Phase, arena: Arena, rows: int) -> None:
-        context = self._contexts[phase]
+    def _bind(self, context: Any, side: Side, rows: int) -> None:
         for name in self._caches:
             context.set_input_shape(name, (rows, *self._cache_shape))
-        for slot in arena.slots:
-            context.set_tensor_address(slot.name, self._arena_address + slot.offset)
-            if slot.direction == "input":
-                context.set_input_shape(slot.name, slot.shape)
-        self._bound[phase] = arena
+        for name, slot in (*side.inputs.items(), *side.outputs.items()):
+            context.set_tensor_address(name, self._memory + slot.offset)
+        for name, slot in side.inputs.items():
+            context.set_input_shape(name, slot.shape)

@@ -37,6 +37,8 @@ class FakeDevice:
     def __init__(self):
         self.memory: list[np.ndarray] = []
         self.queue: list[Any] = []
+        self.captured: list[Any] | None = None
+        self.log: list[str] = []
 
     def allocate_host(self, size):
         self.memory.append(np.zeros(size, np.uint8))
@@ -45,12 +47,46 @@ class FakeDevice:
     def allocate(self, size):
         return self.allocate_host(size).ctypes.data
 
-    def copy(self, target, source, size):
-        self.queue.append(lambda: ctypes.memmove(target, source, size))
+    def enqueue(self, work):
+        (self.queue if self.captured is None else self.captured).append(work)
 
-    def wait(self):
+    def copy(self, target, source, size):
+        self.log.append("copy")
+        self.enqueue(lambda: ctypes.memmove(target, source, size))
+
+    def clear(self, address, size):
+        self.enqueue(lambda: ctypes.memset(address, 0, size))
+
+    def event(self):
+        return []
+
+    def record(self, event):
+        assert self.captured is None
+        event.append("queued")
+        self.queue.append(event.clear)
+
+    def wait(self, event):
+        while event:
+            self.queue.pop(0)()
+
+    def synchronize(self):
+        assert self.captured is None
         while self.queue:
             self.queue.pop(0)()
+
+    def begin_capture(self):
+        self.captured = []
+
+    def end_capture(self):
+        graph, self.captured = self.captured, None
+        return graph
+
+    def launch(self, graph):
+        self.log.append("graph")
+        self.queue.extend(graph)
+
+    def destroy(self, graph):
+        graph.clear()
 
     def array(self, address, shape, dtype):
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -88,18 +124,19 @@ class FakeContext:
         addresses, shapes = dict(self.addresses), dict(self.shapes)
         assert addresses.keys() == set(self.engine.names)
         self.check_shapes(shapes)
-        self.engine.device.queue.append(lambda: self.run(addresses, shapes))
+        self.engine.device.log.append("run")
+        self.engine.device.enqueue(lambda: self.run(addresses, shapes))
         return self.engine.works
 
     def check_shapes(self, shapes):
-        ranges = contract.axis_ranges(self.engine.info.limits, contract.PHASES[self.profile])
+        ranges = contract.axis_ranges(self.engine.info.limits, self.engine.info.limits.phases[self.profile])
         rows = shapes["tokens"][0]
         for binding in contract.bindings("input"):
             for name in binding.names(self.engine.info.config):
                 for axis, size in zip(binding.axes, shapes[name], strict=True):
                     low, _, high = ranges.get(axis, (size, size, size))
                     assert low <= size <= high, (name, axis, size)
-                assert shapes[name][0] == rows
+                assert binding.axes[0] != "batch" or shapes[name][0] == rows
 
     def run(self, addresses, shapes):
         device = self.engine.device
@@ -110,6 +147,9 @@ class FakeContext:
         tokens = device.array(addresses["tokens"], shapes["tokens"], np.int32)
         device.array(addresses["block_tokens"], (rows, window), np.int32)[...] = tokens[:, :window] + 1
         device.array(addresses["next_seed"], (rows,), np.int32)[...] = 10 * self.profile
+        device.array(addresses["next_tokens"], (rows, window), np.int32)[...] = tokens[:, :window] + 1
+        quota = device.array(addresses["quota"], (rows,), np.int32)
+        device.array(addresses["accepted_count"], (rows,), np.int32)[...] = quota
         kind = PRECISIONS[self.engine.info.precision].numpy_type
         device.array(addresses["past_key_0"], shapes["past_key_0"], kind)[:, 0, 0, 0] = tokens[:, 0]
         if "final_hidden" in addresses:
@@ -219,7 +259,7 @@ def test_moved_row_takes_its_caches_along(start):
     session, device = start()
     forward(session, 3, 8, 8)
     session.move_row(2, 0)
-    device.wait()
+    device.synchronize()
     config = session.info.config
     shape = (LIMITS.max_batch_size, config.num_key_value_heads, LIMITS.capacity, config.head_dim)
     cache = device.array(session._caches["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
@@ -239,6 +279,69 @@ def test_failed_forward_is_an_error(start):
         forward(session, 1, 1, 1)
 
 
+def test_forwards_follow_each_other_without_the_host(start):
+    """What one hands on the next reads, what stays the same is given once, and only results are copied."""
+    session, device = start()
+    buffers = session.step(2, 8, 8)
+    buffers.inputs["tokens"][...] = 5
+    buffers.inputs["quota"][...] = 3
+    session.launch(buffers)
+    device.log.clear()
+    for count in range(1, 9):
+        following = session.follow(buffers)
+        session.launch(following)
+        session.wait(buffers)
+        assert (buffers.outputs["block_tokens"] == 5 + count).all()
+        assert (buffers.outputs["accepted_count"] == 3).all()
+        buffers = following
+    runs = [entry for entry in device.log if entry != "copy"]
+    # Either side runs once as it is, is captured in its second forward, and is one call from then on.
+    assert runs == ["run", "run", "graph", "run", "graph", *["graph"] * 5]
+    assert device.log.count("copy") == 3
+
+
+def test_a_forward_is_read_while_the_next_is_still_queued(start):
+    session, device = start()
+    first = session.step(1, 1, 1)
+    first.inputs["tokens"][...] = 7
+    session.launch(first)
+    second = session.follow(first)
+    session.launch(second)
+    session.wait(first)
+    assert first.outputs["block_tokens"].tolist() == [[8]]
+    assert device.queue
+    session.wait(second)
+    assert second.outputs["block_tokens"].tolist() == [[9]]
+
+
+def test_prompt_chunks_are_not_captured(start):
+    session, device = start()
+    for first in range(4):
+        forward(session, 2, 16, 1, first=first)
+    assert "graph" not in device.log
+
+
+def test_a_cleared_row_is_zero_and_its_neighbours_are_not(start):
+    session, device = start()
+    forward(session, 3, 8, 8)
+    session.clear_row(1)
+    device.synchronize()
+    config = session.info.config
+    shape = (LIMITS.max_batch_size, config.num_key_value_heads, LIMITS.capacity, config.head_dim)
+    cache = device.array(session._caches["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
+    assert cache[:, 0, 0, 0].astype(int).tolist() == [5, 0, 7]
+
+
+def test_shapes_are_forgotten_in_the_end(start, monkeypatch):
+    monkeypatch.setattr("nld_trt.engine.trt_session._MAX_SHAPES", 3)
+    session, _ = start()
+    for first in range(3):
+        for shape in [(1, 1, 1), (2, 1, 1), (3, 1, 1), (1, 8, 8), (2, 16, 1)]:
+            buffers = forward(session, *shape, first=first)
+            assert (buffers.outputs["block_tokens"][:, 0] == first + 1 + np.arange(shape[0])).all()
+    assert len(session._steps) == 3
+
+
 def test_plan_with_other_bindings_is_refused(start):
     with pytest.raises(OperationError, match=r"(?s)step contract.*next_seed is missing.*1 profiles for 3 phases"):
         start(drop=("next_seed",), num_optimization_profiles=1)
@@ -251,7 +354,7 @@ def test_plan_that_the_library_refuses_is_refused(start):
 
 def test_missing_cuda_package_is_named(goldens, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cuda.bindings", None)
-    from nld_trt.engine.trt_session import Device
+    from nld_trt.engine.trt_device import Device
 
     with pytest.raises(InputError, match=r'cuda-python.*\n.*pip install "nld-trt\[rtx\]"'):
         Device(TRT_RTX)
