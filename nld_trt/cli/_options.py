@@ -12,7 +12,7 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-MODES = ("ar", "diffusion", "linear")
+MODES = ("ar", "diffusion", "linear", "quadratic")
 BACKENDS = ("ort", "trt-rtx", "trt")
 ACCEPTANCE_RULES = ("match", "reject")
 
@@ -31,13 +31,15 @@ def backend_option(function: Command) -> Command:
 
 
 def decoding_options(function: Command) -> Command:
-    """mode, block_length, threshold, lora and max_new_tokens of one generation."""
+    """mode, block_length, threshold, lora, ensemble and max_new_tokens of one generation."""
     options = (
         click.option("--mode", type=click.Choice(MODES), default="linear", show_default=True, help="Decoding mode."),
         click.option(
             "--max-new-tokens", type=int, default=None, help="Tokens to generate. Default: up to 512, as many as fit."
         ),
-        click.option("--block-length", type=int, default=None, help="Tokens per block. Default: the checkpoint's."),
+        click.option(
+            "--block-length", type=int, default=None, help="Tokens per block or draft. Default: the checkpoint's."
+        ),
         click.option(
             "--threshold",
             type=str,
@@ -49,7 +51,13 @@ def decoding_options(function: Command) -> Command:
         click.option(
             "--lora/--no-lora",
             default=None,
-            help="Use the draft adapter in linear mode. Default: when the engine has one.",
+            help="Use the draft adapter in linear and quadratic mode. Default: when the engine has one.",
+        ),
+        click.option(
+            "--ensemble",
+            type=float,
+            default=None,
+            help="quadratic: weight of the AR prediction in verifying, 0 to 1. Default: 1, which gives the text of ar.",
         ),
     )
     for option in reversed(options):
@@ -76,7 +84,7 @@ def sampling_options(function: Command) -> Command:
             "--acceptance",
             type=click.Choice(ACCEPTANCE_RULES),
             default=None,
-            help="linear: rule that keeps drafted tokens. Default: match.",
+            help="linear: rule that keeps drafted tokens. Default: reject; match where --threshold is above 0.",
         ),
     )
     for option in reversed(options):

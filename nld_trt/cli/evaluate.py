@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 @engine_argument
 @click.option("--prompts", type=click.Path(path_type=Path), required=True, help="JSONL file: prompt, answer, family.")
 @click.option(
-    "--modes", default=None, help="Comma list of ar, diffusion, linear, linear-no-lora. Default: all the engine has."
+    "--modes",
+    default=None,
+    help="Comma list of ar, diffusion, linear, linear-no-lora, quadratic. Default: all the engine has.",
 )
 @click.option("--max-new-tokens", type=int, default=None, help="Limit per answer. Default: up to 512, as many as fit.")
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Requests decoded together.")

@@ -30,7 +30,9 @@ from nld_trt.errors import InputError
     help="Results folder; an earlier sweep in it is continued.",
 )
 @click.option(
-    "--modes", default=None, help="Comma list of ar, diffusion, linear, linear-no-lora. Default: all the engine has."
+    "--modes",
+    default=None,
+    help="Comma list of ar, diffusion, linear, linear-no-lora, quadratic. Default: all the engine has.",
 )
 @click.option("--block-length", "block_lengths", default=None, help="Comma list. Default: the checkpoint's.")
 @click.option("--concurrency", default="1", show_default=True, help="Comma list of requests in flight.")

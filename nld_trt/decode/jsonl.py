@@ -38,6 +38,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "min_p": (int, float),
     "seed": (int,),
     "acceptance": (str,),
+    "ensemble": (int, float),
 }
 
 
@@ -82,6 +83,7 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
         min_p=values.get("min_p", 0.0),
         seed=values.get("seed"),
         acceptance=values.get("acceptance"),
+        ensemble=values.get("ensemble", 1.0),
         max_thinking_tokens=values.get("max_thinking_tokens"),
         end_think_token_id=values.get("end_think_token_id"),
     )

@@ -43,7 +43,8 @@ class Request:
     Attributes:
         max_new_tokens: None means up to DEFAULT_MAX_NEW_TOKENS, as many as fit behind the prompt.
         lora: use the draft adapter; None means whenever the engine has one. Only drafts use it.
-        block_length: of a diffusion block, a linear round or the drafts of a quadratic pass; None means the checkpoint's.
+        block_length: of a diffusion block, a linear round or the drafts of a quadratic pass; None means the
+            checkpoint's.
         threshold: diffusion: commit confidence, None for the fixed one-per-pass schedule; linear:
             0 fills the draft in one pass, above 0 drafts in several.
         eos_token_id: None means the checkpoint's, -1 never stops.
@@ -51,9 +52,9 @@ class Request:
         temperature: 0 is greedy; above, tokens are drawn from softmax(logits / temperature).
         top_k, top_p, min_p: which tokens can be drawn (``graph.filters``); not in diffusion.
         seed: of the draws; None means a fresh one. Greedy requests need none.
-        acceptance: rule by which linear keeps drafted tokens; None means DEFAULT_ACCEPTANCE.
-        ensemble: quadratic: weight of the AR prediction in verifying, the rest is the diffusion's. Below 1 the text is no
-            longer that of ar.
+        acceptance: rule by which linear keeps drafted tokens; None means DEFAULT_ACCEPTANCE where it can be had.
+        ensemble: quadratic: weight of the AR prediction in verifying, the rest is the diffusion's. Below 1 the
+            text is no longer that of ar.
         max_thinking_tokens, end_think_token_id: after so many tokens without the marker, it is forced.
     """
 
@@ -99,12 +100,14 @@ class Request:
             eos_token_id=info.config.eos_token_id if self.eos_token_id is None else self.eos_token_id,
             lora=info.has_adapter if self.lora is None else self.lora,
             seed=fresh_seed() if self.seed is None and self.temperature > 0 else self.seed,
-            acceptance=DEFAULT_ACCEPTANCE if self.acceptance is None else self.acceptance,
+            acceptance=self._default_acceptance() if self.acceptance is None else self.acceptance,
         )
         _check_values(filled, info)
         _check_lengths(filled, info)
         return filled
 
+    def _default_acceptance(self) -> AcceptanceName:
+        return DEFAULT_ACCEPTANCE if self.mode == "linear" and not self.threshold else "match"
 
     def _default_block_length(self, info: EngineInfo) -> int:
         if self.mode != "quadratic":
@@ -136,7 +139,7 @@ def _check_values(request: Request, info: EngineInfo) -> None:
         raise InputError(f"threshold is {request.threshold}; it must be between 0 and 1, or null")
     check_sampling(request.sampling, request.mode)
     if request.acceptance is not None:
-        check_acceptance(request.acceptance)
+        check_acceptance(request.acceptance, request.mode, request.threshold)
     if not 0.0 <= request.ensemble <= 1.0:
         raise InputError(f"ensemble is {request.ensemble}; it must be between 0 and 1, which is AR alone")
     if request.ensemble != 1.0 and request.mode != "quadratic":
@@ -158,7 +161,8 @@ def _check_thinking(request: Request, info: EngineInfo) -> None:
         return
     if request.mode in SPECULATIVE:
         raise InputError(
-            f"max_thinking_tokens is not supported in {request.mode} mode: forcing a token would break its equality with ar",
+            f"max_thinking_tokens is not supported in {request.mode} mode: forcing a token would break its equality "
+            "with ar",
             fix="Use mode ar or diffusion for a thinking budget.",
         )
     if budget < 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nld_trt.decode.request import ModeName
+from nld_trt.decode.request import SPECULATIVE, ModeName
 from nld_trt.decode.row import Row
 from nld_trt.decode.totals import Totals
 from nld_trt.errors import OperationError
@@ -80,7 +80,7 @@ class Result:
         if self.text is not None:
             line["text"] = self.text
         line |= {"finish_reason": self.finish_reason, "nfe": self.nfe}
-        if self.mode == "linear":
+        if self.mode in SPECULATIVE:
             line["accepted"] = self.accepted
         if self.mode == "diffusion":
             line["denoise_passes"] = self.denoise_passes

@@ -12,12 +12,12 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from nld_trt.errors import InputError
-from nld_trt.graph import contract
 
 AcceptanceName = Literal["match", "reject"]
-# Rule by which a verify pass accepts drafted tokens -> the engine input without which there is no such rule.
-ACCEPTANCE_RULES: Final[Mapping[AcceptanceName, str]] = {"match": "seed", "reject": "rejection"}
-DEFAULT_ACCEPTANCE: Final[AcceptanceName] = "match"
+# By which a verify pass of linear mode accepts drafted tokens.
+ACCEPTANCE_RULES: Final[tuple[AcceptanceName, ...]] = ("match", "reject")
+# bench/acceptance.py: never worse than match, better at high temperatures.
+DEFAULT_ACCEPTANCE: Final[AcceptanceName] = "reject"
 
 MAX_SEED: Final = 2**63 - 1
 # With these a filter keeps every token.
@@ -69,12 +69,20 @@ def check_sampling(values: Mapping[str, Any], mode: str) -> None:
             )
 
 
-def check_acceptance(rule: str) -> None:
-    """Raises InputError naming a rule that engines do not have, and those that they have."""
-    inputs = {binding.name for binding in contract.bindings("input")}
-    known = [name for name, needed in ACCEPTANCE_RULES.items() if needed in inputs]
-    if rule not in known:
-        raise InputError(f"acceptance is {rule!r}; supported: {', '.join(known)}")
+def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:
+    """Raises InputError: there is no such rule, or not for these drafts."""
+    if rule not in ACCEPTANCE_RULES:
+        raise InputError(f"acceptance is {rule!r}; supported: {', '.join(ACCEPTANCE_RULES)}")
+    if rule != "reject":
+        return
+    if mode != "linear":
+        raise InputError(f"acceptance is 'reject', a rule of linear mode, and mode is {mode!r}", fix="Leave it out.")
+    if threshold:
+        raise InputError(
+            f"acceptance is 'reject' and threshold {threshold}: which tokens a draft of several passes commits depends "
+            "on what was drawn, so that nobody knows what they were drawn from",
+            fix="Use threshold 0, or acceptance match.",
+        )
 
 
 def fresh_seed() -> int:

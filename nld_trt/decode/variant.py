@@ -45,6 +45,7 @@ VARIANTS: dict[str, Variant] = {
         Variant("diffusion", "diffusion", lora=False),
         Variant("linear", "linear", lora=True),
         Variant("linear-no-lora", "linear", lora=False),
+        Variant("quadratic", "quadratic", lora=True),
     )
 }
 
@@ -59,7 +60,8 @@ def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
         InputError: an unknown name.
     """
     if text is None:
-        names = [name for name in VARIANTS if info.has_adapter or name != "linear-no-lora"]
+        missing = {"linear-no-lora": not info.has_adapter, "quadratic": not info.limits.max_quadratic_length}
+        names = [name for name in VARIANTS if not missing.get(name)]
     else:
         names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in VARIANTS]

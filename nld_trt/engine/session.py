@@ -88,7 +88,7 @@ class StepBuffers:
         slots[:] = np.arange(slots.size)
 
     def successor(self) -> StepBuffers:
-        """Arrays of the next forward: carried outputs of either are inputs of the other, the other inputs are shared."""
+        """Arrays of the next forward: what either carries is an input of the other, the other inputs are shared."""
         assert self.width == self.window, "only passes whose every token has logits prepare the next ones"
         carried = {source: target for target, source in contract.CARRIED.items()}
         inputs = {name: self.outputs.get(carried.get(name, ""), array) for name, array in self.inputs.items()}

@@ -51,7 +51,9 @@ class Device:
 
     def event(self) -> Any:
         """A point in the stream that the host can wait for. Waiting sleeps, and leaves the core to the rest."""
-        return self._call("cudaEventCreateWithFlags", self._cuda.cudaEventDisableTiming | self._cuda.cudaEventBlockingSync)
+        return self._call(
+            "cudaEventCreateWithFlags", self._cuda.cudaEventDisableTiming | self._cuda.cudaEventBlockingSync
+        )
 
     def record(self, event: Any) -> None:
         self._call("cudaEventRecord", event, self.stream)

@@ -116,7 +116,9 @@ def prove_plan(
     problems += _profile_problems(engine, config, plan)
     problems += _unread_inputs(engine, config, plan)
     fused, missing = _fused_attention(engine, facts, plan.limits.phases)
-    layers = LayerProof.compare(plan.backend, quantized.formats, _layer_kernels(engine, quantized.formats, len(plan.limits.phases)))
+    layers = LayerProof.compare(
+        plan.backend, quantized.formats, _layer_kernels(engine, quantized.formats, len(plan.limits.phases))
+    )
     problems += [*missing, *layers.problems, *_size_problems(path, engine, config, quantized)]
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         symbols = {kernel.tactic or kernel.name for kernels in fused.values() for kernel in kernels}

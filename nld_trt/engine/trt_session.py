@@ -7,9 +7,9 @@ starts with nothing, because its inputs are the other's results. Both end with o
 results back, and with an event that the host can wait for while the next forward runs already.
 
 Each shape that decoding uses has an execution context of its own for either side of its arena, as a captured graph
-belongs to the context that it was captured from; their scratch memory is one. The first forward of a shape runs as it is,
-the second is captured into a CUDA graph, and from then on a forward is one call. Prompt chunks come in every width and
-are not captured.
+belongs to the context that it was captured from; their scratch memory is one. The first forward of a shape runs as it
+is, the second is captured into a CUDA graph, and from then on a forward is one call. Prompt chunks come in every width
+and are not captured.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class TrtSession:
         self._scratch = self._device.allocate(max(self._scratch_size, ALIGNMENT))
         self._prompt_context = self._make_context(_NOT_CAPTURED)
         sizes = [contract.axis_ranges(limits, phase) for phase in limits.phases]
-        largest = (max(ranges[axis][2] for ranges in sizes) for axis in ("width", "window"))
-        size = Arena.lay_out(info, limits.max_batch_size, *largest, True).size
+        width, window = (max(ranges[axis][2] for ranges in sizes) for axis in ("width", "window"))
+        size = Arena.lay_out(info, limits.max_batch_size, width, window, True).size
         self._host = self._device.allocate_host(size)
         self._memory = self._device.allocate(size)
         self._steps: dict[tuple[int, int, int, bool], tuple[Arena, list[Forward]]] = {}

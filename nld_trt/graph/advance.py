@@ -133,8 +133,8 @@ def _next(tape: Tape, goes: str, mask_token_id: int) -> Sequence[str]:
 def _redrafted(tape: Tape, slots: str, mask: str) -> str:
     """Tokens [B, W] of the next quadratic pass but the first: drafts from the masks behind the last accepted token.
 
-    Behind draft i = accepted - 1 the masks start at slot k + i * k, and mask j + 1 predicts what becomes draft j: mask 1
-    stands where the verifier's own token goes.
+    Behind draft i = accepted - 1 the masks start at slot k + i * k, and mask j + 1 predicts what becomes draft j: mask
+    1 stands where the verifier's own token goes.
     """
     count = tape.op("Unsqueeze", "segments", tape.constant([1], np.int64))
     accepted = tape.op("Unsqueeze", "accepted_count", tape.constant([1], np.int64))

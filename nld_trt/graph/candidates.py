@@ -120,14 +120,18 @@ def _limits(tape: Tape, slots: DrawnSlots, mask_token_id: int, size: int) -> tup
         return tape.op("ReduceMin", tape.op("Where", kept, values, everything), _number(tape, [_LAST]), keepdims=1)
 
     # Where equal logits reach from inside the list to outside of it, all of them stay.
-    cut = tape.op("Where", _filtered(tape, count, share, ratio), smallest(kept, values), tape.constant(-np.inf, np.float32))
+    cut = tape.op(
+        "Where", _filtered(tape, count, share, ratio), smallest(kept, values), tape.constant(-np.inf, np.float32)
+    )
 
     first = tape.op("Slice", values, *(_number(tape, [end]) for end in (0, CANDIDATES, 1)))
     rest = tape.op("Slice", values, *(_number(tape, [end]) for end in (CANDIDATES, CANDIDATES + 1, 1)))
     # Tokens that tie with the first one outside stay outside too: a cut cannot tell them from it.
     inside = tape.op("And", tape.op("Greater", first, rest), tape.op("GreaterOrEqual", first, cut))
     inside = tape.op("And", inside, tape.op("And", column("proposes"), tape.op("Greater", column("temperature"), none)))
-    chosen = tape.op("Cast", tape.op("Slice", ids, *(_number(tape, [end]) for end in (0, CANDIDATES, 1))), to=TensorProto.INT32)
+    chosen = tape.op(
+        "Cast", tape.op("Slice", ids, *(_number(tape, [end]) for end in (0, CANDIDATES, 1))), to=TensorProto.INT32
+    )
     listed = tape.op("Where", inside, chosen, tape.constant(-1, np.int32))
     weight = tape.op("Where", inside, weights(first), none)
     all_weight = tape.op("ReduceSum", weight, _number(tape, [_LAST]), keepdims=1)

@@ -35,7 +35,8 @@ class Binding:
 
     Attributes:
         dtype: NumPy name, or ``activation`` for the precision that the engine was built in.
-        axes: names; ``batch``, ``width``, ``window``, ``slots`` and ``capacity`` change at run time; the others are fixed by the checkpoint.
+        axes: names; ``batch``, ``width``, ``window``, ``slots`` and ``capacity`` change at run time, the others
+            are fixed by the checkpoint.
         per_layer: the name is a pattern with one ``{layer}``.
         debug: present only in engines built with debug outputs.
         parts: what an engine may be built without, and then does not read this input.
@@ -78,11 +79,11 @@ BINDINGS: tuple[Binding, ...] = (
         "drafts of this row use the o_proj adapter; no other pass does",
         parts=("adapter",),
     ),
-    Binding(
-        "segments", "input", "int32", ("batch",), "quadratic pass of k drafts and k masks behind each; 0: not one"
-    ),
+    Binding("segments", "input", "int32", ("batch",), "quadratic pass of k drafts and k masks behind each; 0: not one"),
     Binding("logit_rows", "input", "int32", _WINDOW, "new tokens whose logits are wanted, a prefix; -1 after it"),
-    Binding("drawn_slots", "input", "int32", ("slots",), "row * window + slot of those that draw; one of any kind if none"),
+    Binding(
+        "drawn_slots", "input", "int32", ("slots",), "row * window + slot of those that draw; one of any kind if none"
+    ),
     Binding("threshold", "input", "float32", ("batch",), "BlockDenoise commits masks with at least this confidence"),
     Binding("quota", "input", "int32", ("batch",), "BlockDenoise commits at least this many masks, the most confident"),
     Binding("eos_token_id", "input", "int32", ("batch",), "SpecVerify looks for this token; -1 never matches"),
@@ -114,9 +115,7 @@ BINDINGS: tuple[Binding, ...] = (
     Binding("next_seed", "output", "int32", ("batch",), "SpecVerify: the last accepted token, not yet cached"),
     Binding("eos_position", "output", "int32", ("batch",), "first accepted EOS in verified_tokens, or the window size"),
     Binding("finite", "output", "int32", ("batch",), "0 where wanted logits hold NaN or infinity, or choose nothing"),
-    Binding(
-        "candidate_ids", "output", "int32", _LISTS, "what a draft's tokens were drawn from", carries="drafted_ids"
-    ),
+    Binding("candidate_ids", "output", "int32", _LISTS, "what a draft's tokens were drawn from", carries="drafted_ids"),
     Binding("candidate_shares", "output", "float32", _LISTS, "probability of each", carries="drafted_shares"),
     Binding("next_tokens", "output", "int32", _WINDOW, "of the row's next pass", carries="tokens"),
     Binding("next_cache_length", "output", "int32", ("batch",), "of the row's next pass", carries="cache_length"),

@@ -70,7 +70,9 @@ class DecodeStep:
         if self.quadratic:
             order = tape.op("Cast", index, to=TensorProto.INT32)
             count = tape.op("Unsqueeze", "segments", self._number([1]))
-            is_mask = tape.op("And", tape.op("Greater", count, self._int32(0)), tape.op("Not", tape.op("Less", order, count)))
+            is_mask = tape.op(
+                "And", tape.op("Greater", count, self._int32(0)), tape.op("Not", tape.op("Less", order, count))
+            )
             next_one = tape.op("And", next_one, tape.op("Not", is_mask))
         proposes = tape.op("And", "rejection", tape.op("Not", "causal"))
         lists = tape.op("Unsqueeze", tape.op("And", "rejection", "causal"), self._number([1, 2]))

@@ -24,7 +24,7 @@ def mixing_rows(tape: Tape) -> str:
 
 
 def mixed_scores(tape: Tape, slots: DrawnSlots, mask_token_id: int) -> str:
-    """[N, V] float32: log probabilities of the ensemble at the drafts of mixing rows, logits elsewhere; without MASK."""
+    """[N, V] float32: log probabilities of the ensemble at drafts of mixing rows, logits elsewhere; without MASK."""
     count = tape.op("Cast", slots.rows("segments"), to=TensorProto.INT64)
     is_draft = tape.op("And", slots.rows(mixing_rows(tape)), tape.op("Less", slots.places, count))
     # The masks behind draft i start at slot k + i * k.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import FunctionProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 DOMAIN = "nld"
 # Operators of TensorRT's own ONNX parser.
@@ -101,8 +101,7 @@ class Tape:
         # A branch must make its values itself, and may have been given some from outside.
         values = [inner.op("Identity", value) for value in record(inner)]
         outputs = [
-            helper.make_tensor_value_info(value, element, None)
-            for value, element in zip(values, elements, strict=True)
+            helper.make_tensor_value_info(value, element, None) for value, element in zip(values, elements, strict=True)
         ]
         return helper.make_graph(inner.nodes, self._name(side), [], outputs)
 
@@ -128,4 +127,7 @@ def make_function(
     tape = Tape()
     body(tape)
     opset = [helper.make_opsetid("", OPSET)]
-    return helper.make_function(DOMAIN, name, inputs, outputs, [*tape.constant_nodes(), *tape.nodes], opset)
+    made: FunctionProto = helper.make_function(
+        DOMAIN, name, inputs, outputs, [*tape.constant_nodes(), *tape.nodes], opset
+    )
+    return made

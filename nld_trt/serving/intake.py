@@ -19,7 +19,7 @@ from nld_trt.serving.tensors import INPUTS
 # What no mode has; 0 asks for nothing.
 _PENALTIES = ("frequency_penalty", "presence_penalty")
 # Tensors that are the request's fields of the same names.
-_SAMPLING = (*SETTINGS, "acceptance")
+_SAMPLING = (*SETTINGS, "acceptance", "ensemble")
 
 
 @dataclass(frozen=True)

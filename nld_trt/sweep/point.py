@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from nld_trt.decode.variant import Variant
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
+from nld_trt.graph.contract import Limits
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,15 @@ def grid(
     return [
         Point(variant.name, length, threshold if variant.mode == "diffusion" else None, count)
         for variant in variants
-        for length in (block_lengths if variant.mode != "ar" else (None,))
+        for length in _lengths(variant, block_lengths, limits)
         for count in concurrencies
     ]
+
+
+def _lengths(variant: Variant, block_lengths: Sequence[int], limits: Limits) -> Sequence[int | None]:
+    """Those that the mode has: none in AR, and only what the engine was built for in quadratic mode."""
+    if variant.mode == "ar":
+        return (None,)
+    if variant.mode == "quadratic":
+        return [length for length in block_lengths if length <= limits.max_quadratic_length]
+    return block_lengths

@@ -104,7 +104,9 @@ def test_every_result_keeps_the_invariants(session, prompts, values):
 
 
 def test_requests_join_and_leave_while_others_decode(session, prompts):
-    requests = [Request(prompts[i], mode=MODES[i % len(MODES)], max_new_tokens=20 + i, eos_token_id=-1) for i in range(6)]
+    requests = [
+        Request(prompts[i], mode=MODES[i % len(MODES)], max_new_tokens=20 + i, eos_token_id=-1) for i in range(6)
+    ]
     expected = [decode(session, [request])[0].output_ids for request in requests]
     decoder = Decoder(session, max_rows=3)
     rows = [decoder.submit(requests[0])]

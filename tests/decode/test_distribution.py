@@ -38,7 +38,9 @@ RARE = 8 / ANSWERS
 @pytest.fixture(scope="module")
 def session(golden, tmp_path_factory):
     """Many rows, and logits among the outputs."""
-    limits = Limits(max_batch_size=256, max_seq_len=48, max_block_length=BLOCK, prompt_chunk=16, max_quadratic_length=BLOCK)
+    limits = Limits(
+        max_batch_size=256, max_seq_len=48, max_block_length=BLOCK, prompt_chunk=16, max_quadratic_length=BLOCK
+    )
     target = tmp_path_factory.mktemp("wide") / NAME
     build_engine(
         golden(NAME), [BuildPlan("ort", "fp32", limits, adapter=True, debug=True)], target, force=False,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Rows that go on by themselves: the engine's next pass is the host's, and running ahead of the host changes nothing."""
+"""Rows that go on by themselves: the engine's next pass is the host's, and running ahead of it changes nothing."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Blank:
     def __init__(self, info):
         self.info = info
 
-    def step(self, rows, width, window):
-        return StepBuffers.allocate(self.info, rows, width, window)
+    def step(self, *shape):
+        return StepBuffers.allocate(self.info, *shape)
 
 
 class Auditor(Decoder):

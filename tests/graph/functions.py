@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import helper
 
 from nld_trt.graph import operators
 from nld_trt.graph.candidates import CANDIDATE_INPUTS, CANDIDATE_OUTPUTS, CANDIDATES
@@ -98,7 +98,15 @@ def run_operators(mask, logits, *, dialect="onnxruntime", logit_type=np.float32,
     position = np.broadcast_to(np.arange(width), (rows, width))
     block = np.zeros((rows, width))
     every = np.arange(rows * width)
-    given = {**PLAIN, "drawn_slots": every, "position": position, "block": block, "valid": width, **values, "logits": logits}
+    given = {
+        **PLAIN,
+        "drawn_slots": every,
+        "position": position,
+        "block": block,
+        "valid": width,
+        **values,
+        "logits": logits,
+    }
     feeds = {}
     for name, (dtype, axes) in INPUTS.items():
         last = {"V": vocab, "K": CANDIDATES}.get(axes[-1], 0)

@@ -161,9 +161,7 @@ def test_the_first_committed_token_of_a_warm_block_has_the_exact_distribution():
 def listed(shares):
     """Candidates [K] and their shares for a distribution [V] of at most K tokens."""
     ids = np.flatnonzero(shares)
-    return np.pad(ids, (0, CANDIDATES - len(ids)), constant_values=-1), np.pad(
-        shares[ids], (0, CANDIDATES - len(ids))
-    )
+    return np.pad(ids, (0, CANDIDATES - len(ids)), constant_values=-1), np.pad(shares[ids], (0, CANDIDATES - len(ids)))
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -10,8 +10,8 @@ from nld_trt.decode.modes.base import Outcome, Pass, RowState
 class QuadraticSpeculation:
     """Every emitted token is the causal verifier's, so the text equals AR, as in linear self-speculation.
 
-    A pass holds k drafted tokens, the seed first, and k masks behind each of them. Wherever the verifier stops, the masks
-    behind the last accepted token have drafted what follows: no pass is spent on drafting alone but the first.
+    A pass holds k drafted tokens, the seed first, and k masks behind each of them. Wherever the verifier stops, the
+    masks behind the last accepted token have drafted what follows: no pass is spent on drafting alone but the first.
     """
 
     def __init__(self, state: RowState) -> None:
