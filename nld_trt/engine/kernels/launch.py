@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""How the kernels are launched, as functions of the sizes: the one place that plugins and benchmarks ask.
+
+Sizes are integers, or TensorRT's symbolic expressions, which have no ceiling division of their own: it is passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from nld_trt.engine.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
+from nld_trt.errors import InputError
+
+# As in plugins/logit_statistics.h and plugins/block_decision.h.
+THREADS = 256
+CHUNK = 8192
+MAX_WIDTH = 64
+PARTIAL_WORDS = 8
+
+# What the kernels were written for, and a kernel that indexes with 32 bits can hold.
+LIMITS: Mapping[str, tuple[int, int]] = {"batch": (1, 64), "width": (1, MAX_WIDTH), "vocab": (256, 131072)}
+
+Size = TypeVar("Size")
+
+
+def ceil_div(value: int, divisor: int) -> int:
+    return -(-value // divisor)
+
+
+@dataclass(frozen=True)
+class Sizes(Generic[Size]):
+    """B rows of W window slots with V logits each."""
+
+    batch: Size
+    width: Size
+    vocab: Size
+    ceil_div: Callable[[Size, int], Size]
+
+    @property
+    def splits(self) -> Size:
+        """S: pieces that the vocabulary is read in. They depend on V alone, so that a row's results do too."""
+        return self.ceil_div(self.vocab, CHUNK)
+
+    def shape(self, tensor: str) -> tuple[Size | int, ...]:
+        """Of one of TENSORS."""
+        axes: dict[str, Size | int] = {
+            "B": self.batch,
+            "W": self.width,
+            "V": self.vocab,
+            "S": self.splits,
+            "P": PARTIAL_WORDS,
+        }
+        return tuple(axes[axis] for axis in TENSORS[tensor].axes)
+
+    def scalar(self, name: str, mask_token_id: int) -> Size | int:
+        """The value of one of an operator's scalars."""
+        values: dict[str, Size | int] = {
+            "width": self.width,
+            "vocab": self.vocab,
+            "splits": self.splits,
+            "mask_token_id": mask_token_id,
+        }
+        return values[name]
+
+
+@dataclass(frozen=True)
+class Launch(Generic[Size]):
+    """Blocks in each direction, threads of a block, bytes of shared memory beyond what the kernel declares."""
+
+    grid: tuple[Size | int, Size | int, Size | int]
+    threads: int = THREADS
+    shared_bytes: int = 0
+
+
+def launch(operator: Operator, sizes: Sizes[Size]) -> Launch[Size]:
+    """The statistics pass has a block per split, slot and row; a decision has a block per row."""
+    if operator == LOGIT_STATISTICS:
+        return Launch((sizes.splits, sizes.width, sizes.batch))
+    return Launch((sizes.batch, 1, 1))
+
+
+def checked_sizes(batch: int, width: int, vocab: int) -> Sizes[int]:
+    """Sizes that the kernels take.
+
+    Raises:
+        InputError: one is outside LIMITS.
+    """
+    for name, value in {"batch": batch, "width": width, "vocab": vocab}.items():
+        low, high = LIMITS[name]
+        if not low <= value <= high:
+            raise InputError(
+                f"the decode kernels were asked for a {name} of {value}: they take {low} to {high}",
+                fix=_FIXES[name],
+            )
+    return Sizes(batch, width, vocab, ceil_div)
+
+
+_FIXES: Mapping[str, Any] = {
+    "batch": "Build with a smaller --max-batch-size.",
+    "width": "Build with a smaller --max-block-length.",
+    "vocab": "Build with --backend trt-rtx or ort, which run the operators' ONNX form.",
+}

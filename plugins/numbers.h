@@ -1,0 +1,143 @@
+// SPDX-FileCopyrightText: 2026 The nld-trt authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Numbers: the types of logits, exponentials, random words and Gumbel noise.
+//
+// This and the headers beside it compile for GPUs (NVRTC, nvcc) and as plain C++, where the tests run them. They include
+// nothing on a GPU, so that NVRTC needs no include path.
+#pragma once
+
+#if defined(__CUDACC__)
+#define NLD_DEVICE __device__ __forceinline__
+#else
+#include <cmath>
+#include <cstring>
+#define NLD_DEVICE inline
+#endif
+
+namespace nld {
+
+struct alignas(16) Vector {
+    unsigned word[4];
+};
+
+NLD_DEVICE float float_of(unsigned bits) {
+#if defined(__CUDACC__)
+    return __uint_as_float(bits);
+#else
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+#endif
+}
+
+NLD_DEVICE unsigned bits_of(float value) {
+#if defined(__CUDACC__)
+    return __float_as_uint(value);
+#else
+    unsigned bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+#endif
+}
+
+NLD_DEVICE float minus_infinity() { return float_of(0xff800000u); }
+
+// e^x for x <= 0. On a GPU by 2^(x log2 e), whose result below 2^-126 is 0: two instructions, where __expf takes six.
+NLD_DEVICE float fast_exp(float x) {
+#if defined(__CUDACC__)
+    float value;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x * 1.4426950408889634f));
+    return value;
+#else
+    return std::exp(x);
+#endif
+}
+
+NLD_DEVICE float natural_log(float x) {
+#if defined(__CUDACC__)
+    return logf(x);
+#else
+    return std::log(x);
+#endif
+}
+
+// A NaN loses against a number.
+NLD_DEVICE float larger(float a, float b) {
+#if defined(__CUDACC__)
+    return fmaxf(a, b);
+#else
+    return std::fmax(a, b);
+#endif
+}
+
+// The types of logits: Storage is what lies in memory, widen gives its exact float.
+struct Bf16 {
+    using Storage = unsigned short;
+    static NLD_DEVICE float widen(unsigned bits) { return float_of(bits << 16); }
+};
+
+struct Fp16 {
+    using Storage = unsigned short;
+    static NLD_DEVICE float widen(unsigned bits) {
+#if defined(__CUDACC__)
+        float value;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<unsigned short>(bits)));
+        return value;
+#else
+        const unsigned sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, fraction = bits & 0x3ffu;
+        if (exponent == 31) return float_of(sign | 0x7f800000u | fraction << 13);
+        if (exponent != 0) return float_of(sign | (exponent + 112) << 23 | fraction << 13);
+        const float tiny = static_cast<float>(fraction) / 16777216.0f;
+        return sign ? -tiny : tiny;
+#endif
+    }
+};
+
+struct Fp32 {
+    using Storage = unsigned;
+    static NLD_DEVICE float widen(unsigned bits) { return float_of(bits); }
+};
+
+template <typename Type>
+constexpr int kPerVector = sizeof(Vector) / sizeof(typename Type::Storage);
+
+template <typename Type>
+NLD_DEVICE void unpack(const Vector& vector, float (&values)[kPerVector<Type>]) {
+#pragma unroll
+    for (int j = 0; j < kPerVector<Type>; ++j) {
+        if constexpr (sizeof(typename Type::Storage) == 4) {
+            values[j] = Type::widen(vector.word[j]);
+        } else {
+            values[j] = Type::widen(vector.word[j / 2] >> (j % 2 * 16) & 0xffffu);
+        }
+    }
+}
+
+// Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011).
+struct Words {
+    unsigned word[4];
+};
+
+NLD_DEVICE Words philox(Words counter, unsigned key0, unsigned key1) {
+    unsigned a = counter.word[0], b = counter.word[1], c = counter.word[2], d = counter.word[3];
+#pragma unroll
+    for (int round = 0; round < 10; ++round) {
+        const unsigned long long first = 0xD2511F53ull * a, second = 0xCD9E8D57ull * c;
+        a = static_cast<unsigned>(second >> 32) ^ b ^ key0;
+        c = static_cast<unsigned>(first >> 32) ^ d ^ key1;
+        b = static_cast<unsigned>(second);
+        d = static_cast<unsigned>(first);
+        key0 += 0x9E3779B9u;
+        key1 += 0xBB67AE85u;
+    }
+    return {{a, b, c, d}};
+}
+
+// -ln(-ln u) of a random word. Every step up to u is exact, and u lies strictly between 0 and 1.
+NLD_DEVICE float gumbel(unsigned word) {
+    const float u = (static_cast<float>(word >> 9) + 0.5f) * 1.1920928955078125e-7f;
+    return -natural_log(-natural_log(u));
+}
+
+}  // namespace nld
