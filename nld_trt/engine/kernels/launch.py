@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the kernels are launched, as functions of the sizes: the one place that plugins and benchmarks ask.
 
-Sizes are integers, or TensorRT's symbolic expressions, which have no ceiling division of their own: it is passed.
+Sizes are integers, or TensorRT's symbolic expressions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from nld_trt.engine.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.errors import InputError
@@ -32,38 +32,35 @@ def ceil_div(value: int, divisor: int) -> int:
 
 @dataclass(frozen=True)
 class Sizes(Generic[Size]):
-    """B rows of W window slots with V logits each."""
+    """B rows of W window slots; V logits of each, read in S splits. ``vocab`` is None where only S is known."""
 
     batch: Size
     width: Size
-    vocab: Size
-    ceil_div: Callable[[Size, int], Size]
-
-    @property
-    def splits(self) -> Size:
-        """S: pieces that the vocabulary is read in. They depend on V alone, so that a row's results do too."""
-        return self.ceil_div(self.vocab, CHUNK)
+    splits: Size
+    vocab: Size | None = None
 
     def shape(self, tensor: str) -> tuple[Size | int, ...]:
         """Of one of TENSORS."""
-        axes: dict[str, Size | int] = {
-            "B": self.batch,
-            "W": self.width,
-            "V": self.vocab,
-            "S": self.splits,
-            "P": PARTIAL_WORDS,
-        }
-        return tuple(axes[axis] for axis in TENSORS[tensor].axes)
+        axes = {"B": self.batch, "W": self.width, "V": self.vocab, "S": self.splits, "P": PARTIAL_WORDS}
+        return self._known(TENSORS[tensor].axes, axes)
 
-    def scalar(self, name: str, mask_token_id: int) -> Size | int:
-        """The value of one of an operator's scalars."""
-        values: dict[str, Size | int] = {
+    def scalars(self, operator: Operator, mask_token_id: int) -> tuple[Size | int, ...]:
+        """Values of the operator's scalars."""
+        values = {
             "width": self.width,
             "vocab": self.vocab,
             "splits": self.splits,
             "mask_token_id": mask_token_id,
         }
-        return values[name]
+        return self._known(operator.scalars, values)
+
+    def _known(self, names: Iterable[str], values: Mapping[str, Size | int | None]) -> tuple[Size | int, ...]:
+        found = []
+        for name in names:
+            value = values[name]
+            assert value is not None, f"the size {name} is not known here"
+            found.append(value)
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,10 @@ class Launch(Generic[Size]):
 
 
 def launch(operator: Operator, sizes: Sizes[Size]) -> Launch[Size]:
-    """The statistics pass has a block per split, slot and row; a decision has a block per row."""
+    """The statistics pass has a block per split, slot and row; a decision has a block per row.
+
+    Splits depend on the vocabulary alone, so that what a row gets does not depend on its batch.
+    """
     if operator == LOGIT_STATISTICS:
         return Launch((sizes.splits, sizes.width, sizes.batch))
     return Launch((sizes.batch, 1, 1))
@@ -95,10 +95,10 @@ def checked_sizes(batch: int, width: int, vocab: int) -> Sizes[int]:
                 f"the decode kernels were asked for a {name} of {value}: they take {low} to {high}",
                 fix=_FIXES[name],
             )
-    return Sizes(batch, width, vocab, ceil_div)
+    return Sizes(batch, width, ceil_div(vocab, CHUNK), vocab)
 
 
-_FIXES: Mapping[str, Any] = {
+_FIXES: Mapping[str, str] = {
     "batch": "Build with a smaller --max-batch-size.",
     "width": "Build with a smaller --max-block-length.",
     "vocab": "Build with --backend trt-rtx or ort, which run the operators' ONNX form.",

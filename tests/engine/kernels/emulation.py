@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels' sources, compiled for the CPU and called as the table in ``spec`` says."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from nld_trt.engine.kernels.launch import checked_sizes
+from nld_trt.engine.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
+
+DTYPES = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
+
+
+def build(root: Path, folder: Path) -> ctypes.CDLL:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler (g++ or clang++): the kernels' arithmetic cannot be run on the CPU")
+    library = folder / "kernels.so"
+    options = ["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    source = root / "tests" / "engine" / "kernels" / "host.cpp"
+    subprocess.run([compiler, *options, f"-I{root / 'plugins'}", "-o", str(library), str(source)], check=True)
+    return ctypes.CDLL(str(library))
+
+
+class Emulation:
+    """Operators on NumPy arrays. Inputs that are not given are neutral."""
+
+    def __init__(self, library: ctypes.CDLL, mask_token_id: int) -> None:
+        self.library = library
+        self.mask_token_id = mask_token_id
+
+    def run(self, operator: Operator, values: dict[str, np.ndarray], logit_type: str, vocab: int) -> dict:
+        """One launch. ``values`` holds the inputs by name; returns the outputs by name."""
+        batch, width = (values.get("block") if "block" in values else values["positions"]).shape
+        sizes = checked_sizes(batch, width, vocab)
+        arguments: list[object] = [ctypes.c_int(batch)]
+        kept = []
+        for name in operator.inputs:
+            dtype = DTYPES[logit_type] if TENSORS[name].dtype == "logits" else np.dtype(TENSORS[name].dtype)
+            array = np.ascontiguousarray(values[name], dtype)
+            assert array.shape == sizes.shape(name), name
+            kept.append(array)
+            arguments.append(ctypes.c_void_p(array.ctypes.data))
+        arguments += [ctypes.c_int(value) for value in sizes.scalars(operator, self.mask_token_id)]
+        # Filled, so that an output that is not written is seen.
+        outputs = {name: np.full(sizes.shape(name), -77, TENSORS[name].dtype) for name in operator.outputs}
+        arguments += [ctypes.c_void_p(array.ctypes.data) for array in outputs.values()]
+        getattr(self.library, operator.kernel(logit_type))(*arguments)
+        return outputs
+
+    def step(self, operator: Operator, values: dict[str, np.ndarray], logit_type: str = "fp32") -> dict:
+        """The statistics pass and ``operator`` behind it."""
+        batch, width, vocab = values["logits"].shape
+        neutral = {
+            "temperature": np.zeros(batch),
+            "seed": np.zeros(batch),
+            "draw": np.zeros(batch),
+            "positions": np.zeros((batch, width)),
+            "cut": np.full((batch, width), -np.inf),
+            "block": np.full((batch, width), self.mask_token_id),
+            "valid": np.full(batch, width),
+            "threshold": np.zeros(batch),
+            "quota": np.zeros(batch),
+            "eos_token_id": np.full(batch, -1),
+        }
+        values = neutral | values
+        values |= self.run(LOGIT_STATISTICS, values, logit_type, vocab)
+        return self.run(operator, values, logit_type, vocab)
