@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -41,12 +41,14 @@ class Phase:
     Attributes:
         method: ModelOpt's name of it.
         options: names of the recipe's algorithm options that it takes.
+        extra: options that it always gets.
         costs: of its passes over the data, roughly, for showing progress.
         most_packs: packs that it is shown, spread over all; None for all.
     """
 
     method: str
     options: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
     costs: tuple[int, ...] = (1,)
     most_packs: int | None = None
 
@@ -60,10 +62,13 @@ class Phase:
         return sum(self.costs) * len(self.chosen(packs))
 
 
-# awq_lite runs the data twice: for statistics, and through every scale that it tries.
-_SCALES = Phase("awq_lite", ("alpha_step",), (1, 12))
-# awq_clip takes 64 tokens of each pack and is slow: 512 tokens are what AWQ's authors search on.
-_CLIPS = Phase("awq_clip", ("min_clip_ratio", "shrink_step", "max_tokens_per_batch", "max_co_batch_size"), (20,), 8)
+# awq_lite runs the data twice: for statistics, and through every scale that it tries. Its debug option leaves what it
+# found on the layers, for those that must share a scale.
+_SCALES = Phase("awq_lite", ("alpha_step",), {"debug": True}, (1, 12))
+# awq_clip takes 64 tokens of each pack and is slow; 24 packs are three times the tokens that AWQ's authors search on.
+_CLIPS = Phase(
+    "awq_clip", ("min_clip_ratio", "shrink_step", "max_tokens_per_batch", "max_co_batch_size"), {}, (20,), 24
+)
 
 # A recipe's method to what is done, in order. Scales are shared after the first phase: clipping ranges before would
 # be undone by it.
@@ -184,7 +189,7 @@ class LayerwiseQuantizer:
             for number, phase in enumerate(phases):
                 loop = self._loop(phase, forward, lambda cost: advance(cost / total)) if self.packs else None
                 settings = {name: algorithm[name] for name in phase.options if name in algorithm}
-                settings["method"] = phase.method
+                settings |= {"method": phase.method, **phase.extra}
                 if number == 0:
                     entries = copy.deepcopy(self.plan.config["quant_cfg"])
                     mtq.quantize(root, {"quant_cfg": entries, "algorithm": settings}, loop)

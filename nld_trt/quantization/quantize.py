@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import time
@@ -164,6 +165,9 @@ def _run_parts(
 
         tensors, hidden = quantizer.run(part, hidden, advance)
         work.store(part, tensors)
+        del tensors
+        # ModelOpt's modules refer to each other in circles: a layer would stay until the collector comes by.
+        gc.collect()
         if hidden:
             work.store_hidden(part + 1, [to_numpy(rows) for rows in hidden])
 

@@ -3,12 +3,15 @@
 """Where the input scales of AWQ go: into what computes the input, exactly.
 
 AWQ quantizes W · diag(1 / s) and expects s ∘ x. Layers that read the same norm must agree on s before it can
-become part of the norm; o_proj and down_proj keep theirs in the checkpoint, in a form that an engine can move
-into v_proj and up_proj.
+become part of the norm, and o_proj on one s for the query heads that read the same values, so that an engine can
+move it into v_proj. ModelOpt searches every layer alone; here the findings of its searches are combined first, so
+that layers with one input are scaled as the one matrix that they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,23 +43,62 @@ def share_scales(layer: nn.Module, config: ModelConfig, norm_dtype: torch.dtype)
             formats = {get_quantization_format(linear) for linear in linears}
             if len(formats) != 1 or None in formats:
                 continue
-            # One input scale for all readers (AWQ: the mean; static FP8: the largest), as fused kernels need it.
-            preprocess_linear_fusion(linears)
-        if input_scale(linears[0]) is not None:
-            fold_into_norm(layer.get_submodule(norm), linears, norm_dtype)
+            if input_scale(linears[0]) is None:
+                # Static FP8: the largest range for all readers, as fused kernels need it.
+                preprocess_linear_fusion(linears)
+                continue
+        fold_into_norm(layer.get_submodule(norm), linears, norm_dtype)
     output = layer.get_submodule(OUTPUT_PROJECTION)
     if input_scale(output) is not None:
         share_within_groups(output, config)
 
 
-def fold_into_norm(norm: nn.Module, linears: list[nn.Module], norm_dtype: torch.dtype) -> None:
-    """Multiply the readers' common input scale into the norm's weight.
+@dataclass(frozen=True)
+class Search:
+    """What ``awq_lite`` found out about one linear layer [O, I].
+
+    Attributes:
+        activations: [I] mean magnitude of the input.
+        weights: [I] mean magnitude of the weights relative to the largest of their group.
+        losses: mean squared output error by the exponent alpha that was tried.
+        rows: O.
+    """
+
+    activations: Tensor
+    weights: Tensor
+    losses: Mapping[float, float]
+    rows: int
+
+    @classmethod
+    def of(cls, linear: nn.Module) -> Search:
+        """Read what ``awq_lite`` leaves on a layer when its ``debug`` is set."""
+        module: Any = linear
+        found = module.awq_lite
+        return cls(found.act_scale, found.weight_scale, found.loss, module.weight.shape[0])
+
+
+def joint_scale(searches: Sequence[Search]) -> Tensor:
+    """AWQ's input scale [I] for layers with one input, as if their weights were one matrix (AWQ, section 3.2).
+
+    1 / s = activations^alpha / weights^(1 - alpha), with a geometric middle of one, and the alpha that had the
+    least squared error over all their outputs.
+    """
+    rows = sum(search.rows for search in searches)
+    weights = torch.stack([search.weights * (search.rows / rows) for search in searches]).sum(dim=0)
+    losses = {alpha: sum(search.losses[alpha] * search.rows for search in searches) for alpha in searches[0].losses}
+    alpha = min(losses, key=losses.__getitem__)
+    smallest = torch.finfo(torch.float32).tiny
+    raw = (searches[0].activations.pow(alpha) / (weights.pow(1 - alpha) + smallest)).clamp(1e-4, 1e4)
+    return (raw.max() * raw.min()).sqrt() / raw
+
+
+def fold_into_norm(norm: nn.Module, linears: Sequence[nn.Module], norm_dtype: torch.dtype) -> None:
+    """Multiply one input scale for all ``linears``, the readers of ``norm``, into its weight.
 
     The folded weight is rounded to ``norm_dtype`` first and the scale is taken back from it, so that the
     quantized weights are made for the norm as it is stored: nothing is lost to the rounding.
     """
-    scale = input_scale(linears[0])
-    assert scale is not None
+    scale = joint_scale([Search.of(linear) for linear in linears])
     weight: Tensor = norm.get_parameter("weight").detach()
     folded = (weight * scale).to(norm_dtype).to(weight.dtype)
     # An input that is always zero needs no scale; one that rounding would silence keeps its own.
@@ -71,14 +113,18 @@ def fold_into_norm(norm: nn.Module, linears: list[nn.Module], norm_dtype: torch.
 
 
 def share_within_groups(output: nn.Module, config: ModelConfig) -> None:
-    """Average the input scale of ``o_proj`` over the query heads that read the same values.
+    """Give ``o_proj`` one input scale for the query heads that read the same values.
 
     Attention is linear in the values, so a scale that these heads share can be moved into ``v_proj``.
     """
-    scale = input_scale(output)
-    assert scale is not None
-    heads = scale.view(config.num_key_value_heads, -1, config.head_dim)
-    rescale(output, heads.mean(dim=1, keepdim=True).expand_as(heads).reshape(-1))
+    found = Search.of(output)
+    heads = (config.num_key_value_heads, config.num_attention_heads // config.num_key_value_heads, config.head_dim)
+
+    def shared(part: Tensor) -> Tensor:
+        return part.view(heads).mean(dim=1, keepdim=True).expand(heads).reshape(-1)
+
+    means = replace(found, activations=shared(found.activations), weights=shared(found.weights))
+    rescale(output, joint_scale([means]))
 
 
 def rescale(linear: nn.Module, scale: Tensor) -> None:

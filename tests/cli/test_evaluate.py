@@ -60,7 +60,7 @@ def test_two_engines_are_shown_side_by_side_with_their_predictions(engines, prom
     against, comparison = report["against"], report["comparison"]
     assert (report["precision"], against["precision"]) == ("fp16", "fp32")
     assert report["model_sha256"] == against["model_sha256"]
-    assert set(against) == {"engine", "model_sha256", "backend", "precision", "scores"}
+    assert set(against) == {"engine", "model_sha256", "quantization", "backend", "precision", "scores"}
     modes = ["ar", "diffusion", "linear", "linear-no-lora"]
     assert [score["mode"] for score in against["scores"]] == [score["mode"] for score in report["scores"]] == modes
     assert comparison["causal"]["positions"] == against["scores"][0]["tokens"], "every token of the reference's answers"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -57,7 +58,12 @@ def test_a_row_does_not_depend_on_what_shares_its_batch(session, prompts, drawn,
     requests = [build(values, prompts) for values in drawn]
     together = decode(session, requests, max_rows=rows)
     alone = [decode(session, [request])[0] for request in requests]
-    assert together == alone
+    assert [without_chunks(result) for result in together] == [without_chunks(result) for result in alone]
+
+
+def without_chunks(result):
+    """All but the number of prompt chunks: they narrow to the room that a neighbour has."""
+    return replace(result, forwards={kind: count for kind, count in result.forwards.items() if kind != "prefill"})
 
 
 @settings(deadline=None, max_examples=40)

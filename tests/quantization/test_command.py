@@ -105,7 +105,7 @@ def test_release_that_was_not_converted_is_refused(command, root: Path) -> None:
 def test_quantized_checkpoint_is_refused(command, quantized) -> None:
     status, _, err = command("--fp8", checkpoint=quantized("int4_rtn"))
     assert status == 2
-    assert "already quantized (W4A16_AWQ)" in err
+    assert "already quantized (MIXED_PRECISION)" in err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

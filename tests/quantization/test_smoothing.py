@@ -20,7 +20,7 @@ AWQ = {
         {"quantizer_name": "*", "enable": False},
         {"quantizer_name": "*weight_quantizer", "cfg": {"num_bits": 4, "block_sizes": {-1: 32, "type": "static"}}},
     ],
-    "algorithm": {"method": "awq_lite", "alpha_step": 0.25},
+    "algorithm": {"method": "awq_lite", "alpha_step": 0.25, "debug": True},
 }
 
 
