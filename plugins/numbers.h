@@ -71,6 +71,8 @@ NLD_DEVICE float larger(float a, float b) {
 #endif
 }
 
+NLD_DEVICE float within(float value, float low, float high) { return value < low ? low : value > high ? high : value; }
+
 // The types of logits: Storage is what lies in memory, widen gives its exact float.
 struct Bf16 {
     using Storage = unsigned short;
@@ -134,10 +136,9 @@ NLD_DEVICE Words philox(Words counter, unsigned key0, unsigned key1) {
     return {{a, b, c, d}};
 }
 
-// -ln(-ln u) of a random word. Every step up to u is exact, and u lies strictly between 0 and 1.
-NLD_DEVICE float gumbel(unsigned word) {
-    const float u = (static_cast<float>(word >> 9) + 0.5f) * 1.1920928955078125e-7f;
-    return -natural_log(-natural_log(u));
-}
+// Every step is exact, and the result lies strictly between 0 and 1.
+NLD_DEVICE float uniform(unsigned word) { return (static_cast<float>(word >> 9) + 0.5f) * 1.1920928955078125e-7f; }
+
+NLD_DEVICE float gumbel(unsigned word) { return -natural_log(-natural_log(uniform(word))); }
 
 }  // namespace nld

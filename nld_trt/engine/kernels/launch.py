@@ -13,8 +13,9 @@ from typing import Generic, TypeVar
 
 from nld_trt.engine.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.errors import InputError
+from nld_trt.graph.plugin_operators import CANDIDATES
 
-# As in plugins/logit_statistics.h and plugins/block_decision.h.
+# As in plugins/logit_statistics.h and plugins/block_decision.h. Candidates are in nld_trt/graph/plugin_operators.py.
 THREADS = 256
 CHUNK = 8192
 MAX_WIDTH = 64
@@ -41,7 +42,14 @@ class Sizes(Generic[Size]):
 
     def shape(self, tensor: str) -> tuple[Size | int, ...]:
         """Of one of TENSORS."""
-        axes = {"B": self.batch, "W": self.width, "V": self.vocab, "S": self.splits, "P": PARTIAL_WORDS}
+        axes = {
+            "B": self.batch,
+            "W": self.width,
+            "V": self.vocab,
+            "K": CANDIDATES,
+            "S": self.splits,
+            "P": PARTIAL_WORDS,
+        }
         return self._known(TENSORS[tensor].axes, axes)
 
     def scalars(self, operator: Operator, mask_token_id: int) -> tuple[Size | int, ...]:

@@ -113,7 +113,7 @@ def io_types_of(operator: Operator) -> list[str]:
     """Types of inputs and outputs, as TensorRT writes them, one line per type of logits.
 
     >>> io_types_of(OPERATORS["LogitStatistics"])[0]
-    'BF16, FP32, INT64, INT32, INT32, FP32, INT32'
+    'BF16, FP32, INT64, INT32, INT32, FP32, INT32, INT32, FP32'
     """
     names = [*operator.inputs, *operator.outputs]
     lines = (

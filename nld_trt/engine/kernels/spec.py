@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The operators that the kernels implement: their tensors, their scalars, the order of a kernel's parameters.
+"""The kernels of the plugin operators: their tensors, their scalars, the order of a kernel's parameters.
 
 One table for the launcher, the TensorRT plugins, the tests and the benchmark. A kernel's parameters are its
 operator's inputs, scalars and outputs, in the order given here: what TensorRT's ahead-of-time plugins want.
 
-Axes: B rows, W window slots, V vocabulary, S splits of the vocabulary, P 32-bit words of a partial result.
+Axes: B rows, W window slots, V vocabulary, K drafted candidates of a slot, S splits of the vocabulary, P 32-bit words
+of a partial result.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PLUGIN_NAMESPACE = "nld"
+from nld_trt.graph import plugin_operators
+from nld_trt.graph.plugin_operators import PluginOperator
+from nld_trt.graph.tape import DOMAIN
+
+PLUGIN_NAMESPACE = DOMAIN
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,26 @@ class Operator:
 
     Attributes:
         symbol: the kernel's name, or what precedes the type in it.
-        inputs, outputs: names in TENSORS.
         scalars: int32, by value.
     """
 
-    name: str
+    node: PluginOperator
     symbol: str
-    inputs: tuple[str, ...]
     scalars: tuple[str, ...]
-    outputs: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names in TENSORS."""
+        return self.node.inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names in TENSORS."""
+        return self.node.outputs
 
     @property
     def typed(self) -> bool:
@@ -59,12 +75,17 @@ LOGIT_TYPES: Mapping[str, str] = {"bf16": "BF16", "fp16": "FP16", "fp32": "FP32"
 
 TENSORS: Mapping[str, Tensor] = {
     "logits": Tensor("logits", "BWV", "of every window slot"),
-    "temperature": Tensor("float32", "B", "Gumbel noise is added above 0, and nothing else"),
+    "temperature": Tensor("float32", "B", "above 0 tokens are sampled; otherwise only the largest logit counts"),
     "seed": Tensor("int64", "B", "key of the noise"),
     "draw": Tensor("int32", "B", "which draw of the noise"),
-    "positions": Tensor("int32", "BW", "absolute position of the token that a slot predicts"),
+    "position": Tensor("int32", "BW", "absolute position of the token that a slot predicts"),
     "cut": Tensor("float32", "BW", "with a temperature, tokens with a smaller logit are not allowed; -inf allows all"),
+    "drafted_ids": Tensor("int32", "BWK", "candidates that a slot's token was drafted from; -1 fills the rest"),
+    "drafted_shares": Tensor("float32", "BWK", "probability with which the draft took each of them"),
     "partials": Tensor("int32", "BWSP", "statistics of each split; floats by their bits"),
+    "drafted_logits": Tensor(
+        "float32", "BWK", "of the next slot's candidates, -inf where there is none; unset without a temperature"
+    ),
     "block": Tensor("int32", "BW", "window tokens"),
     "valid": Tensor("int32", "B", "leading window slots that are real"),
     "threshold": Tensor("float32", "B", "masks with at least this confidence are committed"),
@@ -80,39 +101,10 @@ TENSORS: Mapping[str, Tensor] = {
     "finite": Tensor("int32", "B", "0 where a real slot holds NaN or +inf, or no allowed token above -inf"),
 }
 
-_DENOISE_OUTPUTS = ("block_tokens", "confidence", "masks_left")
-_VERIFY_OUTPUTS = ("verified_tokens", "accepted_count", "next_seed", "eos_position")
-
 LOGIT_STATISTICS = Operator(
-    "LogitStatistics",
-    "nld_logit_statistics",
-    ("logits", "temperature", "seed", "draw", "positions", "cut"),
-    ("width", "vocab", "mask_token_id"),
-    ("partials",),
+    plugin_operators.LOGIT_STATISTICS, "nld_logit_statistics", ("width", "vocab", "mask_token_id")
 )
-BLOCK_DENOISE = Operator(
-    "BlockDenoise",
-    "nld_block_denoise",
-    ("partials", "block", "valid", "threshold", "quota"),
-    ("width", "splits", "mask_token_id"),
-    (*_DENOISE_OUTPUTS, "finite"),
-)
-SPEC_VERIFY = Operator(
-    "SpecVerify",
-    "nld_spec_verify",
-    ("partials", "block", "valid", "eos_token_id"),
-    ("width", "splits", "mask_token_id"),
-    (*_VERIFY_OUTPUTS, "finite"),
-)
-DECODE_STEP = Operator(
-    "DecodeStep",
-    "nld_decode_step",
-    ("partials", "block", "valid", "threshold", "quota", "eos_token_id"),
-    ("width", "splits", "mask_token_id"),
-    (*_DENOISE_OUTPUTS, *_VERIFY_OUTPUTS, "finite"),
-)
+DECODE_STEP = Operator(plugin_operators.DECODE_STEP, "nld_decode_step", ("width", "splits", "mask_token_id"))
 
-OPERATORS: Mapping[str, Operator] = {
-    operator.name: operator for operator in (LOGIT_STATISTICS, BLOCK_DENOISE, SPEC_VERIFY, DECODE_STEP)
-}
+OPERATORS: Mapping[str, Operator] = {operator.name: operator for operator in (LOGIT_STATISTICS, DECODE_STEP)}
 KERNELS: tuple[str, ...] = tuple(kernel for operator in OPERATORS.values() for kernel in operator.kernels)

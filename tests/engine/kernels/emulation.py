@@ -9,14 +9,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import pytest
 
+from nld_trt.engine.kernels.cases import DTYPES
 from nld_trt.engine.kernels.launch import checked_sizes
-from nld_trt.engine.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
-
-DTYPES = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
+from nld_trt.engine.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS, Operator
+from nld_trt.graph.plugin_operators import CANDIDATES
 
 
 def build(root: Path, folder: Path) -> ctypes.CDLL:
@@ -39,7 +38,7 @@ class Emulation:
 
     def run(self, operator: Operator, values: dict[str, np.ndarray], logit_type: str, vocab: int) -> dict:
         """One launch. ``values`` holds the inputs by name; returns the outputs by name."""
-        batch, width = (values.get("block") if "block" in values else values["positions"]).shape
+        batch, width = (values.get("block") if "block" in values else values["position"]).shape
         sizes = checked_sizes(batch, width, vocab)
         arguments: list[object] = [ctypes.c_int(batch)]
         kept = []
@@ -56,15 +55,17 @@ class Emulation:
         getattr(self.library, operator.kernel(logit_type))(*arguments)
         return outputs
 
-    def step(self, operator: Operator, values: dict[str, np.ndarray], logit_type: str = "fp32") -> dict:
-        """The statistics pass and ``operator`` behind it."""
+    def step(self, values: dict[str, np.ndarray], logit_type: str = "fp32") -> dict:
+        """The statistics pass and the decision behind it."""
         batch, width, vocab = values["logits"].shape
         neutral = {
             "temperature": np.zeros(batch),
             "seed": np.zeros(batch),
             "draw": np.zeros(batch),
-            "positions": np.zeros((batch, width)),
+            "position": np.zeros((batch, width)),
             "cut": np.full((batch, width), -np.inf),
+            "drafted_ids": np.full((batch, width, CANDIDATES), -1),
+            "drafted_shares": np.zeros((batch, width, CANDIDATES)),
             "block": np.full((batch, width), self.mask_token_id),
             "valid": np.full(batch, width),
             "threshold": np.zeros(batch),
@@ -73,4 +74,4 @@ class Emulation:
         }
         values = neutral | values
         values |= self.run(LOGIT_STATISTICS, values, logit_type, vocab)
-        return self.run(operator, values, logit_type, vocab)
+        return self.run(DECODE_STEP, values, logit_type, vocab)

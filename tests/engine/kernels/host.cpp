@@ -12,11 +12,29 @@ namespace {
 constexpr int kWarp = 32;
 
 // As lane 0 of a warp sees it: the same pairs in the same order.
-nld::Partial combine_warp(std::vector<nld::Partial> lanes) {
+template <bool kSampled>
+nld::Partial combine_warp(std::vector<nld::Partial> lanes, float scale) {
     for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-        for (int lane = 0; lane < offset; ++lane) lanes[lane] = nld::combine(lanes[lane], lanes[lane + offset]);
+        for (int lane = 0; lane < offset; ++lane) nld::combine<kSampled>(lanes[lane], lanes[lane + offset], scale);
     }
     return lanes[0];
+}
+
+template <typename Type, bool kSampled>
+void reduce_chunk(const nld::Statistics<Type>& statistics, int row, int slot, int split, int splits) {
+    const float scale = kSampled ? nld::scale_of(statistics.sampling.temperature[row]) : 1.0f;
+    if (kSampled && split == 0) {
+        for (int k = 0; k < nld::kCandidates; ++k) statistics.record(row, slot, k);
+    }
+    std::vector<nld::Partial> warps(kWarp, nld::nothing());
+    for (int warp = 0; warp < nld::kThreads / kWarp; ++warp) {
+        std::vector<nld::Partial> lanes;
+        for (int lane = 0; lane < kWarp; ++lane) {
+            lanes.push_back(statistics.template share<kSampled>(row, slot, split, warp * kWarp + lane));
+        }
+        warps[warp] = combine_warp<kSampled>(lanes, scale);
+    }
+    statistics.template store<kSampled>(combine_warp<kSampled>(warps, scale), row, slot, split, splits);
 }
 
 template <typename Type>
@@ -25,77 +43,78 @@ void reduce_all(const nld::Statistics<Type>& statistics, int rows) {
     for (int place = 0; place < rows * statistics.width * splits; ++place) {
         const int split = place % splits, slot = place / splits % statistics.width;
         const int row = place / splits / statistics.width;
-        std::vector<nld::Partial> warps(kWarp, nld::nothing());
-        for (int warp = 0; warp < nld::kThreads / kWarp; ++warp) {
-            std::vector<nld::Partial> lanes;
-            for (int lane = 0; lane < kWarp; ++lane) {
-                lanes.push_back(statistics.share(row, slot, split, warp * kWarp + lane));
-            }
-            warps[warp] = combine_warp(lanes);
+        if (statistics.sampling.sampled(row)) {
+            reduce_chunk<Type, true>(statistics, row, slot, split, splits);
+        } else {
+            reduce_chunk<Type, false>(statistics, row, slot, split, splits);
         }
-        statistics.store(combine_warp(warps), row, slot, split, splits);
     }
 }
 
-template <bool kDenoise, bool kVerify>
+template <bool kSampled>
+nld::Partial all_splits(const nld::Decision& decision, int batch, int slot) {
+    const float scale = kSampled ? nld::scale_of(decision.sampling.temperature[batch]) : 1.0f;
+    const int first = (batch * decision.width + slot) * decision.splits;
+    std::vector<nld::Partial> lanes(kWarp, nld::nothing());
+    for (int split = 0; split < decision.splits; ++split) {
+        nld::combine<kSampled>(lanes[split % kWarp], nld::load<kSampled>(decision.partials, first + split), scale);
+    }
+    return combine_warp<kSampled>(lanes, scale);
+}
+
 void decide_all(const nld::Decision& decision, int rows) {
     for (int batch = 0; batch < rows; ++batch) {
         nld::Row row;
-        for (int slot = 0; slot < decision.width; ++slot) {
-            const int first = (batch * decision.width + slot) * decision.splits;
-            std::vector<nld::Partial> lanes(kWarp, nld::nothing());
-            for (int split = 0; split < decision.splits; ++split) {
-                lanes[split % kWarp] = nld::combine(lanes[split % kWarp], nld::load(decision.partials, first + split));
+        const int width = decision.width;
+        if (decision.sampling.sampled(batch)) {
+            for (int entry = 0; entry < width * nld::kCandidates; ++entry) {
+                nld::draw_noise(row, decision, batch, entry);
             }
-            nld::settle(row, slot, combine_warp(lanes));
+            for (int slot = 0; slot < width; ++slot) row.found[slot] = all_splits<true>(decision, batch, slot);
+            for (int entry = 0; entry < width * nld::kCandidates; ++entry) nld::weigh(row, decision, batch, entry);
+            for (int slot = 0; slot < width; ++slot) {
+                nld::settle(row, slot, nld::choose(row, decision, batch, slot));
+            }
+        } else {
+            for (int slot = 0; slot < width; ++slot) {
+                nld::settle(row, slot, all_splits<false>(decision, batch, slot));
+            }
         }
-        for (int slot = 0; slot < decision.width; ++slot) nld::line_up<kDenoise>(row, decision, batch, slot);
-        for (int slot = 0; slot < decision.width; ++slot) {
-            nld::decide_slot<kDenoise, kVerify>(row, decision, batch, slot);
-        }
-        nld::decide_row<kDenoise, kVerify>(row, decision, batch);
+        for (int slot = 0; slot < width; ++slot) nld::line_up(row, decision, batch, slot);
+        for (int slot = 0; slot < width; ++slot) nld::decide_slot(row, decision, batch, slot);
+        nld::decide_row(row, decision, batch);
     }
 }
 
 }  // namespace
 
 // The kernels' parameters, with the number of rows in front: a launch would say it.
-#define NLD_LOGIT_STATISTICS(NAME, TYPE)                                                                          \
-    extern "C" void NAME(int rows, const nld::TYPE::Storage* logits, const float* temperature,                    \
-                         const long long* seed, const int* draw, const int* positions, const float* cut,          \
-                         int width, int vocab, int mask_token_id, int* partials) {                                \
-        reduce_all<nld::TYPE>(                                                                                    \
-            {logits, temperature, seed, draw, positions, cut, width, vocab, mask_token_id, partials}, rows);      \
+#define NLD_LOGIT_STATISTICS(NAME, TYPE)                                                                           \
+    extern "C" void NAME(int rows, const nld::TYPE::Storage* logits, const float* temperature,                     \
+                         const long long* seed, const int* draw, const int* position, const float* cut,            \
+                         const int* drafted_ids, int width, int vocab, int mask_token_id, int* partials,           \
+                         float* drafted_logits) {                                                                  \
+        reduce_all<nld::TYPE>({logits,                                                                             \
+                               {temperature, seed, draw, position, cut, drafted_ids},                              \
+                               width, vocab, mask_token_id, partials, drafted_logits},                             \
+                              rows);                                                                               \
     }
 
 NLD_LOGIT_STATISTICS(nld_logit_statistics_bf16, Bf16)
 NLD_LOGIT_STATISTICS(nld_logit_statistics_fp16, Fp16)
 NLD_LOGIT_STATISTICS(nld_logit_statistics_fp32, Fp32)
 
-extern "C" void nld_block_denoise(int rows, const int* partials, const int* block, const int* valid,
-                                  const float* threshold, const int* quota, int width, int splits, int mask_token_id,
-                                  int* block_tokens, float* confidence, int* masks_left, int* finite) {
-    decide_all<true, false>({partials, block, valid, threshold, quota, nullptr, width, splits, mask_token_id,
-                             block_tokens, confidence, masks_left, nullptr, nullptr, nullptr, nullptr, finite}, rows);
-}
-
-extern "C" void nld_spec_verify(int rows, const int* partials, const int* block, const int* valid,
-                                const int* eos_token_id, int width, int splits, int mask_token_id,
-                                int* verified_tokens, int* accepted_count, int* next_seed, int* eos_position,
-                                int* finite) {
-    decide_all<false, true>({partials, block, valid, nullptr, nullptr, eos_token_id, width, splits, mask_token_id,
-                             nullptr, nullptr, nullptr, verified_tokens, accepted_count, next_seed, eos_position,
-                             finite}, rows);
-}
-
-extern "C" void nld_decode_step(int rows, const int* partials, const int* block, const int* valid,
-                                const float* threshold, const int* quota, const int* eos_token_id, int width,
-                                int splits, int mask_token_id, int* block_tokens, float* confidence, int* masks_left,
-                                int* verified_tokens, int* accepted_count, int* next_seed, int* eos_position,
-                                int* finite) {
-    decide_all<true, true>({partials, block, valid, threshold, quota, eos_token_id, width, splits, mask_token_id,
-                            block_tokens, confidence, masks_left, verified_tokens, accepted_count, next_seed,
-                            eos_position, finite}, rows);
+extern "C" void nld_decode_step(int rows, const int* partials, const float* drafted_logits, const float* temperature,
+                                const long long* seed, const int* draw, const int* position, const float* cut,
+                                const int* drafted_ids, const float* drafted_shares, const int* block,
+                                const int* valid, const float* threshold, const int* quota, const int* eos_token_id,
+                                int width, int splits, int mask_token_id, int* block_tokens, float* confidence,
+                                int* masks_left, int* verified_tokens, int* accepted_count, int* next_seed,
+                                int* eos_position, int* finite) {
+    decide_all({partials, drafted_logits, {temperature, seed, draw, position, cut, drafted_ids}, drafted_shares, block,
+                valid, threshold, quota, eos_token_id, width, splits, mask_token_id, block_tokens, confidence,
+                masks_left, verified_tokens, accepted_count, next_seed, eos_position, finite},
+               rows);
 }
 
 extern "C" void random_words(const unsigned* counter, unsigned key0, unsigned key1, unsigned* words) {

@@ -32,18 +32,14 @@ MOST_REGISTERS = {
     "nld_logit_statistics_bf16": 64,
     "nld_logit_statistics_fp16": 64,
     "nld_logit_statistics_fp32": 64,
-    "nld_block_denoise": 48,
-    "nld_spec_verify": 48,
-    "nld_decode_step": 48,
+    "nld_decode_step": 80,
 }
 # Exact: what the sources declare.
 SHARED_BYTES = {
-    "nld_logit_statistics_bf16": 160,
-    "nld_logit_statistics_fp16": 160,
-    "nld_logit_statistics_fp32": 160,
-    "nld_block_denoise": 832,
-    "nld_spec_verify": 832,
-    "nld_decode_step": 832,
+    "nld_logit_statistics_bf16": 224,
+    "nld_logit_statistics_fp16": 224,
+    "nld_logit_statistics_fp32": 224,
+    "nld_decode_step": 6720,
 }
 
 

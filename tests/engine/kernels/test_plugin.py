@@ -155,5 +155,6 @@ def test_missing_tensorrt_says_what_installs_it(monkeypatch) -> None:
 
 
 def test_types_are_listed_inputs_first() -> None:
-    assert io_types_of(LOGIT_STATISTICS)[1] == "FP16, FP32, INT64, INT32, INT32, FP32, INT32"
-    assert io_types_of(OPERATORS["SpecVerify"]) == ["INT32, INT32, INT32, INT32, INT32, INT32, INT32, INT32, INT32"]
+    assert io_types_of(LOGIT_STATISTICS)[1] == "FP16, FP32, INT64, INT32, INT32, FP32, INT32, INT32, FP32"
+    (decision,) = io_types_of(OPERATORS["DecodeStep"])
+    assert decision.startswith("INT32, FP32, FP32, INT64, INT32, INT32, FP32, INT32, FP32, INT32")

@@ -14,6 +14,7 @@ from nld_trt.engine.kernels.launch import checked_sizes
 from nld_trt.engine.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, OPERATORS, TENSORS
 from nld_trt.errors import InputError
 from nld_trt.graph import contract, operators
+from nld_trt.graph.plugin_operators import CANDIDATES, PLUGIN_OPERATORS
 
 C_TYPES = {"float32": "float*", "int32": "int*", "int64": "long long*", "logits": "nld::TYPE::Storage*"}
 
@@ -47,23 +48,41 @@ def test_kernel_takes_what_the_table_says(source, operator) -> None:
         ("kChunk", launch.CHUNK),
         ("kMaxWidth", launch.MAX_WIDTH),
         ("kPartialWords", launch.PARTIAL_WORDS),
+        ("kCandidates", CANDIDATES),
     ],
 )
 def test_constants_are_those_of_the_sources(source, constant: str, value: int) -> None:
     assert re.findall(rf"constexpr int {constant} = (\d+);", "".join(source.files.values())) == [str(value)]
 
 
+def onnx_names(which: str) -> set[str]:
+    """Inputs or outputs of the ONNX functions, without what they hand to each other."""
+    functions = operators.decode_functions(mask_token_id=1)
+    names = {kind: {name for each in functions for name in getattr(each, kind)} for kind in ("input", "output")}
+    return names["input"] - names["output"] if which == "input" else names["output"] & set(TENSORS)
+
+
 def test_outputs_of_the_onnx_functions_are_all_there() -> None:
-    for names, operator in (
-        (operators.DENOISE_OUTPUTS, OPERATORS["BlockDenoise"]),
-        (operators.VERIFY_OUTPUTS, OPERATORS["SpecVerify"]),
-    ):
-        assert set(names) <= set(operator.outputs)
-        assert set(operator.outputs) < set(DECODE_STEP.outputs)
+    assert onnx_names("output") <= set(DECODE_STEP.outputs)
+    assert {"block_tokens", "masks_left", "verified_tokens", "accepted_count"} <= onnx_names("output")
 
 
 def test_inputs_of_the_onnx_functions_are_all_there() -> None:
-    assert {*operators.DENOISE_INPUTS, *operators.VERIFY_INPUTS} <= {*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs}
+    assert onnx_names("input") <= {*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs}
+
+
+def test_decision_reads_everything_that_the_statistics_write() -> None:
+    assert set(LOGIT_STATISTICS.outputs) <= set(DECODE_STEP.inputs)
+
+
+def test_both_operators_see_the_same_randomness() -> None:
+    assert set(LOGIT_STATISTICS.inputs) - set(DECODE_STEP.inputs) == {"logits"}
+
+
+@pytest.mark.parametrize("name", PLUGIN_OPERATORS)
+def test_node_attributes_are_those_that_the_parser_looks_up(name) -> None:
+    attributes = PLUGIN_OPERATORS[name].attributes(mask_token_id=7)
+    assert attributes == {"mask_token_id": 7, "plugin_namespace": "nld", "plugin_version": "1", "aot": 1}
 
 
 def test_types_are_those_of_the_step_contract() -> None:
@@ -102,4 +121,4 @@ def test_sizes_beyond_the_kernels_are_refused(batch: int, width: int, vocab: int
 
 
 def test_kernels_have_names_of_their_own() -> None:
-    assert len(set(spec.KERNELS)) == len(spec.KERNELS) == 6
+    assert len(set(spec.KERNELS)) == len(spec.KERNELS) == 4
