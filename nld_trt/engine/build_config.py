@@ -16,6 +16,7 @@ from nld_trt.engine.platforms import PLATFORMS, platform
 from nld_trt.errors import InputError
 from nld_trt.graph.precision import PRECISIONS
 
+_SWITCHES = ("lora", "plugins")
 _COUNTS = ("max_batch_size", "max_seq_len", "block_length", "prompt_chunk")
 
 
@@ -31,6 +32,7 @@ class BuildConfig:
         block_length: the longest block that a request may ask for.
         prompt_chunk: prompt tokens per forward and row.
         lora: include the draft adapter.
+        plugins: run the decode operators as CUDA kernels, where the backend takes plugins.
     """
 
     backends: tuple[str, ...] = ()
@@ -41,6 +43,7 @@ class BuildConfig:
     block_length: int | None = None
     prompt_chunk: int | None = None
     lora: bool | None = None
+    plugins: bool | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError listing every value that cannot be."""
@@ -88,8 +91,11 @@ class BuildConfig:
             value = values[key]
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 problems.append(f"{key} is {value!r}; it must be a whole number of at least 1")
-        if not isinstance(values["lora"], bool | None):
-            problems.append(f"lora is {values['lora']!r}; it must be true or false")
+        problems += [
+            f"{key} is {values[key]!r}; it must be true or false"
+            for key in _SWITCHES
+            if not isinstance(values[key], bool | None)
+        ]
         return problems
 
     def _mismatches(self) -> list[str]:

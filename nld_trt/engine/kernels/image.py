@@ -82,6 +82,10 @@ class Image:
     resources: Mapping[str, Resources]
     compiler: str
 
+    @property
+    def compiler_version(self) -> str:
+        return self.compiler.rpartition(" ")[2]
+
 
 def architecture(capability: str) -> str:
     """``sm_90`` for ``9.0``.
@@ -94,7 +98,7 @@ def architecture(capability: str) -> str:
         raise InputError(
             f"the decode kernels were asked for compute capability {capability}{titles_with(capability)}; "
             f"they are compiled for {exists}",
-            fix="On other GPUs the operators run in their ONNX form: nld-trt build --backend trt-rtx",
+            fix="On other GPUs the operators run in their ONNX form: nld-trt build --backend trt --no-plugins",
         )
     return f"sm_{capability.replace('.', '')}"
 
@@ -109,16 +113,9 @@ def compile_kernels(capability: str, source: KernelSource | None = None, nvrtc: 
         InputError: NVRTC is not installed or too old, or ``capability`` is not one of CAPABILITIES.
         OperationError: the sources do not compile.
     """
+    nvrtc = check_compiler(capability, nvrtc)
     target = architecture(capability)
-    nvrtc = nvrtc or Nvrtc.load()
     source = source or KernelSource.shipped()
-    if int(target.removeprefix("sm_")) not in nvrtc.architectures():
-        known = ", ".join(f"sm_{number}" for number in nvrtc.architectures())
-        raise InputError(
-            f"NVRTC {nvrtc.version} cannot compile the decode kernels for {target}{titles_with(capability)}: "
-            f"it compiles for {known}",
-            fix=f"Install a newer one: {install_command('plugins', upgrade=True)}",
-        )
     options = (f"--gpu-architecture={target}", *OPTIONS)
     compiled = nvrtc.compile(MAIN_SOURCE, source.files[MAIN_SOURCE], source.headers, options)
     resources = read_resources(compiled.log)
@@ -129,6 +126,24 @@ def compile_kernels(capability: str, source: KernelSource | None = None, nvrtc: 
             details=compiled.log.splitlines()[:20],
         )
     return Image(capability, compiled.cubin, compiled.ptx, resources, f"NVRTC {nvrtc.version}")
+
+
+def check_compiler(capability: str, nvrtc: Nvrtc | None = None) -> Nvrtc:
+    """The compiler, once it is known to compile for ``capability``.
+
+    Raises:
+        InputError: NVRTC is not installed or too old, or ``capability`` is not one of CAPABILITIES.
+    """
+    target = architecture(capability)
+    nvrtc = nvrtc or Nvrtc.load()
+    if int(target.removeprefix("sm_")) not in nvrtc.architectures():
+        known = ", ".join(f"sm_{number}" for number in nvrtc.architectures())
+        raise InputError(
+            f"NVRTC {nvrtc.version} cannot compile the decode kernels for {target}{titles_with(capability)}: "
+            f"it compiles for {known}",
+            fix=f"Install a newer one: {install_command('plugins', upgrade=True)}, or build with --no-plugins.",
+        )
+    return nvrtc
 
 
 def read_resources(log: str) -> dict[str, Resources]:

@@ -96,18 +96,27 @@ def checked_sizes(batch: int, width: int, vocab: int) -> Sizes[int]:
     Raises:
         InputError: one is outside LIMITS.
     """
-    for name, value in {"batch": batch, "width": width, "vocab": vocab}.items():
+    check_sizes({"batch": batch, "width": width, "vocab": vocab})
+    return Sizes(batch, width, ceil_div(vocab, CHUNK), vocab)
+
+
+def check_sizes(sizes: Mapping[str, int]) -> None:
+    """Refuse sizes, by their names in LIMITS, that the kernels do not take.
+
+    Raises:
+        InputError: one is outside LIMITS.
+    """
+    for name, value in sizes.items():
         low, high = LIMITS[name]
         if not low <= value <= high:
             raise InputError(
                 f"the decode kernels were asked for a {name} of {value}: they take {low} to {high}",
                 fix=_FIXES[name],
             )
-    return Sizes(batch, width, ceil_div(vocab, CHUNK), vocab)
 
 
 _FIXES: Mapping[str, str] = {
-    "batch": "Build with a smaller --max-batch-size.",
-    "width": "Build with a smaller --max-block-length.",
-    "vocab": "Build with --backend trt-rtx or ort, which run the operators' ONNX form.",
+    "batch": "Build with a smaller --max-batch-size, or with --no-plugins: standard operators have no such limit.",
+    "width": "Build with a smaller --block-length, or with --no-plugins: standard operators have no such limit.",
+    "vocab": "Build with --no-plugins: standard operators have no such limit.",
 }

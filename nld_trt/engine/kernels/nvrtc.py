@@ -62,7 +62,7 @@ class Nvrtc:
         raise InputError(
             "compiling the decode kernels needs NVRTC, NVIDIA's run-time compiler, and no "
             f"{' or '.join(_SONAMES)} was found",
-            fix=f"Install it: {install_command('plugins')}",
+            fix=f"Install it: {install_command('plugins')}, or build with --no-plugins.",
         )
 
     @property

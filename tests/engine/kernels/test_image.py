@@ -90,6 +90,16 @@ def test_code_has_every_kernel_with_the_parameters_of_the_table(nvrtc, capabilit
             assert kernel.encode() in compiled(nvrtc, capability).cubin
 
 
+def test_documented_resources_are_the_compilers(nvrtc, root) -> None:
+    text = (root / "docs" / "plugins.md").read_text(encoding="utf-8")
+    if f"NVRTC {nvrtc.version} " not in text:
+        pytest.skip(f"docs/plugins.md has the resources of another compiler than NVRTC {nvrtc.version}")
+    for kernel in KERNELS:
+        found = [compiled(nvrtc, capability).resources[kernel] for capability in CAPABILITIES]
+        cells = [*(str(each.registers) for each in found), str(found[0].shared_bytes)]
+        assert f"| `{kernel}` | {' | '.join(cells)} |" in text
+
+
 @pytest.mark.parametrize("capability", [CAPABILITIES[0], CAPABILITIES[-1]])
 def test_nvcc_agrees(capability: str, tmp_path, root) -> None:
     nvcc = shutil.which("nvcc")
@@ -145,7 +155,7 @@ def test_missing_compiler_says_what_installs_it(monkeypatch) -> None:
     monkeypatch.setattr(nvrtc_module, "_SONAMES", ("libnvrtc-that-is-not-there.so",))
     with pytest.raises(InputError, match="needs NVRTC") as raised:
         Nvrtc.load()
-    assert raised.value.fix == 'Install it: pip install "nld-trt[plugins]"'
+    assert raised.value.fix == 'Install it: pip install "nld-trt[plugins]", or build with --no-plugins.'
 
 
 def test_image_for_another_gpu_is_refused_by_name() -> None:
