@@ -19,7 +19,9 @@ from nld_trt.model.convert import convert
 ROOT = Path(__file__).parents[1]
 
 # Small enough to build in a moment, large enough for every golden case (prompt + tokens, block 64 at most).
-GOLDEN_LIMITS = Limits(max_batch_size=8, max_seq_len=512, max_block_length=64, prompt_chunk=48)
+GOLDEN_LIMITS = Limits(
+    max_batch_size=8, max_seq_len=512, max_block_length=64, prompt_chunk=48, max_quadratic_length=16
+)
 TINY_LIMITS = Limits(max_batch_size=8, max_seq_len=512, max_block_length=32, prompt_chunk=64)
 
 

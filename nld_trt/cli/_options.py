@@ -14,6 +14,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 MODES = ("ar", "diffusion", "linear")
 BACKENDS = ("ort", "trt-rtx", "trt")
+ACCEPTANCE_RULES = ("match", "reject")
 
 
 def engine_argument(function: Command) -> Command:
@@ -49,6 +50,33 @@ def decoding_options(function: Command) -> Command:
             "--lora/--no-lora",
             default=None,
             help="Use the draft adapter in linear mode. Default: when the engine has one.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def sampling_options(function: Command) -> Command:
+    """temperature, filters, seed and acceptance of one generation; None where an option is not given."""
+    options = (
+        click.option("--temperature", type=float, default=None, help="Above 0: tokens are drawn. Default: 0, greedy."),
+        click.option("--top-k", type=int, default=None, help="Draw from so many of the likeliest. Default: all."),
+        click.option(
+            "--top-p", type=float, default=None, help="Of those, from the fewest with this share together. Default: 1."
+        ),
+        click.option(
+            "--min-p",
+            type=float,
+            default=None,
+            help="Of those, from tokens at least this likely against the likeliest. Default: 0.",
+        ),
+        click.option("--seed", type=int, default=None, help="Repeats the draws of a seed. Default: a fresh one."),
+        click.option(
+            "--acceptance",
+            type=click.Choice(ACCEPTANCE_RULES),
+            default=None,
+            help="linear: rule that keeps drafted tokens. Default: match.",
         ),
     )
     for option in reversed(options):

@@ -48,6 +48,10 @@ PRECISION_NAMES = ("fp32", "bf16", "fp16")
 )
 @click.option("--block-length", type=int, default=None, help="Longest block. [default: the checkpoint's block_size]")
 @click.option("--prompt-chunk", type=int, default=None, help="Prompt tokens per prefill forward. [default: 512]")
+@click.option(
+    "--quadratic-length", type=int, default=None,
+    help="Drafts per pass of --mode quadratic, whose passes have k + k*k tokens. [default: 0, without this mode]",
+)  # fmt: skip
 @click.option("--lora/--no-lora", default=None, help="Include the draft adapter. Default: when the checkpoint has one.")
 @click.option(
     "--plugins/--no-plugins", default=None,
@@ -139,5 +143,6 @@ def describe(plan: BuildPlan) -> str:
     return (
         f"{plan.backend}{targets} {plan.precision}: batch {limits.max_batch_size}, {limits.max_seq_len} tokens, "
         f"block {limits.max_block_length}, prompt chunk {limits.prompt_chunk}, "
+        f"{f'quadratic {limits.max_quadratic_length}, ' if limits.max_quadratic_length else ''}"
         f"{'with' if plan.adapter else 'without'} draft adapter{', decode plugins' if plan.plugins else ''}"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import MODES
+from nld_trt.cli._options import MODES, sampling_options
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     help="Confidence that commits a token, null for one token per pass. Default: the server's.",
 )  # fmt: skip
 @click.option("--lora/--no-lora", default=None, help="Use the draft adapter in linear mode. Default: the server's.")
+@sampling_options
 @click.option("--system", default=None, help="System message of the conversation.")
 @click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
 @click.option("--stop", multiple=True, help="String that ends the text. Repeatable.")
@@ -46,6 +47,7 @@ def command(
     raw: bool,
     stop: tuple[str, ...],
     timeout: float,
+    **sampling: Any,
 ) -> None:
     """Send PROMPT to the model that a Triton server at URL serves. URL is its gRPC address, HOST:PORT.
 
@@ -68,6 +70,7 @@ def command(
         "system": system,
         "raw": True if raw else None,
         "stop_words": list(stop) or None,
+        **sampling,
     }
     if threshold is not None:
         confidence = parse_threshold(threshold)
@@ -98,6 +101,7 @@ def _report(chunks: list[Chunk], seconds: float) -> None:
                 "tokens_per_forward": last.tokens_per_forward,
                 "acceptance_length": last.acceptance_length,
                 "nfe": last.nfe,
+                "seed": last.seed,
             }
         )
         return
@@ -106,4 +110,6 @@ def _report(chunks: list[Chunk], seconds: float) -> None:
         parts.append(f"{last.tokens_per_forward:.2f} tokens per forward")
     if last.acceptance_length is not None:
         parts.append(f"acceptance length {last.acceptance_length:.2f}")
+    if last.seed is not None:
+        parts.append(f"seed {last.seed}")
     output.note(f"[{', '.join(parts)}, finished by {last.finish_reason}]")

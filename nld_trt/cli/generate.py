@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import backend_option, decoding_options, engine_argument
+from nld_trt.cli._options import backend_option, decoding_options, engine_argument, sampling_options
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @engine_argument
 @click.argument("prompt", required=False)
 @decoding_options
+@sampling_options
 @click.option("--system", default=None, help="System message of the conversation.")
 @click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
 @click.option("--stop", multiple=True, help="String that ends the text. Repeatable.")
@@ -43,12 +44,13 @@ def command(
 
     With PROMPT, the answer streams to the terminal as it is committed. With --input and --output, every
     line of a requests file becomes a line of a results file; a bad line gives a line with "error", and
-    the exit status is 1.
+    the exit status is 1. A prompt's own failure in the engine ends with status 1 as well.
 
     \b
     Examples:
       nld-trt generate engine "Sort these numbers: 42 17 88 35"
       nld-trt generate engine "Convert 37 km to m." --mode diffusion --threshold 0.8
+      nld-trt generate engine "Convert 37 km to m." --temperature 0.7 --top-p 0.9 --seed 1
       nld-trt generate engine --input requests.jsonl --output results.jsonl
     """
     if (prompt is None) == (input_file is None):
@@ -96,6 +98,7 @@ def _request(
     system: str | None,
     raw: bool,
     stop: tuple[str, ...],
+    **sampling: Any,
 ) -> Request:
     from nld_trt.decode.request import DEFAULT_THRESHOLDS, Request
 
@@ -113,6 +116,7 @@ def _request(
         block_length=block_length,
         threshold=DEFAULT_THRESHOLDS[mode] if threshold is None else parse_threshold(threshold),
         stop=stop,
+        **{name: value for name, value in sampling.items() if value is not None},
     )
 
 
@@ -142,7 +146,7 @@ def _run_prompt(decoder: Decoder, request: Request) -> None:
     result = Result.of(row, "".join(pieces))
     if not output.json:
         output.stream("\n")
-        output.note(summary(result, seconds))
+        output.note(summary(result.or_raise(), seconds))
         return
     line = {key: value for key, value in result.to_line(None).items() if key != "id"}
     figures = {
@@ -155,6 +159,7 @@ def _run_prompt(decoder: Decoder, request: Request) -> None:
         "forwards": result.forwards,
     }
     output.result(line | figures)
+    result.or_raise()
 
 
 def summary(result: Result, seconds: float) -> str:
@@ -167,6 +172,8 @@ def summary(result: Result, seconds: float) -> str:
     ]
     if result.acceptance_length is not None:
         parts.append(f"acceptance length {result.acceptance_length:.2f}")
+    if result.seed is not None:
+        parts.append(f"seed {result.seed}")
     return f"[{', '.join(parts)}, finished by {result.finish_reason}]"
 
 

@@ -27,7 +27,7 @@ from nld_trt.cli._output import json_option, output
 @click.option("--max-tokens", type=int, default=None, help="Limit of requests that give none. Default: as many as fit.")
 @click.option("--max-waiting", type=int, default=256, help="Requests that may wait for a free row; more are refused.")
 @click.option("--raw", is_flag=True, help="Do not put texts into the chat template, unless a request says raw=false.")
-@click.option("--ignore-sampling", is_flag=True, help="Ignore temperature and penalties instead of refusing them.")
+@click.option("--ignore-penalties", is_flag=True, help="Ignore frequency and presence penalties, not refuse them.")
 @click.option("--force", is_flag=True, help="Replace a repository that exists.")
 @json_option
 def command(
@@ -40,19 +40,18 @@ def command(
     max_tokens: int | None,
     max_waiting: int,
     raw: bool,
-    ignore_sampling: bool,
+    ignore_penalties: bool,
     force: bool,
 ) -> None:
     """Write a Triton Inference Server model repository around an engine.
 
     The repository is self-contained: the engine's files are in it, hard-linked where that is possible. For
-    Triton's OpenAI front end, which renders the chat template itself and always sends a temperature, add
-    --raw --ignore-sampling.
+    Triton's OpenAI front end, which renders the chat template itself, add --raw.
 
     \b
     Examples:
       nld-trt repo engine -o repository
-      nld-trt repo engine -o repository --name nld-8b --raw --ignore-sampling
+      nld-trt repo engine -o repository --name nld-8b --raw
     """
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.serving.repository import write_repository
@@ -64,7 +63,7 @@ def command(
         backend=backend,
         defaults=Defaults(mode=mode, block_length=block_length, max_tokens=max_tokens, raw=raw),  # type: ignore[arg-type]
         max_waiting=max_waiting,
-        ignore_sampling=ignore_sampling,
+        ignore_penalties=ignore_penalties,
     )
     repository = write_repository(
         engine, output_dir, name=name, serving=serving, command=shlex.join(["nld-trt", *sys.argv[1:]]), force=force

@@ -134,7 +134,7 @@ def _answered(
         for info in (reference.info, other)
     )
     shorter = [min(pair, key=lambda request: request.max_new_tokens or 0) for pair in zip(ours, theirs, strict=True)]
-    answers = dict(generate(Decoder(reference), shorter))
+    answers = {number: result.or_raise() for number, result in generate(Decoder(reference), shorter)}
     return [
         ForcedText(
             tokens=(*question.prompt_ids, *answers[number].output_ids),

@@ -10,7 +10,7 @@ from typing import Literal
 
 from nld_trt.decode.request import ModeName
 
-PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify"]
+PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify", "quadratic"]
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Counters:
 
     Attributes:
         forwards: forwards this request took part in, by kind; a chunked prefill counts every chunk.
-        accepted: linear: tokens of each verify pass, matching draft tokens + 1, before any cut.
+        accepted: linear and quadratic: tokens of each verify pass, matching draft tokens + 1, before any cut.
         denoise_passes: diffusion: denoise passes of each block.
     """
 
@@ -31,11 +31,12 @@ class Counters:
         """Number of forward evaluations as the reference counts them.
 
         ar: emitted tokens, prefill excluded. diffusion: denoise passes + one commit per block, prefill
-        excluded. linear: 1 for the prefill + draft + verify passes.
+        excluded. linear and quadratic: 1 for the prefill + draft, verify and quadratic passes.
         """
         rules = {
             "ar": emitted,
             "diffusion": self.forwards["denoise"] + self.forwards["commit"],
             "linear": 1 + self.forwards["draft"] + self.forwards["verify"],
+            "quadratic": 1 + self.forwards["draft"] + self.forwards["quadratic"],
         }
         return rules[mode]

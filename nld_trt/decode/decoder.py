@@ -4,6 +4,11 @@
 
 Live rows are always the first cache rows. A row joins at the end, and when one finishes the last
 takes its place, so no forward spends time on dead rows.
+
+As long as the rows stay the same, the engine makes each row's next pass from the results of this one, and the host only
+reads what was committed. A session whose device works by itself is then always given one forward more than the host
+has read, so that the device never waits for the host. Requests that come or go, and passes that need the host, end
+such a stretch.
 """
 
 from __future__ import annotations
@@ -11,13 +16,31 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from nld_trt.decode.modes.base import Outcome, Pass
-from nld_trt.decode.request import NEVER, Request
+from nld_trt.decode.modes.base import Pass
+from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission, Row
+from nld_trt.decode.step_inputs import fill, outcomes
 from nld_trt.decode.text import Codec
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A forward that was started.
+
+    Attributes:
+        rows: the live rows then, in the order of the cache rows.
+        passes: what the rows asked for; None where the engine went on by itself.
+        goes_on: the engine prepares the next pass of every row.
+    """
+
+    buffers: StepBuffers
+    rows: list[Row]
+    passes: list[Pass] | None
+    goes_on: bool
 
 
 class Decoder:
@@ -39,14 +62,17 @@ class Decoder:
         self._waiting: deque[Row] = deque()
         self._live: list[Row] = []
         self._cancelled: list[Row] = []
+        self._last: Flight | None = None
+        self._ahead: Flight | None = None
+        self._spoiled: set[int] = set()
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting or self._live or self._cancelled)
+        return bool(self._waiting or self._live or self._cancelled or self._ahead)
 
     @property
     def live_rows(self) -> int:
-        return len(self._live)
+        return sum(row.finish_reason is None for row in self._live)
 
     def submit(self, request: Request) -> Row:
         """Queue a request; it joins the batch when a row is free.
@@ -64,12 +90,13 @@ class Decoder:
         return row
 
     def cancel(self, row: Row) -> None:
-        """Drop a request before the next forward; a finished one is left as it is."""
+        """Drop a request before the next forward; a finished one is left as it is.
+
+        A round in progress ends there: what it has drafted is not verified.
+        """
         if row in self._waiting:
             self._waiting.remove(row)
-        elif row in self._live:
-            self._release(self._live.index(row))
-        else:
+        elif row not in self._live or row.finish_reason is not None or row in self._cancelled:
             return
         self._cancelled.append(row)
 
@@ -77,19 +104,14 @@ class Decoder:
         """Run one forward over every live row; returns what it added, one emission per row."""
         ended = [row.cancel() for row in self._cancelled]
         self._cancelled.clear()
-        self._admit()
-        if not self._live:
+        flight, self._ahead = self._ahead or self._launch(), None
+        if flight is None:
             return ended
-        passes = self._passes()
-        buffers = self._fill(passes)
-        started = time.perf_counter()
-        self.session.execute(buffers)
-        self.engine_seconds += time.perf_counter() - started
-        self.steps += 1
-        emissions = [row.advance(outcome) for row, outcome in zip(self._live, _outcomes(passes, buffers), strict=True)]
-        for index in reversed(range(len(self._live))):
-            if self._live[index].finish_reason is not None:
-                self._release(index)
+        if self.session.runs_ahead and self._goes_on(flight):
+            self._ahead = self._follow(flight)
+        emissions = self._land(flight)
+        if self._ahead is None:
+            self._retire()
         return [*ended, *emissions]
 
     def run(self) -> Iterator[Emission]:
@@ -97,16 +119,87 @@ class Decoder:
         while self.busy:
             yield from self.step()
 
+    def _launch(self) -> Flight | None:
+        """Start a forward: the one that the engine has prepared, where nothing has changed, or one made by the host."""
+        self._retire()
+        self._admit()
+        if not self._live:
+            return None
+        if self._last is not None and self._goes_on(self._last):
+            return self._follow(self._last)
+        passes = self._passes()
+        buffers = fill(self.session, self._live, passes)
+        return self._start(Flight(buffers, list(self._live), passes, all(part.program != "hold" for part in passes)))
+
+    def _follow(self, flight: Flight) -> Flight:
+        """Start the forward that ``flight`` prepares for its rows."""
+        return self._start(replace(flight, buffers=self.session.follow(flight.buffers), passes=None))
+
+    def _start(self, flight: Flight) -> Flight:
+        started = time.perf_counter()
+        self.session.launch(flight.buffers)
+        self.engine_seconds += time.perf_counter() - started
+        self.steps += 1
+        return flight
+
+    def _goes_on(self, flight: Flight) -> bool:
+        """Whether its rows make their next passes by themselves, and no one else wants to join them."""
+        return (
+            flight.goes_on
+            and flight.rows == self._live
+            and all(row.finish_reason is None for row in self._live)
+            and not self._cancelled
+            and not (self._waiting and len(self._live) < self.max_rows)
+        )
+
+    def _land(self, flight: Flight) -> list[Emission]:
+        """Wait for a forward and give its rows their results."""
+        started = time.perf_counter()
+        self.session.wait(flight.buffers)
+        self.engine_seconds += time.perf_counter() - started
+        self._last = flight
+        # A row that ended while the engine went on has no part in this any more.
+        passes = flight.passes or [row.pending if row.finish_reason else row.next_pass(1) for row in flight.rows]
+        results = zip(flight.rows, outcomes(flight.rows, passes, flight.buffers), strict=True)
+        return [row.advance(outcome) for row, outcome in results if row.finish_reason is None]
+
+    def _retire(self) -> None:
+        """Let the rows go that have ended."""
+        for index in reversed(range(len(self._live))):
+            if self._live[index].finish_reason is not None:
+                self._release(index)
+        self._scrub()
+
     def _admit(self) -> None:
-        while self._waiting and len(self._live) < self.max_rows:
+        while self._waiting and len(self._live) < self.max_rows and not self._spoiled:
             self._live.append(self._waiting.popleft())
 
     def _release(self, index: int) -> None:
         last = len(self._live) - 1
         if index != last:
             self.session.move_row(last, index)
-            self._live[index] = self._live[last]
+        if self._live[last].spoiled:
+            self._spoiled.add(last)
+        self._live[index] = self._live[last]
         self._live.pop()
+
+    def _scrub(self) -> None:
+        """Overwrite free cache rows that hold numbers that are not finite, once that can be done.
+
+        Attention would see them even behind its mask, where it multiplies them by 0.
+        """
+        if not self._spoiled:
+            return
+        clean = next((index for index, row in enumerate(self._live) if not row.spoiled), None)
+        if clean is not None:
+            for index in self._spoiled:
+                self.session.move_row(clean, index)
+        elif not self._live:
+            # A session that shrinks its caches makes new ones.
+            self.session.reserve(1, 1, empty=True)
+        else:
+            return
+        self._spoiled.clear()
 
     def _passes(self) -> list[Pass]:
         """Every row's next pass. Prefill chunks adapt to the room behind the longest row.
@@ -116,44 +209,9 @@ class Decoder:
         """
         rows = self._live
         limits = self.session.info.limits
-        block = max(row.state.block_length for row in rows)
-        slots = max(row.slots_needed - row.state.block_length for row in rows) + block
+        slots = max(row.slots_kept for row in rows) + max(row.overhang for row in rows)
         empty = all(row.state.cache_length == 0 for row in rows)
         self.session.reserve(len(rows), min(slots, limits.capacity), empty=empty)
         longest = max(row.state.cache_length for row in rows)
         chunk = max(1, min(limits.prompt_chunk, self.session.capacity - longest))
         return [row.next_pass(chunk) for row in rows]
-
-    def _fill(self, passes: list[Pass]) -> StepBuffers:
-        width = max(len(part.tokens) for part in passes)
-        window = max(len(part.tokens) if part.all_logits else 1 for part in passes)
-        buffers = self.session.step(len(passes), width, window)
-        inputs = buffers.inputs
-        tokens, logit_rows = inputs["tokens"], inputs["logit_rows"]
-        for index, (row, part) in enumerate(zip(self._live, passes, strict=True)):
-            count = len(part.tokens)
-            tokens[index, :count] = part.tokens
-            tokens[index, count:] = 0
-            inputs["cache_length"][index] = row.state.cache_length
-            inputs["valid_count"][index] = count
-            inputs["causal"][index] = part.causal
-            inputs["draft_adapter"][index] = part.adapter
-            inputs["threshold"][index] = part.threshold
-            inputs["quota"][index] = part.quota
-            inputs["eos_token_id"][index] = NEVER if row.request.eos_token_id is None else row.request.eos_token_id
-            if part.all_logits:
-                logit_rows[index, :count] = range(count)
-                logit_rows[index, count:] = -1
-            else:
-                logit_rows[index, 0] = count - 1
-                logit_rows[index, 1:] = -1
-        return buffers
-
-
-def _outcomes(passes: list[Pass], buffers: StepBuffers) -> Iterator[Outcome]:
-    outputs = buffers.outputs
-    block_tokens, verified = outputs["block_tokens"].tolist(), outputs["verified_tokens"].tolist()
-    masks_left, accepted = outputs["masks_left"].tolist(), outputs["accepted_count"].tolist()
-    for index, part in enumerate(passes):
-        count = len(part.tokens) if part.all_logits else 1
-        yield Outcome(block_tokens[index][:count], masks_left[index], verified[index][:count], accepted[index])

@@ -126,6 +126,7 @@ def evaluate(
 
     Raises:
         InputError: a question or a setting does not fit the engine; nothing was decoded.
+        OperationError: an answer ended by an error.
     """
 
     requests = requests_for(
@@ -136,14 +137,14 @@ def evaluate(
         block_length=block_length,
         threshold=threshold,
     )
-    for _ in generate(decoder, requests[:batch_size]):
-        pass
+    for _, result in generate(decoder, requests[:batch_size]):
+        result.or_raise()
     results: dict[int, Result] = {}
     engine_before = decoder.engine_seconds
     started = time.perf_counter()
     for first in range(0, len(questions), batch_size):
         for index, result in generate(decoder, requests[first : first + batch_size]):
-            results[first + index] = result
+            results[first + index] = result.or_raise()
             progress(len(results))
     seconds = time.perf_counter() - started
     engine_seconds = decoder.engine_seconds - engine_before

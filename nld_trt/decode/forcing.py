@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from nld_trt.decode.modes.base import UNREACHABLE
 from nld_trt.decode.request import NEVER
+from nld_trt.decode.sampling import GREEDY
 from nld_trt.engine.session import Session, StepBuffers
 
 
@@ -120,6 +121,8 @@ def run_passes(session: Session, passes: Sequence[ForcedPass]) -> StepBuffers:
     inputs["threshold"][:] = UNREACHABLE
     inputs["quota"][:] = 0
     inputs["eos_token_id"][:] = NEVER
+    for name, value in GREEDY.items():
+        inputs[name][:] = value
     for row, each in enumerate(passes):
         count = len(each.tokens)
         inputs["tokens"][row, :count] = each.tokens

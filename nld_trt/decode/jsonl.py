@@ -33,6 +33,11 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "max_thinking_tokens": (int,),
     "end_think_token_id": (int,),
     "temperature": (int, float),
+    "top_k": (int,),
+    "top_p": (int, float),
+    "min_p": (int, float),
+    "seed": (int,),
+    "acceptance": (str,),
 }
 
 
@@ -71,7 +76,12 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
         threshold=values.get("threshold", DEFAULT_THRESHOLDS[mode]),
         eos_token_id=values.get("eos_token_id"),
         stop=stop,
-        temperature=float(values.get("temperature", 0.0)),
+        temperature=values.get("temperature", 0.0),
+        top_k=values.get("top_k", 0),
+        top_p=values.get("top_p", 1.0),
+        min_p=values.get("min_p", 0.0),
+        seed=values.get("seed"),
+        acceptance=values.get("acceptance"),
         max_thinking_tokens=values.get("max_thinking_tokens"),
         end_think_token_id=values.get("end_think_token_id"),
     )

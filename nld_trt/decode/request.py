@@ -5,18 +5,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+from nld_trt.decode.sampling import (
+    DEFAULT_ACCEPTANCE,
+    SETTINGS,
+    AcceptanceName,
+    check_acceptance,
+    check_sampling,
+    fresh_seed,
+)
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
+from nld_trt.graph.contract import Limits
 
-ModeName = Literal["ar", "diffusion", "linear"]
-MODES: tuple[ModeName, ...] = ("ar", "diffusion", "linear")
+ModeName = Literal["ar", "diffusion", "linear", "quadratic"]
+MODES: tuple[ModeName, ...] = ("ar", "diffusion", "linear", "quadratic")
+# Modes that draft, with the adapter where there is one, and verify.
+SPECULATIVE: tuple[ModeName, ...] = ("linear", "quadratic")
 
 DEFAULT_MODE: ModeName = "linear"
 DEFAULT_MAX_NEW_TOKENS = 512
 # What the model card uses (model-spec 4): confidence 0.9 in diffusion, one-shot drafts in linear.
-DEFAULT_THRESHOLDS: dict[ModeName, float | None] = {"ar": None, "diffusion": 0.9, "linear": 0.0}
+DEFAULT_THRESHOLDS: dict[ModeName, float | None] = {
+    "ar": None,
+    "diffusion": 0.9,
+    "linear": 0.0,
+    "quadratic": None,
+}
 NEVER = -1
 
 
@@ -26,13 +42,18 @@ class Request:
 
     Attributes:
         max_new_tokens: None means up to DEFAULT_MAX_NEW_TOKENS, as many as fit behind the prompt.
-        lora: use the draft adapter; None means whenever the engine has one. Only linear drafts use it.
-        block_length: of a diffusion block or a linear round; None means the checkpoint's.
+        lora: use the draft adapter; None means whenever the engine has one. Only drafts use it.
+        block_length: of a diffusion block, a linear round or the drafts of a quadratic pass; None means the checkpoint's.
         threshold: diffusion: commit confidence, None for the fixed one-per-pass schedule; linear:
             0 fills the draft in one pass, above 0 drafts in several.
         eos_token_id: None means the checkpoint's, -1 never stops.
         stop: strings that end the text; they are not part of it.
-        temperature: 0 is greedy, the only value so far.
+        temperature: 0 is greedy; above, tokens are drawn from softmax(logits / temperature).
+        top_k, top_p, min_p: which tokens can be drawn (``graph.filters``); not in diffusion.
+        seed: of the draws; None means a fresh one. Greedy requests need none.
+        acceptance: rule by which linear keeps drafted tokens; None means DEFAULT_ACCEPTANCE.
+        ensemble: quadratic: weight of the AR prediction in verifying, the rest is the diffusion's. Below 1 the text is no
+            longer that of ar.
         max_thinking_tokens, end_think_token_id: after so many tokens without the marker, it is forced.
     """
 
@@ -45,8 +66,24 @@ class Request:
     eos_token_id: int | None = None
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    acceptance: AcceptanceName | None = None
     max_thinking_tokens: int | None = None
     end_think_token_id: int | None = None
+    ensemble: float = 1.0
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Temperature, filters and seed by name."""
+        return {name: getattr(self, name) for name in SETTINGS}
+
+    @property
+    def rejection(self) -> bool:
+        """Whether drafts are verified by rejection sampling."""
+        return self.acceptance == "reject" and self.mode == "linear" and self.temperature > 0 and not self.threshold
 
     def resolved(self, info: EngineInfo) -> Request:
         """This request with the engine's defaults filled in, checked against the engine's limits.
@@ -58,13 +95,21 @@ class Request:
         filled = replace(
             self,
             max_new_tokens=min(DEFAULT_MAX_NEW_TOKENS, room) if self.max_new_tokens is None else self.max_new_tokens,
-            block_length=info.default_block_length if self.block_length is None else self.block_length,
+            block_length=self._default_block_length(info) if self.block_length is None else self.block_length,
             eos_token_id=info.config.eos_token_id if self.eos_token_id is None else self.eos_token_id,
             lora=info.has_adapter if self.lora is None else self.lora,
+            seed=fresh_seed() if self.seed is None and self.temperature > 0 else self.seed,
+            acceptance=DEFAULT_ACCEPTANCE if self.acceptance is None else self.acceptance,
         )
         _check_values(filled, info)
         _check_lengths(filled, info)
         return filled
+
+
+    def _default_block_length(self, info: EngineInfo) -> int:
+        if self.mode != "quadratic":
+            return info.default_block_length
+        return max(1, min(info.default_block_length, info.limits.max_quadratic_length))
 
 
 def _check_values(request: Request, info: EngineInfo) -> None:
@@ -82,15 +127,23 @@ def _check_values(request: Request, info: EngineInfo) -> None:
         )
     if request.eos_token_id == info.config.mask_token_id:
         raise InputError(f"eos_token_id is {request.eos_token_id}, the mask token, which is never generated")
-    if request.lora and request.mode == "linear" and not info.has_adapter:
+    if request.lora and request.mode in SPECULATIVE and not info.has_adapter:
         raise InputError(
             "lora was asked for and the engine has no draft adapter",
             fix="Build from a checkpoint with linear_spec_lora/ (without --no-lora), or pass --no-lora here.",
         )
     if request.threshold is not None and not 0.0 <= request.threshold <= 1.0:
         raise InputError(f"threshold is {request.threshold}; it must be between 0 and 1, or null")
-    if request.temperature != 0.0:
-        raise InputError(f"temperature is {request.temperature}; only 0 (greedy) is supported")
+    check_sampling(request.sampling, request.mode)
+    if request.acceptance is not None:
+        check_acceptance(request.acceptance)
+    if not 0.0 <= request.ensemble <= 1.0:
+        raise InputError(f"ensemble is {request.ensemble}; it must be between 0 and 1, which is AR alone")
+    if request.ensemble != 1.0 and request.mode != "quadratic":
+        raise InputError(
+            f"ensemble is {request.ensemble}; only quadratic mode verifies with an ensemble",
+            fix="Leave ensemble out, or use mode quadratic.",
+        )
     if any(not text for text in request.stop):
         raise InputError("a stop string is empty")
     _check_thinking(request, info)
@@ -103,9 +156,9 @@ def _check_thinking(request: Request, info: EngineInfo) -> None:
         raise InputError("max_thinking_tokens and end_think_token_id must be given together")
     if budget is None or marker is None:
         return
-    if request.mode == "linear":
+    if request.mode in SPECULATIVE:
         raise InputError(
-            "max_thinking_tokens is not supported in linear mode: forcing a token would break its equality with ar",
+            f"max_thinking_tokens is not supported in {request.mode} mode: forcing a token would break its equality with ar",
             fix="Use mode ar or diffusion for a thinking budget.",
         )
     if budget < 0:
@@ -130,10 +183,27 @@ def _check_lengths(request: Request, info: EngineInfo) -> None:
             fix=f"Use --block-length {limits.max_block_length} or less, "
             f"or rebuild with nld-trt build --block-length {request.block_length}.",
         )
+    if request.mode == "quadratic":
+        _check_quadratic(request.block_length, limits)
     needed = len(request.prompt_ids) + request.max_new_tokens
     if needed > limits.max_seq_len:
         raise InputError(
             f"prompt ({len(request.prompt_ids)} tokens) + max_new_tokens ({request.max_new_tokens}) = {needed}; "
             f"the engine was built for {limits.max_seq_len}",
             fix=f"Shorten the request, or rebuild with nld-trt build --max-seq-len {needed}.",
+        )
+
+
+def _check_quadratic(drafts: int, limits: Limits) -> None:
+    if not limits.max_quadratic_length:
+        raise InputError(
+            "mode is 'quadratic', and the engine was built without quadratic passes",
+            fix="Rebuild with nld-trt build --quadratic-length 8, or use --mode linear.",
+        )
+    if drafts > limits.max_quadratic_length:
+        raise InputError(
+            f"block_length is {drafts}; the engine was built for quadratic passes of up to "
+            f"{limits.max_quadratic_length} drafts",
+            fix=f"Use --block-length {limits.max_quadratic_length} or less, "
+            f"or rebuild with nld-trt build --quadratic-length {drafts}.",
         )

@@ -10,6 +10,7 @@ from typing import Any
 from nld_trt.decode.request import ModeName
 from nld_trt.decode.row import Row
 from nld_trt.decode.totals import Totals
+from nld_trt.errors import OperationError
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Result:
         accepted: linear: tokens of each verify pass before any cut.
         denoise_passes: diffusion: per block.
         cache_length: committed tokens in the cache at the end.
+        seed: of the draws; None where nothing was drawn.
+        error: why it ended, where ``finish_reason`` is ``error``; the tokens before are good.
     """
 
     mode: ModeName
@@ -33,6 +36,8 @@ class Result:
     accepted: list[int]
     denoise_passes: list[int]
     cache_length: int
+    seed: int | None = None
+    error: str | None = None
 
     @classmethod
     def of(cls, row: Row, text: str | None) -> Result:
@@ -47,7 +52,19 @@ class Result:
             accepted=row.counters.accepted,
             denoise_passes=row.counters.denoise_passes,
             cache_length=row.state.cache_length,
+            seed=row.request.seed if row.request.temperature > 0 else None,
+            error=None if row.error is None else str(row.error),
         )
+
+    def or_raise(self) -> Result:
+        """This result, for those who can do nothing with a part of one.
+
+        Raises:
+            OperationError: it ended by an error.
+        """
+        if self.error is not None:
+            raise OperationError(self.error)
+        return self
 
     @property
     def tokens_per_forward(self) -> float:
@@ -67,4 +84,6 @@ class Result:
             line["accepted"] = self.accepted
         if self.mode == "diffusion":
             line["denoise_passes"] = self.denoise_passes
-        return line | {"cache_len": self.cache_length}
+        line["cache_len"] = self.cache_length
+        optional = {"seed": self.seed, "error": self.error}
+        return line | {name: value for name, value in optional.items() if value is not None}

@@ -11,9 +11,12 @@ from nld_trt.decode.counters import Counters
 from nld_trt.decode.modes import MODE_TYPES
 from nld_trt.decode.modes.base import Outcome, Pass, RowState
 from nld_trt.decode.request import Request
+from nld_trt.decode.sampling import engine_values
 from nld_trt.decode.text import TextStream
+from nld_trt.errors import OperationError
+from nld_trt.graph.contract import quadratic_width
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 
 @dataclass(frozen=True)
@@ -24,16 +27,22 @@ class Emission:
         tokens: newly committed tokens, possibly none (a denoise pass, a prefill chunk).
         text: newly final text; text that may still turn into a stop string is held back.
         finish_reason: set on the last emission.
+        error: why the request could not go on; set where ``finish_reason`` is ``error``.
     """
 
     row: Row
     tokens: list[int]
     text: str
     finish_reason: FinishReason | None
+    error: OperationError | None = None
 
 
 class Row:
-    """The life of one request. Knows its own tokens and lengths, not who shares its batch."""
+    """The life of one request. Knows its own tokens and lengths, not who shares its batch.
+
+    Attributes:
+        spoiled: a pass gave logits that are not finite, so its cache may hold such numbers too.
+    """
 
     def __init__(self, request: Request, mask_token_id: int, text: TextStream | None) -> None:
         assert request.block_length is not None
@@ -42,7 +51,10 @@ class Row:
         self.max_new_tokens = request.max_new_tokens
         self.state = RowState(request, mask_token_id, request.block_length)
         self.mode = MODE_TYPES[request.mode](self.state)
+        self.sampling = engine_values(request.sampling)
+        self.spoiled = False
         self.finish_reason: FinishReason | None = None
+        self.error: OperationError | None = None
         self._text = text
         self._pending: Pass | None = None
 
@@ -63,9 +75,26 @@ class Row:
         return self.state.cache_length < len(self.request.prompt_ids)
 
     @property
-    def slots_needed(self) -> int:
-        """Cache slots this request can fill: a last block may be written whole and cut afterwards."""
-        return len(self.request.prompt_ids) + self.max_new_tokens + self.state.block_length
+    def pending(self) -> Pass:
+        """The pass that :meth:`next_pass` gave last."""
+        assert self._pending is not None
+        return self._pending
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be emitted."""
+        return self.max_new_tokens - len(self.emitted)
+
+    @property
+    def slots_kept(self) -> int:
+        """Cache slots that this request fills at most."""
+        return len(self.request.prompt_ids) + self.max_new_tokens
+
+    @property
+    def overhang(self) -> int:
+        """Slots that a pass may write behind those: the last is written whole and cut afterwards."""
+        length = self.state.block_length
+        return quadratic_width(length) if self.request.mode == "quadratic" else length
 
     def next_pass(self, chunk: int) -> Pass:
         """This row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
@@ -79,12 +108,18 @@ class Row:
 
     def advance(self, outcome: Outcome) -> Emission:
         """Take in the results of the pass that :meth:`next_pass` gave."""
-        assert self._pending is not None
-        self.counters.forwards[self._pending.kind] += 1
-        if self._pending.kind != "prefill":
+        part = self.pending
+        self.counters.forwards[part.kind] += 1
+        count = len(part.tokens)
+        prompt_goes_on = self.in_prefill and self.state.cache_length + count < len(self.request.prompt_ids)
+        self.spoiled = self.spoiled or not outcome.finite
+        # Nobody reads the logits behind the middle of a prompt.
+        if not outcome.finite and not prompt_goes_on:
+            return self._fail(part)
+        if part.kind != "prefill":
             return self._emit(self.mode.advance(outcome))
-        self.state.cache_length += len(self._pending.tokens)
-        if self.in_prefill:
+        self.state.cache_length += count
+        if prompt_goes_on:
             return Emission(self, [], "", None)
         self.state.seed = outcome.verified_tokens[0]
         return self._emit(self.mode.start())
@@ -92,6 +127,18 @@ class Row:
     def cancel(self) -> Emission:
         self.finish_reason = "cancelled"
         return Emission(self, [], self._text.finish() if self._text else "", self.finish_reason)
+
+    def _fail(self, part: Pass) -> Emission:
+        """End here: the pass gave nothing that a token could be chosen from. What was emitted before stays."""
+        first = self.state.cache_length
+        position = first if part.all_logits else first + len(part.tokens) - 1
+        self.finish_reason = "error"
+        self.error = OperationError(
+            f"logits are not finite in a {part.kind} pass at position {position}: the engine's numbers overflow, "
+            "or the checkpoint holds numbers that are not finite",
+            fix="Build the engine in another precision.",
+        )
+        return Emission(self, [], self._text.finish() if self._text else "", self.finish_reason, self.error)
 
     def _emit(self, tokens: list[int]) -> Emission:
         """Append tokens one by one until a stop condition holds; the rest is dropped."""

@@ -47,7 +47,8 @@ class Totals:
 
     @property
     def tokens_per_forward(self) -> float:
-        return self.tokens / self.nfe
+        """0 where no forward counts: an error may end a request in its prefill."""
+        return self.tokens / self.nfe if self.nfe else 0.0
 
     @property
     def acceptance_length(self) -> float | None:

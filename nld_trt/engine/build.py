@@ -33,8 +33,9 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
     for plan in plans:
         limits = plan.limits
         for name, value in limits.to_dict().items():
-            if value < 1:
-                raise InputError(f"{name} is {value}; it must be at least 1")
+            least = 0 if name == "max_quadratic_length" else 1
+            if value < least:
+                raise InputError(f"{name} is {value}; it must be at least {least}")
         if limits.max_seq_len < 2:
             raise InputError("max_seq_len is 1; it must hold a prompt and a generated token, so at least 2")
         if limits.max_seq_len > config.max_position_embeddings:

@@ -17,7 +17,8 @@ from nld_trt.errors import InputError
 from nld_trt.graph.precision import PRECISIONS
 
 _SWITCHES = ("lora", "plugins")
-_COUNTS = ("max_batch_size", "max_seq_len", "block_length", "prompt_chunk")
+# Whole numbers, and the least that each can be.
+_COUNTS = {"max_batch_size": 1, "max_seq_len": 1, "block_length": 1, "prompt_chunk": 1, "quadratic_length": 0}
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class BuildConfig:
         max_seq_len: prompt and answer of one row, in tokens.
         block_length: the longest block that a request may ask for.
         prompt_chunk: prompt tokens per forward and row.
+        quadratic_length: drafts per quadratic pass, which has as many masks behind each; 0 for no such mode.
         lora: include the draft adapter.
         plugins: run the decode operators as CUDA kernels, where the backend takes plugins.
     """
@@ -42,6 +44,7 @@ class BuildConfig:
     max_seq_len: int | None = None
     block_length: int | None = None
     prompt_chunk: int | None = None
+    quadratic_length: int | None = None
     lora: bool | None = None
     plugins: bool | None = None
 
@@ -87,10 +90,10 @@ class BuildConfig:
             ]
         if values["precision"] is not None and values["precision"] not in list(PRECISIONS):
             problems.append(f"precision is {values['precision']!r}; available: {', '.join(PRECISIONS)}")
-        for key in _COUNTS:
+        for key, least in _COUNTS.items():
             value = values[key]
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                problems.append(f"{key} is {value!r}; it must be a whole number of at least 1")
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+                problems.append(f"{key} is {value!r}; it must be a whole number of at least {least}")
         problems += [
             f"{key} is {values[key]!r}; it must be true or false"
             for key in _SWITCHES

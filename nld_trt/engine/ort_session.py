@@ -31,17 +31,19 @@ _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _INT4_ACTIVATIONS, _FLOAT32, _INT8 = "session.qdq_matmulnbits_accuracy_level", "1", "4"
 
 
-@dataclass(frozen=True)
+@dataclass
 class BoundStep:
     """A forward's buffers and their binding.
 
     Attributes:
+        successor: the forward that follows this one, and that this one follows.
         staged: outputs that the engine writes in its own precision, by name; the loop reads them as float32.
     """
 
     buffers: StepBuffers
     binding: onnxruntime.IOBinding
     staged: dict[str, Array]
+    successor: BoundStep | None = None
 
 
 def session_options(threads: int = 0, *, exact: bool = False) -> onnxruntime.SessionOptions:
@@ -63,6 +65,9 @@ def session_options(threads: int = 0, *, exact: bool = False) -> onnxruntime.Ses
 
 class OrtSession:
     """Runs ``model.onnx`` on the CPU. Not thread-safe: one decode loop owns it."""
+
+    # The host's cores are the device: a forward that is launched is done.
+    runs_ahead = False
 
     def __init__(self, model: Path, info: EngineInfo, threads: int = 0, *, exact: bool = False) -> None:
         """Load the graph; where ``info`` has debug outputs and the graph does not, they are added to it.
@@ -122,11 +127,26 @@ class OrtSession:
             self._bound[key] = self._bind(buffers)
         return self._bound[key].buffers
 
-    def execute(self, buffers: StepBuffers) -> None:
+    def follow(self, buffers: StepBuffers) -> StepBuffers:
         bound = self._bound[buffers.rows, buffers.width, buffers.window]
+        if bound.successor is None:
+            bound.successor = self._bind(bound.buffers.successor())
+        return bound.successor.buffers if buffers is bound.buffers else bound.buffers
+
+    def launch(self, buffers: StepBuffers) -> None:
+        bound = self._bound[buffers.rows, buffers.width, buffers.window]
+        if buffers is not bound.buffers:
+            assert bound.successor is not None
+            bound = bound.successor
         self._session.run_with_iobinding(bound.binding)
         for name, array in bound.staged.items():
-            buffers.outputs[name][...] = array
+            bound.buffers.outputs[name][...] = array
+
+    def wait(self, buffers: StepBuffers) -> None:
+        """Nothing to wait for."""
+
+    def execute(self, buffers: StepBuffers) -> None:
+        self.launch(buffers)
 
     def move_row(self, source: int, target: int) -> None:
         for cache in self._caches.values():

@@ -80,6 +80,7 @@ def _limits(checkpoint: Checkpoint, asked: BuildConfig) -> Limits:
         max_seq_len=longest,
         max_block_length=config.block_size if asked.block_length is None else asked.block_length,
         prompt_chunk=min(DEFAULT_PROMPT_CHUNK if asked.prompt_chunk is None else asked.prompt_chunk, longest),
+        max_quadratic_length=asked.quadratic_length or 0,
     )
 
 

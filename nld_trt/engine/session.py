@@ -3,8 +3,8 @@
 """What a running engine offers to the decode loop, whichever library runs it.
 
 A session owns the K/V caches of a batch on the engine's device. One step is: take the buffers for a
-shape, fill the inputs, execute, read the outputs. Only a few integers per row cross the border; the
-block x vocabulary logits never do.
+shape and fill the inputs, or take those that the step before has prepared; launch, wait, read the outputs. Only a few
+integers per row cross the border; the block x vocabulary logits never do.
 """
 
 from __future__ import annotations
@@ -71,11 +71,24 @@ class StepBuffers:
 
         return cls(rows, width, window, arrays("input"), arrays("output"))
 
+    def successor(self) -> StepBuffers:
+        """Arrays of the next forward: carried outputs of either are inputs of the other, the other inputs are shared."""
+        assert self.width == self.window, "only passes whose every token has logits prepare the next ones"
+        carried = {source: target for target, source in contract.CARRIED.items()}
+        inputs = {name: self.outputs.get(carried.get(name, ""), array) for name, array in self.inputs.items()}
+        outputs = {
+            name: self.inputs[contract.CARRIED[name]] if name in contract.CARRIED else np.zeros_like(array)
+            for name, array in self.outputs.items()
+        }
+        return StepBuffers(self.rows, self.width, self.window, inputs, outputs)
+
 
 class Session(Protocol):
     """Caches for up to ``limits.max_batch_size`` rows, and the forwards on them."""
 
     info: EngineInfo
+    # Whether forwards run on a device of their own while the host goes on.
+    runs_ahead: bool
 
     @property
     def capacity(self) -> int:
@@ -92,8 +105,21 @@ class Session(Protocol):
     def step(self, rows: int, width: int, window: int) -> StepBuffers:
         """Buffers for a forward over the first ``rows`` cache rows."""
 
+    def launch(self, buffers: StepBuffers) -> None:
+        """Start a forward: read ``buffers.inputs``, update the caches, fill ``buffers.outputs``."""
+
+    def wait(self, buffers: StepBuffers) -> None:
+        """Return once ``buffers.outputs`` can be read."""
+
+    def follow(self, buffers: StepBuffers) -> StepBuffers:
+        """Buffers for the next passes that a forward, launched before, prepares for its rows: nothing to fill.
+
+        Their carried inputs (``contract.CARRIED``) are that forward's outputs and the others are its inputs. The
+        forward's own outputs stay readable until the one after the next.
+        """
+
     def execute(self, buffers: StepBuffers) -> None:
-        """Run one forward: read ``buffers.inputs``, update the caches, fill ``buffers.outputs``."""
+        """:meth:`launch` and :meth:`wait`."""
 
     def move_row(self, source: int, target: int) -> None:
         """Copy a row's cache over another row's, so that live rows stay a prefix."""

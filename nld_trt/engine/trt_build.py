@@ -129,7 +129,7 @@ def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, confi
     settings.clear_flag(trt.BuilderFlag.TF32)
     if flavour.targets:
         _set_targets(trt, settings, [flavour.targets[name] for name in plan.compute_capabilities])
-    for phase in contract.PHASES:
+    for phase in plan.limits.phases:
         _add_profile(parsed, settings, config, plan.limits, phase)
     with path.open("wb") as file:
         writer = _plan_writer(trt, file)
@@ -159,7 +159,7 @@ def _add_profile(parsed: ParsedNetwork, settings: Any, config: ModelConfig, limi
         ranges = binding_ranges(binding, config, limits, phase)
         for name in binding.names(config):
             profile.set_shape(name, *ranges)
-    if settings.add_optimization_profile(profile) != contract.PHASES.index(phase):
+    if settings.add_optimization_profile(profile) != limits.phases.index(phase):
         raise OperationError(
             f"the compiler refused the shapes of the {phase} phase: {limits.to_dict()}", details=parsed.log.report()
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import mmap
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from nld_trt.engine.trt_network import NetworkFacts
 from nld_trt.errors import OperationError
 from nld_trt.files import human_bytes
 from nld_trt.graph import contract
-from nld_trt.graph.contract import Binding, Limits
+from nld_trt.graph.contract import Binding, Limits, Phase
 from nld_trt.graph.linear import EMITTERS, unpacking_node
 from nld_trt.graph.plugin_operators import PLUGIN_OPERATORS
 from nld_trt.model.config import ModelConfig
@@ -120,8 +120,8 @@ def prove_plan(
         problems += _binding_problems(direction, tensors, config, plan, sizes)
     problems += _profile_problems(engine, config, plan)
     problems += _unread_inputs(engine, config, plan)
-    fused, missing = _fused_attention(engine, facts)
-    layers = LayerProof.compare(plan.backend, quantized.formats, _layer_kernels(engine, quantized.formats))
+    fused, missing = _fused_attention(engine, facts, plan.limits.phases)
+    layers = LayerProof.compare(plan.backend, quantized.formats, _layer_kernels(engine, quantized.formats, len(plan.limits.phases)))
     problems += [*missing, *layers.problems, *_size_problems(path, engine, config, quantized)]
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         symbols = {kernel.tactic or kernel.name for kernels in fused.values() for kernel in kernels}
@@ -134,8 +134,8 @@ def prove_plan(
         "fused_attention": {phase: dict(Counter(map(_family, kernels))) for phase, kernels in fused.items()},
         "attention_reads_cache_in_place": {phase: _reads_caches(kernels) for phase, kernels in fused.items()},
         "caches_updated_in_place": not any(name.startswith("past_") for k in engine.kernels for name in k.inputs),
-        "kernels": {phase: _count(engine, index) for index, phase in enumerate(contract.PHASES)},
-        "profiles": {phase: _ranges(plan, phase) for phase in contract.PHASES},
+        "kernels": {phase: _count(engine, index) for index, phase in enumerate(plan.limits.phases)},
+        "profiles": {phase: _ranges(plan, phase) for phase in plan.limits.phases},
         "targets_in_plan": targets,
         "activation_bytes": max(log.activation_bytes, default=None),
         "plan_bytes": path.stat().st_size,
@@ -174,7 +174,7 @@ def _binding_problems(
 
 def _size_in_plan(limits: Limits, axis: str) -> int:
     """The compiler fixes an axis that has one size in all phases, such as the batch of an engine for one row."""
-    ranges = {contract.axis_ranges(limits, phase)[axis] for phase in contract.PHASES}
+    ranges = {contract.axis_ranges(limits, phase)[axis] for phase in limits.phases}
     low = min(size[0] for size in ranges)
     high = max(size[2] for size in ranges)
     return low if low == high else _ANY
@@ -188,24 +188,23 @@ def _profile_problems(engine: EngineListing, config: ModelConfig, plan: BuildPla
     ranges = {tensor.name: tensor.ranges for tensor in engine.tensors}
     for binding, name in _inputs(config):
         found = ranges.get(name, ())
-        for index, phase in enumerate(contract.PHASES):
+        for index, phase in enumerate(plan.limits.phases):
             wanted = binding_ranges(binding, config, plan.limits, phase)
             if index >= len(found):
                 yield f"input {name} has no range for the {phase} phase"
             elif found[index] != wanted:
                 yield f"input {name} has the range {list(found[index])} in the {phase} phase, not {list(wanted)}"
-        if len(found) > len(contract.PHASES):
-            yield f"input {name} has {len(found)} ranges for {len(contract.PHASES)} phases"
+        if len(found) > len(plan.limits.phases):
+            yield f"input {name} has {len(found)} ranges for {len(plan.limits.phases)} phases"
 
 
 def _unread_inputs(engine: EngineListing, config: ModelConfig, plan: BuildPlan) -> Iterator[str]:
     """Inputs that no kernel reads: the compiler lost what depends on them."""
     # An updated cache is read under the name of its output, which is the same memory.
     read = {name.replace("present_", "past_") for kernel in engine.kernels for name in kernel.inputs}
-    for _, name in _inputs(config):
-        if name == "draft_adapter" and not plan.adapter:
-            continue
-        if name not in read:
+    present = {"adapter": plan.adapter, "quadratic": plan.limits.max_quadratic_length > 0}
+    for binding, name in _inputs(config):
+        if name not in read and all(present[part] for part in binding.parts):
             yield f"input {name} is read by no kernel"
 
 
@@ -215,11 +214,13 @@ def _inputs(config: ModelConfig) -> Iterator[tuple[Binding, str]]:
             yield binding, name
 
 
-def _fused_attention(engine: EngineListing, facts: NetworkFacts) -> tuple[dict[str, list[Kernel]], list[str]]:
+def _fused_attention(
+    engine: EngineListing, facts: NetworkFacts, phases: Sequence[Phase]
+) -> tuple[dict[str, list[Kernel]], list[str]]:
     """The fused kernel of every attention in every phase, and the attentions that have none or several."""
     fused: dict[str, list[Kernel]] = {}
     problems = []
-    for index, phase in enumerate(contract.PHASES):
+    for index, phase in enumerate(phases):
         candidates = [k for k in engine.kernels if k.profile == index and _FUSED.search(k.tactic or k.name)]
         fused[phase] = []
         for attention in facts.attentions:
@@ -245,7 +246,9 @@ def _stored_type(format: LinearFormat) -> str:
     return EMITTERS[format.algorithm.name]["tensorrt"].stored.name
 
 
-def _layer_kernels(engine: EngineListing, formats: Mapping[str, LinearFormat]) -> dict[str, LayerKernel]:
+def _layer_kernels(
+    engine: EngineListing, formats: Mapping[str, LinearFormat], phase_count: int
+) -> dict[str, LayerKernel]:
     """The kernels that multiply with each quantized weight, all phases together.
 
     Such a kernel reads the stored type itself. Where one phase has none, another kernel unpacked the weights before,
@@ -264,7 +267,7 @@ def _layer_kernels(engine: EngineListing, formats: Mapping[str, LinearFormat]) -
         names = {f"{kernel.kind} {wanted}" for kernel in packed}
         names |= {f"{kernel.kind} unpacked" for kernel in kernels if kernel.profile not in phases}
         if kernels:
-            found[module] = LayerKernel(" and ".join(sorted(names)), phases == set(range(len(contract.PHASES))))
+            found[module] = LayerKernel(" and ".join(sorted(names)), phases == set(range(phase_count)))
     return found
 
 

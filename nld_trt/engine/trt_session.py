@@ -144,8 +144,9 @@ class TrtSession:
             for name in binding.names(config)
         }
         self._contexts = self._make_contexts(trt)
-        largest = max(limits.prompt_chunk, limits.max_block_length)
-        size = Arena.lay_out(info, limits.max_batch_size, largest, limits.max_block_length).size
+        sizes = [contract.axis_ranges(limits, phase) for phase in limits.phases]
+        largest = (max(ranges[axis][2] for ranges in sizes) for axis in ("width", "window"))
+        size = Arena.lay_out(info, limits.max_batch_size, *largest).size
         self._host = self._device.allocate_host(size)
         self._arena_address = self._device.allocate(size)
         self._steps: dict[tuple[int, int, int], tuple[Arena, StepBuffers]] = {}
@@ -171,7 +172,7 @@ class TrtSession:
 
     def execute(self, buffers: StepBuffers) -> None:
         arena, _ = self._steps[buffers.rows, buffers.width, buffers.window]
-        phase = self.info.limits.phase_for(buffers.width)
+        phase = self.info.limits.phase_for(buffers.width, buffers.window)
         device, host = self._device, self._host.ctypes.data
         if self._bound.get(phase) is not arena:
             self._bind(phase, arena, buffers.rows)
@@ -208,8 +209,9 @@ class TrtSession:
         }
         problems = [f"{name} is missing" for name in sorted(expected - found)]
         problems += [f"{name} is not in the contract" for name in sorted(found - expected)]
-        if engine.num_optimization_profiles != len(contract.PHASES):
-            problems.append(f"it has {engine.num_optimization_profiles} profiles for {len(contract.PHASES)} phases")
+        phases = info.limits.phases
+        if engine.num_optimization_profiles != len(phases):
+            problems.append(f"it has {engine.num_optimization_profiles} profiles for {len(phases)} phases")
         if problems:
             raise OperationError("the plan does not follow the step contract", details=problems)
 
@@ -218,7 +220,7 @@ class TrtSession:
         size = self._engine.device_memory_size_v2
         memory = self._device.allocate(max(size, _ALIGNMENT))
         contexts = {}
-        for index, phase in enumerate(contract.PHASES):
+        for index, phase in enumerate(self.info.limits.phases):
             context = self._engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
             if context is None or not context.set_optimization_profile_async(index, self._device.stream):
                 raise OperationError(f"the {phase} phase cannot be set up", details=self._log.report())
@@ -232,7 +234,7 @@ class TrtSession:
 
     def _check_shape(self, rows: int, width: int, window: int) -> None:
         limits = self.info.limits
-        phase = limits.phase_for(width)
+        phase = limits.phase_for(width, window)
         ranges = contract.axis_ranges(limits, phase)
         for axis, size in (("batch", rows), ("width", width), ("window", window)):
             low, _, high = ranges[axis]

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from onnx import TensorProto
 
-from nld_trt.graph import operators
+from nld_trt.graph.decode_step import DecodeStep
+from nld_trt.graph.layout import record_layout
 from nld_trt.graph.linear import Dialect, QuantizedLinear, Recorder, float_linear, quantized_linear
 from nld_trt.graph.precision import Precision
 from nld_trt.graph.prescale import BRANCHED, Prescales, read_prescale
-from nld_trt.graph.tape import DOMAIN, Tape
+from nld_trt.graph.tape import Tape
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
@@ -38,7 +39,7 @@ class StepInputs:
     positions: str  # [B, S] int64
     write_at: str  # [B] int64
     mask: str  # [B, 1, S, C] bool
-    gate: str | None  # [B, 1, 1] activation
+    gate: str | None  # [B, S, 1] or [B, 1, 1] activation
     query_cos: str
     query_sin: str
     key_cos: str
@@ -56,6 +57,7 @@ class DecoderGraph:
         *,
         table_length: int,
         adapter: bool,
+        quadratic: bool,
         dialect: Dialect,
     ) -> None:
         self.checkpoint = checkpoint
@@ -64,6 +66,7 @@ class DecoderGraph:
         self.weights = weights
         self.table_length = table_length
         self.adapter = checkpoint.adapter if adapter else None
+        self.quadratic = quadratic
         self.tape = Tape()
         self.recorder = Recorder(self.tape, weights, precision, dialect)
 
@@ -77,35 +80,21 @@ class DecoderGraph:
             x = self._layer(layer, x, step)
         self.tape.scope("")
         hidden = self._norm(x, FINAL_NORM, name="final_hidden")
-        self._decode(hidden)
+        head = partial(self._linear, module=_HEAD, scale=read_prescale(self.checkpoint, _HEAD))
+        tail = DecodeStep(self.tape, step.positions, element=self.precision.onnx_type, quadratic=self.quadratic)
+        tail.record(hidden, head)
 
     def _step_inputs(self) -> StepInputs:
         tape = self.tape
-        width = tape.op("Squeeze", tape.op("Shape", "tokens", start=1, end=2), tape.constant([0], np.int64))
-        offsets = tape.op("Range", tape.constant(0, np.int64), width, tape.constant(1, np.int64))
-        write_at = tape.op("Cast", "cache_length", to=TensorProto.INT64)
-        start = tape.op("Unsqueeze", write_at, tape.constant([1], np.int64))
-        positions = tape.op("Add", start, offsets)
-
-        # A query sees keys below its bound: its own position + 1, or the end of the row's new tokens.
-        valid = tape.op("Cast", "valid_count", to=TensorProto.INT64)
-        row_end = tape.op("Add", start, tape.op("Unsqueeze", valid, tape.constant([1], np.int64)))
-        own_end = tape.op("Add", positions, tape.constant(1, np.int64))
-        causal = tape.op("Unsqueeze", "causal", tape.constant([1], np.int64))
-        bound = tape.op("Where", causal, own_end, row_end)
-        capacity = tape.op("Squeeze", tape.op("Shape", "past_key_0", start=2, end=3), tape.constant([0], np.int64))
-        slots = tape.op("Range", tape.constant(0, np.int64), capacity, tape.constant(1, np.int64))
-        # Not(GreaterOrEqual) and not Less: TensorRT-RTX 1.7 cannot share a Less mask among many Attention nodes.
-        beyond = tape.op("GreaterOrEqual", slots, tape.op("Unsqueeze", bound, tape.constant([1, 3], np.int64)))
-        mask = tape.op("Not", beyond)
-
+        layout = record_layout(tape, quadratic=self.quadratic)
         gate = None
         if self.adapter is not None:
-            flag = tape.op("Cast", "draft_adapter", to=self.precision.onnx_type)
-            gate = tape.op("Unsqueeze", flag, tape.constant([1, 2], np.int64))
+            wanted = tape.op("Unsqueeze", "draft_adapter", tape.constant([1], np.int64))
+            flag = tape.op("Cast", tape.op("And", wanted, layout.drafts), to=self.precision.onnx_type)
+            gate = tape.op("Unsqueeze", flag, tape.constant([2], np.int64))
         # Padding may run past the table; its result is never used.
-        inside = tape.op("Min", positions, tape.constant(self.table_length - 1, np.int64))
-        return StepInputs(inside, write_at, mask, gate, *self._rotary_tables())
+        inside = tape.op("Min", layout.positions, tape.constant(self.table_length - 1, np.int64))
+        return StepInputs(inside, layout.write_at, layout.mask, gate, *self._rotary_tables())
 
     def _rotary_tables(self) -> tuple[str, str, str, str]:
         """Weights: cos and sin for queries, then for keys, each [table_length, D / 2].
@@ -171,7 +160,7 @@ class DecoderGraph:
         return tape.op("Add", projected, self._draft_branch(layer, merged, step.gate, branch_scale))
 
     def _draft_branch(self, layer: int, x: str, gate: str, x_scale: Float32 | None) -> str:
-        """scale · B · A · x for rows whose gate is 1, and 0 for the others (model-spec 2.2).
+        """scale · B · A · x where the gate is 1, and 0 elsewhere (model-spec 2.2).
 
         Args:
             x_scale: [Q] was multiplied into x for the projection; the branch means x without it.
@@ -184,26 +173,6 @@ class DecoderGraph:
         up = self._store(f"lora_B.{layer}", (lora_b * np.float32(self.adapter.scale)).T)
         narrow = self.tape.op("Mul", self.tape.op("MatMul", x, down), gate)
         return self.tape.op("MatMul", narrow, up)
-
-    def _decode(self, hidden: str) -> None:
-        """Logits of the wanted rows only, and both decode operators on them."""
-        tape = self.tape
-        zero = tape.constant(0, np.int32)
-        rows = tape.op("Max", "logit_rows", zero)
-        index = tape.op("Unsqueeze", tape.op("Cast", rows, to=TensorProto.INT64), tape.constant([2], np.int64))
-        window = tape.op("GatherND", hidden, index, batch_dims=1)
-        block = tape.op("GatherElements", "tokens", rows, axis=1)
-        wanted = tape.op("Cast", tape.op("GreaterOrEqual", "logit_rows", zero), to=TensorProto.INT32)
-        valid = tape.op("ReduceSum", wanted, tape.constant([-1], np.int64), keepdims=0)
-        logits = self._linear(window, _HEAD, read_prescale(self.checkpoint, _HEAD))
-        tape.op("Cast", logits, to=TensorProto.FLOAT, name="logits")
-        sources = {"logits": logits, "block": block, "valid": valid}
-        for name, inputs, outputs in (
-            ("BlockDenoise", operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS),
-            ("SpecVerify", operators.VERIFY_INPUTS, operators.VERIFY_OUTPUTS),
-        ):
-            values = [sources.get(value, value) for value in inputs]
-            tape.ops(name, *values, outputs=len(outputs), names=outputs, domain=DOMAIN)
 
     def _heads(self, x: str, count: int) -> str:
         """[B, S, count · D] to [B, count, S, D]."""

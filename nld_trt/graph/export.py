@@ -23,7 +23,7 @@ MODEL_FILE, WEIGHTS_FILE = "model.onnx", "model.weights"
 # IR version 11 is what opset 24 models are commonly written with; both runtimes read it.
 _IR_VERSION = 11
 
-_TYPES = {"int32": TensorProto.INT32, "float32": TensorProto.FLOAT, "bool": TensorProto.BOOL}
+_TYPES = {"int32": TensorProto.INT32, "int64": TensorProto.INT64, "float32": TensorProto.FLOAT, "bool": TensorProto.BOOL}
 
 
 def write_graph(
@@ -48,7 +48,13 @@ def write_graph(
     """
     with WeightFile(folder / WEIGHTS_FILE) as weights:
         graph = DecoderGraph(
-            checkpoint, precision, weights, table_length=limits.capacity, adapter=adapter, dialect=dialect
+            checkpoint,
+            precision,
+            weights,
+            table_length=limits.capacity,
+            adapter=adapter,
+            quadratic=limits.max_quadratic_length > 0,
+            dialect=dialect,
         )
         graph.record()
     fixed = contract.fixed_axes(checkpoint.config)
@@ -71,7 +77,7 @@ def write_graph(
         producer_version=nld_trt.__version__,
         ir_version=_IR_VERSION,
         opset_imports=[helper.make_opsetid(domain, version) for domain, version in _domains(graph.tape).items()],
-        functions=operators.decode_functions(checkpoint.config.mask_token_id),
+        functions=operators.decode_functions(checkpoint.config.mask_token_id, dialect),
     )
     path = folder / MODEL_FILE
     path.write_bytes(model.SerializeToString())

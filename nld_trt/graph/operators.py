@@ -1,59 +1,107 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The two decode operators as ONNX functions in the domain ``nld``.
+"""The decode operators as ONNX functions in the domain ``nld``.
 
-Their bodies, in standard operators, are their meaning: what ONNX Runtime and TensorRT-RTX run, and
-the oracle for any other implementation. Statistics are FP32 over the whole vocabulary. MASK stays in
-the softmax denominator, as in the reference, and is never chosen. The lowest id wins a tie.
+``ChooseTokens`` reads the logits, once per forward: what every slot chooses, and how likely that was. ``BlockDenoise``
+and ``SpecVerify`` decide on the choices: which masks of a block are committed, how much of a draft is accepted. Their
+bodies, in standard operators, are their meaning: what ONNX Runtime and TensorRT-RTX run, and the oracle for any other
+implementation. Statistics are FP32 over the whole vocabulary. MASK stays in the softmax denominator, as in the
+reference, and is never chosen. The lowest id wins a tie.
 
-Shapes: B rows, W window tokens, V vocabulary.
+Shapes: B rows, W window tokens, V vocabulary, K candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from onnx import FunctionProto, TensorProto, helper
+from onnx import FunctionProto, TensorProto
 
-from nld_trt.graph.tape import DOMAIN, OPSET, Tape
+from nld_trt.graph.advance import advance
+from nld_trt.graph.candidates import draft_candidates
+from nld_trt.graph.linear import Dialect
+from nld_trt.graph.sampling import draw_tokens, following
+from nld_trt.graph.scores import allowed_scores, float_scores
+from nld_trt.graph.tape import Tape, make_function
 
-DENOISE_INPUTS = ("logits", "block", "valid", "threshold", "quota")
+CHOOSE_INPUTS = (
+    "logits",
+    "block",
+    "valid",
+    "temperature",
+    "seed",
+    "stream",
+    "draw",
+    "position",
+    "cut",
+    "drafted_ids",
+    "drafted_shares",
+)
+CHOOSE_OUTPUTS = ("choice", "probability", "finite")
+DENOISE_INPUTS = ("choice", "probability", "block", "valid", "threshold", "quota")
 DENOISE_OUTPUTS = ("block_tokens", "confidence", "masks_left")
-VERIFY_INPUTS = ("logits", "block", "valid", "eos_token_id")
+VERIFY_INPUTS = ("choice", "block", "valid", "eos_token_id")
 VERIFY_OUTPUTS = ("verified_tokens", "accepted_count", "next_seed", "eos_position")
 
 _LAST = -1
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def choose_tokens(mask_token_id: int, dialect: Dialect) -> FunctionProto:
+    """``ChooseTokens``: what every slot's logits choose.
+
+    Inputs: logits [B, W, V] any float, block [B, W] int32, valid [B] int32 (leading window tokens that are real),
+    temperature [B] float32 (0: the likeliest token), seed [B] int64, stream and draw [B] int32 and position [B, W] int32
+    (of the predicted token), which key the random numbers; cut [B, W] float32, tokens with a smaller logit are not
+    drawn; drafted_ids [B, W, K] int32 (-1: none) and drafted_shares [B, W, K] float32, the distribution that each
+    block token was drawn from, where it is to be verified by rejection sampling.
+
+    Outputs: choice [B, W] int32; probability [B, W] float32, softmax(z)[choice] at any temperature; finite [B] int32, 0
+    where logits of a real token hold NaN or infinity, or no token that could be chosen.
+    """
+
+    def body(tape: Tape) -> None:
+        axis = tape.constant([_LAST], np.int64)
+        scores = float_scores(tape, "logits")
+        greedy = tape.op(
+            "ArgMax", allowed_scores(tape, "logits", mask_token_id), axis=_LAST, keepdims=0, select_last_index=0
+        )
+        ids = draw_tokens(tape, greedy, mask_token_id, dialect)
+        tape.op("Cast", ids, to=TensorProto.INT32, name="choice")
+        chosen = tape.op("GatherElements", "logits", tape.op("Unsqueeze", ids, axis), axis=_LAST)
+        score = tape.op("Squeeze", float_scores(tape, chosen), axis)
+        peak = tape.op("ReduceMax", scores, axis, keepdims=1)
+        total = tape.op("ReduceSum", tape.op("Exp", tape.op("Sub", scores, peak)), axis, keepdims=0)
+        relative = tape.op("Exp", tape.op("Sub", score, tape.op("Squeeze", peak, axis)))
+        tape.op("Div", relative, total, name="probability")
+
+        # NaN and infinity both end up in the sum as NaN, which is not less than anything.
+        sane = tape.op(
+            "And",
+            tape.op("Less", total, tape.constant(_LARGEST, np.float32)),
+            tape.op("Greater", score, tape.constant(-np.inf, np.float32)),
+        )
+        harmless = tape.op("Or", sane, tape.op("Not", tape.op("Less", _slots(tape), _column(tape, "valid"))))
+        tape.op("ReduceMin", _int32(tape, harmless), axis, name="finite", keepdims=0)
+
+    return make_function("ChooseTokens", CHOOSE_INPUTS, CHOOSE_OUTPUTS, body)
 
 
 def block_denoise(mask_token_id: int) -> FunctionProto:
     """``BlockDenoise``: one confidence-based commit step (model-spec 3.3 and 3.4).
 
-    Inputs: logits [B, W, V] any float, block [B, W] int32, valid [B] int32 (leading window tokens
-    that are real), threshold [B] float32, quota [B] int32. A masked slot is committed if its
-    confidence is at least ``threshold`` or it is among the ``quota`` most confident; so quota 1 with
-    a threshold is the confidence policy, an unreachable threshold with a quota is the fixed
-    schedule, and threshold 0 fills everything: the one-shot draft.
+    Inputs: choice [B, W] int32, probability [B, W] float32, block [B, W] int32, valid [B] int32, threshold [B] float32,
+    quota [B] int32. A masked slot is committed if its probability is at least ``threshold`` or it is among the
+    ``quota`` most confident; so quota 1 with a threshold is the confidence policy, an unreachable threshold with a
+    quota is the fixed schedule, and threshold 0 fills everything: the one-shot draft.
 
-    Outputs: block_tokens [B, W] int32, confidence [B, W] float32 (-1 where nothing was masked),
-    masks_left [B] int32.
+    Outputs: block_tokens [B, W] int32, confidence [B, W] float32 (-1 where nothing was masked), masks_left [B] int32.
     """
 
     def body(tape: Tape) -> None:
-        scores, allowed = _allowed_scores(tape, mask_token_id)
-        choice = _argmax(tape, allowed)
-        best = tape.op("ReduceMax", allowed, tape.constant([_LAST], np.int64), keepdims=0)
-        peak = tape.op("ReduceMax", scores, tape.constant([_LAST], np.int64), keepdims=1)
-        total = tape.op(
-            "ReduceSum", tape.op("Exp", tape.op("Sub", scores, peak)), tape.constant([_LAST], np.int64), keepdims=0
-        )
-        relative = tape.op("Exp", tape.op("Sub", best, tape.op("Squeeze", peak, tape.constant([_LAST], np.int64))))
-        probability = tape.op("Div", relative, total)
-
         slots = _slots(tape)
         is_real = tape.op("Less", slots, _column(tape, "valid"))
         masked = tape.op("And", tape.op("Equal", "block", tape.constant(mask_token_id, np.int32)), is_real)
-        confidence = tape.op("Where", masked, probability, tape.constant(-1.0, np.float32), name="confidence")
+        confidence = tape.op("Where", masked, "probability", tape.constant(-1.0, np.float32), name="confidence")
 
         rank = _descending_rank(tape, confidence, slots)
         chosen = tape.op(
@@ -62,39 +110,30 @@ def block_denoise(mask_token_id: int) -> FunctionProto:
             tape.op("GreaterOrEqual", confidence, _column(tape, "threshold")),
         )
         commit = tape.op("And", masked, chosen)
-        tape.op("Where", commit, choice, "block", name="block_tokens")
+        tape.op("Where", commit, "choice", "block", name="block_tokens")
         waiting = tape.op("And", masked, tape.op("Not", commit))
         tape.op("ReduceSum", _int32(tape, waiting), tape.constant([_LAST], np.int64), name="masks_left", keepdims=0)
 
-    return _function("BlockDenoise", DENOISE_INPUTS, DENOISE_OUTPUTS, body)
+    return make_function("BlockDenoise", DENOISE_INPUTS, DENOISE_OUTPUTS, body)
 
 
-def spec_verify(mask_token_id: int) -> FunctionProto:
-    """``SpecVerify``: accept a drafted block against causal logits (model-spec 3.4), greedily.
+def spec_verify() -> FunctionProto:
+    """``SpecVerify``: accept a drafted block by the choices of a causal pass over it (model-spec 3.4).
 
-    Inputs: logits [B, W, V] of a causal pass over the block, block [B, W] int32, valid [B] int32,
-    eos_token_id [B] int32 (-1 never matches).
+    Inputs: choice [B, W] int32, block [B, W] int32, valid [B] int32, eos_token_id [B] int32 (-1 never matches).
 
-    Outputs: verified_tokens [B, W] int32, the argmax behind each token; accepted_count [B] int32, the
-    length of the longest run with verified[j] == block[j + 1], plus one; next_seed [B] int32, the last
-    accepted token; eos_position [B] int32, the first accepted EOS, or W if there is none.
+    Outputs: verified_tokens [B, W] int32, the choice behind each token; accepted_count [B] int32, the length of the
+    longest run with choice[j] == block[j + 1], plus one; next_seed [B] int32, the last accepted token; eos_position
+    [B] int32, the first accepted EOS, or W if there is none.
     """
 
     def body(tape: Tape) -> None:
-        _, allowed = _allowed_scores(tape, mask_token_id)
-        verified = tape.op("Identity", _argmax(tape, allowed), name="verified_tokens")
+        verified = tape.op("Identity", "choice", name="verified_tokens")
         slots = _slots(tape)
         width = tape.op("Cast", tape.op("Shape", "block", start=1, end=2), to=TensorProto.INT32)
-
-        shifted = tape.op(
-            "Slice", "block", *(tape.constant([value], np.int64) for value in (1, np.iinfo(np.int64).max, 1))
-        )
-        following = tape.op(
-            "Pad", shifted, tape.constant([0, 1], np.int64), tape.constant(-1, np.int32), tape.constant([1], np.int64)
-        )
         one = tape.constant(1, np.int32)
         has_draft = tape.op("Less", tape.op("Add", slots, one), _column(tape, "valid"))
-        matches = tape.op("And", tape.op("Equal", verified, following), has_draft)
+        matches = tape.op("And", tape.op("Equal", verified, following(tape, "block")), has_draft)
         # The last slot has no draft token behind it and always ends the run.
         first_miss = tape.op(
             "ReduceMin", tape.op("Where", matches, width, slots), tape.constant([_LAST], np.int64), keepdims=1
@@ -114,35 +153,17 @@ def spec_verify(mask_token_id: int) -> FunctionProto:
             keepdims=0,
         )
 
-    return _function("SpecVerify", VERIFY_INPUTS, VERIFY_OUTPUTS, body)
+    return make_function("SpecVerify", VERIFY_INPUTS, VERIFY_OUTPUTS, body)
 
 
-def decode_functions(mask_token_id: int) -> list[FunctionProto]:
-    return [block_denoise(mask_token_id), spec_verify(mask_token_id)]
-
-
-def _function(
-    name: str, inputs: tuple[str, ...], outputs: tuple[str, ...], body: Callable[[Tape], None]
-) -> FunctionProto:
-    tape = Tape()
-    body(tape)
-    opset = [helper.make_opsetid("", OPSET)]
-    nodes = [*tape.constant_nodes(), *tape.nodes]
-    return helper.make_function(DOMAIN, name, inputs, outputs, nodes, opset)
-
-
-def _allowed_scores(tape: Tape, mask_token_id: int) -> tuple[str, str]:
-    """FP32 logits, and the same with MASK at minus infinity."""
-    scores = tape.op("Cast", "logits", to=TensorProto.FLOAT)
-    size = tape.op("Squeeze", tape.op("Shape", "logits", start=2, end=3), tape.constant([0], np.int64))
-    ids = tape.op("Range", tape.constant(0, np.int64), size, tape.constant(1, np.int64))
-    is_mask = tape.op("Equal", ids, tape.constant(mask_token_id, np.int64))
-    bias = tape.op("Where", is_mask, tape.constant(-np.inf, np.float32), tape.constant(0.0, np.float32))
-    return scores, tape.op("Add", scores, bias)
-
-
-def _argmax(tape: Tape, scores: str) -> str:
-    return tape.op("Cast", tape.op("ArgMax", scores, axis=_LAST, keepdims=0, select_last_index=0), to=TensorProto.INT32)
+def decode_functions(mask_token_id: int, dialect: Dialect) -> list[FunctionProto]:
+    return [
+        draft_candidates(mask_token_id, dialect),
+        choose_tokens(mask_token_id, dialect),
+        block_denoise(mask_token_id),
+        spec_verify(),
+        advance(mask_token_id),
+    ]
 
 
 def _slots(tape: Tape) -> str:

@@ -35,6 +35,7 @@ class Chunk:
     tokens_per_forward: float | None = None
     acceptance_length: float | None = None
     nfe: int | None = None
+    seed: int | None = None
 
 
 def stream(url: str, *, model: str = "nld", timeout: float = DEFAULT_TIMEOUT, **inputs: Any) -> Iterator[Chunk]:
@@ -155,4 +156,5 @@ def _chunk(result: Any) -> Chunk | None:
         tokens_per_forward=single.get("tokens_per_forward"),
         acceptance_length=single.get("acceptance_length"),
         nfe=single.get("nfe"),
+        seed=single.get("seed"),
     )

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from nld_trt.decode.request import MODES, NEVER, Request
+from nld_trt.decode.sampling import SETTINGS
 from nld_trt.decode.text import Codec
 from nld_trt.engine.session import Array, EngineInfo
 from nld_trt.errors import InputError
 from nld_trt.serving.settings import ServingSettings
 from nld_trt.serving.tensors import INPUTS
 
-# What greedy decoding cannot honour: tensor to the value that asks for nothing.
-_NEUTRAL: dict[str, float] = {"temperature": 0.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
+# What no mode has; 0 asks for nothing.
+_PENALTIES = ("frequency_penalty", "presence_penalty")
+# Tensors that are the request's fields of the same names.
+_SAMPLING = (*SETTINGS, "acceptance")
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ def read_inputs(
         InputError: naming the tensor, its value and what is possible.
     """
     values = {name: _value(name, array) for name, array in tensors.items()}
-    if not settings.ignore_sampling:
-        _refuse_sampling(values)
+    if not settings.ignore_penalties:
+        _refuse_penalties(values)
     mode = values.get("mode", settings.defaults.mode)
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}; supported: {', '.join(MODES)}")
@@ -60,6 +63,7 @@ def read_inputs(
         threshold=_threshold(values["threshold"]) if "threshold" in values else settings.defaults.thresholds.get(mode),
         eos_token_id=NEVER if values.get("ignore_eos") else None,
         stop=tuple(values.get("stop_words", ())),
+        **{name: values[name] for name in _SAMPLING if name in values},
     )
     return Intake(
         request=request.resolved(info),
@@ -87,12 +91,12 @@ def _value(name: str, array: Array) -> Any:
     return items[0]
 
 
-def _refuse_sampling(values: Mapping[str, Any]) -> None:
-    for name, neutral in _NEUTRAL.items():
-        if values.get(name, neutral) != neutral:
+def _refuse_penalties(values: Mapping[str, Any]) -> None:
+    for name in _PENALTIES:
+        if values.get(name, 0.0) != 0.0:
             raise InputError(
-                f"{name} is {values[name]:g}; only {neutral:g} is supported, decoding is greedy",
-                fix=f"Leave {name} out, or write the repository with nld-trt repo --ignore-sampling.",
+                f"{name} is {values[name]:g}; only 0 is supported",
+                fix=f"Leave {name} out, or write the repository with nld-trt repo --ignore-penalties.",
             )
 
 

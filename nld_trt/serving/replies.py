@@ -30,7 +30,10 @@ class Channel(Protocol):
 
 
 class Reply:
-    """A listener that gathers emissions into responses: one per piece of text, or one at the end."""
+    """A listener that gathers emissions into responses: one per piece of text, or one at the end.
+
+    A request that ends by an error has that as its last response; text that was not sent by then is dropped.
+    """
 
     def __init__(self, intake: Intake, channel: Channel) -> None:
         self._intake = intake
@@ -41,6 +44,9 @@ class Reply:
     def emitted(self, emission: Emission) -> None:
         self._text += emission.text
         self._tokens += emission.tokens
+        if emission.error is not None:
+            self._channel.fail(emission.error)
+            return
         final = emission.finish_reason is not None
         news = self._text or (self._intake.reply_ids and self._tokens)
         if not final and not (self._intake.stream and news):
@@ -79,4 +85,6 @@ def _statistics(row: Row) -> dict[str, Any]:
     figures: dict[str, Any] = {"tokens_per_forward": result.tokens_per_forward, "nfe": result.nfe}
     if result.acceptance_length is not None:
         figures["acceptance_length"] = result.acceptance_length
+    if result.seed is not None:
+        figures["seed"] = result.seed
     return figures

@@ -12,7 +12,8 @@ from nld_trt.decode.request import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, Mode
 from nld_trt.errors import InputError
 
 FILE_NAME = "model.json"
-SCHEMA_VERSION = 1
+# 2: ignore_penalties, which was ignore_sampling.
+SCHEMA_VERSION = 2
 DEFAULT_MAX_WAITING = 256
 
 
@@ -44,15 +45,15 @@ class ServingSettings:
         engine: engine folder, relative to the file's own.
         backend: of the engine; None means the first that the machine can run.
         max_waiting: requests that may wait for a free row; more are refused at once.
-        ignore_sampling: ignore what greedy decoding cannot honour (temperature, penalties) instead of
-            refusing it. For front ends that send such values whether or not the user asked.
+        ignore_penalties: ignore frequency and presence penalties, which no mode has, instead of refusing
+            them. For clients that cannot leave them out.
     """
 
     engine: str = "engine"
     backend: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
     max_waiting: int = DEFAULT_MAX_WAITING
-    ignore_sampling: bool = False
+    ignore_penalties: bool = False
 
     def check(self) -> None:
         """Raises InputError naming the setting that no request could use."""

@@ -82,11 +82,16 @@ TENSORS: tuple[Tensor, ...] = (
     _input("lora", "BOOL", "draft adapter on or off in linear mode (default: when the engine has one)"),
     _input("stop_words", "STRING", "strings that end the text; they are not part of it", many=True),
     _input("ignore_eos", "BOOL", "do not stop at the end-of-sequence token, for benchmarks"),
-    _input("temperature", "FP32", "0, the only value so far: decoding is greedy"),
-    _input("top_p", "FP32", "accepted, and without effect on greedy decoding"),
-    _input("seed", "UINT64", "accepted, and without effect on greedy decoding"),
-    _input("frequency_penalty", "FP32", "0, the only value so far"),
-    _input("presence_penalty", "FP32", "0, the only value so far"),
+    _input(
+        "temperature", "FP32", "0: the likeliest token; above: a draw from softmax(logits / temperature) (default 0)"
+    ),
+    _input("top_k", "INT32", "draw from so many of the likeliest tokens; 0: all (default 0)"),
+    _input("top_p", "FP32", "of those, from the fewest that have this share together; 1: all (default 1)"),
+    _input("min_p", "FP32", "of those, from tokens at least this likely against the likeliest; 0: all (default 0)"),
+    _input("seed", "UINT64", "repeats the draws of a seed, below 2^63 (default: a fresh one)"),
+    _input("acceptance", "STRING", "rule by which linear keeps drafted tokens (default match)"),
+    _input("frequency_penalty", "FP32", "0, the only value that is supported"),
+    _input("presence_penalty", "FP32", "0, the only value that is supported"),
     _input("exclude_input_in_output", "BOOL", "false puts `text_input` before the first text (default true)"),
     _input("return_num_input_tokens", "BOOL", "send `num_input_tokens` (default true)"),
     _input("return_num_output_tokens", "BOOL", "send `num_output_tokens` (default true)"),
@@ -99,6 +104,7 @@ TENSORS: tuple[Tensor, ...] = (
     _output("tokens_per_forward", "FP32", "last response: generated tokens over `nfe`"),
     _output("acceptance_length", "FP32", "last response, linear: tokens per draft and verify round"),
     _output("nfe", "INT32", "last response: forward evaluations, by the reference's counting rule"),
+    _output("seed", "UINT64", "last response at a temperature above 0: the seed of the draws"),
 )
 INPUTS: dict[str, Tensor] = {tensor.name: tensor for tensor in TENSORS if tensor.direction == "input"}
 OUTPUTS: dict[str, Tensor] = {tensor.name: tensor for tensor in TENSORS if tensor.direction == "output"}

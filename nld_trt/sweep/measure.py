@@ -65,7 +65,11 @@ class Run:
 
 
 def run_closed_loop(decoder: Decoder, requests: Sequence[Request], concurrency: int) -> Run:
-    """Decode ``requests``, never more than ``concurrency`` at once; a finished one makes room for the next."""
+    """Decode ``requests``, never more than ``concurrency`` at once; a finished one makes room for the next.
+
+    Raises:
+        OperationError: a request ended by an error.
+    """
     waiting = list(reversed(requests))
     live: dict[Row, Timing] = {}
     texts: dict[Row, list[str]] = {}
@@ -88,7 +92,7 @@ def run_closed_loop(decoder: Decoder, requests: Sequence[Request], concurrency: 
                 timing.last_chunk = now
             if emission.finish_reason is not None:
                 del live[emission.row]
-                timing.result = Result.of(emission.row, "".join(texts.pop(emission.row)))
+                timing.result = Result.of(emission.row, "".join(texts.pop(emission.row))).or_raise()
     return Run(time.perf_counter() - started, decoder.engine_seconds - engine_before, timings)
 
 

@@ -11,7 +11,7 @@ import pytest
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.jsonl import run_lines
 
-GROUPS = ("core", "thinking_budget")
+GROUPS = ("core", "thinking_budget", "derived")
 NAMES = ("tiny-a", "tiny-b")
 _PARAMETERS = (
     "max_new_tokens",
@@ -39,7 +39,10 @@ def differences(cases, results):
     """Ids of cases whose tokens, forward count, acceptance or denoise passes differ from the reference."""
     wrong = []
     for case, result in zip(cases, results, strict=True):
-        expected = {"output_ids": case.get("output_ids_truncated", case["output_ids"]), "nfe": case["nfe"]}
+        expected = {"output_ids": case.get("output_ids_truncated", case["output_ids"])}
+        # No reference says how many forwards quadratic takes.
+        if case["nfe"] is not None:
+            expected["nfe"] = case["nfe"]
         if "accepted" in case:
             expected["accepted"] = case["accepted"]
         if "blocks" in case:
@@ -77,12 +80,12 @@ class KeepsDraftKeys:
     def __getattr__(self, name):
         return getattr(self.session, name)
 
-    def execute(self, step):
-        self.session.execute(step)
+    def launch(self, step):
+        self.session.launch(step)
         if step.window > 1 and step.inputs["causal"].all():
             verified = {name: array.copy() for name, array in step.outputs.items()}
             step.inputs["causal"][:] = False
-            self.session.execute(step)
+            self.session.launch(step)
             for name, array in verified.items():
                 step.outputs[name][...] = array
 

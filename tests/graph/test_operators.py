@@ -4,68 +4,24 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
-import onnxruntime
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
 from nld_trt.graph import operators
-from nld_trt.graph.tape import DOMAIN, OPSET
+from tests.graph.functions import run_operators
 
 MASK, VOCAB = 5, 12
-TYPES = {
-    "logits": (TensorProto.FLOAT, ["B", "W", VOCAB]),
-    "block": (TensorProto.INT32, ["B", "W"]),
-    "valid": (TensorProto.INT32, ["B"]),
-    "threshold": (TensorProto.FLOAT, ["B"]),
-    "quota": (TensorProto.INT32, ["B"]),
-    "eos_token_id": (TensorProto.INT32, ["B"]),
-}
-
-
-@lru_cache
-def session(name: str) -> onnxruntime.InferenceSession:
-    inputs, outputs, function = {
-        "BlockDenoise": (operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS, operators.block_denoise(MASK)),
-        "SpecVerify": (operators.VERIFY_INPUTS, operators.VERIFY_OUTPUTS, operators.spec_verify(MASK)),
-    }[name]
-    node = helper.make_node(name, inputs, outputs, domain=DOMAIN)
-    values = [helper.make_tensor_value_info(value, *TYPES[value]) for value in inputs]
-    results = [
-        helper.make_tensor_value_info(value, TensorProto.FLOAT if value == "confidence" else TensorProto.INT32, None)
-        for value in outputs
-    ]
-    model = helper.make_model(
-        helper.make_graph([node], "test", values, results),
-        functions=[function],
-        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)],
-        ir_version=11,
-    )
-    return onnxruntime.InferenceSession(model.SerializeToString())
 
 
 def denoise(logits, block, valid, threshold, quota):
-    feeds = {
-        "logits": np.asarray(logits, np.float32),
-        "block": np.asarray(block, np.int32),
-        "valid": np.asarray(valid, np.int32),
-        "threshold": np.asarray(threshold, np.float32),
-        "quota": np.asarray(quota, np.int32),
-    }
-    return session("BlockDenoise").run(None, feeds)
+    found = run_operators(MASK, logits, block=block, valid=valid, threshold=threshold, quota=quota)
+    return [found[name] for name in operators.DENOISE_OUTPUTS]
 
 
 def verify(logits, block, valid, eos):
-    feeds = {
-        "logits": np.asarray(logits, np.float32),
-        "block": np.asarray(block, np.int32),
-        "valid": np.asarray(valid, np.int32),
-        "eos_token_id": np.asarray(eos, np.int32),
-    }
-    return session("SpecVerify").run(None, feeds)
+    found = run_operators(MASK, logits, block=block, valid=valid, eos_token_id=eos)
+    return [found[name] for name in operators.VERIFY_OUTPUTS]
 
 
 def probabilities(logits):

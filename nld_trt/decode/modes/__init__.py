@@ -10,10 +10,12 @@ from nld_trt.decode.modes.autoregressive import Autoregressive
 from nld_trt.decode.modes.base import Mode, RowState
 from nld_trt.decode.modes.diffusion import BlockDiffusion
 from nld_trt.decode.modes.linear import LinearSpeculation
+from nld_trt.decode.modes.quadratic import QuadraticSpeculation
 from nld_trt.decode.request import ModeName
 
 MODE_TYPES: dict[ModeName, Callable[[RowState], Mode]] = {
     "ar": Autoregressive,
     "diffusion": BlockDiffusion,
     "linear": LinearSpeculation,
+    "quadratic": QuadraticSpeculation,
 }

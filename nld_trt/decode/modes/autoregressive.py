@@ -15,7 +15,9 @@ class Autoregressive:
         return self._emit_seed()
 
     def next_pass(self) -> Pass:
-        return Pass("token", [self.state.seed], causal=True, all_logits=False)
+        forced = self.state.request.max_thinking_tokens is not None
+        program = "hold" if forced else "token"
+        return Pass("token", [self.state.seed], causal=True, all_logits=False, program=program)
 
     def advance(self, outcome: Outcome) -> list[int]:
         self.state.cache_length += 1

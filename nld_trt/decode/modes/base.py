@@ -10,6 +10,7 @@ from typing import Protocol
 
 from nld_trt.decode.counters import Counters, PassKind
 from nld_trt.decode.request import Request
+from nld_trt.engine.session import Array
 
 # No probability reaches it: with this threshold BlockDenoise commits by quota alone.
 UNREACHABLE = 2.0
@@ -22,6 +23,11 @@ class Pass:
     Attributes:
         tokens: new tokens, starting at the row's cache length.
         all_logits: logits behind every new token, or behind the last one only.
+        adapter: drafts of this row use the adapter; it may be said in any pass and matters in those that draft.
+        draw: which random numbers of the predicted positions; two passes may predict one position.
+        segments: drafts of a quadratic pass.
+        candidates: what the new tokens were drawn from, where they are to be verified by rejection sampling.
+        program: how the row goes on without being told, one of ``contract.PROGRAMS``.
     """
 
     kind: PassKind
@@ -31,16 +37,34 @@ class Pass:
     adapter: bool = False
     threshold: float = UNREACHABLE
     quota: int = 0
+    draw: int = 0
+    segments: int = 0
+    candidates: Candidates | None = None
+    program: str = "hold"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Ids [W, K] int32 and shares [W, K] float32 of the tokens that a draft was drawn from."""
+
+    ids: Array
+    shares: Array
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One row's decode-operator results; lists cover the tokens whose logits were asked for."""
+    """One row's decode-operator results; lists cover the tokens whose logits were asked for.
+
+    Attributes:
+        finite: whether those logits were numbers from which a token could be chosen.
+    """
 
     block_tokens: list[int]
     masks_left: int
     verified_tokens: list[int]
     accepted_count: int
+    finite: bool
+    candidates: Candidates | None = None
 
 
 @dataclass

@@ -14,6 +14,7 @@ class BlockDiffusion:
         self.state = state
         self.block: list[int] = []
         self.denoising = False
+        self.program = "hold" if state.request.max_thinking_tokens is not None else "diffusion"
 
     def start(self) -> list[int]:
         return []
@@ -21,17 +22,18 @@ class BlockDiffusion:
     def next_pass(self) -> Pass:
         if not self.block:
             self._open_block()
-        if not self.denoising:
-            return Pass("commit", self.block, causal=True, all_logits=False)
         threshold = self.state.request.threshold
         # A block has fewer masks than slots, so the reference's quota schedule is one commit per pass.
         return Pass(
-            "denoise",
+            "denoise" if self.denoising else "commit",
             self.block,
-            causal=False,
+            causal=not self.denoising,
             all_logits=True,
             threshold=UNREACHABLE if threshold is None else threshold,
             quota=1,
+            # Each step draws anew what it does not commit, as the reference does.
+            draw=self.state.counters.denoise_passes[-1] if self.denoising else 0,
+            program=self.program,
         )
 
     def advance(self, outcome: Outcome) -> list[int]:
@@ -42,7 +44,7 @@ class BlockDiffusion:
             return []
         finished, self.block = self.block, []
         self.state.cache_length += len(finished)
-        self.state.seed = outcome.verified_tokens[0]
+        self.state.seed = outcome.verified_tokens[-1]
         self.state.seed_emitted = False
         return finished
 

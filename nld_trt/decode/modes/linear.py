@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from nld_trt.decode.modes.base import Outcome, Pass, RowState
+from nld_trt.decode.modes.base import Candidates, Outcome, Pass, RowState
 
 
 class LinearSpeculation:
@@ -17,6 +17,7 @@ class LinearSpeculation:
         self.state = state
         self.block: list[int] = []
         self.drafting = False
+        self.candidates: Candidates | None = None
 
     def start(self) -> list[int]:
         self.state.seed_emitted = True
@@ -25,22 +26,23 @@ class LinearSpeculation:
     def next_pass(self) -> Pass:
         if not self.block:
             self._open_round()
-        if not self.drafting:
-            return Pass("verify", self.block, causal=True, all_logits=True)
         request = self.state.request
         return Pass(
-            "draft",
+            "draft" if self.drafting else "verify",
             self.block,
-            causal=False,
+            causal=not self.drafting,
             all_logits=True,
             adapter=bool(request.lora),
             threshold=request.threshold or 0.0,
             quota=1,
+            candidates=self.candidates,
+            program="linear",
         )
 
     def advance(self, outcome: Outcome) -> list[int]:
         if self.drafting:
             self.block = outcome.block_tokens
+            self.candidates = outcome.candidates
             self.drafting = outcome.masks_left > 0
             return []
         accepted = outcome.verified_tokens[: outcome.accepted_count]
@@ -49,6 +51,7 @@ class LinearSpeculation:
         state.cache_length += len(accepted)
         state.seed = accepted[-1]
         self.block = []
+        self.candidates = None
         return accepted
 
     def _open_round(self) -> None:

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a request may say about how its tokens are drawn: names, neutral values, ranges, and what engines get."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from nld_trt.errors import InputError
+from nld_trt.graph import contract
+
+AcceptanceName = Literal["match", "reject"]
+# Rule by which a verify pass accepts drafted tokens -> the engine input without which there is no such rule.
+ACCEPTANCE_RULES: Final[Mapping[AcceptanceName, str]] = {"match": "seed", "reject": "rejection"}
+DEFAULT_ACCEPTANCE: Final[AcceptanceName] = "match"
+
+MAX_SEED: Final = 2**63 - 1
+# With these a filter keeps every token.
+NO_FILTER: Final[Mapping[str, float]] = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+
+# Engine inputs of a row that draws nothing.
+GREEDY: Final[Mapping[str, float]] = {"temperature": 0.0, **NO_FILTER, "seed": 0, "draw": 0}
+
+# Engines compute in float32.
+_MAX_TEMPERATURE = float(np.finfo(np.float32).max)
+# The likeliest token of any vocabulary has a larger share, so that a smaller top_p keeps the same; in float32 it
+# could become 0, which no token would be needed to reach.
+_SMALLEST_SHARE = 1e-30
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A range, as a test that NaN fails and in words."""
+
+    allows: Callable[[Any], bool]
+    words: str
+
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    "temperature": Setting(lambda value: 0.0 <= value <= _MAX_TEMPERATURE, "a number of at least 0, which is greedy"),
+    "top_k": Setting(lambda value: 0 <= value < 2**31, "a whole number of at least 0, which keeps every token"),
+    "top_p": Setting(lambda value: 0.0 < value <= 1.0, "above 0 and at most 1, which keeps every token"),
+    "min_p": Setting(lambda value: 0.0 <= value < 1.0, "below 1 and at least 0, which keeps every token"),
+    "seed": Setting(lambda value: 0 <= value <= MAX_SEED, f"a whole number from 0 to {MAX_SEED}"),
+}
+
+
+def check_sampling(values: Mapping[str, Any], mode: str) -> None:
+    """Check settings by name; those that are None are left to be chosen.
+
+    Raises:
+        InputError: one is out of range, or ``mode`` does not have it.
+    """
+    for name, value in values.items():
+        if value is not None and not SETTINGS[name].allows(value):
+            raise InputError(f"{name} is {value}; it must be {SETTINGS[name].words}")
+    if mode != "diffusion":
+        return
+    for name, neutral in NO_FILTER.items():
+        if values.get(name, neutral) != neutral:
+            raise InputError(
+                f"{name} is {values[name]}; diffusion draws from all tokens and has no such filter",
+                fix=f"Leave {name} out, or use mode ar or linear.",
+            )
+
+
+def check_acceptance(rule: str) -> None:
+    """Raises InputError naming a rule that engines do not have, and those that they have."""
+    inputs = {binding.name for binding in contract.bindings("input")}
+    known = [name for name, needed in ACCEPTANCE_RULES.items() if needed in inputs]
+    if rule not in known:
+        raise InputError(f"acceptance is {rule!r}; supported: {', '.join(known)}")
+
+
+def fresh_seed() -> int:
+    """A seed that nobody can foresee."""
+    return secrets.randbelow(MAX_SEED + 1)
+
+
+def engine_values(values: Mapping[str, Any]) -> dict[str, float]:
+    """Engine inputs of one row, by name, for settings that were checked; a seed that is None is not needed."""
+    return {
+        **values,
+        "top_p": max(values["top_p"], _SMALLEST_SHARE),
+        "seed": 0 if values["seed"] is None else values["seed"],
+    }

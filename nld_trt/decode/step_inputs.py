@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Between rows and a forward's buffers: what each row's pass puts in, what it gets out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nld_trt.decode.modes.base import Candidates, Outcome, Pass
+from nld_trt.decode.request import NEVER
+from nld_trt.decode.row import Row
+from nld_trt.engine.session import Session, StepBuffers
+from nld_trt.graph import contract
+
+
+def fill(session: Session, rows: Sequence[Row], passes: Sequence[Pass]) -> StepBuffers:
+    """Buffers of a forward, holding one pass per row."""
+    width = max(len(part.tokens) for part in passes)
+    window = max(len(part.tokens) if part.all_logits else 1 for part in passes)
+    buffers = session.step(len(passes), width, window)
+    inputs = buffers.inputs
+    tokens, logit_rows = inputs["tokens"], inputs["logit_rows"]
+    for index, (row, part) in enumerate(zip(rows, passes, strict=True)):
+        count = len(part.tokens)
+        tokens[index, :count] = part.tokens
+        tokens[index, count:] = 0
+        for name, value in _row_inputs(row, part).items():
+            inputs[name][index] = value
+        if part.all_logits:
+            logit_rows[index, :count] = range(count)
+            logit_rows[index, count:] = -1
+        else:
+            logit_rows[index, 0] = count - 1
+            logit_rows[index, 1:] = -1
+        inputs["drafted_ids"][index] = -1
+        if part.candidates is not None:
+            inputs["drafted_ids"][index, :count] = part.candidates.ids
+            inputs["drafted_shares"][index, :count] = part.candidates.shares
+    return buffers
+
+
+def _row_inputs(row: Row, part: Pass) -> dict[str, float]:
+    """Engine inputs of one number per row."""
+    request = row.request
+    return {
+        "cache_length": row.state.cache_length,
+        "valid_count": len(part.tokens),
+        "causal": part.causal,
+        "draft_adapter": part.adapter,
+        "segments": part.segments,
+        "threshold": part.threshold,
+        "quota": part.quota,
+        "eos_token_id": NEVER if request.eos_token_id is None else request.eos_token_id,
+        "ensemble": request.ensemble,
+        "draw": part.draw,
+        "rejection": request.rejection,
+        "program": contract.PROGRAMS.index(part.program),
+        "room": row.room,
+        **row.sampling,
+    }
+
+
+def outcomes(rows: Sequence[Row], passes: Sequence[Pass], buffers: StepBuffers) -> Iterator[Outcome]:
+    """Each row's results, in lists of its own."""
+    outputs = buffers.outputs
+    block_tokens, verified = outputs["block_tokens"].tolist(), outputs["verified_tokens"].tolist()
+    masks_left, accepted = outputs["masks_left"].tolist(), outputs["accepted_count"].tolist()
+    finite = outputs["finite"].tolist()
+    for index, (row, part) in enumerate(zip(rows, passes, strict=True)):
+        count = len(part.tokens) if part.all_logits else 1
+        candidates = None
+        if row.request.rejection and not part.causal:
+            names = "candidate_ids", "candidate_shares"
+            candidates = Candidates(*(outputs[name][index, :count].copy() for name in names))
+        yield Outcome(
+            block_tokens=block_tokens[index][:count],
+            masks_left=masks_left[index],
+            verified_tokens=verified[index][:count],
+            accepted_count=accepted[index],
+            finite=bool(finite[index]),
+            candidates=candidates,
+        )

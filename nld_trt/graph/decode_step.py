@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The end of the graph: logits of the wanted tokens, the decode operators on them, and the rows' next passes.
+
+Shapes: B rows, S new tokens, W window tokens, V vocabulary, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto
+
+from nld_trt.graph import advance, candidates, ensemble, operators
+from nld_trt.graph.tape import DOMAIN, Tape
+
+
+class DecodeStep:
+    """Records everything behind the final norm on a tape."""
+
+    def __init__(self, tape: Tape, positions: str, *, element: int, quadratic: bool) -> None:
+        """
+        Args:
+            element: ONNX element type of logits.
+            positions: [B, S] int64 of the new tokens.
+            quadratic: rows may make quadratic passes.
+        """
+        self.tape = tape
+        self.positions = positions
+        self.element = element
+        self.quadratic = quadratic
+
+    def record(self, hidden: str, head: Callable[[str], str]) -> None:
+        """``hidden`` [B, S, H]; ``head`` records the logits of some of it."""
+        tape = self.tape
+        rows = tape.op("Max", "logit_rows", self._int32(0))
+        index = tape.op("Cast", rows, to=TensorProto.INT64)
+        window = tape.op("GatherND", hidden, tape.op("Unsqueeze", index, self._number([2])), batch_dims=1)
+        wanted = tape.op("Cast", tape.op("GreaterOrEqual", "logit_rows", self._int32(0)), to=TensorProto.INT32)
+        logits = head(window)
+        tape.op("Cast", logits, to=TensorProto.FLOAT, name="logits")
+        values = {
+            "logits": ensemble.verifying_logits(tape, logits, self.element) if self.quadratic else logits,
+            "block": tape.op("GatherElements", "tokens", index, axis=1),
+            "valid": tape.op("ReduceSum", wanted, self._number([-1]), keepdims=0),
+            "causal": "causal",
+        }
+        values |= self._rules(index)
+        self._call("DraftCandidates", candidates.CANDIDATE_INPUTS, candidates.CANDIDATE_OUTPUTS, values)
+        self._call("ChooseTokens", operators.CHOOSE_INPUTS, operators.CHOOSE_OUTPUTS, values)
+        self._call("BlockDenoise", operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS, values)
+        if self.quadratic:
+            # Of a quadratic pass only the drafts are verified.
+            drafts = tape.op("Greater", "segments", self._int32(0))
+            values |= {"valid": tape.op("Where", drafts, "segments", values["valid"])}
+        self._call("SpecVerify", operators.VERIFY_INPUTS, operators.VERIFY_OUTPUTS, values)
+        self._call("Advance", advance.ADVANCE_INPUTS, advance.ADVANCE_OUTPUTS, values)
+
+    def _rules(self, index: str) -> dict[str, str]:
+        """Which random numbers and lists the rows' slots use, from the kind of their pass.
+
+        Args:
+            index: [B, W] int64, the new token of each window slot.
+        """
+        tape = self.tape
+        own = tape.op("Cast", tape.op("GatherElements", self.positions, index, axis=1), to=TensorProto.INT32)
+        # A bidirectional pass predicts the position of each token itself, a causal one the next.
+        next_one = tape.op("Unsqueeze", "causal", self._number([1]))
+        if self.quadratic:
+            order = tape.op("Cast", index, to=TensorProto.INT32)
+            count = tape.op("Unsqueeze", "segments", self._number([1]))
+            is_mask = tape.op("And", tape.op("Greater", count, self._int32(0)), tape.op("Not", tape.op("Less", order, count)))
+            next_one = tape.op("And", next_one, tape.op("Not", is_mask))
+        proposes = tape.op("And", "rejection", tape.op("Not", "causal"))
+        lists = tape.op("Unsqueeze", tape.op("And", "rejection", "causal"), self._number([1, 2]))
+        return {
+            "position": tape.op("Add", own, tape.op("Cast", next_one, to=TensorProto.INT32)),
+            "proposes": proposes,
+            # A draft that is verified by rejection must not share its random numbers with the verification.
+            "stream": tape.op("Cast", proposes, to=TensorProto.INT32),
+            "drafted_ids": tape.op("Where", lists, "drafted_ids", self._int32(-1)),
+        }
+
+    def _call(self, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...], values: dict[str, str]) -> None:
+        """A function of the domain; inputs that ``values`` does not have are values of the same name."""
+        given = [values.get(value, value) for value in inputs]
+        self.tape.ops(name, *given, outputs=len(outputs), names=outputs, domain=DOMAIN)
+
+    def _number(self, value: npt.ArrayLike) -> str:
+        return self.tape.constant(value, np.int64)
+
+    def _int32(self, value: int) -> str:
+        return self.tape.constant(value, np.int32)

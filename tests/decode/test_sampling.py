@@ -1,0 +1,237 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Requests at temperature: whole decodings against a slow reference, and what may not change a result."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.generate import generate
+from nld_trt.decode.modes import linear as linear_mode
+from nld_trt.decode.request import Request
+from nld_trt.decode.text import Codec
+from tests.graph import gumbel
+from tests.graph.functions import run_operator
+from tests.graph.passes import run_pass
+
+NAMES = ("tiny-a", "tiny-b")
+TEMPERATURES = (0.3, 0.7, 1.3)
+FILTERS = ({}, {"top_k": 5}, {"top_p": 0.8}, {"min_p": 0.1}, {"top_k": 20, "top_p": 0.95, "min_p": 0.02})
+
+
+@pytest.fixture(scope="module")
+def prompts(goldens):
+    def of(name):
+        cases = json.loads((goldens / name / "cases.json").read_text())["cases"]
+        return sorted({tuple(case["prompt_ids"]) for case in cases})
+
+    return of
+
+
+def decode(session, requests, **options):
+    results = dict(generate(Decoder(session, **options), requests))
+    return [results[index] for index in range(len(requests))]
+
+
+def warm(request):
+    return {name: getattr(request, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")}
+
+
+def last_logits(session, ids):
+    """Behind the last of ``ids``, which are then in the cache."""
+    return run_pass(session, ids, cache_length=0, causal=True, adapter=False)["logits"][0, -1]
+
+
+def reference_ar(session, request):
+    mask, ids = session.info.config.mask_token_id, list(request.prompt_ids)
+    for _ in range(request.max_new_tokens):
+        ids.append(gumbel.sample(last_logits(session, ids), mask, position=len(ids), **warm(request)))
+    return ids[len(request.prompt_ids) :]
+
+
+def reference_diffusion(session, request):
+    """Model-spec 3.3 with this project's noise; no end token."""
+    mask, ids = session.info.config.mask_token_id, list(request.prompt_ids)
+    while len(ids) < len(request.prompt_ids) + request.max_new_tokens:
+        seed = gumbel.sample(last_logits(session, ids), mask, position=len(ids), **warm(request))
+        block = [seed] + [mask] * (request.block_length - 1)
+        step = 0
+        while mask in block:
+            logits = run_pass(session, block, cache_length=len(ids), causal=False, adapter=False)["logits"][0]
+            choices, confidence = {}, {}
+            for slot in (slot for slot, token in enumerate(block) if token == mask):
+                choice = gumbel.sample(logits[slot], mask, position=len(ids) + slot, draw=step, **warm(request))
+                shares = np.exp(logits[slot].astype(np.float64) - logits[slot].max())
+                choices[slot], confidence[slot] = choice, shares[choice] / shares.sum()
+            best = max(confidence, key=confidence.get)
+            for slot, token in choices.items():
+                if slot == best or (request.threshold is not None and confidence[slot] >= request.threshold):
+                    block[slot] = token
+            step += 1
+        ids += block
+    return ids[len(request.prompt_ids) :][: request.max_new_tokens]
+
+
+REFERENCES = {"ar": reference_ar, "linear": reference_ar, "diffusion": reference_diffusion}
+
+
+@pytest.mark.parametrize("mode", REFERENCES)
+@pytest.mark.parametrize("name", NAMES)
+def test_tokens_are_those_of_a_decoder_that_follows_the_definition(debug_session, golden_session, prompts, name, mode):
+    rng = random.Random(f"{name} {mode}")
+    requests = [
+        Request(
+            rng.choice(prompts(name)), mode=mode, max_new_tokens=12, block_length=rng.choice([3, 4, 6]),
+            threshold=rng.choice([0.0, 0.3]) if mode == "linear" else rng.choice([None, 0.4]), eos_token_id=-1,
+            temperature=rng.choice(TEMPERATURES), seed=rng.randrange(2**63),
+            **({} if mode == "diffusion" else rng.choice(FILTERS)),
+        )
+        for _ in range(8)
+    ]  # fmt: skip
+    results = decode(golden_session(name), requests)
+    expected = [REFERENCES[mode](debug_session(name), request) for request in requests]
+    assert [result.output_ids for result in results] == expected
+
+
+@pytest.fixture(scope="module")
+def warm_requests(root, engine):
+    """Linear requests on nld-tiny over everything that can be chosen."""
+    rng = random.Random(21)
+    codec = Codec.open(engine("nld-tiny").path)
+    lines = (root / "examples" / "nld-tiny" / "eval.jsonl").read_text().splitlines()
+    texts = [codec.encode_prompt(json.loads(line)["prompt"]) for line in lines]
+    return [
+        Request(
+            rng.choice(texts), mode="linear", lora=rng.random() < 0.5, max_new_tokens=rng.randint(1, 60),
+            block_length=rng.choice([1, 2, 5, 8, 16, 31, 32]), threshold=rng.choice([0.0, 0.0, 0.5, 0.9]),
+            eos_token_id=rng.choice([None, -1]), temperature=rng.choice([0.0, 0.3, 0.7, 1.0, 1.5]),
+            seed=rng.randrange(2**63), **rng.choice(FILTERS),
+        )
+        for _ in range(160)
+    ]  # fmt: skip
+
+
+def test_linear_equals_ar_with_the_same_seed(golden_session, warm_requests):
+    """At every temperature, alone and in a mixed batch: half of the autoregressive twins share the linear batch."""
+    session = golden_session("nld-tiny")
+    twins = [replace(request, mode="ar", lora=False, threshold=None) for request in warm_requests]
+    together = decode(session, [each for pair in zip(warm_requests, twins, strict=True) for each in pair], max_rows=7)
+    fast, slow = together[::2], together[1::2]
+    assert [each.output_ids for each in fast] == [each.output_ids for each in slow]
+    assert [each.finish_reason for each in fast] == [each.finish_reason for each in slow]
+    alone = [decode(session, [request])[0] for request in warm_requests[:40]]
+    assert alone == fast[:40]
+    accepted = [count for each in fast for count in each.accepted]
+    assert 1 in accepted
+    assert max(accepted) > 16
+
+
+def test_a_seed_repeats_the_tokens_in_another_session(engine, prompts):
+    requests = [
+        Request(prompts("tiny-b")[0], mode=mode, max_new_tokens=30, eos_token_id=-1, temperature=1.0, seed=seed)
+        for mode in ("ar", "linear", "diffusion")
+        for seed in (0, 7, 2**63 - 1)
+    ]
+    first, second = (decode(engine("tiny-b").open_session("ort"), requests) for _ in range(2))
+    assert first == second
+    assert len({tuple(result.output_ids) for result in first}) == 6
+
+
+def test_a_seed_that_was_drawn_repeats_the_tokens(golden_session, prompts):
+    request = Request(prompts("tiny-a")[0], mode="linear", max_new_tokens=40, eos_token_id=-1, temperature=1.0)
+    session = golden_session("tiny-a")
+    first, other = decode(session, [request, request])
+    assert first.seed != other.seed
+    assert first.output_ids != other.output_ids
+    assert decode(session, [replace(request, seed=first.seed)])[0] == first
+
+
+def test_greedy_requests_report_no_seed(golden_session, prompts):
+    (result,) = decode(golden_session("tiny-a"), [Request(prompts("tiny-a")[0], max_new_tokens=2, seed=5)])
+    assert result.seed is None
+    assert "seed" not in result.to_line(None)
+
+
+def test_chunks_of_the_prompt_do_not_change_what_is_drawn(golden_session, prompts):
+    session, longest = golden_session("tiny-b"), max(prompts("tiny-b"), key=len)
+    request = Request(longest, mode="ar", max_new_tokens=9, eos_token_id=-1, temperature=1.0, seed=3)
+    expected = decode(session, [request])[0]
+    decoder = Decoder(session)
+    row = decoder.submit(request)
+    original = row.next_pass
+    row.next_pass = lambda chunk: original(5)
+    list(decoder.run())
+    assert row.emitted == expected.output_ids
+    assert row.counters.forwards["prefill"] > expected.forwards["prefill"]
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_ar_draws_have_the_exact_distribution(debug_session, prompts, temperature):
+    """And what is drawn otherwise is found out: from the draft's logits, or without the temperature."""
+    session = debug_session("tiny-a")
+    mask, prompt = session.info.config.mask_token_id, prompts("tiny-a")[3]
+    causal = last_logits(session, prompt)
+    block = [int(causal.argmax()), mask]
+    draft = run_pass(session, block, cache_length=len(prompt), causal=False, adapter=True)["logits"][0, 1]
+    verifier = run_pass(session, block, cache_length=len(prompt), causal=True, adapter=False)["logits"][0, 0]
+
+    def counts(logits, temperature):
+        tokens = run_operator(
+            "SpecVerify", mask, np.tile(logits, (50, 420, 1)), block=np.zeros((50, 420)), eos_token_id=-1,
+            temperature=temperature, seed=np.arange(50) * 2**40,
+        )["verified_tokens"]  # fmt: skip
+        return np.bincount(tokens.ravel(), minlength=len(logits))
+
+    for logits in (causal, verifier):
+        shares = gumbel.probabilities(logits, mask, temperature=temperature)
+        statistic, limit = gumbel.chi_square(counts(logits, temperature), shares)
+        assert statistic < limit
+    shares = gumbel.probabilities(verifier, mask, temperature=temperature)
+    for wrong in (counts(draft, temperature), counts(verifier, 1.0), counts(verifier, temperature * 1.1)):
+        with pytest.raises(AssertionError):
+            statistic, limit = gumbel.chi_square(wrong, shares)
+            assert statistic < limit
+
+
+@pytest.mark.parametrize("mode", ["ar", "linear"])
+def test_decoded_tokens_have_the_exact_distribution(debug_session, golden_session, prompts, mode):
+    """The prefill's token, and the one behind it where the first was the most frequent: in linear, a verified one."""
+    prompt, requests = prompts("tiny-a")[3], []
+    for seed in range(3000):
+        requests.append(
+            Request(prompt, mode=mode, max_new_tokens=2, block_length=4, threshold=0.0, eos_token_id=-1,
+                    temperature=1.0, seed=seed * 2**33 + 1)
+        )  # fmt: skip
+    outputs = np.array([result.output_ids for result in decode(golden_session("tiny-a"), requests)])
+    session = debug_session("tiny-a")
+    mask, vocab = session.info.config.mask_token_id, session.info.config.vocab_size
+    first = np.bincount(outputs[:, 0], minlength=vocab)
+    common = int(first.argmax())
+    second = np.bincount(outputs[outputs[:, 0] == common, 1], minlength=vocab)
+    for found, prefix in ((first, prompt), (second, (*prompt, common))):
+        shares = gumbel.probabilities(last_logits(session, prefix), mask, temperature=1.0)
+        statistic, limit = gumbel.chi_square(found, shares)
+        assert statistic < limit
+
+
+def acceptance(session, requests):
+    results = decode(session, requests)
+    return sum(len(each.output_ids) - 1 for each in results) / sum(len(each.accepted) for each in results)
+
+
+def test_common_noise_makes_more_drafts_agree_than_noise_of_their_own(golden_session, warm_requests, monkeypatch):
+    session = golden_session("nld-tiny")
+    requests = [
+        replace(each, block_length=32, threshold=0.0, lora=True, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
+        for each in warm_requests
+    ]
+    coupled = acceptance(session, requests)
+    part = linear_mode.Pass
+    monkeypatch.setattr(linear_mode, "Pass", lambda kind, *a, **k: part(kind, *a, **k, draw=int(kind == "draft")))
+    assert coupled > 1.05 * acceptance(session, requests)
