@@ -1,28 +1,35 @@
 // SPDX-FileCopyrightText: 2026 The nld-trt authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// From the statistics of a row's slots to what happens to its block: the part of nld.ChooseTokens, nld.BlockDenoise and
-// nld.SpecVerify that costs O(window). One thread block decides one row, in steps with a barrier between them.
+// From the statistics of a row's slots to what happens to its block: what nld.ChooseTokens, nld.BlockDenoise and
+// nld.SpecVerify do behind the pass over the logits. One thread block decides one row, in steps with a barrier between
+// them.
 #pragma once
 
-#include "logit_statistics.h"
+#include "inversion.h"
 
 namespace nld {
 
-constexpr int kMaxWidth = 64;  // window slots of a row; nld_trt/engine/kernels/launch.py repeats it
+// nld_trt/engine/kernels/launch.py repeats both.
+constexpr int kMaxWidth = 256;         // window slots of a row
+constexpr int kDecisionThreads = 512;  // leaves 128 registers to each thread
 
 // Inputs and outputs of a decision, row-major.
+template <typename Type>
 struct Decision {
-    const int* partials;          // [B, W, splits, kPartialWords]
-    const float* drafted_logits;  // [B, W, kCandidates]: of the candidates of the next slot
+    const typename Type::Storage* logits;  // [B, W, V]: read again by rows with a temperature only
+    const int* partials;                   // [B, W, splits, kPartialWords]
     SamplingInputs sampling;
-    const float* drafted_shares;  // [B, W, kCandidates]: of drafted_ids
+    RandomInputs random;
+    const int* drafted_ids;       // [B, W, kCandidates]: what the token in each slot was drawn from, or kNoToken
+    const float* drafted_shares;  // [B, W, kCandidates]: of those
     const int* block;             // [B, W]
     const int* valid;             // [B]: leading slots that are real
+    const int* verify_valid;      // [B]: leading slots that are verified
     const float* threshold;       // [B]
     const int* quota;             // [B]
     const int* eos_token_id;      // [B]
-    int width, splits, mask_token_id;
+    int width, vocab, mask_token_id;
     int* block_tokens;     // [B, W]
     float* confidence;     // [B, W]
     int* masks_left;       // [B]
@@ -31,6 +38,19 @@ struct Decision {
     int* next_seed;        // [B]
     int* eos_position;     // [B]
     int* finite;           // [B]
+
+    NLD_DEVICE int splits() const { return (vocab + kChunk - 1) / kChunk; }
+
+    NLD_DEVICE const typename Type::Storage* entries(int place) const {
+        return logits + static_cast<long long>(place) * vocab;
+    }
+
+    NLD_DEVICE bool is_masked(int batch, int slot) const {
+        return slot < valid[batch] && block[batch * width + slot] == mask_token_id;
+    }
+
+    // `count` of slots, no more than there are.
+    NLD_DEVICE int at_most_all(int count) const { return count < width ? count : width; }
 };
 
 // What the threads of a row share.
@@ -39,84 +59,90 @@ struct Row {
     float confidence[kMaxWidth];  // of that token; -1 where there is none
     float ranked[kMaxWidth];      // confidence where a mask waits, -1 elsewhere
     bool waiting[kMaxWidth];      // a mask that is not committed
-    // Of sampled rows:
-    Partial found[kMaxWidth];              // the best token that is no candidate
-    float noise[kMaxWidth * kCandidates];  // of the candidates
-    float share[kMaxWidth * kCandidates];  // their probability; 0 where one is not allowed, -1 where there is none
 };
 
-// Step 1 of a sampled row, for each candidate of each slot. The last slot has none.
-NLD_DEVICE void draw_noise(Row& row, const Decision& it, int batch, int entry) {
-    const int slot = entry / kCandidates, place = batch * it.width + slot;
-    const int token = it.sampling.candidate(place, slot, entry % kCandidates, it.width);
-    row.noise[entry] = token < 0 ? 0.0f : Noise::of(token, it.sampling.noise(batch, place).words(token));
-}
+// What the warps of a sampled row share among their own lanes: of the candidates of one slot, how much of each weight the
+// draft took.
+struct Taken {
+    float of[kDecisionThreads / kWarp][kCandidates];
+};
 
-// Step 2 of a sampled row, for each candidate of each slot, when all are found.
-NLD_DEVICE void weigh(Row& row, const Decision& it, int batch, int entry) {
-    const int slot = entry / kCandidates, place = batch * it.width + slot;
-    const int token = it.sampling.candidate(place, slot, entry % kCandidates, it.width);
-    const float logit = it.drafted_logits[batch * it.width * kCandidates + entry];
-    const Sum& kept = row.found[slot].kept;
-    const bool allowed = token != it.mask_token_id && logit >= it.sampling.cut[place];
-    const float weight = fast_exp((logit - base_of(kept.peak)) * scale_of(it.sampling.temperature[batch]));
-    row.share[entry] = token < 0 ? -1.0f : allowed ? weight / kept.total : 0.0f;
-}
-
-// Which of a slot's candidates its draft token is, or kNoToken.
-NLD_DEVICE int drafted_as(const Decision& it, int batch, int slot) {
-    const int place = batch * it.width + slot;
-    if (slot + 1 >= it.valid[batch]) return kNoToken;
-    for (int k = 0; k < kCandidates; ++k) {
-        const int token = it.sampling.candidate(place, slot, k, it.width);
-        if (token >= 0 && token == it.block[place + 1]) return k;
-    }
-    return kNoToken;
-}
-
-// Candidates and the best of the other tokens compete; after a failed test the candidates do with what their shares
-// exceed the drafted ones by.
-NLD_DEVICE Partial best_of_all(const Row& row, const Decision& it, int batch, int slot, bool failed) {
-    Partial best = row.found[slot];
-    const int place = batch * it.width + slot;
-    const float scale = scale_of(it.sampling.temperature[batch]);
-#pragma unroll 1
-    for (int k = 0; k < kCandidates; ++k) {
-        const float share = row.share[slot * kCandidates + k];
-        if (share <= 0.0f) continue;
-        const float left = failed ? share - it.drafted_shares[(place + 1) * kCandidates + k] : share;
-        if (left <= 0.0f) continue;
-        // The score of what is left is logit / temperature + ln(left / share) + noise.
-        const float worth = row.noise[slot * kCandidates + k] + (failed ? natural_log(left / share) : 0.0f);
-        const float logit = it.drafted_logits[place * kCandidates + k];
-        compete<true>(best, it.sampling.candidate(place, slot, k, it.width), logit, worth, scale);
-    }
-    return best;
-}
-
-// Step 3 of a sampled row, for each slot. A draft token that came from its slot's candidates is kept with the chance
-// min(1, share / drafted share): Leviathan et al. 2023, Chen et al. 2023.
-NLD_DEVICE Partial choose(const Row& row, const Decision& it, int batch, int slot) {
-    const int place = batch * it.width + slot, drafted = drafted_as(it, batch, slot);
-    if (drafted == kNoToken) return best_of_all(row, it, batch, slot, false);
-    const float chance = it.sampling.noise(batch, place).chance();
-    if (chance * it.drafted_shares[(place + 1) * kCandidates + drafted] < row.share[slot * kCandidates + drafted]) {
-        Partial kept = row.found[slot];
-        kept.token = it.block[place + 1];
-        kept.logit = it.drafted_logits[place * kCandidates + drafted];
-        return kept;
-    }
-    const Partial best = best_of_all(row, it, batch, slot, true);
-    // Nothing is left where the draft took every token as often as it should, and rounding alone failed its test.
-    return best.token != kNoToken ? best : best_of_all(row, it, batch, slot, false);
-}
-
-// The same step, for each slot of any row.
-NLD_DEVICE void settle(Row& row, int slot, const Partial& best) {
+NLD_DEVICE void settle(Row& row, int slot, int token, float logit, const Sum& all) {
     // A NaN total is the mark of NaN or +inf; a slot in which every allowed token has -inf has no choice either.
-    const bool sound = best.all.total == best.all.total && best.token != kNoToken;
-    row.token[slot] = sound ? best.token : kNoToken;
-    row.confidence[slot] = sound ? fast_exp(best.logit - best.all.peak) / best.all.total : -1.0f;
+    const bool sound = all.total == all.total && token != kNoToken;
+    row.token[slot] = sound ? token : kNoToken;
+    row.confidence[slot] = sound ? fast_exp(logit - all.peak) / all.total : -1.0f;
+}
+
+// Step 1 of a row without a temperature, for each slot: a token from all splits.
+template <typename Warp, typename Type>
+NLD_DEVICE void choose_likeliest(const Warp& warp, Row& row, const Decision<Type>& it, int batch, int slot) {
+    const int splits = it.splits(), first = (batch * it.width + slot) * splits;
+    const auto found = warp.combined(warp.each([&](int lane) {
+        return lane < splits ? Likeliest::read(stored_partial(it.partials, first + lane)) : Likeliest::nothing();
+    }), 1.0f);
+    if (warp.leads()) settle(row, slot, found.token, found.logit, found.all);
+}
+
+// Step 1 of a sampled row, for each slot. A drafted token whose list holds it is kept with the chance
+// min(1, probability / drafted share), else replaced by what the draft left: Leviathan et al. 2023, Chen et al. 2023.
+template <typename Warp, typename Type>
+NLD_DEVICE void sample(const Warp& warp, Row& row, float* taken, const Decision<Type>& it, int batch, int slot) {
+    const int splits = it.splits(), place = batch * it.width + slot, next = (place + 1) * kCandidates;
+    const auto parts = warp.each([&](int lane) {
+        return lane < splits ? Mass::read(stored_partial(it.partials, place * splits + lane)) : Mass::nothing();
+    });
+    Sum all{warp.max(warp.each([&](int lane) { return warp.at(parts, lane).all.peak; })), 0.0f};
+    all.total = warp.sum(warp.each([&](int lane) {
+        const Sum part = warp.at(parts, lane).all;
+        return part.total * fast_exp(part.peak - base_of(all.peak));
+    }));
+
+    Pool<Type> pool{it.entries(place), it.vocab, it.sampling.rules(batch, place, it.mask_token_id), 0.0f, nullptr, taken};
+    pool.peak = warp.max(warp.each([&](int lane) { return warp.at(parts, lane).kept.peak; }));
+    auto sums = warp.each([&](int lane) {
+        const Sum part = warp.at(parts, lane).kept;
+        return part.total * pool.rules.weight(part.peak, pool.peak);
+    });
+    const Uniforms random = it.random.of(batch, place);
+
+    int drafted = kNoToken;
+    bool accepted = false;
+    if (slot + 1 < it.at_most_all(it.valid[batch])) {
+        const int token = it.block[place + 1];
+        const auto ids = warp.each([&](int lane) { return lane < kCandidates ? it.drafted_ids[next + lane] : kNoToken; });
+        const auto shares = warp.each([&](int lane) { return lane < kCandidates ? it.drafted_shares[next + lane] : 0.0f; });
+        const unsigned holds = warp.ballot([&](int lane) {
+            return warp.at(ids, lane) >= 0 && warp.at(ids, lane) == token && warp.at(shares, lane) > 0.0f;
+        });
+        if (holds != 0) {
+            const int own = lowest_bit(holds);
+            const float total = warp.sum(sums);
+            const auto weights = warp.each([&](int lane) { return pool.weight(warp.at(ids, lane)); });
+            drafted = token;
+            accepted = random.test * warp.from(shares, own) * total < warp.from(weights, own);
+            warp.sync();
+            warp.each([&](int lane) {
+                const float most = warp.at(shares, lane) * total, weight = warp.at(weights, lane);
+                if (lane < kCandidates) taken[lane] = weight < most ? weight : most;
+                return 0;
+            });
+            warp.sync();
+            pool.ids = it.drafted_ids + next;
+            sums = warp.each([&](int lane) {
+                float left = warp.at(sums, lane);
+                for (int k = 0; k < kCandidates; ++k) {
+                    if (pool.ids[k] >= 0 && pool.ids[k] / kChunk == lane) left -= taken[k];
+                }
+                return larger(left, 0.0f);
+            });
+        }
+    }
+    int token = accepted ? drafted : draw_token(warp, pool, sums, random.draw);
+    // Rounding can leave nothing of p where it is nearly q: then the drafted token was as good as accepted.
+    if (token == kNoToken) token = drafted;
+    const bool real = static_cast<unsigned>(token) < static_cast<unsigned>(it.vocab);
+    if (warp.leads()) settle(row, slot, token, real ? Type::widen(pool.logits[token]) : minus_infinity(), all);
 }
 
 NLD_DEVICE bool is_finite(const Row& row, int valid) {
@@ -125,23 +151,16 @@ NLD_DEVICE bool is_finite(const Row& row, int valid) {
     return finite;
 }
 
-NLD_DEVICE int real_slots(const Decision& it, int batch) {
-    const int valid = it.valid[batch];
-    return valid < it.width ? valid : it.width;
-}
-
-NLD_DEVICE bool is_masked(const Decision& it, int batch, int slot) {
-    return slot < it.valid[batch] && it.block[batch * it.width + slot] == it.mask_token_id;
-}
-
-// Step 4, for each slot: it stands for ranking, unless its row holds what is no number.
-NLD_DEVICE void line_up(Row& row, const Decision& it, int batch, int slot) {
-    const bool ranks = is_masked(it, batch, slot) && is_finite(row, real_slots(it, batch));
+// Step 2, for each slot: it stands for ranking, unless its row holds what is no number.
+template <typename Type>
+NLD_DEVICE void line_up(Row& row, const Decision<Type>& it, int batch, int slot) {
+    const bool ranks = it.is_masked(batch, slot) && is_finite(row, it.at_most_all(it.valid[batch]));
     row.ranked[slot] = ranks ? row.confidence[slot] : -1.0f;
 }
 
-// Step 5, for each slot: its outputs.
-NLD_DEVICE void decide_slot(Row& row, const Decision& it, int batch, int slot) {
+// Step 3, for each slot: its outputs.
+template <typename Type>
+NLD_DEVICE void decide_slot(Row& row, const Decision<Type>& it, int batch, int slot) {
     const int place = batch * it.width + slot;
     it.verified_tokens[place] = row.token[slot];
     const float mine = row.ranked[slot];
@@ -151,21 +170,22 @@ NLD_DEVICE void decide_slot(Row& row, const Decision& it, int batch, int slot) {
     }
     const bool chosen = rank < it.quota[batch] || mine >= it.threshold[batch];
     const bool commit = mine >= 0.0f && chosen;
-    row.waiting[slot] = is_masked(it, batch, slot) && !commit;
+    row.waiting[slot] = it.is_masked(batch, slot) && !commit;
     it.block_tokens[place] = commit ? row.token[slot] : it.block[place];
     it.confidence[place] = mine;
 }
 
-// Step 6, by one thread: the outputs of the row.
-NLD_DEVICE void decide_row(const Row& row, const Decision& it, int batch) {
-    const int valid = real_slots(it, batch);
-    const bool finite = is_finite(row, valid);
+// Step 4, by one thread: the outputs of the row.
+template <typename Type>
+NLD_DEVICE void decide_row(const Row& row, const Decision<Type>& it, int batch) {
+    const bool finite = is_finite(row, it.at_most_all(it.valid[batch]));
     it.finite[batch] = finite;
     int left = 0;
     for (int slot = 0; slot < it.width; ++slot) left += row.waiting[slot];
     it.masks_left[batch] = left;
+    const int verified = it.at_most_all(it.verify_valid[batch]);
     int run = 0;
-    while (run + 1 < valid && row.token[run] == it.block[batch * it.width + run + 1]) ++run;
+    while (run + 1 < verified && row.token[run] == it.block[batch * it.width + run + 1]) ++run;
     int end = 0;
     while (end <= run && row.token[end] != it.eos_token_id[batch]) ++end;
     // Nothing is accepted of a row whose logits are no numbers.

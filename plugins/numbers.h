@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The nld-trt authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Numbers: the types of logits, exponentials, random words and Gumbel noise.
+// Numbers: the types of logits, exponentials and random words.
 //
 // This and the headers beside it compile for GPUs (NVRTC, nvcc) and as plain C++, where the tests run them. They include
 // nothing on a GPU, so that NVRTC needs no include path.
@@ -54,14 +54,6 @@ NLD_DEVICE float fast_exp(float x) {
 #endif
 }
 
-NLD_DEVICE float natural_log(float x) {
-#if defined(__CUDACC__)
-    return logf(x);
-#else
-    return std::log(x);
-#endif
-}
-
 // A NaN loses against a number.
 NLD_DEVICE float larger(float a, float b) {
 #if defined(__CUDACC__)
@@ -71,16 +63,33 @@ NLD_DEVICE float larger(float a, float b) {
 #endif
 }
 
-NLD_DEVICE float within(float value, float low, float high) { return value < low ? low : value > high ? high : value; }
+// Places of the bits that are set; there is one.
+NLD_DEVICE int lowest_bit(unsigned bits) {
+#if defined(__CUDACC__)
+    return __ffs(static_cast<int>(bits)) - 1;
+#else
+    return __builtin_ctz(bits);
+#endif
+}
 
-// The types of logits: Storage is what lies in memory, widen gives its exact float.
+NLD_DEVICE int highest_bit(unsigned bits) {
+#if defined(__CUDACC__)
+    return 31 - __clz(static_cast<int>(bits));
+#else
+    return 31 - __builtin_clz(bits);
+#endif
+}
+
+// The types of logits: Storage is what lies in memory, widen gives its exact float, kLeast is minus infinity.
 struct Bf16 {
     using Storage = unsigned short;
+    static constexpr unsigned kLeast = 0xff80u;
     static NLD_DEVICE float widen(unsigned bits) { return float_of(bits << 16); }
 };
 
 struct Fp16 {
     using Storage = unsigned short;
+    static constexpr unsigned kLeast = 0xfc00u;
     static NLD_DEVICE float widen(unsigned bits) {
 #if defined(__CUDACC__)
         float value;
@@ -98,6 +107,7 @@ struct Fp16 {
 
 struct Fp32 {
     using Storage = unsigned;
+    static constexpr unsigned kLeast = 0xff800000u;
     static NLD_DEVICE float widen(unsigned bits) { return float_of(bits); }
 };
 
@@ -114,6 +124,20 @@ NLD_DEVICE void unpack(const Vector& vector, float (&values)[kPerVector<Type>]) 
             values[j] = Type::widen(vector.word[j / 2] >> (j % 2 * 16) & 0xffffu);
         }
     }
+}
+
+// Of kPerVector entries of which only begin .. end - 1 may be read: minus infinity stands for the others.
+template <typename Type>
+NLD_DEVICE Vector packed(const typename Type::Storage* entries, int first, int begin, int end) {
+    constexpr int kPer = kPerVector<Type>, kBits = 128 / kPer;
+    Vector vector{};
+#pragma unroll
+    for (int j = 0; j < kPer; ++j) {
+        const int place = first + j;
+        const unsigned bits = place >= begin && place < end ? entries[place] : Type::kLeast;
+        vector.word[j * kBits / 32] |= bits << (j * kBits % 32);
+    }
+    return vector;
 }
 
 // Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011).
@@ -138,7 +162,5 @@ NLD_DEVICE Words philox(Words counter, unsigned key0, unsigned key1) {
 
 // Every step is exact, and the result lies strictly between 0 and 1.
 NLD_DEVICE float uniform(unsigned word) { return (static_cast<float>(word >> 9) + 0.5f) * 1.1920928955078125e-7f; }
-
-NLD_DEVICE float gumbel(unsigned word) { return -natural_log(-natural_log(uniform(word))); }
 
 }  // namespace nld

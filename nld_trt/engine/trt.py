@@ -22,6 +22,7 @@ from nld_trt.engine.trt_flavour import PLAN_FILE, TRT, TRT_RTX, Flavour
 from nld_trt.engine.trt_network import NetworkFacts
 from nld_trt.errors import InputError
 from nld_trt.files import human_bytes
+from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.graph.export import WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.model.checkpoint import Checkpoint
@@ -70,7 +71,7 @@ class TensorRtBackend:
                     static_capacity=True,
                     dialect="tensorrt",
                     debug=plan.debug,
-                    **_operator_form(plan),
+                    operators="plugins" if plan.plugins else "functions",
                 )
             quantized = QuantizedWeights(checkpoint.formats, Path(scratch, WEIGHTS_FILE).stat().st_size)
             with stage(f"{self.name}: parsing and checking the network"):
@@ -108,7 +109,7 @@ class TensorRtBackend:
                 fix="Build with --no-plugins, or with --backend trt on a machine with its GPU.",
             )
         limits = plan.limits
-        check_sizes({"batch": limits.max_batch_size, "width": limits.max_block_length})
+        check_sizes({"batch": limits.max_batch_size, "width": _widest_window(limits)})
         for capability in self._capabilities(plan):
             check_compiler(capability)
 
@@ -117,7 +118,7 @@ class TensorRtBackend:
         limits = plan.limits
         image = compile_kernels(self._capabilities(plan)[0])
         register_plugins(
-            image, batch=limits.max_batch_size, width=limits.max_block_length, vocab=checkpoint.config.vocab_size
+            image, batch=limits.max_batch_size, width=_widest_window(limits), vocab=checkpoint.config.vocab_size
         )
         return image
 
@@ -197,9 +198,9 @@ class TensorRtBackend:
         return f"To rebuild for this machine: nld-trt build CHECKPOINT -o ENGINE_DIR --backend {self.name}"
 
 
-def _operator_form(plan: BuildPlan) -> dict[str, Any]:
-    """What ``write_graph`` is to be told about the decode operators: functions are its default."""
-    return {"operators": "plugins"} if plan.plugins else {}
+def _widest_window(limits: Limits) -> int:
+    """Tokens of a row whose logits a pass may want."""
+    return max(limits.max_block_length, quadratic_width(limits.max_quadratic_length))
 
 
 def _described(gpu: Gpu) -> str:

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decode operators in the form that TensorRT plugins take: two operators without bodies in the domain ``nld``.
 
-``LogitStatistics`` reads the logits once; ``DecodeStep`` does with its results, which are small, what the functions
-ChooseTokens, BlockDenoise and SpecVerify do. Kernels and types of the tensors are in ``nld_trt/engine/kernels``.
+``LogitStatistics`` reads the logits once; ``DecodeStep`` does the rest of what the functions ChooseTokens, BlockDenoise
+and SpecVerify do. It reads logits again only to draw a token, a small part of them. Kernels and types of the tensors are
+in ``nld_trt/engine/kernels``.
 """
 
 from __future__ import annotations
@@ -12,9 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nld_trt.graph.tape import DOMAIN
-
-# Entries of ``drafted_ids`` and ``drafted_shares`` of each slot.
-CANDIDATES = 8
 
 
 @dataclass(frozen=True)
@@ -30,22 +28,25 @@ class PluginOperator:
         return {"mask_token_id": mask_token_id, "plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
 
 
-_SAMPLING = ("temperature", "seed", "draw", "position", "cut")
-
 LOGIT_STATISTICS = PluginOperator(
-    "LogitStatistics",
-    inputs=("logits", *_SAMPLING, "drafted_ids"),
-    outputs=("partials", "drafted_logits"),
+    "LogitStatistics", inputs=("logits", "temperature", "cut"), outputs=("partials",)
 )
 DECODE_STEP = PluginOperator(
     "DecodeStep",
     inputs=(
-        *LOGIT_STATISTICS.outputs,
-        *_SAMPLING,
+        "logits",
+        "partials",
+        "temperature",
+        "cut",
+        "seed",
+        "stream",
+        "draw",
+        "position",
         "drafted_ids",
         "drafted_shares",
         "block",
         "valid",
+        "verify_valid",
         "threshold",
         "quota",
         "eos_token_id",

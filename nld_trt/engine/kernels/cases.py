@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from nld_trt.engine.kernels.reference import Array
 from nld_trt.engine.kernels.spec import TENSORS
-from nld_trt.graph.plugin_operators import CANDIDATES
+from nld_trt.graph.candidates import CANDIDATES
 
 DTYPES: dict[str, npt.DTypeLike] = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
 MASK = 100
 
-# Rows, window slots, vocabulary: one split and several, whole vectors and odd ends, one slot to the largest window.
+# Rows, window slots, vocabulary: one split and several, whole vectors and odd ends, one slot to more than there are warps.
 SIZES = [
     (1, 1, 256),
     (2, 5, 257),
@@ -63,11 +63,13 @@ def case(
         "logits": logits,
         "block": block,
         "valid": rng.integers(1, width + 1, batch),
+        "verify_valid": rng.integers(1, width + 1, batch),
         "threshold": rng.choice([0.0, 0.02, 0.3, 2.0], batch),
         "quota": rng.integers(0, 4, batch),
         "eos_token_id": rng.choice(block.reshape(-1), batch),
         "temperature": np.full(batch, temperature),
-        "seed": rng.integers(-(2**63), 2**63, batch),
+        "seed": rng.integers(0, 2**63, batch),
+        "stream": rng.integers(0, 2, batch),
         "draw": rng.integers(0, 1000, batch),
         "position": rng.integers(0, 10**6, (batch, width)),
         "cut": np.full((batch, width), -np.inf),

@@ -7,19 +7,21 @@ Sizes are integers, or TensorRT's symbolic expressions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from nld_trt.engine.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.errors import InputError
-from nld_trt.graph.plugin_operators import CANDIDATES
+from nld_trt.graph.candidates import CANDIDATES
 
-# As in plugins/logit_statistics.h and plugins/block_decision.h. Candidates are in nld_trt/graph/plugin_operators.py.
+# As in plugins/logit_statistics.h and plugins/block_decision.h.
 THREADS = 256
+DECISION_THREADS = 512
+WARP = 32
 CHUNK = 8192
-MAX_WIDTH = 64
-PARTIAL_WORDS = 8
+MAX_WIDTH = 256
+PARTIAL_WORDS = 4
 
 # What the kernels were written for, and a kernel that indexes with 32 bits can hold.
 LIMITS: Mapping[str, tuple[int, int]] = {"batch": (1, 64), "width": (1, MAX_WIDTH), "vocab": (256, 131072)}
@@ -33,12 +35,12 @@ def ceil_div(value: int, divisor: int) -> int:
 
 @dataclass(frozen=True)
 class Sizes(Generic[Size]):
-    """B rows of W window slots; V logits of each, read in S splits. ``vocab`` is None where only S is known."""
+    """B rows of W window slots; V logits of each, read in S splits."""
 
     batch: Size
     width: Size
+    vocab: Size
     splits: Size
-    vocab: Size | None = None
 
     def shape(self, tensor: str) -> tuple[Size | int, ...]:
         """Of one of TENSORS."""
@@ -50,25 +52,12 @@ class Sizes(Generic[Size]):
             "S": self.splits,
             "P": PARTIAL_WORDS,
         }
-        return self._known(TENSORS[tensor].axes, axes)
+        return tuple(axes[name] for name in TENSORS[tensor].axes)
 
     def scalars(self, operator: Operator, mask_token_id: int) -> tuple[Size | int, ...]:
         """Values of the operator's scalars."""
-        values = {
-            "width": self.width,
-            "vocab": self.vocab,
-            "splits": self.splits,
-            "mask_token_id": mask_token_id,
-        }
-        return self._known(operator.scalars, values)
-
-    def _known(self, names: Iterable[str], values: Mapping[str, Size | int | None]) -> tuple[Size | int, ...]:
-        found = []
-        for name in names:
-            value = values[name]
-            assert value is not None, f"the size {name} is not known here"
-            found.append(value)
-        return tuple(found)
+        values = {"width": self.width, "vocab": self.vocab, "mask_token_id": mask_token_id}
+        return tuple(values[name] for name in operator.scalars)
 
 
 @dataclass(frozen=True)
@@ -76,7 +65,7 @@ class Launch(Generic[Size]):
     """Blocks in each direction, threads of a block, bytes of shared memory beyond what the kernel declares."""
 
     grid: tuple[Size | int, Size | int, Size | int]
-    threads: int = THREADS
+    threads: int
     shared_bytes: int = 0
 
 
@@ -86,8 +75,8 @@ def launch(operator: Operator, sizes: Sizes[Size]) -> Launch[Size]:
     Splits depend on the vocabulary alone, so that what a row gets does not depend on its batch.
     """
     if operator == LOGIT_STATISTICS:
-        return Launch((sizes.splits, sizes.width, sizes.batch))
-    return Launch((sizes.batch, 1, 1))
+        return Launch((sizes.splits, sizes.width, sizes.batch), THREADS)
+    return Launch((sizes.batch, 1, 1), DECISION_THREADS)
 
 
 def checked_sizes(batch: int, width: int, vocab: int) -> Sizes[int]:
@@ -97,7 +86,7 @@ def checked_sizes(batch: int, width: int, vocab: int) -> Sizes[int]:
         InputError: one is outside LIMITS.
     """
     check_sizes({"batch": batch, "width": width, "vocab": vocab})
-    return Sizes(batch, width, ceil_div(vocab, CHUNK), vocab)
+    return Sizes(batch, width, vocab, ceil_div(vocab, CHUNK))
 
 
 def check_sizes(sizes: Mapping[str, int]) -> None:
@@ -117,6 +106,7 @@ def check_sizes(sizes: Mapping[str, int]) -> None:
 
 _FIXES: Mapping[str, str] = {
     "batch": "Build with a smaller --max-batch-size, or with --no-plugins: standard operators have no such limit.",
-    "width": "Build with a smaller --block-length, or with --no-plugins: standard operators have no such limit.",
+    "width": "Build with a smaller --block-length or --quadratic-length, or with --no-plugins: standard operators have "
+    "no such limit.",
     "vocab": "Build with --no-plugins: standard operators have no such limit.",
 }

@@ -68,10 +68,8 @@ def _register(trt: Any, plugin: Any, operator: Operator) -> None:
     logit_types = {trt.DataType.BF16: "bf16", trt.DataType.HALF: "fp16", trt.DataType.FLOAT: "fp32"}
 
     def sizes_of(inputs: Sequence[Any]) -> Sizes[Any]:
-        batch, width, third = (inputs[0].shape_expr[axis] for axis in range(3))
-        if operator.typed:
-            return Sizes(batch, width, plugin.cdiv(third, CHUNK), third)
-        return Sizes(batch, width, third)
+        batch, width, vocab = (inputs[0].shape_expr[axis] for axis in range(3))
+        return Sizes(batch, width, vocab, plugin.cdiv(vocab, CHUNK))
 
     def describe(*inputs: Any, mask_token_id: int) -> tuple[Any, ...]:
         sizes = sizes_of(inputs)
@@ -94,7 +92,7 @@ def _register(trt: Any, plugin: Any, operator: Operator) -> None:
         extra = plugin.SymIntExprs(len(scalars))
         for index, value in enumerate(scalars):
             extra[index] = plugin.SymInt32(value)
-        kernel = operator.kernel(logit_types.get(inputs[0].dtype, ""))
+        kernel = operator.kernel(logit_types[inputs[0].dtype])
         return kernel, _code(_loaded), parameters, extra
 
     tensor, one_of = plugin.TensorDesc, inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -113,14 +111,14 @@ def io_types_of(operator: Operator) -> list[str]:
     """Types of inputs and outputs, as TensorRT writes them, one line per type of logits.
 
     >>> io_types_of(OPERATORS["LogitStatistics"])[0]
-    'BF16, FP32, INT64, INT32, INT32, FP32, INT32, INT32, FP32'
+    'BF16, FP32, FP32, INT32'
     """
     names = [*operator.inputs, *operator.outputs]
     lines = (
         ", ".join(_TYPE_NAMES.get(TENSORS[name].dtype, logit_type) for name in names)
         for logit_type in LOGIT_TYPES.values()
     )
-    return list(dict.fromkeys(lines))
+    return list(lines)
 
 
 def _code(loaded: _Loaded) -> str | bytes:

@@ -8,6 +8,7 @@ What tests and the benchmark compare the kernels with. Slow: nothing else uses i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,87 +18,120 @@ Array = npt.NDArray[Any]
 # By the names in TENSORS; logits as float32.
 Values = Mapping[str, Array]
 
-ROUNDS = 10
+# Sums of weights in 32 bits are this exact, in parts of the sum: a draw this near to the boundary between two tokens may
+# come out as either.
+ROUNDING = 1e-5
+
+COLDEST = 1e-30
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF
-_HALF = np.uint64(32)
 
 
-def philox(counter: Array, key: tuple[int, int]) -> Array:
-    """Philox4x32-10. ``counter`` [..., 4] and the result hold 32-bit words as uint64."""
-    c0, c1, c2, c3 = (counter[..., j].astype(np.uint64) for j in range(4))
-    keys = [int(part) & _LOW for part in key]
-    for _ in range(ROUNDS):
-        first, second = c0 * np.uint64(MULTIPLIERS[0]), c2 * np.uint64(MULTIPLIERS[1])
-        c0, c2 = (second >> _HALF) ^ c1 ^ np.uint64(keys[0]), (first >> _HALF) ^ c3 ^ np.uint64(keys[1])
-        c1, c3 = second & np.uint64(_LOW), first & np.uint64(_LOW)
-        keys = [(part + weyl) & _LOW for part, weyl in zip(keys, WEYL, strict=True)]
-    return np.stack([c0, c1, c2, c3], -1)
+def philox(counter: tuple[int, ...], key: tuple[int, int]) -> tuple[int, ...]:
+    """Philox4x32-10 of 32-bit words."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        first, second = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1, c2, c3 = (second >> 32) ^ c1 ^ k0, second & _LOW, (first >> 32) ^ c3 ^ k1, first & _LOW
+        k0, k1 = (k0 + WEYL[0]) & _LOW, (k1 + WEYL[1]) & _LOW
+    return c0, c1, c2, c3
 
 
-def uniform(word: Array) -> Array:
-    found: Array = ((word >> np.uint64(9)).astype(np.float64) + 0.5) * 2.0**-23
-    return found
+def uniforms(seed: int, stream: int, position: int, draw: int) -> tuple[float, float]:
+    """The two random numbers of a slot: for its draw, and for the test of its drafted token."""
+    first, second, *_ = philox((stream, position, draw, 0), (seed & _LOW, seed >> 32 & _LOW))
+    return ((first >> 9) + 0.5) * 2.0**-23, ((second >> 9) + 0.5) * 2.0**-23
 
 
-def _words(first: Array, seed: int, draw: int, position: int, purpose: int) -> Array:
-    counter = np.zeros((len(first), 4), np.uint64)
-    counter[:, 0] = first
-    counter[:, 1], counter[:, 2], counter[:, 3] = position & _LOW, draw & _LOW, purpose
-    return philox(counter, (seed & _LOW, (seed >> 32) & _LOW))
+@dataclass(frozen=True)
+class Pool:
+    """What one slot of a row with a temperature can get.
+
+    Attributes:
+        weights: [V] float64, less what a draft took.
+        whole: sum of the weights before.
+        drafted: the token that stands in the next slot, where its list holds it.
+        margin: by how much its weight exceeds what its test asks for; it is kept above 0.
+    """
+
+    weights: Array
+    whole: float
+    drafted: int | None
+    margin: float
+    uniform: float
+
+    @property
+    def token(self) -> int:
+        """What the definition gives."""
+        total = self.weights.sum()
+        if self.drafted is not None and (self.margin > 0 or total <= 0):
+            return self.drafted
+        return int(np.argmax(np.cumsum(self.weights) > self.uniform * total))
+
+    def may_give(self, token: int) -> bool:
+        """Whether ``token`` is that, or as good within ROUNDING."""
+        slack = ROUNDING * self.whole
+        total = self.weights.sum()
+        if self.drafted is not None:
+            if token == self.drafted and (self.margin > -slack or total <= slack):
+                return True
+            if self.margin > slack:
+                return False
+        end = self.weights[: token + 1].sum()
+        target = self.uniform * total
+        return bool(self.weights[token] > 0 and end - self.weights[token] - slack <= target <= end + slack)
 
 
-def gumbel(vocab: int, seed: int, draw: int, position: int) -> Array:
-    """Noise of every token, [V]."""
-    words = _words(np.arange(-(-vocab // 4)), seed, draw, position, 0).reshape(-1)[:vocab]
-    noise: Array = -np.log(-np.log(uniform(words)))
-    return noise
-
-
-def chance(seed: int, draw: int, position: int) -> float:
-    """What a draft token's share is compared with."""
-    return float(uniform(_words(np.zeros(1), seed, draw, position, 1)[0, 0]))
-
-
-def scores(values: Values, mask_token_id: int) -> Array:
-    """What the choice of each slot maximises, [B, W, V]; -inf where a token cannot be chosen."""
-    found = values["logits"].astype(np.float64)
-    found[..., mask_token_id] = -np.inf
-    for row, slot in np.ndindex(found.shape[:2]):
-        if values["temperature"][row] > 0:
-            found[row, slot] = _sampled_scores(values, found[row, slot], row, slot)
-    return found
-
-
-def _sampled_scores(values: Values, allowed: Array, row: int, slot: int) -> Array:
-    temperature = np.float64(np.float32(values["temperature"][row]))
-    address = int(values["seed"][row]), int(values["draw"][row]), int(values["position"][row, slot])
-    kept = np.where(allowed >= values["cut"][row, slot], allowed, -np.inf)
-    # Relative to the best, so that a low temperature leaves the noise its digits.
-    peak = kept.max()
-    scaled: Array = (kept - (peak if np.isfinite(peak) else 0.0)) / temperature
-    noise = gumbel(len(kept), *address)
-    afresh: Array = scaled + noise
+def pool(values: Values, row: int, slot: int, mask_token_id: int) -> Pool:
+    logits = values["logits"][row, slot].astype(np.float64)
+    temperature = max(float(np.float32(values["temperature"][row])), COLDEST)
+    allowed = (np.arange(len(logits)) != mask_token_id) & (logits >= values["cut"][row, slot])
+    kept = np.where(allowed, logits, -np.inf)
+    weights = np.exp((kept - kept.max()) / temperature)
+    whole = float(weights.sum())
+    key = (int(values[name][row]) for name in ("seed", "stream"))
+    draw, test = uniforms(*key, int(values["position"][row, slot]), int(values["draw"][row]))
     if slot + 1 >= values["valid"][row]:
-        return afresh
-    draft = values["block"][row, slot + 1]
-    listed = values["drafted_ids"][row, slot + 1]
-    drafted = values["drafted_shares"][row, slot + 1].astype(np.float64)[listed >= 0]
-    listed = listed[listed >= 0]
-    if draft not in listed:
-        return afresh
-    weights = np.exp(scaled)
-    left = weights / weights.sum()
-    if chance(*address) * drafted[listed == draft][0] < left[draft]:
-        return np.where(np.arange(len(kept)) == draft, 0.0, -np.inf)
-    left[listed] = np.maximum(left[listed] - drafted, 0.0)
-    # Where a share is too small for a float, its logarithm is known still.
-    logarithm: Array = scaled - np.log(weights.sum())
-    with np.errstate(divide="ignore"):
-        logarithm[listed] = np.log(left[listed])
-    replaced: Array = logarithm + noise
-    return replaced
+        return Pool(weights, whole, None, 0.0, draw)
+    token, ids = int(values["block"][row, slot + 1]), values["drafted_ids"][row, slot + 1]
+    shares = values["drafted_shares"][row, slot + 1].astype(np.float64)
+    share = float(shares[(ids == token) & (ids >= 0)].sum())
+    if share <= 0:
+        return Pool(weights, whole, None, 0.0, draw)
+    margin = float(weights[token]) - test * share * whole
+    left = weights.copy()
+    for listed, part in zip(ids[ids >= 0], shares[ids >= 0], strict=True):
+        left[listed] = max(left[listed] - part * whole, 0.0)
+    return Pool(left, whole, token, margin, draw)
+
+
+def choices(values: Values, mask_token_id: int) -> Array:
+    """What the definition gives every slot, [B, W]."""
+    allowed = values["logits"].astype(np.float64)
+    allowed[..., mask_token_id] = -np.inf
+    found = allowed.argmax(-1)
+    for row, slot in np.ndindex(found.shape):
+        if values["temperature"][row] > 0:
+            found[row, slot] = pool(values, row, slot, mask_token_id).token
+    return found
+
+
+def wrong_choices(values: Values, choice: Array, mask_token_id: int) -> list[tuple[int, int]]:
+    """(row, slot) whose choice is neither what the definition gives nor as good within ROUNDING."""
+    allowed = values["logits"].astype(np.float64)
+    allowed[..., mask_token_id] = -np.inf
+    best = allowed.argmax(-1)
+    return [
+        (row, slot)
+        for row, slot in np.ndindex(choice.shape)
+        if not (
+            pool(values, row, slot, mask_token_id).may_give(int(choice[row, slot]))
+            if values["temperature"][row] > 0
+            else choice[row, slot] == best[row, slot]
+        )
+    ]
 
 
 def probabilities(logits: Array) -> Array:
@@ -122,7 +156,7 @@ def denoise(values: Values, choice: Array, share: Array, mask_token_id: int) -> 
 
 def verify(values: Values, choice: Array) -> tuple[Array, Array, Array]:
     """(accepted count, next seed, EOS position), each [B]."""
-    block, valid, eos = values["block"], values["valid"], values["eos_token_id"]
+    block, valid, eos = values["block"], values["verify_valid"], values["eos_token_id"]
     width = block.shape[1]
     found = []
     for row in range(len(block)):
@@ -138,18 +172,14 @@ def verify(values: Values, choice: Array) -> tuple[Array, Array, Array]:
 def differences(found: Values, values: Values, mask_token_id: int) -> list[str]:
     """Outputs of a decision that are not what ``values`` ask for. All logits must be finite."""
     logits, choice = values["logits"], found["verified_tokens"]
-    score = scores(values, mask_token_id)
-    got = np.take_along_axis(score, choice[..., None], -1)[..., 0]
     share = np.take_along_axis(probabilities(logits), choice[..., None], -1)[..., 0]
     masked = (values["block"] == mask_token_id) & (np.arange(logits.shape[1]) < values["valid"][:, None])
-    tokens, left = denoise(values, choice, share, mask_token_id)
+    # Slots are ranked by the confidences that came out: two that are nearly equal may stand in either order.
+    tokens, left = denoise(values, choice, found["confidence"], mask_token_id)
     exact = {"block_tokens": tokens, "masks_left": left, "finite": np.ones(len(logits), int)}
     exact |= dict(zip(("accepted_count", "next_seed", "eos_position"), verify(values, choice), strict=True))
-    greedy = values["temperature"] <= 0
-    # Noise and shares are computed in 32 bits: a choice may be one that is equally good within their precision.
     checks = {
-        "verified_tokens": np.allclose(got, score.max(-1), rtol=1e-5, atol=1e-4)
-        and np.array_equal(choice[greedy], score.argmax(-1)[greedy]),
+        "verified_tokens": not wrong_choices(values, choice, mask_token_id),
         "confidence": np.allclose(found["confidence"], np.where(masked, share, -1.0), rtol=1e-4, atol=1e-30),
         **{name: np.array_equal(found[name], expected) for name, expected in exact.items()},
     }

@@ -32,10 +32,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """One plugin: one kernel per type of logits, or one kernel where it sees none.
+    """One plugin: one kernel per type of logits, which are its first input.
 
     Attributes:
-        symbol: the kernel's name, or what precedes the type in it.
+        symbol: what precedes the type in the kernel's name.
         scalars: int32, by value.
     """
 
@@ -57,17 +57,13 @@ class Operator:
         """Names in TENSORS."""
         return self.node.outputs
 
-    @property
-    def typed(self) -> bool:
-        return any(TENSORS[name].dtype == "logits" for name in self.inputs)
-
     def kernel(self, logit_type: str) -> str:
         """The kernel for logits of ``logit_type``, a name in LOGIT_TYPES."""
-        return f"{self.symbol}_{logit_type}" if self.typed else self.symbol
+        return f"{self.symbol}_{logit_type}"
 
     @property
     def kernels(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.kernel(logit_type) for logit_type in LOGIT_TYPES))
+        return tuple(self.kernel(logit_type) for logit_type in LOGIT_TYPES)
 
 
 # As in nld_trt.graph.precision, and TensorRT's name of each.
@@ -76,18 +72,17 @@ LOGIT_TYPES: Mapping[str, str] = {"bf16": "BF16", "fp16": "FP16", "fp32": "FP32"
 TENSORS: Mapping[str, Tensor] = {
     "logits": Tensor("logits", "BWV", "of every window slot"),
     "temperature": Tensor("float32", "B", "above 0 tokens are sampled; otherwise only the largest logit counts"),
-    "seed": Tensor("int64", "B", "key of the noise"),
-    "draw": Tensor("int32", "B", "which draw of the noise"),
-    "position": Tensor("int32", "BW", "absolute position of the token that a slot predicts"),
     "cut": Tensor("float32", "BW", "with a temperature, tokens with a smaller logit are not allowed; -inf allows all"),
-    "drafted_ids": Tensor("int32", "BWK", "candidates that a slot's token was drafted from; -1 fills the rest"),
+    "seed": Tensor("int64", "B", "key of the random numbers"),
+    "stream": Tensor("int32", "B", "which of the key's independent streams"),
+    "draw": Tensor("int32", "B", "which draw of a position"),
+    "position": Tensor("int32", "BW", "absolute position of the token that a slot predicts"),
+    "drafted_ids": Tensor("int32", "BWK", "candidates that a slot's token was drafted from; -1 for none"),
     "drafted_shares": Tensor("float32", "BWK", "probability with which the draft took each of them"),
     "partials": Tensor("int32", "BWSP", "statistics of each split; floats by their bits"),
-    "drafted_logits": Tensor(
-        "float32", "BWK", "of the next slot's candidates, -inf where there is none; unset without a temperature"
-    ),
     "block": Tensor("int32", "BW", "window tokens"),
     "valid": Tensor("int32", "B", "leading window slots that are real"),
+    "verify_valid": Tensor("int32", "B", "leading window slots that are verified; of a quadratic pass only its drafts"),
     "threshold": Tensor("float32", "B", "masks with at least this confidence are committed"),
     "quota": Tensor("int32", "B", "at least this many masks are committed, the most confident"),
     "eos_token_id": Tensor("int32", "B", "-1 never matches"),
@@ -101,10 +96,10 @@ TENSORS: Mapping[str, Tensor] = {
     "finite": Tensor("int32", "B", "0 where a real slot holds NaN or +inf, or no allowed token above -inf"),
 }
 
-LOGIT_STATISTICS = Operator(
-    plugin_operators.LOGIT_STATISTICS, "nld_logit_statistics", ("width", "vocab", "mask_token_id")
-)
-DECODE_STEP = Operator(plugin_operators.DECODE_STEP, "nld_decode_step", ("width", "splits", "mask_token_id"))
+_SCALARS = ("width", "vocab", "mask_token_id")
+
+LOGIT_STATISTICS = Operator(plugin_operators.LOGIT_STATISTICS, "nld_logit_statistics", _SCALARS)
+DECODE_STEP = Operator(plugin_operators.DECODE_STEP, "nld_decode_step", _SCALARS)
 
 OPERATORS: Mapping[str, Operator] = {operator.name: operator for operator in (LOGIT_STATISTICS, DECODE_STEP)}
 KERNELS: tuple[str, ...] = tuple(kernel for operator in OPERATORS.values() for kernel in operator.kernels)

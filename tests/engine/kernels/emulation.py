@@ -15,7 +15,7 @@ import pytest
 from nld_trt.engine.kernels.cases import DTYPES
 from nld_trt.engine.kernels.launch import checked_sizes
 from nld_trt.engine.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS, Operator
-from nld_trt.graph.plugin_operators import CANDIDATES
+from nld_trt.graph.candidates import CANDIDATES
 
 
 def build(root: Path, folder: Path) -> ctypes.CDLL:
@@ -36,9 +36,9 @@ class Emulation:
         self.library = library
         self.mask_token_id = mask_token_id
 
-    def run(self, operator: Operator, values: dict[str, np.ndarray], logit_type: str, vocab: int) -> dict:
+    def run(self, operator: Operator, values: dict[str, np.ndarray], logit_type: str) -> dict:
         """One launch. ``values`` holds the inputs by name; returns the outputs by name."""
-        batch, width = (values.get("block") if "block" in values else values["position"]).shape
+        batch, width, vocab = values["logits"].shape
         sizes = checked_sizes(batch, width, vocab)
         arguments: list[object] = [ctypes.c_int(batch)]
         kept = []
@@ -61,6 +61,7 @@ class Emulation:
         neutral = {
             "temperature": np.zeros(batch),
             "seed": np.zeros(batch),
+            "stream": np.zeros(batch),
             "draw": np.zeros(batch),
             "position": np.zeros((batch, width)),
             "cut": np.full((batch, width), -np.inf),
@@ -68,10 +69,11 @@ class Emulation:
             "drafted_shares": np.zeros((batch, width, CANDIDATES)),
             "block": np.full((batch, width), self.mask_token_id),
             "valid": np.full(batch, width),
+            "verify_valid": values.get("valid", np.full(batch, width)),
             "threshold": np.zeros(batch),
             "quota": np.zeros(batch),
             "eos_token_id": np.full(batch, -1),
         }
         values = neutral | values
-        values |= self.run(LOGIT_STATISTICS, values, logit_type, vocab)
-        return self.run(DECODE_STEP, values, logit_type, vocab)
+        values |= self.run(LOGIT_STATISTICS, values, logit_type)
+        return self.run(DECODE_STEP, values, logit_type)
