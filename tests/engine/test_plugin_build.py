@@ -102,6 +102,13 @@ def test_build_without_plugins_needs_no_kernels(golden, steps, tmp_path) -> None
     assert steps == [("write_graph", "functions"), ("parse",)]
 
 
+def test_kernels_are_asked_for_the_widest_window_of_any_pass(golden, steps, tmp_path) -> None:
+    limits = replace(LIMITS, max_quadratic_length=5)
+    with pytest.raises(StopHereError):
+        TrtBackend().compile(golden("tiny-a"), replace(PLAN, limits=limits), tmp_path, silent)
+    assert steps[1][1]["width"] == 5 + 25
+
+
 @pytest.mark.parametrize(("plugins", "found"), [(True, 0), (True, 1), (False, 2)])
 def test_network_with_another_form_is_refused(golden, plugins, found) -> None:
     facts = NetworkFacts({}, {}, (), 0, {}, plugins=found)

@@ -170,7 +170,7 @@ def _works(kernels: Kernels, tensors: Tensors) -> dict[str, Work]:
         kernels.launch(LOGIT_STATISTICS, tensors.sizes, tensors.addresses | {"logits": logits}, "bf16", MASK)
 
     def decision(logits: int) -> None:
-        kernels.launch(DECODE_STEP, tensors.sizes, tensors.addresses, "bf16", MASK)
+        kernels.launch(DECODE_STEP, tensors.sizes, tensors.addresses | {"logits": logits}, "bf16", MASK)
 
     def both(logits: int) -> None:
         statistics_pass(logits)

@@ -15,6 +15,7 @@ from nld_trt.engine.gpu import Gpu
 from nld_trt.engine.kernels import nvrtc as nvrtc_module
 from nld_trt.engine.kernels.image import (
     CAPABILITIES,
+    MAIN_SOURCE,
     OPTIONS,
     Image,
     KernelSource,
@@ -23,24 +24,15 @@ from nld_trt.engine.kernels.image import (
     image_for,
     read_resources,
 )
+from nld_trt.engine.kernels.launch import THREADS
 from nld_trt.engine.kernels.nvrtc import Nvrtc
-from nld_trt.engine.kernels.spec import KERNELS, OPERATORS
+from nld_trt.engine.kernels.spec import DECODE_STEP, KERNELS, LOGIT_STATISTICS, OPERATORS
 from nld_trt.errors import InputError, OperationError
 
-# Ceilings of registers per thread. 64 keep four blocks of 256 threads on a multiprocessor with 65536 registers.
-MOST_REGISTERS = {
-    "nld_logit_statistics_bf16": 64,
-    "nld_logit_statistics_fp16": 64,
-    "nld_logit_statistics_fp32": 64,
-    "nld_decode_step": 80,
-}
-# Exact: what the sources declare.
-SHARED_BYTES = {
-    "nld_logit_statistics_bf16": 224,
-    "nld_logit_statistics_fp16": 224,
-    "nld_logit_statistics_fp32": 224,
-    "nld_decode_step": 6720,
-}
+# By operator, for each type of logits. 64 registers keep four blocks of 256 threads on a multiprocessor that has 65536,
+# and 96 fit in one of 512 threads; shared bytes are exactly what the sources declare.
+MOST_REGISTERS = {LOGIT_STATISTICS: 64, DECODE_STEP: 96}
+SHARED_BYTES = {LOGIT_STATISTICS: 128, DECODE_STEP: 3840}
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +49,12 @@ def compiled(nvrtc: Nvrtc, capability: str) -> Image:
 
 
 def check(resources: dict) -> None:
-    for kernel in KERNELS:
-        found = resources[kernel]
-        assert found.registers <= MOST_REGISTERS[kernel], kernel
-        assert found.shared_bytes == SHARED_BYTES[kernel], kernel
-        assert (found.stack_bytes, found.spill_bytes) == (0, 0), kernel
+    for operator in OPERATORS.values():
+        for kernel in operator.kernels:
+            found = resources[kernel]
+            assert found.registers <= MOST_REGISTERS[operator], kernel
+            assert found.shared_bytes == SHARED_BYTES[operator], kernel
+            assert (found.stack_bytes, found.spill_bytes) == (0, 0), kernel
 
 
 def test_every_platform_of_tensorrt_is_compiled_for() -> None:
@@ -90,6 +83,25 @@ def test_code_has_every_kernel_with_the_parameters_of_the_table(nvrtc, capabilit
             assert kernel.encode() in compiled(nvrtc, capability).cubin
 
 
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_temperatures_take_no_blocks_from_greedy_rows(nvrtc, capability: str) -> None:
+    """Without its branch for them, no more blocks of the statistics pass would fit on a multiprocessor."""
+    files = KernelSource.shipped().files
+    branch = "statistics.sampling.sampled(blockIdx.z)"
+    assert files[MAIN_SOURCE].count(branch) == 1
+    greedy = KernelSource({**files, MAIN_SOURCE: files[MAIN_SOURCE].replace(branch, "false")})
+    images = compile_kernels(capability, greedy, nvrtc), compiled(nvrtc, capability)
+    for kernel in LOGIT_STATISTICS.kernels:
+        blocks = [_blocks(image.resources[kernel].registers) for image in images]
+        assert blocks[0] == blocks[1] >= _blocks(64) == 4, kernel
+
+
+def _blocks(registers: int) -> int:
+    """Of 256 threads, on a multiprocessor with 65536 registers. It hands them out to warps in portions of 256."""
+    of_a_warp = -(-registers * 32 // 256) * 256
+    return 65536 // (of_a_warp * THREADS // 32)
+
+
 def test_documented_resources_are_the_compilers(nvrtc, root) -> None:
     text = (root / "docs" / "plugins.md").read_text(encoding="utf-8")
     if f"NVRTC {nvrtc.version} " not in text:
@@ -100,7 +112,7 @@ def test_documented_resources_are_the_compilers(nvrtc, root) -> None:
         assert f"| `{kernel}` | {' | '.join(cells)} |" in text
 
 
-@pytest.mark.parametrize("capability", [CAPABILITIES[0], CAPABILITIES[-1]])
+@pytest.mark.parametrize("capability", CAPABILITIES)
 def test_nvcc_agrees(capability: str, tmp_path, root) -> None:
     nvcc = shutil.which("nvcc")
     if nvcc is None:

@@ -16,9 +16,10 @@ from nld_trt.engine.gpu import Gpu
 from nld_trt.engine.kernels import driver as driver_module
 from nld_trt.engine.kernels import image as image_module
 from nld_trt.engine.kernels import measure
-from nld_trt.engine.kernels.cases import DTYPES, SIZES
+from nld_trt.engine.kernels.cases import DTYPES, SIZES, case
 from nld_trt.engine.kernels.driver import Driver, Kernels
 from nld_trt.engine.kernels.image import Image
+from nld_trt.engine.kernels.spec import OPERATORS
 from nld_trt.errors import InputError, OperationError
 from tests.engine.kernels.fake_driver import FakeDriver
 
@@ -47,7 +48,7 @@ def machine(fake, monkeypatch) -> FakeDriver:
 def test_right_kernels_have_no_problems(fake) -> None:
     assert measure.problems(Kernels(Driver(fake), IMAGE)) == []
     kernels = {name for name, *_ in fake.launches}
-    assert kernels == {"nld_decode_step", *(f"nld_logit_statistics_{name}" for name in DTYPES)}
+    assert kernels == {f"nld_{name}_{kind}" for name in ("decode_step", "logit_statistics") for kind in DTYPES}
 
 
 def test_memory_is_given_back(fake) -> None:
@@ -57,13 +58,13 @@ def test_memory_is_given_back(fake) -> None:
 
 
 def test_wrong_kernels_are_named_with_size_and_type(fake) -> None:
-    decide = fake.library.nld_decode_step
+    decide = fake.library.nld_decode_step_bf16
 
     class Wrong:
         def __getattr__(self, name):
             return getattr(fake_library, name)
 
-        def nld_decode_step(self, rows, *arguments):
+        def nld_decode_step_bf16(self, rows, *arguments):
             decide(rows, *arguments)
             ctypes.memset(arguments[-6].value, 1, 4)  # masks_left of the first row
 
@@ -71,6 +72,17 @@ def test_wrong_kernels_are_named_with_size_and_type(fake) -> None:
     fake.library = Wrong()
     found = measure.problems(Kernels(Driver(fake), IMAGE))
     assert "masks_left at 2 x 5 x 257, bf16, temperature 0.0" in found
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_both_operators_go_round_the_copies_of_the_logits(fake, monkeypatch, operator) -> None:
+    kernels, launched = Kernels(Driver(fake), IMAGE), []
+    monkeypatch.setattr(
+        kernels, "launch", lambda which, sizes, addresses, *rest: launched.append((which.name, addresses["logits"]))
+    )
+    with measure.Tensors.on_device(kernels.driver, case(1, 2, 300), "bf16") as tensors:
+        measure._works(kernels, tensors)[operator](4711)
+    assert launched == [(operator, 4711)]
 
 
 def test_time_is_of_one_call(fake) -> None:

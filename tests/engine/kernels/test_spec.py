@@ -14,7 +14,8 @@ from nld_trt.engine.kernels.launch import checked_sizes
 from nld_trt.engine.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, OPERATORS, TENSORS
 from nld_trt.errors import InputError
 from nld_trt.graph import contract, operators
-from nld_trt.graph.plugin_operators import CANDIDATES, PLUGIN_OPERATORS
+from nld_trt.graph.candidates import CANDIDATES
+from nld_trt.graph.plugin_operators import PLUGIN_OPERATORS
 
 C_TYPES = {"float32": "float*", "int32": "int*", "int64": "long long*", "logits": "nld::TYPE::Storage*"}
 
@@ -25,10 +26,9 @@ def source() -> KernelSource:
 
 
 def parameters(source: KernelSource, symbol: str) -> list[tuple[str, str]]:
-    """(type, name) of a kernel's parameters, as the source has them."""
+    """(type, name) of a kernel's parameters, as the macro that makes it for each type of logits has them."""
     text = source.files["decode_kernels.cu"].replace("\\\n", "\n")
-    name = "NAME" if symbol == LOGIT_STATISTICS.symbol else symbol
-    listed = re.search(rf"__global__[^{{]*?\b{name}\(([^{{]*?)\)\s*{{", text, re.DOTALL)[1]
+    listed = re.search(rf"#define {symbol.upper()}\(NAME, TYPE\).*?\bNAME\(([^{{]*?)\)\s*{{", text, re.DOTALL)[1]
     words = [" ".join(part.replace("const ", "").replace("__restrict__", "").split()) for part in listed.split(",")]
     return [tuple(word.rsplit(" ", 1)) for word in words]
 
@@ -45,6 +45,8 @@ def test_kernel_takes_what_the_table_says(source, operator) -> None:
     ("constant", "value"),
     [
         ("kThreads", launch.THREADS),
+        ("kDecisionThreads", launch.DECISION_THREADS),
+        ("kWarp", launch.WARP),
         ("kChunk", launch.CHUNK),
         ("kMaxWidth", launch.MAX_WIDTH),
         ("kPartialWords", launch.PARTIAL_WORDS),
@@ -55,28 +57,34 @@ def test_constants_are_those_of_the_sources(source, constant: str, value: int) -
     assert re.findall(rf"constexpr int {constant} = (\d+);", "".join(source.files.values())) == [str(value)]
 
 
-def onnx_names(which: str) -> set[str]:
-    """Inputs or outputs of the ONNX functions, without what they hand to each other."""
-    functions = operators.decode_functions(mask_token_id=1)
-    names = {kind: {name for each in functions for name in getattr(each, kind)} for kind in ("input", "output")}
-    return names["input"] - names["output"] if which == "input" else names["output"] & set(TENSORS)
+def onnx_names(kind: str) -> set[str]:
+    """Inputs or outputs of the three functions that the kernels stand for, without what they hand to each other."""
+    lists = {
+        "input": (operators.CHOOSE_INPUTS, operators.DENOISE_INPUTS, operators.VERIFY_INPUTS),
+        "output": (operators.CHOOSE_OUTPUTS, operators.DENOISE_OUTPUTS, operators.VERIFY_OUTPUTS),
+    }
+    return {name for names in lists[kind] for name in names} - {"choice", "probability"}
 
 
-def test_outputs_of_the_onnx_functions_are_all_there() -> None:
-    assert onnx_names("output") <= set(DECODE_STEP.outputs)
-    assert {"block_tokens", "masks_left", "verified_tokens", "accepted_count"} <= onnx_names("output")
+def test_outputs_are_those_of_the_onnx_functions() -> None:
+    assert set(DECODE_STEP.outputs) == onnx_names("output")
 
 
-def test_inputs_of_the_onnx_functions_are_all_there() -> None:
-    assert onnx_names("input") <= {*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs}
+def test_inputs_are_those_of_the_onnx_functions() -> None:
+    """Two of the functions have a ``valid`` of their own, and a decision needs both."""
+    assert {*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs} == onnx_names("input") | {"partials", "verify_valid"}
 
 
 def test_decision_reads_everything_that_the_statistics_write() -> None:
     assert set(LOGIT_STATISTICS.outputs) <= set(DECODE_STEP.inputs)
 
 
-def test_both_operators_see_the_same_randomness() -> None:
-    assert set(LOGIT_STATISTICS.inputs) - set(DECODE_STEP.inputs) == {"logits"}
+def test_decision_sees_everything_that_the_statistics_are_of() -> None:
+    assert set(LOGIT_STATISTICS.inputs) <= set(DECODE_STEP.inputs)
+
+
+def test_statistics_need_neither_random_numbers_nor_lists() -> None:
+    assert LOGIT_STATISTICS.inputs == ("logits", "temperature", "cut")
 
 
 @pytest.mark.parametrize("name", PLUGIN_OPERATORS)
@@ -105,11 +113,23 @@ def test_every_logit_is_in_a_split() -> None:
         assert (sizes.splits - 1) * launch.CHUNK < vocab <= sizes.splits * launch.CHUNK
 
 
+def test_every_split_has_a_lane_of_the_warp_that_decides() -> None:
+    assert launch.LIMITS["vocab"][1] <= launch.WARP * launch.CHUNK
+
+
+def test_every_slot_has_a_thread_of_the_block_that_decides() -> None:
+    assert launch.MAX_WIDTH <= launch.DECISION_THREADS
+
+
+def test_widest_quadratic_pass_is_of_fifteen_drafts() -> None:
+    assert contract.quadratic_width(15) <= launch.MAX_WIDTH < contract.quadratic_width(16)
+
+
 @pytest.mark.parametrize(
     ("batch", "width", "vocab", "message"),
     [
         (65, 32, 131072, "a batch of 65: they take 1 to 64"),
-        (1, 65, 131072, "a width of 65: they take 1 to 64"),
+        (1, 257, 131072, "a width of 257: they take 1 to 256"),
         (0, 1, 131072, "a batch of 0"),
         (1, 1, 255, "a vocab of 255: they take 256 to 131072"),
         (1, 1, 131073, "a vocab of 131073"),
@@ -121,4 +141,4 @@ def test_sizes_beyond_the_kernels_are_refused(batch: int, width: int, vocab: int
 
 
 def test_kernels_have_names_of_their_own() -> None:
-    assert len(set(spec.KERNELS)) == len(spec.KERNELS) == 4
+    assert len(set(spec.KERNELS)) == len(spec.KERNELS) == 6
