@@ -8,24 +8,25 @@ import ctypes
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from nld_trt.engine.kernels.cases import DTYPES
-from nld_trt.engine.kernels.launch import checked_sizes
+from nld_trt.engine.kernels.launch import Sizes, checked_sizes, launch
 from nld_trt.engine.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.graph.candidates import CANDIDATES
 
 
-def build(root: Path, folder: Path) -> ctypes.CDLL:
+def build(root: Path, folder: Path, source: str = "host.cpp") -> ctypes.CDLL:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler (g++ or clang++): the kernels' arithmetic cannot be run on the CPU")
-    library = folder / "kernels.so"
-    options = ["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
-    source = root / "tests" / "engine" / "kernels" / "host.cpp"
-    subprocess.run([compiler, *options, f"-I{root / 'plugins'}", "-o", str(library), str(source)], check=True)
+    library = (folder / source).with_suffix(".so")
+    options = ["-std=c++17", "-O2", "-shared", "-fPIC", "-pthread", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    path = root / "tests" / "engine" / "kernels" / source
+    subprocess.run([compiler, *options, f"-I{root / 'plugins'}", "-o", str(library), str(path)], check=True)
     return ctypes.CDLL(str(library))
 
 
@@ -40,7 +41,7 @@ class Emulation:
         """One launch. ``values`` holds the inputs by name; returns the outputs by name."""
         batch, width, vocab = values["logits"].shape
         sizes = checked_sizes(batch, width, vocab)
-        arguments: list[object] = [ctypes.c_int(batch)]
+        arguments: list[Any] = []
         kept = []
         for name in operator.inputs:
             dtype = DTYPES[logit_type] if TENSORS[name].dtype == "logits" else np.dtype(TENSORS[name].dtype)
@@ -52,8 +53,11 @@ class Emulation:
         # Filled, so that an output that is not written is seen.
         outputs = {name: np.full(sizes.shape(name), -77, TENSORS[name].dtype) for name in operator.outputs}
         arguments += [ctypes.c_void_p(array.ctypes.data) for array in outputs.values()]
-        getattr(self.library, operator.kernel(logit_type))(*arguments)
+        self.call(operator, sizes, logit_type, arguments)
         return outputs
+
+    def call(self, operator: Operator, sizes: Sizes[int], logit_type: str, arguments: list[Any]) -> None:
+        getattr(self.library, operator.kernel(logit_type))(ctypes.c_int(sizes.batch), *arguments)
 
     def step(self, values: dict[str, np.ndarray], logit_type: str = "fp32") -> dict:
         """The statistics pass and the decision behind it."""
@@ -77,3 +81,12 @@ class Emulation:
         values = neutral | values
         values |= self.run(LOGIT_STATISTICS, values, logit_type)
         return self.run(DECODE_STEP, values, logit_type)
+
+
+class Threads(Emulation):
+    """The kernels as launched, with a thread of the system for each thread of a block."""
+
+    def call(self, operator: Operator, sizes: Sizes[int], logit_type: str, arguments: list[Any]) -> None:
+        planned = launch(operator, sizes)
+        pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(each) for each in arguments))
+        getattr(self.library, f"launch_{operator.kernel(logit_type)}")(*planned.grid, planned.threads, pointers)
