@@ -7,7 +7,6 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from nld_trt.engine import trt_build, trt_proof
 from nld_trt.engine.backend import Artefact, BuildPlan, Stage

@@ -8,7 +8,7 @@ Shapes: B rows, S new tokens, W window tokens, V vocabulary, H hidden.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ class DecodeStep:
             element: ONNX element type of logits.
             positions: [B, S] int64 of the new tokens.
             quadratic: rows may make quadratic passes.
+            form: of the operators that choose and verify tokens.
         """
         self.mask_token_id = mask_token_id
         self.form: OperatorForm = form
@@ -93,7 +94,9 @@ class DecodeStep:
         if self.quadratic:
             order = tape.op("Cast", index, to=TensorProto.INT32)
             count = tape.op("Unsqueeze", "segments", self._number([1]))
-            is_mask = tape.op("And", tape.op("Greater", count, self._int32(0)), tape.op("Not", tape.op("Less", order, count)))
+            is_mask = tape.op(
+                "And", tape.op("Greater", count, self._int32(0)), tape.op("Not", tape.op("Less", order, count))
+            )
             next_one = tape.op("And", next_one, tape.op("Not", is_mask))
         proposes = tape.op("And", "rejection", tape.op("Not", "causal"))
         lists = tape.op("Unsqueeze", tape.op("And", "rejection", "causal"), self._number([1, 2]))
@@ -111,9 +114,13 @@ class DecodeStep:
         inputs: tuple[str, ...],
         outputs: tuple[str, ...],
         values: dict[str, str],
-        **attributes: int | str,
+        **attributes: Any,
     ) -> None:
-        """An operator of the domain; inputs that ``values`` does not have are values of the same name."""
+        """An operator of the domain; inputs that ``values`` does not have are values of the same name.
+
+        Args:
+            attributes: of the node.
+        """
         given = [values.get(value, value) for value in inputs]
         self.tape.ops(name, *given, outputs=len(outputs), names=outputs, domain=DOMAIN, **attributes)
 

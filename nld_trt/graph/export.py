@@ -25,7 +25,12 @@ MODEL_FILE, WEIGHTS_FILE = "model.onnx", "model.weights"
 # IR version 11 is what opset 24 models are commonly written with; both runtimes read it.
 _IR_VERSION = 11
 
-_TYPES = {"int32": TensorProto.INT32, "int64": TensorProto.INT64, "float32": TensorProto.FLOAT, "bool": TensorProto.BOOL}
+_TYPES = {
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+    "float32": TensorProto.FLOAT,
+    "bool": TensorProto.BOOL,
+}
 
 
 def write_graph(

@@ -3,8 +3,8 @@
 """The decode operators in the form that TensorRT plugins take: two operators without bodies in the domain ``nld``.
 
 ``LogitStatistics`` reads the logits once; ``DecodeStep`` does the rest of what the functions ChooseTokens, BlockDenoise
-and SpecVerify do. It reads logits again only to draw a token, a small part of them. Kernels and types of the tensors are
-in ``nld_trt/engine/kernels``.
+and SpecVerify do. It reads logits again only to draw a token, a small part of them. Kernels and types of the tensors
+are in ``nld_trt/engine/kernels``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ class PluginOperator:
         return {"mask_token_id": mask_token_id, "plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
 
 
-LOGIT_STATISTICS = PluginOperator(
-    "LogitStatistics", inputs=("logits", "temperature", "cut"), outputs=("partials",)
-)
+LOGIT_STATISTICS = PluginOperator("LogitStatistics", inputs=("logits", "temperature", "cut"), outputs=("partials",))
 DECODE_STEP = PluginOperator(
     "DecodeStep",
     inputs=(

@@ -17,7 +17,8 @@ from nld_trt.graph.candidates import CANDIDATES
 DTYPES: dict[str, npt.DTypeLike] = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
 MASK = 100
 
-# Rows, window slots, vocabulary: one split and several, whole vectors and odd ends, one slot to more than there are warps.
+# Rows, window slots, vocabulary: one split and several, whole vectors and odd ends, one slot to more than a block has
+# warps.
 SIZES = [
     (1, 1, 256),
     (2, 5, 257),

@@ -44,7 +44,7 @@ class Sizes(Generic[Size]):
 
     def shape(self, tensor: str) -> tuple[Size | int, ...]:
         """Of one of TENSORS."""
-        axes = {
+        axes: dict[str, Size | int] = {
             "B": self.batch,
             "W": self.width,
             "V": self.vocab,
@@ -56,7 +56,7 @@ class Sizes(Generic[Size]):
 
     def scalars(self, operator: Operator, mask_token_id: int) -> tuple[Size | int, ...]:
         """Values of the operator's scalars."""
-        values = {"width": self.width, "vocab": self.vocab, "mask_token_id": mask_token_id}
+        values: dict[str, Size | int] = {"width": self.width, "vocab": self.vocab, "mask_token_id": mask_token_id}
         return tuple(values[name] for name in operator.scalars)
 
 

@@ -18,8 +18,8 @@ Array = npt.NDArray[Any]
 # By the names in TENSORS; logits as float32.
 Values = Mapping[str, Array]
 
-# Sums of weights in 32 bits are this exact, in parts of the sum: a draw this near to the boundary between two tokens may
-# come out as either.
+# Sums of weights in 32 bits are this exact, in parts of the sum: a draw this near to the boundary between two tokens
+# may come out as either.
 ROUNDING = 1e-5
 
 COLDEST = 1e-30
@@ -91,8 +91,8 @@ def pool(values: Values, row: int, slot: int, mask_token_id: int) -> Pool:
     kept = np.where(allowed, logits, -np.inf)
     weights = np.exp((kept - kept.max()) / temperature)
     whole = float(weights.sum())
-    key = (int(values[name][row]) for name in ("seed", "stream"))
-    draw, test = uniforms(*key, int(values["position"][row, slot]), int(values["draw"][row]))
+    seed, stream, turn = (int(values[name][row]) for name in ("seed", "stream", "draw"))
+    draw, test = uniforms(seed, stream, int(values["position"][row, slot]), turn)
     if slot + 1 >= values["valid"][row]:
         return Pool(weights, whole, None, 0.0, draw)
     token, ids = int(values["block"][row, slot + 1]), values["drafted_ids"][row, slot + 1]
@@ -111,7 +111,7 @@ def choices(values: Values, mask_token_id: int) -> Array:
     """What the definition gives every slot, [B, W]."""
     allowed = values["logits"].astype(np.float64)
     allowed[..., mask_token_id] = -np.inf
-    found = allowed.argmax(-1)
+    found: Array = allowed.argmax(-1)
     for row, slot in np.ndindex(found.shape):
         if values["temperature"][row] > 0:
             found[row, slot] = pool(values, row, slot, mask_token_id).token

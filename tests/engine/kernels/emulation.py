@@ -24,7 +24,7 @@ def build(root: Path, folder: Path, source: str = "host.cpp") -> ctypes.CDLL:
     if compiler is None:
         pytest.skip("no C++ compiler (g++ or clang++): the kernels' arithmetic cannot be run on the CPU")
     library = (folder / source).with_suffix(".so")
-    options = ["-std=c++17", "-O2", "-shared", "-fPIC", "-pthread", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    options = "-std=c++17 -O2 -shared -fPIC -pthread -Wall -Wextra -Werror -Wno-unknown-pragmas".split()
     path = root / "tests" / "engine" / "kernels" / source
     subprocess.run([compiler, *options, f"-I{root / 'plugins'}", "-o", str(library), str(path)], check=True)
     return ctypes.CDLL(str(library))
@@ -61,7 +61,7 @@ class Emulation:
 
     def step(self, values: dict[str, np.ndarray], logit_type: str = "fp32") -> dict:
         """The statistics pass and the decision behind it."""
-        batch, width, vocab = values["logits"].shape
+        batch, width, _ = values["logits"].shape
         neutral = {
             "temperature": np.zeros(batch),
             "seed": np.zeros(batch),

@@ -111,9 +111,7 @@ def test_frequencies_are_those_of_the_softmax(kernels, temperature):
     logits = np.full((64, 256), -1e9, np.float32)
     logits[:, :40] = np.random.default_rng(2).normal(scale=1.5, size=40)
     tiled = np.broadcast_to(logits, (64, 64, 256))
-    tokens = [
-        drawn(kernels, tiled, temperature=np.full(64, temperature), seed=np.full(64, seed)) for seed in range(6)
-    ]
+    tokens = [drawn(kernels, tiled, temperature=np.full(64, temperature), seed=np.full(64, seed)) for seed in range(6)]
     counts = np.bincount(np.ravel(tokens), minlength=256)
     assert counts.sum() >= 20_000
     statistic, limit = draws.chi_square(counts, draws.probabilities(logits[0], MASK, temperature=temperature))

@@ -90,11 +90,7 @@ class Scalars(dict):
         return [self[index].expr.value for index in range(self.nbSymExprs)]
 
 
-CASES = [
-    (operator, logit_type)
-    for operator in OPERATORS.values()
-    for logit_type in LOGIT_TYPES
-]
+CASES = [(operator, logit_type) for operator in OPERATORS.values() for logit_type in LOGIT_TYPES]
 each_case = pytest.mark.parametrize(("operator", "logit_type"), CASES, ids=lambda case: getattr(case, "name", case))
 escapes = pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 

@@ -135,9 +135,7 @@ def speculate(kernels, temperature, rule):
         found = chosen(kernels, one_slot(target, ids, told, block, **common))
         if rule == "resampling from p":
             other = common | {"seed": np.full(ROWS, seed + 1000)}
-            found = np.where(
-                found == block[:, 1:], found, chosen(kernels, one_slot(target, [], [], MASK, **other))
-            )
+            found = np.where(found == block[:, 1:], found, chosen(kernels, one_slot(target, [], [], MASK, **other)))
         tokens.append(block[:, 1:] if rule == "keeping every draft" else found)
         drafts.append(block[:, 1:])
     wanted = draws.probabilities(target, MASK, temperature=temperature)

@@ -19,7 +19,8 @@ def threads(root, tmp_path_factory) -> Threads:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize(
-    ("sizes", "logit_type"), [((2, 3, 300), "fp32"), ((1, 2, 8195), "bf16"), ((1, 1, 16391), "fp16"), ((1, 18, 257), "bf16")]
+    ("sizes", "logit_type"),
+    [((2, 3, 300), "fp32"), ((1, 2, 8195), "bf16"), ((1, 1, 16391), "fp16"), ((1, 18, 257), "bf16")],
 )
 def test_threads_compute_what_loops_do(threads, kernels, sizes, logit_type, temperature):
     """Bit for bit: every sum is in the same order. More slots than a block has warps are among them."""
