@@ -11,7 +11,7 @@
 
 namespace nld {
 
-// nld_trt/engine/kernels/launch.py repeats kThreads, kChunk and kPartialWords.
+// nld_trt/engine/kernels/launch.py repeats all but kResident.
 constexpr int kThreads = 256;
 constexpr int kChunk = 8192;
 constexpr int kWarp = 32;

@@ -216,5 +216,5 @@ def test_missing_kernel_compiler_says_what_helps(machine, monkeypatch):
 
 def test_blocks_beyond_the_kernels_are_refused(machine):
     machine(gpus=[H100])
-    limits = replace(LIMITS, max_block_length=128)
-    assert "a width of 128: they take 1 to 64" in refusal(lambda: TrtBackend().check(plugin_plan(limits=limits)))
+    limits = replace(LIMITS, max_block_length=512)
+    assert "a width of 512: they take 1 to 256" in refusal(lambda: TrtBackend().check(plugin_plan(limits=limits)))
