@@ -153,7 +153,18 @@ def command_line() -> str:
         assert command is not None
         inner = click.Context(command, info_name=name, parent=context, max_content_width=110, terminal_width=110)
         lines += [f"## {name}", "", "```", command.get_help(inner), "```", ""]
+        if isinstance(command, click.Group):
+            for part in command.list_commands(inner):
+                lines += [f"### {name} {part}", "", "```", _help_of(command, part, inner), "```", ""]
     return "\n".join(lines)
+
+
+def _help_of(group: click.Group, name: str, context: click.Context) -> str:
+    command = group.get_command(context, name)
+    assert command is not None
+    return command.get_help(
+        click.Context(command, info_name=name, parent=context, max_content_width=110, terminal_width=110)
+    )
 
 
 PAGES = {"step-contract.md": step_contract, "support.md": support, "cli.md": command_line}

@@ -33,6 +33,7 @@ PACKAGES = (
     "minijinja",
     "ml_dtypes",
     "numpy",
+    "nvidia-cuda-nvrtc",
     "nvidia-ml-py",
     "nvidia-modelopt",
     "nvidia-pytriton",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from nld_trt.cli import COMMANDS, cli
@@ -30,6 +31,8 @@ def test_commands_and_options_that_pages_show_exist(page):
         words = re.split(r"[#|;]|&&", line)[0].split()
         assert words[0] in COMMANDS, line
         command = cli.get_command(None, words[0])
+        if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith("-"):
+            command = command.commands[words[1]]
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in words if word.startswith("-")} - known - {"--help"} == set(), line
 

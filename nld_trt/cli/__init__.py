@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("nld_trt.cli.serve", "Start Triton Inference Server on a model repository."),
     "client": ("nld_trt.cli.client", "Send a prompt to a running server."),
     "sweep": ("nld_trt.cli.sweep", "Measure throughput over modes, block lengths and concurrency."),
+    "bench": ("nld_trt.cli.bench", "Check and time parts of an engine against what the hardware allows."),
     "doctor": ("nld_trt.cli.doctor", "Say what this machine can do, what is missing and how to get it."),
     "synthetic": ("nld_trt.cli.synthetic", "Write a checkpoint of random weights in the shape of a release."),
     "inspect": ("nld_trt.cli.inspect", "Describe a checkpoint, an engine or a model repository."),

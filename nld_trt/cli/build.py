@@ -53,6 +53,10 @@ PRECISION_NAMES = ("fp32", "bf16", "fp16")
     help="Drafts per pass of --mode quadratic, whose passes have k + k*k tokens. [default: 0, without this mode]",
 )  # fmt: skip
 @click.option("--lora/--no-lora", default=None, help="Include the draft adapter. Default: when the checkpoint has one.")
+@click.option(
+    "--plugins/--no-plugins", default=None,
+    help="trt: run the decode operators as this project's CUDA kernels, or as standard operators. Default: kernels.",
+)  # fmt: skip
 @click.option("--debug-outputs", is_flag=True, help="Add logits and hidden states to the outputs, for comparisons.")
 @click.option("--force", is_flag=True, help="Replace an engine folder that exists.")
 @click.option("--dry-run", is_flag=True, help="Show what would be built, and stop.")
@@ -127,6 +131,7 @@ def plan_facts(plan: BuildPlan) -> dict[str, Any]:
         "precision": plan.precision,
         "compute_capabilities": list(plan.compute_capabilities),
         "adapter": plan.adapter,
+        "plugins": plan.plugins,
         **plan.limits.to_dict(),
     }
 
@@ -139,5 +144,5 @@ def describe(plan: BuildPlan) -> str:
         f"{plan.backend}{targets} {plan.precision}: batch {limits.max_batch_size}, {limits.max_seq_len} tokens, "
         f"block {limits.max_block_length}, prompt chunk {limits.prompt_chunk}, "
         f"{f'quadratic {limits.max_quadratic_length}, ' if limits.max_quadratic_length else ''}"
-        f"{'with' if plan.adapter else 'without'} draft adapter"
+        f"{'with' if plan.adapter else 'without'} draft adapter{', decode plugins' if plan.plugins else ''}"
     )

@@ -160,6 +160,11 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("build-ort", "build an engine for ONNX Runtime", (*_GRAPH, *_ORT)),
     Capability("build-trt-rtx", "build a TensorRT for RTX engine, with or without a GPU", (*_GRAPH, _RTX)),
     Capability("build-trt", "build a TensorRT engine for this machine's GPU", (*_GRAPH, _TRT, GpuFor("trt"))),
+    Capability(
+        "build-kernels",
+        "compile the decode kernels of a TensorRT engine, with or without a GPU",
+        (Package("nvidia-cuda-nvrtc", "13.0", "plugins"),),
+    ),
     Capability("run-ort", "run an engine on the CPU", (*_ORT, *_TEXT)),
     Capability(
         "run-trt-rtx",

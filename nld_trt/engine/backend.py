@@ -27,6 +27,7 @@ class BuildPlan:
         adapter: include the draft adapter's branch.
         compute_capabilities: GPU targets such as ``12.0``; empty for backends that have none.
         debug: add the contract's debug outputs.
+        plugins: run the decode operators as the project's own CUDA kernels, not as standard operators.
     """
 
     backend: str
@@ -35,6 +36,7 @@ class BuildPlan:
     adapter: bool
     compute_capabilities: tuple[str, ...] = ()
     debug: bool = False
+    plugins: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from nld_trt.engine.platforms import PLATFORMS, platform
 from nld_trt.errors import InputError
 from nld_trt.graph.precision import PRECISIONS
 
+_SWITCHES = ("lora", "plugins")
 # Whole numbers, and the least that each can be.
 _COUNTS = {"max_batch_size": 1, "max_seq_len": 1, "block_length": 1, "prompt_chunk": 1, "quadratic_length": 0}
 
@@ -33,6 +34,7 @@ class BuildConfig:
         prompt_chunk: prompt tokens per forward and row.
         quadratic_length: drafts per quadratic pass, which has as many masks behind each; 0 for no such mode.
         lora: include the draft adapter.
+        plugins: run the decode operators as CUDA kernels, where the backend takes plugins.
     """
 
     backends: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ class BuildConfig:
     prompt_chunk: int | None = None
     quadratic_length: int | None = None
     lora: bool | None = None
+    plugins: bool | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError listing every value that cannot be."""
@@ -91,8 +94,11 @@ class BuildConfig:
             value = values[key]
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
                 problems.append(f"{key} is {value!r}; it must be a whole number of at least {least}")
-        if not isinstance(values["lora"], bool | None):
-            problems.append(f"lora is {values['lora']!r}; it must be true or false")
+        problems += [
+            f"{key} is {values[key]!r}; it must be true or false"
+            for key in _SWITCHES
+            if not isinstance(values[key], bool | None)
+        ]
         return problems
 
     def _mismatches(self) -> list[str]:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.backends import backend
 from nld_trt.engine.build_config import BuildConfig
@@ -13,6 +15,7 @@ from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 
 DEFAULT_BACKEND = "ort"
+PLUGIN_BACKEND = "trt"
 AHEAD_OF_TIME_BACKEND = "trt-rtx"
 DEFAULT_MAX_BATCH_SIZE = 8
 DEFAULT_MAX_SEQ_LEN = 4096
@@ -26,7 +29,7 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
     platform, a GPU backend targets everything it can.
 
     Raises:
-        InputError: a platform that none of the chosen backends serves.
+        InputError: a platform that none of the chosen backends serves, or plugins where none of them takes any.
     """
     limits = _limits(checkpoint, asked)
     platforms = [PLATFORMS[name] for name in asked.platforms]
@@ -41,6 +44,7 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
             f"it runs on {', '.join(platform.backends)}",
             fix=f"Add --backend {platform.backends[0]}, or leave --backend out.",
         )
+    _check_plugins(names, asked)
     adapter = checkpoint.adapter is not None if asked.lora is None else asked.lora
     return [
         BuildPlan(
@@ -50,9 +54,22 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
             adapter=adapter,
             compute_capabilities=_targets(name, asked),
             debug=debug,
+            plugins=name == PLUGIN_BACKEND and asked.plugins is not False,
         )
         for name in names
     ]
+
+
+def _check_plugins(names: Sequence[str], asked: BuildConfig) -> None:
+    """A flag that none of the backends understands is a mistake; one that some of them do is meant for those."""
+    if asked.plugins is None or PLUGIN_BACKEND in names:
+        return
+    flag = "--plugins" if asked.plugins else "--no-plugins"
+    raise InputError(
+        f"{flag} was given for the {' and '.join(names)} backend, which runs the decode operators in their ONNX form; "
+        f"plugins exist for {PLUGIN_BACKEND} only",
+        fix=f"Leave {flag} out, or add --backend {PLUGIN_BACKEND}.",
+    )
 
 
 def _limits(checkpoint: Checkpoint, asked: BuildConfig) -> Limits:

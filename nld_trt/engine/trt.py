@@ -11,6 +11,9 @@ from pathlib import Path
 from nld_trt.engine import trt_build, trt_proof
 from nld_trt.engine.backend import Artefact, BuildPlan, Stage
 from nld_trt.engine.gpu import Gpu, present_gpus
+from nld_trt.engine.kernels.image import Image, check_compiler, compile_kernels
+from nld_trt.engine.kernels.launch import check_sizes
+from nld_trt.engine.kernels.plugin import register_plugins
 from nld_trt.engine.layer_proof import QuantizedWeights
 from nld_trt.engine.platforms import titles_with
 from nld_trt.engine.session import EngineInfo, Session
@@ -18,6 +21,7 @@ from nld_trt.engine.trt_flavour import PLAN_FILE, TRT, TRT_RTX, Flavour
 from nld_trt.engine.trt_network import NetworkFacts
 from nld_trt.errors import InputError
 from nld_trt.files import human_bytes
+from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.graph.export import WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.model.checkpoint import Checkpoint
@@ -44,12 +48,14 @@ class TensorRtBackend:
         flavour.load()
         if flavour.builds_on_target:
             self._check_build_gpu(plan)
+        if plan.plugins:
+            self._check_plugins(plan)
 
     def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, stage: Stage) -> Artefact:
         flavour, config = self.flavour, checkpoint.config
         trt = flavour.load()
-        if not plan.compute_capabilities:
-            plan = replace(plan, compute_capabilities=(present_gpus()[0].compute_capability,))
+        plan = replace(plan, compute_capabilities=self._capabilities(plan))
+        image = self._register_plugins(checkpoint, plan) if plan.plugins else None
         target = folder / self.name
         target.mkdir()
         path = target / PLAN_FILE
@@ -64,6 +70,7 @@ class TensorRtBackend:
                     static_capacity=True,
                     dialect="tensorrt",
                     debug=plan.debug,
+                    operators="plugins" if plan.plugins else "functions",
                 )
             quantized = QuantizedWeights(checkpoint.formats, Path(scratch, WEIGHTS_FILE).stat().st_size)
             with stage(f"{self.name}: parsing and checking the network"):
@@ -80,7 +87,7 @@ class TensorRtBackend:
             plan.precision,
             {"plan": f"{self.name}/{PLAN_FILE}"},
             compute_capabilities=plan.compute_capabilities,
-            tools={flavour.module: trt.__version__},
+            tools={flavour.module: trt.__version__, **({"nvrtc": image.compiler_version} if image else {})},
             proof=proof,
         )
 
@@ -92,6 +99,30 @@ class TensorRtBackend:
         from nld_trt.engine.trt_session import TrtSession
 
         return TrtSession(self.flavour, plan, info)
+
+    def _check_plugins(self, plan: BuildPlan) -> None:
+        if not self.flavour.plugins:
+            raise InputError(
+                f"the {self.name} backend was asked for plugins, and {self.flavour.title} has none: it runs the decode "
+                "operators in their ONNX form",
+                fix="Build with --no-plugins, or with --backend trt on a machine with its GPU.",
+            )
+        limits = plan.limits
+        check_sizes({"batch": limits.max_batch_size, "width": _widest_window(limits)})
+        for capability in self._capabilities(plan):
+            check_compiler(capability)
+
+    def _register_plugins(self, checkpoint: Checkpoint, plan: BuildPlan) -> Image:
+        """Compile the kernels and make them known to the library, which keeps them in the plan."""
+        limits = plan.limits
+        image = compile_kernels(self._capabilities(plan)[0])
+        register_plugins(
+            image, batch=limits.max_batch_size, width=_widest_window(limits), vocab=checkpoint.config.vocab_size
+        )
+        return image
+
+    def _capabilities(self, plan: BuildPlan) -> tuple[str, ...]:
+        return plan.compute_capabilities or (present_gpus()[0].compute_capability,)
 
     def _check_targets(self, plan: BuildPlan) -> None:
         flavour = self.flavour
@@ -164,6 +195,11 @@ class TensorRtBackend:
 
     def _rebuild(self) -> str:
         return f"To rebuild for this machine: nld-trt build CHECKPOINT -o ENGINE_DIR --backend {self.name}"
+
+
+def _widest_window(limits: Limits) -> int:
+    """Tokens of a row whose logits a pass may want."""
+    return max(limits.max_block_length, quadratic_width(limits.max_quadratic_length))
 
 
 def _described(gpu: Gpu) -> str:

@@ -29,6 +29,7 @@ class Flavour:
         builds_on_target: compiling needs the target's GPU in this machine.
         targets: compute capability to the library's ``ComputeCapability`` member; empty where the
             library compiles for the present GPU only.
+        plugins: it runs kernels of others; TensorRT for RTX has no plugins.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Flavour:
     # Neither library has a fused attention kernel for FP32.
     precisions: tuple[str, ...] = ("bf16", "fp16")
     default_precision: str = "bf16"
+    plugins: bool = False
 
     @property
     def install(self) -> str:
@@ -81,4 +83,4 @@ TRT_RTX = Flavour(
     targets={"8.6": "SM86", "8.9": "SM89", "12.0": "SM120", "12.1": "SM121"},
 )
 
-TRT = Flavour(name="trt", module="tensorrt", title="TensorRT", extra="tensorrt", builds_on_target=True)
+TRT = Flavour(name="trt", module="tensorrt", title="TensorRT", extra="tensorrt", builds_on_target=True, plugins=True)

@@ -38,6 +38,7 @@ class NetworkFacts:
 
     Attributes:
         stored: element type that each dequantization reads, by the name of its node.
+        plugins: layers that are kernels of others.
     """
 
     inputs: Mapping[str, tuple[str, Shape]]
@@ -46,6 +47,7 @@ class NetworkFacts:
     cache_updates: int
     matmul_dtypes: Mapping[str, int]
     stored: Mapping[str, str] = field(default_factory=dict)
+    plugins: int = 0
 
     @classmethod
     def read(cls, trt: Any, network: Any) -> NetworkFacts:
@@ -65,6 +67,7 @@ class NetworkFacts:
                 for layer in layers
                 if layer.type == trt.LayerType.DEQUANTIZE
             },
+            plugins=kinds[trt.LayerType.PLUGIN_V3],
         )
 
 

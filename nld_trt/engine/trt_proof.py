@@ -26,6 +26,7 @@ from nld_trt.files import human_bytes
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits, Phase
 from nld_trt.graph.linear import EMITTERS, unpacking_node
+from nld_trt.graph.plugin_operators import PLUGIN_OPERATORS
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.quantized import LinearFormat
 
@@ -78,6 +79,9 @@ def prove_network(
         for dtype, count in facts.matmul_dtypes.items()
         if dtype != plan.precision
     ]
+    plugins = len(PLUGIN_OPERATORS) if plan.plugins else 0
+    if facts.plugins != plugins:
+        problems.append(f"{facts.plugins} plugins, not {plugins}: the decode operators have another form")
     problems += _storage_problems(facts, quantized.formats)
     sizes = dict.fromkeys(_RUN_TIME_AXES, _ANY)
     for direction, tensors in zip(DIRECTIONS, (facts.inputs, facts.outputs), strict=True):
@@ -88,6 +92,7 @@ def prove_network(
         "cache_updates": facts.cache_updates,
         "matmul_inputs": dict(facts.matmul_dtypes),
         "bindings": len(facts.inputs) + len(facts.outputs),
+        "decode_operators": "plugins" if plan.plugins else "functions",
     }
 
 

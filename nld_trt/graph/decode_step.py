@@ -7,25 +7,35 @@ Shapes: B rows, S new tokens, W window tokens, V vocabulary, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from nld_trt.graph import advance, candidates, operators
+from nld_trt.graph import advance, candidates, operators, plugin_operators
 from nld_trt.graph.tape import DOMAIN, Tape
+
+# How ChooseTokens, BlockDenoise and SpecVerify are written: as functions of standard operators, or as the two operators
+# of plugin_operators, which only a library that was given their kernels can read.
+OperatorForm = Literal["functions", "plugins"]
 
 
 class DecodeStep:
     """Records everything behind the final norm on a tape."""
 
-    def __init__(self, tape: Tape, positions: str, *, quadratic: bool) -> None:
+    def __init__(
+        self, tape: Tape, positions: str, *, quadratic: bool, mask_token_id: int, form: OperatorForm
+    ) -> None:
         """
         Args:
             positions: [B, S] int64 of the new tokens.
             quadratic: rows may make quadratic passes.
+            form: of the operators that choose and verify tokens.
         """
+        self.mask_token_id = mask_token_id
+        self.form: OperatorForm = form
         self.tape = tape
         self.positions = positions
         self.quadratic = quadratic
@@ -47,15 +57,28 @@ class DecodeStep:
         }
         values |= self._rules(index)
         self._call("DraftCandidates", candidates.CANDIDATE_INPUTS, candidates.CANDIDATE_OUTPUTS, values)
-        choose_inputs = operators.CHOOSE_INPUTS + (operators.ENSEMBLE_INPUTS if self.quadratic else ())
-        self._call("ChooseTokens", choose_inputs, operators.CHOOSE_OUTPUTS, values)
-        self._call("BlockDenoise", operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS, values)
-        if self.quadratic:
-            # Of a quadratic pass only the drafts are verified.
-            drafts = tape.op("Greater", "segments", self._int32(0))
-            values |= {"valid": tape.op("Where", drafts, "segments", values["valid"])}
-        self._call("SpecVerify", operators.VERIFY_INPUTS, operators.VERIFY_OUTPUTS, values)
+        FORMS[self.form](self, values)
         self._call("Advance", advance.ADVANCE_INPUTS, advance.ADVANCE_OUTPUTS, values)
+
+    def _functions(self, values: dict[str, str]) -> None:
+        inputs = operators.CHOOSE_INPUTS + (operators.ENSEMBLE_INPUTS if self.quadratic else ())
+        self._call("ChooseTokens", inputs, operators.CHOOSE_OUTPUTS, values)
+        self._call("BlockDenoise", operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS, values)
+        verified = values | {"valid": self._verified(values["valid"])}
+        self._call("SpecVerify", operators.VERIFY_INPUTS, operators.VERIFY_OUTPUTS, verified)
+
+    def _plugins(self, values: dict[str, str]) -> None:
+        values = values | {"verify_valid": self._verified(values["valid"])}
+        for operator in (plugin_operators.LOGIT_STATISTICS, plugin_operators.DECODE_STEP):
+            attributes = operator.attributes(self.mask_token_id)
+            self._call(operator.name, operator.inputs, operator.outputs, values, **attributes)
+
+    def _verified(self, valid: str) -> str:
+        """[B] int32: leading window tokens that are verified. Of a quadratic pass these are only the drafts."""
+        if not self.quadratic:
+            return valid
+        drafts = self.tape.op("Greater", "segments", self._int32(0))
+        return self.tape.op("Where", drafts, "segments", valid)
 
     def _rules(self, index: str) -> dict[str, str]:
         """Which random numbers and lists the rows' slots use, from the kind of their pass.
@@ -84,13 +107,30 @@ class DecodeStep:
             "drafted_ids": tape.op("Where", lists, "drafted_ids", self._int32(-1)),
         }
 
-    def _call(self, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...], values: dict[str, str]) -> None:
-        """A function of the domain; inputs that ``values`` does not have are values of the same name."""
+    def _call(
+        self,
+        name: str,
+        inputs: tuple[str, ...],
+        outputs: tuple[str, ...],
+        values: dict[str, str],
+        **attributes: Any,
+    ) -> None:
+        """An operator of the domain; inputs that ``values`` does not have are values of the same name.
+
+        Args:
+            attributes: of the node.
+        """
         given = [values.get(value, value) for value in inputs]
-        self.tape.ops(name, *given, outputs=len(outputs), names=outputs, domain=DOMAIN)
+        self.tape.ops(name, *given, outputs=len(outputs), names=outputs, domain=DOMAIN, **attributes)
 
     def _number(self, value: npt.ArrayLike) -> str:
         return self.tape.constant(value, np.int64)
 
     def _int32(self, value: int) -> str:
         return self.tape.constant(value, np.int32)
+
+
+FORMS: Mapping[OperatorForm, Callable[[DecodeStep, dict[str, str]], None]] = {
+    "functions": DecodeStep._functions,
+    "plugins": DecodeStep._plugins,
+}

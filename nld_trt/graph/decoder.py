@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from nld_trt.graph.decode_step import DecodeStep
+from nld_trt.graph.decode_step import DecodeStep, OperatorForm
 from nld_trt.graph.layout import record_layout
 from nld_trt.graph.linear import Dialect, QuantizedLinear, Recorder, float_linear, quantized_linear
 from nld_trt.graph.precision import Precision
@@ -59,6 +59,7 @@ class DecoderGraph:
         adapter: bool,
         quadratic: bool,
         dialect: Dialect,
+        operators: OperatorForm,
     ) -> None:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
@@ -67,6 +68,7 @@ class DecoderGraph:
         self.table_length = table_length
         self.adapter = checkpoint.adapter if adapter else None
         self.quadratic = quadratic
+        self.operators: OperatorForm = operators
         self.tape = Tape()
         self.recorder = Recorder(self.tape, weights, precision, dialect)
 
@@ -81,7 +83,13 @@ class DecoderGraph:
         self.tape.scope("")
         hidden = self._norm(x, FINAL_NORM, name="final_hidden")
         head = partial(self._linear, module=_HEAD, scale=read_prescale(self.checkpoint, _HEAD))
-        tail = DecodeStep(self.tape, step.positions, quadratic=self.quadratic)
+        tail = DecodeStep(
+            self.tape,
+            step.positions,
+            quadratic=self.quadratic,
+            mask_token_id=self.config.mask_token_id,
+            form=self.operators,
+        )
         tail.record(hidden, head)
 
     def _step_inputs(self) -> StepInputs:

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import FunctionProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 import nld_trt
-from nld_trt.graph import contract, operators
+from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits
+from nld_trt.graph.decode_step import OperatorForm
 from nld_trt.graph.decoder import DecoderGraph
 from nld_trt.graph.linear import Dialect
+from nld_trt.graph.operators import decode_functions
 from nld_trt.graph.precision import Precision
 from nld_trt.graph.tape import DOMAIN, OPSET, Tape
 from nld_trt.graph.weights import WeightFile
@@ -40,6 +42,7 @@ def write_graph(
     adapter: bool,
     static_capacity: bool,
     dialect: Dialect = "onnxruntime",
+    operators: OperatorForm = "functions",
     debug: bool = False,
 ) -> Path:
     """Write the graph of ``checkpoint`` into ``folder`` and return the path of the model file.
@@ -49,6 +52,8 @@ def write_graph(
         static_capacity: fix the caches at ``limits.capacity`` slots (compiled engines); otherwise the
             runtime chooses how many slots to bind, up to that number.
         dialect: the library that will read the graph.
+        operators: what chooses and verifies tokens: ONNX functions, or the operators of plugins, which the library that
+            reads the graph must know.
         debug: add the contract's debug outputs.
     """
     with WeightFile(folder / WEIGHTS_FILE) as weights:
@@ -60,6 +65,7 @@ def write_graph(
             adapter=adapter,
             quadratic=limits.max_quadratic_length > 0,
             dialect=dialect,
+            operators=operators,
         )
         graph.record()
     fixed = contract.fixed_axes(checkpoint.config)
@@ -82,12 +88,7 @@ def write_graph(
         producer_version=nld_trt.__version__,
         ir_version=_IR_VERSION,
         opset_imports=[helper.make_opsetid(domain, version) for domain, version in _domains(graph.tape).items()],
-        functions=operators.decode_functions(
-            checkpoint.config.mask_token_id,
-            checkpoint.config.vocab_size,
-            dialect,
-            quadratic=limits.max_quadratic_length > 0,
-        ),
+        functions=_functions(graph.tape, checkpoint.config, dialect, quadratic=limits.max_quadratic_length > 0),
     )
     path = folder / MODEL_FILE
     path.write_bytes(model.SerializeToString())
@@ -98,6 +99,13 @@ def _domains(tape: Tape) -> dict[str, int]:
     """Version of every operator domain that the graph uses. ONNX Runtime refuses domains that it does not know."""
     foreign = {node.domain for node in tape.nodes} - {"", DOMAIN}
     return {"": OPSET, DOMAIN: 1, **dict.fromkeys(sorted(foreign), 1)}
+
+
+def _functions(tape: Tape, config: ModelConfig, dialect: Dialect, *, quadratic: bool) -> list[FunctionProto]:
+    """Those that the graph calls."""
+    called = {node.op_type for node in tape.nodes if node.domain == DOMAIN}
+    made = decode_functions(config.mask_token_id, config.vocab_size, dialect, quadratic=quadratic)
+    return [function for function in made if function.name in called]
 
 
 def _values(binding: Binding, config: ModelConfig, precision: Precision, fixed: dict[str, int]) -> list[ValueInfoProto]:

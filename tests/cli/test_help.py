@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -59,6 +60,11 @@ def commands() -> list[click.Command]:
     return [cli, *(command for name in cli.list_commands(context) if (command := cli.get_command(context, name)))]
 
 
+def parts() -> list[click.Command]:
+    """The commands of commands that are groups."""
+    return [part for group in commands()[1:] if isinstance(group, click.Group) for part in group.commands.values()]
+
+
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help_is_quick_and_loads_no_library(command: str | None) -> None:
     arguments = [command, "--help"] if command else ["--help"]
@@ -88,6 +94,11 @@ def test_every_command_has_help_with_an_example() -> None:
         assert command is cli or f"nld-trt {command.name}" in text, f"{command.name} shows no example"
 
 
+def test_every_part_of_a_group_has_help_with_an_example() -> None:
+    for part in parts():
+        assert re.search(rf"nld-trt \w+ {part.name}", part.help or ""), f"{part.name} shows no example"
+
+
 def test_command_names_are_the_table_s() -> None:
     assert [command.name for command in commands()[1:]] == [*COMMANDS]
 
@@ -95,7 +106,7 @@ def test_command_names_are_the_table_s() -> None:
 def test_every_option_is_documented() -> None:
     undocumented = [
         f"{command.name} {option.opts[0]}"
-        for command in commands()
+        for command in [*commands(), *parts()]
         for option in command.params
         if isinstance(option, click.Option) and not (option.help or option.hidden)
     ]
@@ -103,7 +114,7 @@ def test_every_option_is_documented() -> None:
 
 
 def test_options_are_written_with_dashes() -> None:
-    options = [it for command in commands() for it in command.params if isinstance(it, click.Option)]
+    options = [it for command in [*commands(), *parts()] for it in command.params if isinstance(it, click.Option)]
     names = [name for option in options for name in [*option.opts, *option.secondary_opts]]
     assert not [name for name in names if "_" in name or (name != name.lower() and len(name) > 2)]
 

@@ -14,6 +14,7 @@ import pytest
 from nld_trt.engine import trt
 from nld_trt.engine.backend import Artefact, BuildPlan
 from nld_trt.engine.gpu import Gpu
+from nld_trt.engine.kernels import nvrtc
 from nld_trt.engine.session import EngineInfo
 from nld_trt.engine.trt import TrtBackend, TrtRtxBackend
 from nld_trt.errors import InputError
@@ -179,3 +180,41 @@ def test_caches_beyond_the_gpu_are_refused(machine, unread, tmp_path):
     message = refusal(opening(unread, tmp_path, compute_capabilities=("12.1",), limits=huge))
     assert "NVIDIA GB10 (12.1) has 137.4 GB" in message
     assert "--max-batch-size" in message
+
+
+def plugin_plan(**changes) -> BuildPlan:
+    return replace(TRT_PLAN, plugins=True, **changes)
+
+
+def test_plugins_are_refused_where_the_library_has_none(machine):
+    machine()
+    message = refusal(lambda: TrtRtxBackend().check(replace(PLAN, plugins=True)))
+    assert "TensorRT for RTX has none" in message
+    assert "--no-plugins" in message
+
+
+def test_gpu_without_kernels_is_refused_by_name(machine):
+    machine(gpus=[Gpu("NVIDIA L40S", "8.9", 48 << 30)])
+    message = refusal(lambda: TrtBackend().check(plugin_plan(compute_capabilities=())))
+    assert "compute capability 8.9; they are compiled for 9.0 (H100 SXM)" in message
+    assert "--no-plugins" in message
+
+
+def test_gpu_without_kernels_builds_without_them(machine):
+    machine(gpus=[Gpu("NVIDIA L40S", "8.9", 48 << 30)])
+    TrtBackend().check(replace(TRT_PLAN, compute_capabilities=()))
+
+
+def test_missing_kernel_compiler_says_what_helps(machine, monkeypatch):
+    machine(gpus=[H100])
+    monkeypatch.setattr(nvrtc, "_wheel_libraries", lambda: iter(()))
+    monkeypatch.setattr(nvrtc, "_SONAMES", ("libnvrtc-that-is-not-there.so",))
+    message = refusal(lambda: TrtBackend().check(plugin_plan()))
+    assert "needs NVRTC" in message
+    assert 'pip install "nld-trt[plugins]", or build with --no-plugins' in message
+
+
+def test_blocks_beyond_the_kernels_are_refused(machine):
+    machine(gpus=[H100])
+    limits = replace(LIMITS, max_block_length=512)
+    assert "a width of 512: they take 1 to 256" in refusal(lambda: TrtBackend().check(plugin_plan(limits=limits)))

@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels on a GPU without TensorRT: NVIDIA's driver library, called through ctypes.
+
+For checks and benchmarks. Works in the primary context of the first GPU, as PyTorch does: tensors of both can be mixed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nld_trt.engine.kernels.image import Image
+from nld_trt.engine.kernels.launch import Sizes, launch
+from nld_trt.engine.kernels.reference import Array
+from nld_trt.engine.kernels.spec import Operator
+from nld_trt.errors import InputError, OperationError
+
+# cuda.h: CUdevice_attribute, CUstreamCaptureMode, CUstream_flags.
+_L2_CACHE_SIZE, _CAPTURE_THREAD_LOCAL, _NON_BLOCKING = 38, 1, 1
+
+
+class Driver:
+    """One GPU, one stream. Addresses are plain integers."""
+
+    def __init__(self, library: Any = None) -> None:
+        """
+        Args:
+            library: ``libcuda.so.1``, already loaded.
+
+        Raises:
+            InputError: there is no driver.
+            OperationError: it refuses to work.
+        """
+        try:
+            self._cuda = library or ctypes.CDLL("libcuda.so.1")
+        except OSError as error:
+            raise InputError(
+                "running the decode kernels needs an NVIDIA GPU, and its driver library libcuda.so.1 is not here",
+                fix="Run this on a machine with an NVIDIA GPU; check it with nvidia-smi.",
+            ) from error
+        self._call("cuInit", 0)
+        self._device, context, self.stream = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cuDeviceGet", ctypes.byref(self._device), 0)
+        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
+        self._call("cuCtxSetCurrent", context)
+        self._call("cuStreamCreate", ctypes.byref(self.stream), _NON_BLOCKING)
+
+    @property
+    def version(self) -> str:
+        """Of CUDA, as the driver supports it."""
+        number = self._read("cuDriverGetVersion")
+        return f"{number // 1000}.{number % 1000 // 10}"
+
+    @property
+    def l2_bytes(self) -> int:
+        return self._read("cuDeviceGetAttribute", _L2_CACHE_SIZE, self._device)
+
+    def allocate(self, size: int) -> int:
+        address = ctypes.c_void_p()
+        self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
+        return address.value or 0
+
+    def release(self, address: int) -> None:
+        self._call("cuMemFree_v2", ctypes.c_void_p(address))
+
+    def upload(self, address: int, array: Array) -> None:
+        """``array`` is contiguous."""
+        host = ctypes.c_void_p(array.ctypes.data)
+        self._call("cuMemcpyHtoDAsync_v2", ctypes.c_void_p(address), host, ctypes.c_size_t(array.nbytes), self.stream)
+        self.wait()
+
+    def download(self, array: Array, address: int) -> None:
+        host = ctypes.c_void_p(array.ctypes.data)
+        self._call("cuMemcpyDtoHAsync_v2", host, ctypes.c_void_p(address), ctypes.c_size_t(array.nbytes), self.stream)
+        self.wait()
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Queue a copy on the device."""
+        addresses = ctypes.c_void_p(target), ctypes.c_void_p(source)
+        self._call("cuMemcpyDtoDAsync_v2", *addresses, ctypes.c_size_t(size), self.stream)
+
+    def wait(self) -> None:
+        self._call("cuStreamSynchronize", self.stream)
+
+    def load(self, image: Image) -> ctypes.c_void_p:
+        module = ctypes.c_void_p()
+        self._call("cuModuleLoadData", ctypes.byref(module), image.cubin)
+        return module
+
+    def function(self, module: ctypes.c_void_p, name: str) -> ctypes.c_void_p:
+        found = ctypes.c_void_p()
+        self._call("cuModuleGetFunction", ctypes.byref(found), module, name.encode())
+        return found
+
+    def launch(
+        self, function: ctypes.c_void_p, grid: tuple[int, ...], threads: int, shared_bytes: int, arguments: list[Any]
+    ) -> None:
+        """Queue a kernel. ``arguments`` are ctypes values."""
+        pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
+        self._call("cuLaunchKernel", function, *grid, threads, 1, 1, shared_bytes, self.stream, pointers, None)
+
+    def record(self, work: Callable[[], object]) -> Callable[[], float]:
+        """Record what ``work`` queues as a CUDA graph; the result runs it and returns its milliseconds."""
+        graph, runnable = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cuStreamBeginCapture_v2", self.stream, _CAPTURE_THREAD_LOCAL)
+        work()
+        self._call("cuStreamEndCapture", self.stream, ctypes.byref(graph))
+        self._call("cuGraphInstantiateWithFlags", ctypes.byref(runnable), graph, ctypes.c_ulonglong(0))
+        begin, end = ctypes.c_void_p(), ctypes.c_void_p()
+        for event in (begin, end):
+            self._call("cuEventCreate", ctypes.byref(event), 0)
+
+        def run() -> float:
+            self._call("cuEventRecord", begin, self.stream)
+            self._call("cuGraphLaunch", runnable, self.stream)
+            self._call("cuEventRecord", end, self.stream)
+            self._call("cuEventSynchronize", end)
+            elapsed = ctypes.c_float()
+            self._call("cuEventElapsedTime", ctypes.byref(elapsed), begin, end)
+            return elapsed.value
+
+        return run
+
+    def _read(self, function: str, *arguments: Any) -> int:
+        value = ctypes.c_int()
+        self._call(function, ctypes.byref(value), *arguments)
+        return value.value
+
+    def _call(self, function: str, *arguments: Any) -> None:
+        status = getattr(self._cuda, function)(*arguments)
+        if status != 0:
+            raise OperationError(f"the GPU refused {function}: CUresult {status}")
+
+
+class Kernels:
+    """The compiled kernels on a GPU."""
+
+    def __init__(self, driver: Driver, image: Image) -> None:
+        self.driver = driver
+        self._module = driver.load(image)
+        self._functions: dict[str, ctypes.c_void_p] = {}
+
+    def launch(
+        self, operator: Operator, sizes: Sizes[int], addresses: Mapping[str, int], logit_type: str, mask_token_id: int
+    ) -> None:
+        """Queue one operator on tensors at ``addresses``, by their names."""
+        name = operator.kernel(logit_type)
+        if name not in self._functions:
+            self._functions[name] = self.driver.function(self._module, name)
+        arguments: list[Any] = [ctypes.c_void_p(addresses[tensor]) for tensor in operator.inputs]
+        arguments += [ctypes.c_int(value) for value in sizes.scalars(operator, mask_token_id)]
+        arguments += [ctypes.c_void_p(addresses[tensor]) for tensor in operator.outputs]
+        planned = launch(operator, sizes)
+        self.driver.launch(self._functions[name], planned.grid, planned.threads, planned.shared_bytes, arguments)

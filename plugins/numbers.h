@@ -1,0 +1,166 @@
+// SPDX-FileCopyrightText: 2026 The nld-trt authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Numbers: the types of logits, exponentials and random words.
+//
+// This and the headers beside it compile for GPUs (NVRTC, nvcc) and as plain C++, where the tests run them. They include
+// nothing on a GPU, so that NVRTC needs no include path.
+#pragma once
+
+#if defined(__CUDACC__)
+#define NLD_DEVICE __device__ __forceinline__
+#else
+#include <cmath>
+#include <cstring>
+#define NLD_DEVICE inline
+#endif
+
+namespace nld {
+
+struct alignas(16) Vector {
+    unsigned word[4];
+};
+
+NLD_DEVICE float float_of(unsigned bits) {
+#if defined(__CUDACC__)
+    return __uint_as_float(bits);
+#else
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+#endif
+}
+
+NLD_DEVICE unsigned bits_of(float value) {
+#if defined(__CUDACC__)
+    return __float_as_uint(value);
+#else
+    unsigned bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+#endif
+}
+
+NLD_DEVICE float minus_infinity() { return float_of(0xff800000u); }
+
+// e^x for x <= 0. On a GPU by 2^(x log2 e), whose result below 2^-126 is 0: two instructions, where __expf takes six.
+NLD_DEVICE float fast_exp(float x) {
+#if defined(__CUDACC__)
+    float value;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x * 1.4426950408889634f));
+    return value;
+#else
+    return std::exp(x);
+#endif
+}
+
+// A NaN loses against a number.
+NLD_DEVICE float larger(float a, float b) {
+#if defined(__CUDACC__)
+    return fmaxf(a, b);
+#else
+    return std::fmax(a, b);
+#endif
+}
+
+// Places of the bits that are set; there is one.
+NLD_DEVICE int lowest_bit(unsigned bits) {
+#if defined(__CUDACC__)
+    return __ffs(static_cast<int>(bits)) - 1;
+#else
+    return __builtin_ctz(bits);
+#endif
+}
+
+NLD_DEVICE int highest_bit(unsigned bits) {
+#if defined(__CUDACC__)
+    return 31 - __clz(static_cast<int>(bits));
+#else
+    return 31 - __builtin_clz(bits);
+#endif
+}
+
+// The types of logits: Storage is what lies in memory, widen gives its exact float, kLeast is minus infinity.
+struct Bf16 {
+    using Storage = unsigned short;
+    static constexpr unsigned kLeast = 0xff80u;
+    static NLD_DEVICE float widen(unsigned bits) { return float_of(bits << 16); }
+};
+
+struct Fp16 {
+    using Storage = unsigned short;
+    static constexpr unsigned kLeast = 0xfc00u;
+    static NLD_DEVICE float widen(unsigned bits) {
+#if defined(__CUDACC__)
+        float value;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<unsigned short>(bits)));
+        return value;
+#else
+        const unsigned sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, fraction = bits & 0x3ffu;
+        if (exponent == 31) return float_of(sign | 0x7f800000u | fraction << 13);
+        if (exponent != 0) return float_of(sign | (exponent + 112) << 23 | fraction << 13);
+        const float tiny = static_cast<float>(fraction) / 16777216.0f;
+        return sign ? -tiny : tiny;
+#endif
+    }
+};
+
+struct Fp32 {
+    using Storage = unsigned;
+    static constexpr unsigned kLeast = 0xff800000u;
+    static NLD_DEVICE float widen(unsigned bits) { return float_of(bits); }
+};
+
+template <typename Type>
+constexpr int kPerVector = sizeof(Vector) / sizeof(typename Type::Storage);
+
+template <typename Type>
+NLD_DEVICE void unpack(const Vector& vector, float (&values)[kPerVector<Type>]) {
+#pragma unroll
+    for (int j = 0; j < kPerVector<Type>; ++j) {
+        if constexpr (sizeof(typename Type::Storage) == 4) {
+            values[j] = Type::widen(vector.word[j]);
+        } else {
+            values[j] = Type::widen(vector.word[j / 2] >> (j % 2 * 16) & 0xffffu);
+        }
+    }
+}
+
+// Of kPerVector entries of which only begin .. end - 1 may be read: minus infinity stands for the others.
+template <typename Type>
+NLD_DEVICE Vector packed(const typename Type::Storage* entries, int first, int begin, int end) {
+    constexpr int kPer = kPerVector<Type>, kBits = 128 / kPer;
+    Vector vector{};
+#pragma unroll
+    for (int j = 0; j < kPer; ++j) {
+        const int place = first + j;
+        const unsigned bits = place >= begin && place < end ? entries[place] : Type::kLeast;
+        vector.word[j * kBits / 32] |= bits << (j * kBits % 32);
+    }
+    return vector;
+}
+
+// Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011).
+struct Words {
+    unsigned word[4];
+};
+
+NLD_DEVICE Words philox(Words counter, unsigned key0, unsigned key1) {
+    unsigned a = counter.word[0], b = counter.word[1], c = counter.word[2], d = counter.word[3];
+#pragma unroll
+    for (int round = 0; round < 10; ++round) {
+        const unsigned long long first = 0xD2511F53ull * a, second = 0xCD9E8D57ull * c;
+        a = static_cast<unsigned>(second >> 32) ^ b ^ key0;
+        c = static_cast<unsigned>(first >> 32) ^ d ^ key1;
+        b = static_cast<unsigned>(second);
+        d = static_cast<unsigned>(first);
+        key0 += 0x9E3779B9u;
+        key1 += 0xBB67AE85u;
+    }
+    return {{a, b, c, d}};
+}
+
+// Every step is exact, and the result lies strictly between 0 and 1.
+NLD_DEVICE float uniform(unsigned word) { return (static_cast<float>(word >> 9) + 0.5f) * 1.1920928955078125e-7f; }
+
+}  // namespace nld

@@ -1,0 +1,70 @@
+// SPDX-FileCopyrightText: 2026 The nld-trt authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a row with a temperature is sampled: its random numbers, and the weight of a token.
+// nld_trt/graph/sampling.py is the definition.
+#pragma once
+
+#include "numbers.h"
+
+namespace nld {
+
+constexpr int kNoToken = -1;
+constexpr int kCandidates = 8;  // of a slot's draft; nld_trt/graph/candidates.py has it
+// Dividing by less would overflow; the likeliest token wins at this temperature with certainty.
+constexpr float kColdest = 1e-30f;  // nld_trt/graph/scores.py has it
+
+// 1 / temperature, kept where its product with minus infinity is minus infinity.
+NLD_DEVICE float scale_of(float temperature) {
+    return larger(1.0f / larger(temperature, kColdest), 1.1754944e-38f);
+}
+
+// The reference point of exponentials: where all logits are -inf, their differences are no numbers.
+NLD_DEVICE float base_of(float peak) { return peak == minus_infinity() ? 0.0f : peak; }
+
+// Which tokens of a slot may be chosen, and how much a token weighs against the likeliest.
+struct Rules {
+    int mask_token_id;
+    float scale;  // 1 / temperature
+    float cut;    // tokens with a smaller logit are not allowed
+
+    NLD_DEVICE bool allows(int token, float logit) const { return token != mask_token_id && logit >= cut; }
+
+    // The difference is taken first: quotients of low temperatures overflow and lose digits.
+    NLD_DEVICE float weight(float logit, float peak) const { return fast_exp((logit - base_of(peak)) * scale); }
+};
+
+// Of both operators, row-major.
+struct SamplingInputs {
+    const float* temperature;  // [B]; a draw only above 0
+    const float* cut;          // [B, W]
+
+    NLD_DEVICE bool sampled(int row) const { return temperature[row] > 0.0f; }
+
+    NLD_DEVICE Rules rules(int row, int place, int mask_token_id) const {
+        return {mask_token_id, scale_of(temperature[row]), cut[place]};
+    }
+};
+
+// The two random numbers of a slot: one for the draw, one for the test of the token that was drafted.
+struct Uniforms {
+    float draw, test;
+};
+
+// What keys the random numbers, row-major.
+struct RandomInputs {
+    const long long* seed;  // [B]
+    const int* stream;      // [B]
+    const int* draw;        // [B]
+    const int* position;    // [B, W]: of the token that each slot predicts
+
+    NLD_DEVICE Uniforms of(int row, int place) const {
+        const auto key = static_cast<unsigned long long>(seed[row]);
+        const Words counter{{static_cast<unsigned>(stream[row]), static_cast<unsigned>(position[place]),
+                             static_cast<unsigned>(draw[row]), 0u}};
+        const Words words = philox(counter, static_cast<unsigned>(key), static_cast<unsigned>(key >> 32));
+        return {uniform(words.word[0]), uniform(words.word[1])};
+    }
+};
+
+}  // namespace nld

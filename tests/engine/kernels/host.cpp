@@ -1,0 +1,171 @@
+// SPDX-FileCopyrightText: 2026 The nld-trt authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The kernels of plugins/ on the CPU: the same headers, with loops where a GPU has threads. What is left out is what
+// plugins/warp.h and plugins/decode_kernels.cu add: shuffles, shared memory and barriers.
+#include <array>
+#include <vector>
+
+#include "block_decision.h"
+
+namespace {
+
+template <typename T>
+using Lanes = std::array<T, nld::kWarp>;
+
+// What plugins/warp.h is on a GPU, with the same order of every sum.
+struct Warp {
+    template <typename Function>
+    auto each(Function function) const {
+        Lanes<decltype(function(0))> found;
+        for (int lane = 0; lane < nld::kWarp; ++lane) found[lane] = function(lane);
+        return found;
+    }
+
+    template <typename T>
+    T at(const Lanes<T>& values, int lane) const {
+        return values[lane];
+    }
+
+    template <typename T>
+    T from(const Lanes<T>& values, int source) const {
+        return values[source];
+    }
+
+    float sum(Lanes<float> values) const {
+        for (int offset = nld::kWarp / 2; offset > 0; offset /= 2) {
+            const Lanes<float> before = values;
+            for (int lane = 0; lane < nld::kWarp; ++lane) values[lane] += before[lane ^ offset];
+        }
+        return values[0];
+    }
+
+    float max(const Lanes<float>& values) const {
+        float found = values[0];
+        for (const float value : values) found = nld::larger(found, value);
+        return found;
+    }
+
+    Lanes<float> running(Lanes<float> values) const {
+        for (int offset = 1; offset < nld::kWarp; offset *= 2) {
+            const Lanes<float> before = values;
+            for (int lane = offset; lane < nld::kWarp; ++lane) values[lane] += before[lane - offset];
+        }
+        return values;
+    }
+
+    template <typename Function>
+    unsigned ballot(Function function) const {
+        unsigned found = 0;
+        for (int lane = 0; lane < nld::kWarp; ++lane) found |= static_cast<unsigned>(function(lane)) << lane;
+        return found;
+    }
+
+    template <typename Partial>
+    Partial combined(Lanes<Partial> lanes, float scale) const {
+        for (int offset = nld::kWarp / 2; offset > 0; offset /= 2) {
+            for (int lane = 0; lane < offset; ++lane) lanes[lane].combine(lanes[lane + offset], scale);
+        }
+        return lanes[0];
+    }
+
+    bool leads() const { return true; }
+    void sync() const {}
+};
+
+template <typename Type, template <typename> class Reader>
+void reduce_chunk(const nld::Statistics<Type>& statistics, int row, int slot, int split, int splits) {
+    using Partial = typename Reader<Type>::Partial;
+    const nld::Rules rules = statistics.rules(row, slot);
+    const Warp warp;
+    const auto found = warp.each([&](int index) {
+        if (index >= nld::kThreads / nld::kWarp) return Partial::nothing();
+        const auto shares = warp.each([&](int lane) {
+            return statistics.template share<Reader>(row, slot, split, index * nld::kWarp + lane, rules);
+        });
+        return warp.combined(shares, rules.scale);
+    });
+    statistics.store(warp.combined(found, rules.scale).stored(), row, slot, split, splits);
+}
+
+template <typename Type>
+void reduce_all(const nld::Statistics<Type>& statistics, int rows) {
+    const int splits = (statistics.vocab + nld::kChunk - 1) / nld::kChunk;
+    for (int place = 0; place < rows * statistics.width * splits; ++place) {
+        const int split = place % splits, slot = place / splits % statistics.width;
+        const int row = place / splits / statistics.width;
+        if (statistics.sampling.sampled(row)) {
+            reduce_chunk<Type, nld::MassReader>(statistics, row, slot, split, splits);
+        } else {
+            reduce_chunk<Type, nld::LikeliestReader>(statistics, row, slot, split, splits);
+        }
+    }
+}
+
+template <typename Type>
+void decide_all(const nld::Decision<Type>& decision, int rows) {
+    const Warp warp;
+    for (int batch = 0; batch < rows; ++batch) {
+        nld::Row row;
+        for (int slot = 0; slot < decision.width; ++slot) {
+            if (decision.sampling.sampled(batch)) {
+                // What a warp leaves behind of the slot before must not matter.
+                std::array<float, nld::kCandidates> taken;
+                taken.fill(-1e9f);
+                nld::sample(warp, row, taken.data(), decision, batch, slot);
+            } else {
+                nld::choose_likeliest(warp, row, decision, batch, slot);
+            }
+        }
+        for (int slot = 0; slot < decision.width; ++slot) nld::line_up(row, decision, batch, slot);
+        for (int slot = 0; slot < decision.width; ++slot) nld::decide_slot(row, decision, batch, slot);
+        nld::decide_row(row, decision, batch);
+    }
+}
+
+}  // namespace
+
+// The kernels' parameters, with the number of rows in front: a launch would say it.
+#define NLD_KERNELS(TYPE_NAME, TYPE)                                                                                 \
+    extern "C" void nld_logit_statistics_##TYPE_NAME(int rows, const nld::TYPE::Storage* logits,                     \
+                                                     const float* temperature, const float* cut, int width,          \
+                                                     int vocab, int mask_token_id, int* partials) {                  \
+        reduce_all<nld::TYPE>({logits, {temperature, cut}, width, vocab, mask_token_id, partials}, rows);            \
+    }                                                                                                                \
+    extern "C" void nld_decode_step_##TYPE_NAME(                                                                     \
+        int rows, const nld::TYPE::Storage* logits, const int* partials, const float* temperature, const float* cut, \
+        const long long* seed, const int* stream, const int* draw, const int* position, const int* drafted_ids,      \
+        const float* drafted_shares, const int* block, const int* valid, const int* verify_valid,                    \
+        const float* threshold, const int* quota, const int* eos_token_id, int width, int vocab, int mask_token_id,  \
+        int* block_tokens, float* confidence, int* masks_left, int* verified_tokens, int* accepted_count,            \
+        int* next_seed, int* eos_position, int* finite) {                                                            \
+        decide_all<nld::TYPE>(                                                                                       \
+            {logits, partials, {temperature, cut}, {seed, stream, draw, position}, drafted_ids, drafted_shares,      \
+             block, valid, verify_valid, threshold, quota, eos_token_id, width, vocab, mask_token_id, block_tokens,  \
+             confidence, masks_left, verified_tokens, accepted_count, next_seed, eos_position, finite},              \
+            rows);                                                                                                   \
+    }
+
+NLD_KERNELS(bf16, Bf16)
+NLD_KERNELS(fp16, Fp16)
+NLD_KERNELS(fp32, Fp32)
+
+// Of the headers, without a kernel around it: the draw of one slot from given splits' sums, which may be wrong.
+extern "C" int draw_from(const unsigned* logits, int vocab, float cut, float scale, float peak, const float* sums,
+                         float uniform) {
+    const nld::Pool<nld::Fp32> pool{logits, vocab, {nld::kNoToken, scale, cut}, peak, nullptr, nullptr};
+    Lanes<float> lanes;
+    for (int lane = 0; lane < nld::kWarp; ++lane) lanes[lane] = sums[lane];
+    return nld::draw_token(Warp{}, pool, lanes, uniform);
+}
+
+extern "C" void random_words(const unsigned* counter, unsigned key0, unsigned key1, unsigned* words) {
+    const nld::Words found = nld::philox({{counter[0], counter[1], counter[2], counter[3]}}, key0, key1);
+    for (int j = 0; j < 4; ++j) words[j] = found.word[j];
+}
+
+extern "C" float uniform_of(unsigned word) { return nld::uniform(word); }
+
+extern "C" void widen_fp16(const unsigned short* from, float* to, int count) {
+    for (int j = 0; j < count; ++j) to[j] = nld::Fp16::widen(from[j]);
+}

@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels' arithmetic, run on the CPU, against the ONNX functions and against NumPy."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from nld_trt.engine.kernels import reference
+from nld_trt.engine.kernels.cases import DTYPES, MASK, SIZES, case
+from nld_trt.graph.contract import quadratic_width
+from tests.engine.kernels.oracle import assert_same, onnx_step
+
+
+@pytest.mark.parametrize("logit_type", DTYPES)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_greedy_step_is_the_onnx_functions(kernels, sizes, logit_type):
+    values = case(*sizes, logit_type)
+    found = kernels.step(values, logit_type)
+    assert_same(found, onnx_step(values))
+    assert found["finite"].tolist() == [1] * sizes[0]
+    share = reference.probabilities(values["logits"])
+    share = np.take_along_axis(share, found["verified_tokens"][..., None], -1)[..., 0]
+    masked = found["confidence"] >= 0
+    np.testing.assert_allclose(found["confidence"][masked], share[masked], rtol=2e-6)
+
+
+@pytest.mark.parametrize("width", [*range(1, 66), quadratic_width(8), 127, quadratic_width(15), 256])
+def test_every_window_width(kernels, width):
+    values = case(2, width, 263, seed=width)
+    assert_same(kernels.step(values), onnx_step(values))
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-30, 1000.0])
+def test_flat_and_steep_logits(kernels, spread):
+    values = case(2, 6, 8200, spread=spread)
+    values["threshold"][:] = 1e-4
+    assert_same(kernels.step(values), onnx_step(values))
+
+
+@pytest.mark.parametrize("logit_type", DTYPES)
+@pytest.mark.parametrize("vocab", [256, 8195, 30001])
+def test_lowest_id_wins_a_tie(kernels, logit_type, vocab):
+    """Wherever the equal logits lie: in one vector, one thread, one split, or far apart."""
+    rng = np.random.default_rng(vocab)
+    logits = np.full((1, 64, vocab), -1.0, np.float32)
+    expected = []
+    for slot in range(64):
+        tied = np.sort(rng.choice(vocab, rng.integers(1, 9), replace=False))
+        logits[0, slot, tied] = 2.0
+        expected.append(next((token for token in tied if token != MASK), 0))
+    assert kernels.step({"logits": logits}, logit_type)["verified_tokens"][0].tolist() == expected
+
+
+@pytest.mark.parametrize("vocab", [256, 9001])
+def test_mask_is_never_chosen_and_stays_in_the_denominator(kernels, vocab):
+    logits = np.zeros((1, 1, vocab), np.float32)
+    logits[0, 0, MASK], logits[0, 0, 7] = 50.0, 1.0
+    found = kernels.step({"logits": logits, "threshold": np.full(1, 2.0), "quota": np.ones(1)})
+    assert (found["block_tokens"][0, 0], found["verified_tokens"][0, 0]) == (7, 7)
+    np.testing.assert_allclose(found["confidence"][0, 0], np.exp(1.0 - 50.0), rtol=1e-4)
+
+
+def test_minus_infinity_is_an_ordinary_logit(kernels):
+    values = case(2, 5, 9000)
+    values["logits"][:, :, ::2] = -np.inf
+    values["logits"][0, 1, :-1] = -np.inf
+    assert_same(kernels.step(values), onnx_step(values))
+
+
+def spoil_with(value):
+    def spoil(logits):
+        logits[1, 2, 8500] = value
+
+    return spoil
+
+
+def all_minus_infinity(logits):
+    logits[1, 2] = -np.inf
+
+
+def only_mask_is_possible(logits):
+    all_minus_infinity(logits)
+    logits[1, 2, MASK] = 1.0
+
+
+SPOILED = {
+    "NaN": spoil_with(np.nan),
+    "+inf": spoil_with(np.inf),
+    "all -inf": all_minus_infinity,
+    "only MASK": only_mask_is_possible,
+}
+
+
+@pytest.mark.parametrize("logit_type", DTYPES)
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_row_that_is_not_finite_is_left_alone(kernels, spoil, temperature, logit_type):
+    values = case(3, 4, 9000, logit_type, temperature=temperature)
+    values |= {"block": np.full((3, 4), MASK), "valid": np.full(3, 3), "threshold": np.zeros(3)}
+    sound = kernels.step(values, logit_type)
+    spoil(values["logits"])
+    found = kernels.step(values, logit_type)
+    assert found["finite"].tolist() == [1, 0, 1]
+    assert found["block_tokens"][1].tolist() == [MASK] * 4
+    assert (found["masks_left"][1], found["confidence"][1].tolist()) == (3, [-1.0] * 4)
+    assert (found["accepted_count"][1], found["next_seed"][1], found["eos_position"][1]) == (0, -1, 4)
+    assert found["verified_tokens"][1, 2] == -1
+    for name, values in found.items():
+        np.testing.assert_array_equal(values[[0, 2]], sound[name][[0, 2]], err_msg="a neighbour changed")
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_padding_slots_may_hold_anything(kernels, spoil):
+    values = case(3, 4, 9000) | {"valid": np.full(3, 2)}
+    sound = kernels.step(values)
+    spoil(values["logits"])
+    found = kernels.step(values)
+    assert found["finite"].tolist() == [1, 1, 1]
+    for name in set(found) - {"verified_tokens"}:
+        np.testing.assert_array_equal(found[name], sound[name], err_msg=name)
+
+
+def test_rows_choose_their_own_temperature(kernels):
+    values = case(2, 3, 3000, temperature=0.9)
+    sampled = kernels.step(values)
+    values["temperature"][1] = 0
+    mixed = kernels.step(values)
+    greedy = kernels.step(values | {"temperature": np.zeros(2)})
+    for name, found in mixed.items():
+        np.testing.assert_array_equal(found, np.stack([sampled[name][0], greedy[name][1]]), err_msg=name)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_fewer_slots_can_be_verified_than_are_real(kernels, temperature):
+    """As in quadratic passes: masks behind the drafts are denoised, and only the drafts verified."""
+    values = case(8, 12, 300, temperature=temperature) | {"valid": np.full(8, 12), "verify_valid": np.arange(1, 9)}
+    values["drafted_ids"][:] = -1
+    best = kernels.step(values)["verified_tokens"]
+    values["block"][:, 1:8] = best[:, :7]
+    found = kernels.step(values)
+    assert found["accepted_count"].tolist() == list(range(1, 9))
+    assert_same(found, onnx_step(values), values)
+
+
+def test_result_of_a_row_does_not_depend_on_its_batch(kernels):
+    values = case(5, 7, 20000, temperature=0.5)
+    together = kernels.step(values)
+    for row in range(5):
+        alone = kernels.step({name: value[row : row + 1] for name, value in values.items()})
+        for name, found in together.items():
+            np.testing.assert_array_equal(alone[name][0], found[row], err_msg=name)
+
+
+def test_denoise_with_threshold_zero_fills_the_block(kernels):
+    values = case(2, 32, 5000) | {"block": np.full((2, 32), MASK), "valid": np.full(2, 32), "threshold": np.zeros(2)}
+    found = kernels.step(values)
+    assert (found["block_tokens"] != MASK).all()
+    assert not found["masks_left"].any()
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "words"),
+    [
+        ([0] * 4, [0] * 2, "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+        ([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+        (
+            [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+            [0xA4093822, 0x299F31D0],
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
+    ],
+)
+def test_random_words_are_the_published_ones(library, counter, key, words):
+    """Known answers that the authors of Philox publish; the reference has to give them as well."""
+    found = (ctypes.c_uint * 4)()
+    library.random_words((ctypes.c_uint * 4)(*counter), *(ctypes.c_uint(part) for part in key), found)
+    assert " ".join(f"{word:08x}" for word in found) == words
+    expected = reference.philox(tuple(counter), tuple(key))
+    assert " ".join(f"{word:08x}" for word in expected) == words
+
+
+def test_uniform_numbers_are_exact_and_never_0_or_1(library):
+    library.uniform_of.restype = ctypes.c_float
+    for word in (0, 1, 511, 512, 2**31, 2**32 - 512, 2**32 - 1):
+        found = library.uniform_of(ctypes.c_uint(word))
+        assert found == ((word >> 9) + 0.5) * 2.0**-23
+        assert 0 < found < 1
+
+
+def test_every_half_precision_number_is_widened_exactly(library):
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    found = np.empty(1 << 16, np.float32)
+    library.widen_fp16(ctypes.c_void_p(halves.ctypes.data), ctypes.c_void_p(found.ctypes.data), 1 << 16)
+    np.testing.assert_array_equal(found, halves.view(np.float16).astype(np.float32))
