@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from nld_trt.cli._options import backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
 
 
@@ -21,6 +22,7 @@ def command() -> None:
     \b
     Examples:
       nld-trt bench kernels
+      nld-trt bench loop engine
     """
 
 
@@ -82,6 +84,83 @@ def kernels(output_file: Path | None, check_only: bool) -> None:
     if wrong:
         raise OperationError(f"the kernels are wrong on {gpu.name}", details=wrong[:20])
     output.result(report, "\n".join([f"{report['device']}: every result is right", *_lines(report)]))
+
+
+@command.command("loop")
+@engine_argument
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Rows decoded together.")
+@click.option("--context", type=click.IntRange(min=1), default=128, show_default=True, help="Cached tokens per row.")
+@click.option("--block-length", type=click.IntRange(min=2), default=None, help="Default: the checkpoint's.")
+@click.option(
+    "--repeats", type=click.IntRange(min=3), default=15, show_default=True, help="Of which medians are taken."
+)
+@click.option("-o", "--output-file", type=click.Path(path_type=Path), default=None, help="Write the report as JSON.")
+@backend_option
+@json_option
+def loop(
+    engine_dir: Path,
+    batch_size: int,
+    context: int,
+    block_length: int | None,
+    repeats: int,
+    output_file: Path | None,
+    backend: str | None,
+) -> None:
+    """Time forwards and the decode loop, against two one-token forwards per round.
+
+    Two forwards can cost no less than two one-token forwards, which read every weight once each. The ideal fraction is
+    that time over the time of a round of linear self-speculation. On a CPU, where a block costs more than a token, it
+    says how far from memory-bound the machine is.
+
+    \b
+    Examples:
+      nld-trt bench loop engine
+      nld-trt bench loop engine --batch-size 4 --context 1024 -o loop.json
+    """
+    import nld_trt
+    from nld_trt import environment
+    from nld_trt.engine.folder import EngineFolder
+    from nld_trt.sweep.loop_times import measure_loop
+
+    with output.stage("opening engine"):
+        folder = EngineFolder.open(engine_dir)
+        session = folder.open_session(backend)
+    info = session.info
+    device, _ = environment.device_of(environment.facts(), info.backend)
+    with output.stage("timing"):
+        times = measure_loop(
+            session,
+            rows=batch_size,
+            context=context,
+            block_length=info.default_block_length if block_length is None else block_length,
+            repeats=repeats,
+        )
+    report = {
+        "model": folder.manifest.model["name"],
+        "backend": info.backend,
+        "precision": info.precision,
+        "device": device,
+        "versions": {
+            "nld-trt": nld_trt.__version__,
+            "python": platform.python_version(),
+            **folder.manifest.backends[info.backend].tools,
+        },
+        **times.to_dict(),
+    }
+    if output_file:
+        output_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    lines = [
+        f"{report['model']}, {info.backend} {info.precision}, {device}",
+        f"batch {times.rows}, {times.context} cached tokens per row",
+        f"one-token forward      {times.one_token * 1e3:9.3f} ms",
+        f"draft forward          {times.draft * 1e3:9.3f} ms  (block of {times.block_length})",
+        f"verify forward         {times.verify * 1e3:9.3f} ms  ({report['block_over_token']:.2f} x one token)",
+        f"linear round           {times.round * 1e3:9.3f} ms  (gaps {times.gaps * 1e3:.3f} ms)",
+        f"AR step                {times.token_round * 1e3:9.3f} ms",
+        f"host outside engine    {times.host_share:9.1%} of a round",
+        f"ideal fraction         {times.ideal_fraction:9.3f}",
+    ]
+    output.result(report, "\n".join(lines))
 
 
 def _written(shape: tuple[int, ...]) -> str:

@@ -147,6 +147,11 @@ def _check_values(request: Request, info: EngineInfo) -> None:
             f"ensemble is {request.ensemble}; only quadratic mode verifies with an ensemble",
             fix="Leave ensemble out, or use mode quadratic.",
         )
+    if request.ensemble != 1.0 and not info.has_ensemble:
+        raise InputError(
+            f"ensemble is {request.ensemble}, and this engine cannot verify with an ensemble",
+            fix="Rebuild with nld-trt build --quadratic-length 8 (and --no-plugins for trt), or leave ensemble out.",
+        )
     if any(not text for text in request.stop):
         raise InputError("a stop string is empty")
     _check_thinking(request, info)

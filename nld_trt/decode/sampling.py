@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from nld_trt.errors import InputError
+from nld_trt.graph.candidates import SHORTLIST
 
 AcceptanceName = Literal["match", "reject"]
 # By which a verify pass of linear mode accepts drafted tokens.
@@ -43,7 +44,9 @@ class Setting:
 
 SETTINGS: Final[Mapping[str, Setting]] = {
     "temperature": Setting(lambda value: 0.0 <= value <= _MAX_TEMPERATURE, "a number of at least 0, which is greedy"),
-    "top_k": Setting(lambda value: 0 <= value < 2**31, "a whole number of at least 0, which keeps every token"),
+    "top_k": Setting(
+        lambda value: 0 <= value <= SHORTLIST, f"a whole number from 0, which keeps every token, to {SHORTLIST}"
+    ),
     "top_p": Setting(lambda value: 0.0 < value <= 1.0, "above 0 and at most 1, which keeps every token"),
     "min_p": Setting(lambda value: 0.0 <= value < 1.0, "below 1 and at least 0, which keeps every token"),
     "seed": Setting(lambda value: 0 <= value <= MAX_SEED, f"a whole number from 0 to {MAX_SEED}"),

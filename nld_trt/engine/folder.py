@@ -80,6 +80,9 @@ class EngineFolder:
             precision=manifest.backends[name].precision,
             has_adapter=manifest.has_adapter,
             debug=manifest.debug or debug,
+            # The kernels do not mix; the functions of an engine with quadratic passes do.
+            has_ensemble=manifest.limits.max_quadratic_length > 0
+            and manifest.backends[name].proof.get("decode_operators") != "plugins",
         )
 
     def open_session(self, name: str | None = None, *, debug: bool = False) -> Session:

@@ -25,7 +25,11 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What the decode loop must know about an engine."""
+    """What the decode loop must know about an engine.
+
+    Attributes:
+        has_ensemble: quadratic passes can verify with an ensemble.
+    """
 
     config: ModelConfig
     limits: Limits
@@ -33,6 +37,7 @@ class EngineInfo:
     precision: str
     has_adapter: bool
     debug: bool = False
+    has_ensemble: bool = False
 
     @property
     def default_block_length(self) -> int:

@@ -204,7 +204,11 @@ def _unread_inputs(engine: EngineListing, config: ModelConfig, plan: BuildPlan) 
     """Inputs that no kernel reads: the compiler lost what depends on them."""
     # An updated cache is read under the name of its output, which is the same memory.
     read = {name.replace("present_", "past_") for kernel in engine.kernels for name in kernel.inputs}
-    present = {"adapter": plan.adapter, "quadratic": plan.limits.max_quadratic_length > 0}
+    present = {
+        "adapter": plan.adapter,
+        "quadratic": plan.limits.max_quadratic_length > 0,
+        "functions": not plan.plugins,
+    }
     for binding, name in _inputs(config):
         if name not in read and all(present[part] for part in binding.parts):
             yield f"input {name} is read by no kernel"

@@ -20,7 +20,7 @@ CONTRACT_VERSION = 2
 
 Direction = Literal["input", "output"]
 Phase = Literal["prompt", "token", "block", "quadratic"]
-Part = Literal["adapter", "quadratic"]
+Part = Literal["adapter", "quadratic", "functions"]
 
 # Every engine has these; a quadratic phase is an option of the build.
 PHASES: tuple[Phase, ...] = ("prompt", "token", "block")
@@ -93,7 +93,7 @@ BINDINGS: tuple[Binding, ...] = (
         "float32",
         ("batch",),
         "quadratic: weight of AR against diffusion in verifying",
-        parts=("quadratic",),
+        parts=("quadratic", "functions"),
     ),
     Binding("temperature", "input", "float32", ("batch",), "0: the likeliest token; above: a draw from softmax(z / T)"),
     Binding("top_k", "input", "int32", ("batch",), "only so many of the likeliest tokens are drawn; 0: all"),

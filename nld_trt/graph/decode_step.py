@@ -25,9 +25,7 @@ OperatorForm = Literal["functions", "plugins"]
 class DecodeStep:
     """Records everything behind the final norm on a tape."""
 
-    def __init__(
-        self, tape: Tape, positions: str, *, quadratic: bool, mask_token_id: int, form: OperatorForm
-    ) -> None:
+    def __init__(self, tape: Tape, positions: str, *, quadratic: bool, mask_token_id: int, form: OperatorForm) -> None:
         """
         Args:
             positions: [B, S] int64 of the new tokens.

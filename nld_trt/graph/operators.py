@@ -59,7 +59,8 @@ def choose_tokens(mask_token_id: int, vocab_size: int, dialect: Dialect, *, quad
     real), temperature [B] float32 (0: the likeliest token), seed [B] int64, stream and draw [B] int32 and position
     [B, W] int32 (of the predicted token), which key the random numbers; cut [B, W] float32, tokens with a smaller
     logit are not drawn; drafted_ids [B, W, K] int32 (-1: none) and drafted_shares [B, W, K] float32, the distribution
-    that each block token was drawn from, where it is to be verified by rejection sampling; with ``quadratic`` also segments [B]
+    that each block token was drawn from, where it is to be verified by rejection sampling; with ``quadratic`` also
+    segments [B]
     int32 and ensemble [B] float32 (``graph.ensemble``).
 
     Outputs: choice [B, W] int32; probability [B, W] float32, softmax(z)[choice] at any temperature; finite [B] int32, 0

@@ -25,7 +25,13 @@ from tests.graph import draws
 NAME, PROMPT = "tiny-a", (1, 138, 176, 194, 237, 193)
 ANSWERS, TOKENS, BLOCK = 20_480, 3, 4
 # (mode, acceptance rule).
-DECODERS = (("ar", None), ("linear", "match"), ("linear", "reject"), ("quadratic", "match"))
+DECODERS = (
+    ("linear", "reject"),
+    *(
+        pytest.param(*each, marks=pytest.mark.slow)
+        for each in (("ar", None), ("linear", "match"), ("quadratic", "match"))
+    ),
+)
 TEMPERATURES = (0.5, 1.0, 1.5)
 FILTERS = (
     pytest.param({}, id="unfiltered"),

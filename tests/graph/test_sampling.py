@@ -261,6 +261,16 @@ def test_rejection_sampling_leaves_the_distribution_as_it_is(temperature):
     assert accepted == pytest.approx(best, abs=0.015)
 
 
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_with_shared_numbers_a_draft_agrees_more_often_than_with_its_own(temperature):
+    """What makes sample-and-match worth while where no token is certain."""
+    target, draft = apart()
+    given = {"temperature": temperature, "seed": np.arange(8000), "position": 7}
+    expected = verified(np.tile(target, (8000, 1, 1)), **given)
+    shared, own = (verified(np.tile(draft, (8000, 1, 1)), **given, stream=stream) for stream in (0, 1))
+    assert (shared == expected).mean() > 1.1 * (own == expected).mean()
+
+
 @pytest.mark.parametrize(
     "rule", ["shared numbers", "shares of another distribution", "resampling from p", "keeping every draft"]
 )
