@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,13 +85,14 @@ REQUESTS = st.builds(
 
 
 def with_prompts(requests, prompts, first):
-    from dataclasses import replace
-
-    chosen = [replace(request, prompt_ids=prompts[(first + i) % len(prompts)]) for i, request in enumerate(requests)]
-    # Only one-shot drafts can be verified by rejection.
+    """The same with prompts, and with rejection sampling where it can be had."""
     return [
-        replace(request, acceptance="match") if request.threshold and request.mode == "linear" else request
-        for request in chosen
+        replace(
+            request,
+            prompt_ids=prompts[(first + index) % len(prompts)],
+            acceptance=request.acceptance if request.mode == "linear" and not request.threshold else None,
+        )
+        for index, request in enumerate(requests)
     ]
 
 
