@@ -115,6 +115,11 @@ class Request:
         return max(1, min(info.default_block_length, info.limits.max_quadratic_length))
 
 
+def modes_of(info: EngineInfo) -> tuple[ModeName, ...]:
+    """The modes that an engine has."""
+    return tuple(mode for mode in MODES if mode != "quadratic" or info.limits.max_quadratic_length)
+
+
 def _check_values(request: Request, info: EngineInfo) -> None:
     vocab = info.config.vocab_size
     if request.mode not in MODES:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nld_trt.decode.decoder import Decoder
-from nld_trt.decode.request import MODES, NEVER, Request
+from nld_trt.decode.request import NEVER, Request, modes_of
 from nld_trt.decode.text import Codec
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import Session
@@ -96,7 +96,7 @@ def warm_up(session: Session) -> None:
     prompt = (info.config.bos_token_id,)
     # A whole block and one token more, in blocks modes two rounds.
     tokens = info.default_block_length + 1
-    for mode in MODES:
+    for mode in modes_of(info):
         room = info.limits.max_seq_len - len(prompt)
         decoder.submit(Request(prompt, mode, max_new_tokens=min(tokens, room), threshold=0.0, eos_token_id=NEVER))
         for _ in decoder.run():

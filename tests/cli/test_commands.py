@@ -87,13 +87,13 @@ def test_wrong_sampling_flag_is_refused_by_name(built, capsys, flags, message):
 
 @pytest.mark.parametrize("json_flag", [(), ("--json",)])
 def test_logits_that_are_not_finite_end_generate_with_status_1(built, capsys, monkeypatch, json_flag):
-    execute = OrtSession.execute
+    launch = OrtSession.launch
 
     def overflow(self, buffers):
-        execute(self, buffers)
+        launch(self, buffers)
         buffers.outputs["finite"][:] = buffers.inputs["causal"]
 
-    monkeypatch.setattr(OrtSession, "execute", overflow)
+    monkeypatch.setattr(OrtSession, "launch", overflow)
     status, out, err = ask(capsys, "generate", built, QUESTION, *json_flag)
     assert status == 1
     assert "logits are not finite in a draft pass" in err

@@ -55,7 +55,8 @@ class Auditor(Decoder):
     def _land(self, flight):
         if flight.passes is None:
             passes = [row.next_pass(1) for row in flight.rows]
-            wanted = fill(Blank(self.session.info), flight.rows, passes).inputs
+            wanted = dict(fill(Blank(self.session.info), flight.rows, passes).inputs)
+            assert np.array_equal(self.prepared.pop("drawn_slots"), wanted.pop("drawn_slots"))
             for index, part in enumerate(passes):
                 for name, array in wanted.items():
                     # Padding is never looked at, and lists only where drafts are verified by them.

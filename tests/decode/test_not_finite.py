@@ -25,7 +25,8 @@ from nld_trt.model.inventory import EMBEDDING
 from tests.conftest import silent_stage
 
 NAME, POISON = "tiny-a", 7
-PLAN = BuildPlan("ort", "fp32", Limits(max_batch_size=4, max_seq_len=256, max_block_length=16, prompt_chunk=8), True)
+LIMITS = Limits(max_batch_size=4, max_seq_len=256, max_block_length=16, prompt_chunk=8, max_quadratic_length=8)
+PLAN = BuildPlan("ort", "fp32", LIMITS, adapter=True)
 GOOD = (1, 73, 20)
 BAD = (1, POISON, *range(20, 32))
 # So long that the cache is not made anew between requests.
@@ -115,8 +116,8 @@ class OverflowLater:
     def __getattr__(self, name):
         return getattr(self._session, name)
 
-    def execute(self, buffers):
-        self._session.execute(buffers)
+    def launch(self, buffers):
+        self._session.launch(buffers)
         self._left -= 1
         if self._left == 0:
             buffers.outputs["finite"][0] = 0

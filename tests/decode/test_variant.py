@@ -15,9 +15,9 @@ CASES = {
     "all, with adapter": (
         True,
         None,
-        [("ar", False), ("diffusion", False), ("linear", True), ("linear-no-lora", False)],
+        [("ar", False), ("diffusion", False), ("linear", True), ("linear-no-lora", False), ("quadratic", True)],
     ),
-    "all, without": (False, None, [("ar", False), ("diffusion", False), ("linear", False)]),
+    "all, without": (False, None, [("ar", False), ("diffusion", False), ("linear", False), ("quadratic", False)]),
     "both linear, with adapter": (True, "linear,linear-no-lora", [("linear", True), ("linear-no-lora", False)]),
     "both linear, without": (False, "linear,ar,linear-no-lora", [("linear", False), ("ar", False)]),
     "the first name stays": (False, "linear-no-lora,linear", [("linear-no-lora", False)]),

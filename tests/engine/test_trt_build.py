@@ -56,7 +56,12 @@ def built(golden, tmp_path_factory):
     return build
 
 
-BUILDS = [(name, precision) for name in ("tiny-a", "tiny-b", "nld-tiny") for precision in ("bf16", "fp16")]
+QUICK = (("tiny-a", "bf16"), ("nld-tiny", "fp16"))
+BUILDS = [
+    pytest.param(name, precision, marks=() if (name, precision) in QUICK else pytest.mark.slow)
+    for name in ("tiny-a", "tiny-b", "nld-tiny")
+    for precision in ("bf16", "fp16")
+]
 
 
 @pytest.mark.parametrize(("name", "precision"), BUILDS)
@@ -91,7 +96,9 @@ def test_artefact_survives_json(built):
     assert Artefact.from_dict(json.loads(json.dumps(artefact.to_dict()))) == artefact
 
 
-@pytest.mark.parametrize("capability", TRT_RTX.targets)
+@pytest.mark.parametrize(
+    "capability", [pytest.param(name, marks=() if name == "8.6" else pytest.mark.slow) for name in TRT_RTX.targets]
+)
 def test_each_target_alone(golden, tmp_path, capability):
     artefact = compile_plan(golden("tiny-a"), tmp_path, compute_capabilities=(capability,))
     assert artefact.proof["targets_in_plan"] == [capability]
@@ -104,18 +111,28 @@ VARIANTS = {
     "one row": {"limits": replace(LIMITS, max_batch_size=1)},
     "one token": {"limits": Limits(1, 64, 1, 1)},
     "chunk shorter than a block": {"limits": replace(LIMITS, prompt_chunk=8)},
+    "quadratic": {"limits": replace(LIMITS, max_quadratic_length=4)},
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=pytest.mark.slow if name == "no adapter" else ()) for name in VARIANTS]
+)
 def test_variants_are_proven_too(golden, tmp_path, variant):
     artefact = compile_plan(golden("tiny-a"), tmp_path, **VARIANTS[variant])
     assert artefact.proof["attention_layers"] == 2
+    assert artefact.proof["fused_attention"].keys() == set(VARIANTS[variant].get("limits", LIMITS).phases)
 
 
 def parse(checkpoint, folder, precision) -> trt_build.ParsedNetwork:
     model = write_graph(
-        checkpoint, folder, precision=PRECISIONS[precision], limits=LIMITS, adapter=True, static_capacity=True
+        checkpoint,
+        folder,
+        precision=PRECISIONS[precision],
+        limits=LIMITS,
+        adapter=True,
+        static_capacity=True,
+        dialect="tensorrt",
     )
     return trt_build.parse_network(TRT_RTX.load(), model)
 

@@ -57,7 +57,13 @@ class Graph:
 def graph(golden, tmp_path):
     checkpoint = golden("tiny-a")
     path = write_graph(
-        checkpoint, tmp_path, precision=PRECISIONS["bf16"], limits=LIMITS, adapter=True, static_capacity=True
+        checkpoint,
+        tmp_path,
+        precision=PRECISIONS["bf16"],
+        limits=LIMITS,
+        adapter=True,
+        static_capacity=True,
+        dialect="tensorrt",
     )
     return Graph(checkpoint.config, tmp_path, load_graph(path))
 
@@ -164,7 +170,13 @@ class Compiled:
 
 def compile_graph(checkpoint, folder) -> Compiled:
     model = write_graph(
-        checkpoint, folder, precision=PRECISIONS["bf16"], limits=LIMITS, adapter=True, static_capacity=True
+        checkpoint,
+        folder,
+        precision=PRECISIONS["bf16"],
+        limits=LIMITS,
+        adapter=True,
+        static_capacity=True,
+        dialect="tensorrt",
     )
     parsed = trt_build.parse_network(TRT_RTX.load(), model)
     trt_build.compile_plan(parsed, TRT_RTX, PLAN, checkpoint.config, folder / "nld.plan")

@@ -62,7 +62,10 @@ NATIVE = {
     "FP8_PER_CHANNEL_PER_TOKEN": "gemm fp8",
     "NVFP4": "gemm fp4",
 }
-BUILDS = [(name, "bf16", "tiny-a") for name in NATIVE] + [("W4A16_AWQ", "fp16", "nld-tiny"), ("FP8", "fp16", "tiny-b")]
+BUILDS = [(name, "bf16", "tiny-a") for name in NATIVE] + [
+    pytest.param(*build, marks=pytest.mark.slow)
+    for build in (("W4A16_AWQ", "fp16", "nld-tiny"), ("FP8", "fp16", "tiny-b"))
+]
 
 
 @pytest.mark.parametrize(("algorithm", "precision", "name"), BUILDS)
@@ -77,6 +80,7 @@ def test_every_layer_has_a_quantized_kernel_in_every_phase(quantized, tmp_path, 
     assert proof["matmul_inputs"].keys() == {precision}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["W4A16_AWQ", "FP8"])
 def test_the_least_gpu_of_the_table_is_enough(quantized, tmp_path, algorithm):
     least = SUPPORT[algorithm]["trt-rtx"].compute_capability
@@ -84,7 +88,7 @@ def test_the_least_gpu_of_the_table_is_enough(quantized, tmp_path, algorithm):
     assert proof["quantized_layers"][algorithm]["in_plan"] == 14
 
 
-@pytest.mark.parametrize("group_size", [32, 64])
+@pytest.mark.parametrize("group_size", [32, pytest.param(64, marks=pytest.mark.slow)])
 def test_int4_groups_are_read_packed(quantized, tmp_path, group_size):
     proof = compile_plan(quantized("tiny-a", Export(group_size=group_size)), tmp_path)
     assert proof["quantized_layers"]["W4A16_AWQ"]["in_plan"] == 14

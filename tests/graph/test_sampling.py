@@ -261,7 +261,7 @@ def test_rejection_sampling_leaves_the_distribution_as_it_is(temperature):
     assert accepted == pytest.approx(best, abs=0.015)
 
 
-@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_with_shared_numbers_a_draft_agrees_more_often_than_with_its_own(temperature):
     """What makes sample-and-match worth while where no token is certain."""
     target, draft = apart()

@@ -61,11 +61,11 @@ class SlowSession:
     def __getattr__(self, name):
         return getattr(self._session, name)
 
-    def execute(self, buffers) -> None:
+    def launch(self, buffers) -> None:
         if self.broken:
             raise RuntimeError("device lost")
         time.sleep(self._seconds)
-        self._session.execute(buffers)
+        self._session.launch(buffers)
 
 
 def requests(count: int) -> list[Request]:
