@@ -178,6 +178,11 @@ def _check_settings(serving: ServingSettings, manifest: Manifest) -> None:
         raise InputError(
             f"the default block_length is {defaults.block_length}; the engine was built for {limits.max_block_length}",
         )
+    if defaults.mode == "quadratic" and not limits.max_quadratic_length:
+        raise InputError(
+            "the default mode is quadratic, and the engine was built without quadratic passes",
+            fix="Use another --mode, or rebuild with nld-trt build --quadratic-length 8.",
+        )
     if defaults.max_tokens is not None and defaults.max_tokens >= limits.max_seq_len:
         raise InputError(
             f"the default max_tokens is {defaults.max_tokens}; the engine has {limits.max_seq_len}, prompt included"

@@ -78,7 +78,8 @@ def without_chunks(result):
 @settings(deadline=None, max_examples=40)
 @given(REQUESTS, st.sampled_from(SPECULATIVE))
 def test_speculation_equals_ar(session, prompts, values, mode):
-    speculative = build({**values, "mode": mode}, prompts)
+    # Rejection sampling has the distribution of ar, and not its tokens.
+    speculative = replace(build({**values, "mode": mode}, prompts), acceptance="match")
     ar = build({**values, "mode": "ar"}, prompts)
     fast, slow = decode(session, [speculative])[0], decode(session, [ar])[0]
     assert (fast.output_ids, fast.finish_reason) == (slow.output_ids, slow.finish_reason)

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.generate import generate
-from nld_trt.decode.request import Request
+from nld_trt.decode.request import MODES, Request, modes_of
 from nld_trt.errors import InputError
 
 PROMPT = (1, 2, 3)
@@ -31,7 +33,10 @@ REFUSED = {
     "temperature that is no number": (Request(PROMPT, temperature=float("nan")), "temperature is nan"),
     "infinite temperature": (Request(PROMPT, temperature=float("inf")), "temperature is inf"),
     "top_k below 0": (Request(PROMPT, top_k=-1), "top_k is -1"),
-    "top_k beyond the engine's numbers": (Request(PROMPT, top_k=2**31), "top_k is 2147483648"),
+    "top_k beyond the shortlist": (
+        Request(PROMPT, top_k=257),
+        "top_k is 257; it must be a whole number from 0.* to 256",
+    ),
     "top_p of 0": (Request(PROMPT, top_p=0.0), "top_p is 0.0; it must be above 0"),
     "top_p above 1": (Request(PROMPT, top_p=1.01), "top_p is 1.01"),
     "top_p that is no number": (Request(PROMPT, top_p=float("nan")), "top_p is nan"),
@@ -39,7 +44,7 @@ REFUSED = {
     "min_p below 0": (Request(PROMPT, min_p=-0.1), "min_p is -0.1"),
     "seed below 0": (Request(PROMPT, seed=-1), "seed is -1"),
     "seed beyond 63 bits": (Request(PROMPT, seed=2**63), "seed is 9223372036854775808"),
-    "acceptance": (Request(PROMPT, acceptance="always"), "acceptance is 'always'; supported: match"),
+    "acceptance": (Request(PROMPT, acceptance="always"), "acceptance is 'always'; supported: match, reject"),
     "top_k in diffusion": (Request(PROMPT, mode="diffusion", top_k=5), "top_k is 5; diffusion.*Leave top_k out"),
     "top_p in diffusion": (Request(PROMPT, mode="diffusion", top_p=0.9), "top_p is 0.9; diffusion"),
     "min_p in diffusion": (Request(PROMPT, mode="diffusion", min_p=0.1), "min_p is 0.1; diffusion"),
@@ -51,6 +56,26 @@ REFUSED = {
     ),
     "half a budget": (Request(PROMPT, mode="ar", max_thinking_tokens=3), "together"),
     "budget in linear": (Request(PROMPT, max_thinking_tokens=3, end_think_token_id=4), "linear"),
+    "rejection of a draft of several passes": (
+        Request(PROMPT, threshold=0.5, acceptance="reject"),
+        "acceptance is 'reject' and threshold 0.5.*Use threshold 0",
+    ),
+    "rejection outside of linear": (Request(PROMPT, mode="ar", acceptance="reject"), "a rule of linear mode.*'ar'"),
+    "budget in quadratic": (
+        Request(PROMPT, mode="quadratic", max_thinking_tokens=3, end_think_token_id=4),
+        "not supported in quadratic",
+    ),
+    "quadratic block over the profile": (
+        Request(PROMPT, mode="quadratic", block_length=17),
+        "block_length is 17.*up to 16 drafts.*build --quadratic-length 17",
+    ),
+    "ensemble above 1": (
+        Request(PROMPT, mode="quadratic", ensemble=1.1),
+        "ensemble is 1.1; it must be between 0 and 1",
+    ),
+    "ensemble below 0": (Request(PROMPT, mode="quadratic", ensemble=-0.5), "ensemble is -0.5"),
+    "ensemble that is no number": (Request(PROMPT, mode="quadratic", ensemble=float("nan")), "ensemble is nan"),
+    "ensemble outside of quadratic": (Request(PROMPT, ensemble=0.5), "ensemble is 0.5; only quadratic"),
     "empty stop string": (Request(PROMPT, stop=("",)), "stop string"),
 }
 
@@ -60,6 +85,29 @@ def test_refusal_names_the_field_and_its_value(golden_session, case):
     request, message = REFUSED[case]
     with pytest.raises(InputError, match=f"(?s){message}"):
         request.resolved(golden_session("tiny-a").info)
+
+
+def test_quadratic_is_refused_by_an_engine_without_it(golden_session):
+    info = golden_session("tiny-a").info
+    without = replace(info, limits=replace(info.limits, max_quadratic_length=0))
+    with pytest.raises(InputError, match=r"(?s)built without quadratic passes.*--quadratic-length"):
+        Request(PROMPT, mode="quadratic").resolved(without)
+    assert modes_of(without) == ("ar", "diffusion", "linear")
+    assert modes_of(info) == MODES
+
+
+def test_an_ensemble_is_refused_by_an_engine_that_cannot_mix(golden_session):
+    info = replace(golden_session("tiny-a").info, has_ensemble=False)
+    with pytest.raises(InputError, match=r"(?s)cannot verify with an ensemble.*--no-plugins"):
+        Request(PROMPT, mode="quadratic", ensemble=0.5).resolved(info)
+
+
+@pytest.mark.parametrize(
+    ("mode", "threshold", "rule"), [("linear", 0.0, "reject"), ("linear", 0.5, "match"), ("quadratic", None, "match")]
+)
+def test_drafts_are_rejected_where_that_can_be_done(golden_session, mode, threshold, rule):
+    request = Request(PROMPT, mode, threshold=threshold, temperature=1.0).resolved(golden_session("tiny-a").info)
+    assert request.acceptance == rule
 
 
 def test_defaults_come_from_the_engine(golden_session):

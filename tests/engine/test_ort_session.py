@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -95,3 +97,36 @@ def test_a_compiled_engine_without_them_is_refused_with_the_command_that_makes_o
     with pytest.raises(InputError, match=rf"no backend .*\n.*{name}: .* without debug outputs"):
         compiled.open_session(debug=True)
     assert replace(compiled, manifest=replace(compiled.manifest, debug=True)).info(name, debug=True).debug
+
+
+def test_no_forward_copies_a_cache(engine, tmp_path):
+    """ONNX Runtime says so in its log where input and output are not one memory."""
+    program = """
+import sys
+from pathlib import Path
+import onnxruntime
+from nld_trt.engine import ort_session
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.generate import generate
+from nld_trt.decode.request import MODES, Request
+
+usual = ort_session.session_options
+
+def verbose(*arguments, **options):
+    made = usual(*arguments, **options)
+    made.log_severity_level = 0
+    return made
+
+ort_session.session_options = verbose
+onnxruntime.set_default_logger_severity(0)
+decoder = Decoder(EngineFolder.open(Path(sys.argv[1])).open_session("ort"))
+list(generate(decoder, [Request((1, 73, 20), mode, max_new_tokens=20, eos_token_id=-1) for mode in MODES]))
+assert decoder.steps > 20
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(engine("tiny-a").path)], capture_output=True, text=True, check=True
+    )
+    log = done.stdout + done.stderr
+    assert "onnxruntime" in log
+    assert "copying past" not in log.lower()
