@@ -29,27 +29,32 @@ def step_contract() -> str:
         "# Step contract",
         "",
         "Every input and output of an engine, generated from `nld_trt/graph/contract.py`. The axes `batch`, `width`,",
-        "`window` and `capacity` change at run time; the others are fixed by the checkpoint. `activation` is the",
-        "precision of the engine.",
+        "`window`, `slots` and `capacity` change at run time; the others are fixed by the checkpoint. `activation` is",
+        "the precision of the engine. An output that *becomes* an input does so for rows that go on by themselves,",
+        "where the next pass is launched on the results of this one.",
     ]
     for direction, title in (("input", "Inputs"), ("output", "Outputs")):
         lines += ["", f"## {title}", "", "| name | dtype | axes | meaning |", "|---|---|---|---|"]
         for binding in contract.bindings(direction, debug=True):  # type: ignore[arg-type]
-            note = " (debug engines only)" if binding.debug else ""
+            note = " (on demand: `ort` always has it, compiled engines with --debug-outputs)" if binding.debug else ""
+            note += f" (becomes `{binding.carries}`)" if binding.carries else ""
             lines.append(
                 f"| `{binding.name}` | {binding.dtype} | {', '.join(binding.axes)} | {binding.meaning}{note} |"
             )
-    limits = contract.Limits(max_batch_size=8, max_seq_len=4096, max_block_length=32, prompt_chunk=512)
+    limits = contract.Limits(
+        max_batch_size=8, max_seq_len=4096, max_block_length=32, prompt_chunk=512, max_quadratic_length=8
+    )
     lines += [
         "",
         "## Phases",
         "",
-        "Optimisation profiles of compiled engines, here for the default limits and blocks of 32:",
+        "Optimisation profiles of compiled engines, here for the default limits, blocks of 32 and quadratic passes of",
+        "8 drafts, which are an option:",
         "",
     ]
-    axes = ("batch", "width", "window", "capacity")
+    axes = ("batch", "width", "window", "slots", "capacity")
     lines += ["| phase | " + " | ".join(axes) + " |", "|---|" + "---|" * len(axes)]
-    for phase in contract.PHASES:
+    for phase in limits.phases:
         ranges = contract.axis_ranges(limits, phase)
         cells = [" / ".join(map(str, ranges[axis])) for axis in axes]
         lines.append(f"| {phase} | " + " | ".join(cells) + " |")

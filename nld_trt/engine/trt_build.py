@@ -127,6 +127,9 @@ def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, confi
     settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     # Nothing here multiplies matrices in FP32, and nothing should start to at reduced precision.
     settings.clear_flag(trt.BuilderFlag.TF32)
+    # Sessions capture forwards in CUDA graphs: with this the compiler refuses what would allocate while it runs.
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        settings.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if flavour.targets:
         _set_targets(trt, settings, [flavour.targets[name] for name in plan.compute_capabilities])
     for phase in plan.limits.phases:

@@ -132,7 +132,7 @@ class TrtSession:
         if buffers is self._filled:
             self._transfer(arena.given, to_device=True)
             self._filled = None
-        if forward.graph is None and forward.runs and forward.phase != _NOT_CAPTURED:
+        if forward.graph is None and forward.runs == 1 and self._can_be_captured(forward):
             self._device.begin_capture()
             self._run(forward)
             forward.graph = self._device.end_capture()
@@ -213,6 +213,13 @@ class TrtSession:
             self._bind(context, side, rows)
         buffers = StepBuffers(*key, self._views(side.inputs), self._views(side.outputs))
         forwards.append(Forward(buffers, side, phase, context, self._device.event()))
+
+    def _can_be_captured(self, forward: Forward) -> bool:
+        if forward.phase == _NOT_CAPTURED:
+            return False
+        # TensorRT for RTX says so; the other library fails while capturing.
+        ask = getattr(forward.context, "is_stream_capturable", None)
+        return ask is None or bool(ask(self._device.stream))
 
     def _forget(self, key: tuple[int, int, int, bool]) -> None:
         self._device.synchronize()

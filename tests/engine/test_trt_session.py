@@ -109,6 +109,10 @@ class FakeContext:
         self.profile = index
         return True
 
+    def is_stream_capturable(self, stream):
+        assert stream == FakeDevice.stream
+        return self.engine.capturable
+
     def set_device_memory(self, address, size):
         self.scratch = address, size
 
@@ -162,6 +166,7 @@ class FakeEngine:
     info: EngineInfo
     device: FakeDevice
     works: bool = True
+    capturable: bool = True
     num_optimization_profiles: int = 3
     device_memory_size_v2: int = 4096
     names: list[str] = field(default_factory=list)
@@ -318,6 +323,14 @@ def test_prompt_chunks_are_not_captured(start):
     session, device = start()
     for first in range(4):
         forward(session, 2, 16, 1, first=first)
+    assert "graph" not in device.log
+
+
+def test_a_plan_that_cannot_be_captured_runs_as_it_is(start):
+    session, device = start(capturable=False)
+    for first in range(4):
+        buffers = forward(session, 2, 8, 8, first=first)
+        assert (buffers.outputs["block_tokens"][:, 0] == first + 1 + np.arange(2)).all()
     assert "graph" not in device.log
 
 
