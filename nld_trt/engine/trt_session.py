@@ -85,7 +85,7 @@ class TrtSession:
             if binding.per_layer
             for name in binding.names(config)
         }
-        self._strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._context_kind = self._context_settings(trt)
         self._scratch_size = self._engine.device_memory_size_v2
         self._scratch = self._device.allocate(max(self._scratch_size, ALIGNMENT))
         self._prompt_context = self._make_context(_NOT_CAPTURED)
@@ -188,9 +188,24 @@ class TrtSession:
         if problems:
             raise OperationError("the plan does not follow the step contract", details=problems)
 
+    def _context_settings(self, trt: Any) -> Any:
+        """What contexts are created with: memory from the session; and kernels of the very shape before they are run.
+
+        TensorRT for RTX compiles kernels for a shape in the background, unless told otherwise, and runs others until
+        they are done: a graph captured before that would keep the others for good.
+        """
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        kernels = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
+        if kernels is None:
+            return strategy
+        settings = self._engine.create_runtime_config()
+        settings.set_execution_context_allocation_strategy(strategy)
+        settings.dynamic_shapes_kernel_specialization_strategy = kernels.EAGER
+        return settings
+
     def _make_context(self, phase: Phase) -> Any:
         """A context of a phase. They never run at once, so one block of memory serves all."""
-        context = self._engine.create_execution_context(self._strategy)
+        context = self._engine.create_execution_context(self._context_kind)
         index = self.info.limits.phases.index(phase)
         if context is None or not context.set_optimization_profile_async(index, self._device.stream):
             raise OperationError(f"the {phase} phase cannot be set up", details=self._log.report())

@@ -178,8 +178,14 @@ class FakeEngine:
     def get_tensor_name(self, index):
         return self.names[index]
 
-    def create_execution_context(self, strategy):
-        assert strategy == "user managed"
+    def create_runtime_config(self):
+        config = SimpleNamespace()
+        config.set_execution_context_allocation_strategy = lambda strategy: setattr(config, "memory", strategy)
+        return config
+
+    def create_execution_context(self, config):
+        assert config.memory == "user managed"
+        assert config.dynamic_shapes_kernel_specialization_strategy == "eager"
         return FakeContext(self)
 
 
@@ -205,6 +211,7 @@ def start(goldens, tmp_path, monkeypatch):
             ILogger=type("ILogger", (), {"__init__": lambda self: None}),
             Runtime=lambda logger: runtime,
             ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
+            DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="eager"),
         )
         monkeypatch.setattr(Flavour, "load", lambda self: library)
         (tmp_path / "nld.plan").write_bytes(b"plan")
