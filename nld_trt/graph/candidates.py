@@ -46,7 +46,6 @@ def draft_candidates(mask_token_id: int, vocab_size: int, dialect: Dialect) -> F
     last, and candidate_shares [B, W, K] float32, what each is drawn with at the row's temperature; no candidates in
     rows that do not propose, and where more than K tokens tie for the first place.
     """
-    size = min(SHORTLIST, vocab_size)
 
     def body(tape: Tape) -> None:
         cells = tape.op("Shape", "logits", start=0, end=2)
@@ -56,20 +55,23 @@ def draft_candidates(mask_token_id: int, vocab_size: int, dialect: Dialect) -> F
             tape.op("Expand", tape.constant([-1], np.int32), lists),
             tape.op("Expand", tape.constant([0], np.float32), lists),
         ]
+        elements = (TensorProto.FLOAT, TensorProto.INT32, TensorProto.FLOAT)
 
         def limit(branch: Tape) -> Sequence[str]:
             slots = DrawnSlots(branch)
-            cut, ids, shares = _limits(branch, slots, mask_token_id, size)
+            cut, ids, shares = _limits(branch, slots, mask_token_id, vocab_size)
             return [
                 slots.put_back(free[0], cut),
                 slots.put_lists_back(free[1], ids, CANDIDATES),
                 slots.put_lists_back(free[2], shares, CANDIDATES),
             ]
 
+        def limit_if(branch: Tape) -> Sequence[str]:
+            limited = branch.op("Or", _filtered(branch, "top_k", "top_p", "min_p"), "proposes")
+            return only_if(branch, dialect, limited, limit, lambda _: free, elements=elements)
+
         warm = tape.op("Greater", "temperature", tape.constant(0.0, np.float32))
-        limited = tape.op("And", warm, tape.op("Or", _filtered(tape, "top_k", "top_p", "min_p"), "proposes"))
-        elements = (TensorProto.FLOAT, TensorProto.INT32, TensorProto.FLOAT)
-        results = only_if(tape, dialect, limited, limit, lambda _: free, elements=elements)
+        results = only_if(tape, dialect, warm, limit_if, lambda _: free, elements=elements)
         for name, value in zip(CANDIDATE_OUTPUTS, results, strict=True):
             tape.op("Identity", value, name=name)
 
@@ -84,15 +86,16 @@ def _filtered(tape: Tape, top_k: str, top_p: str, min_p: str) -> str:
     return tape.op("Or", tape.op("Or", by_rank, by_share), by_ratio)
 
 
-def _limits(tape: Tape, slots: DrawnSlots, mask_token_id: int, size: int) -> tuple[str, str, str]:
+def _limits(tape: Tape, slots: DrawnSlots, mask_token_id: int, vocab_size: int) -> tuple[str, str, str]:
     """Cut [N], candidates [N, K] and their shares [N, K]."""
 
     def column(rows: str) -> str:
         """[B] to [N, 1]."""
         return tape.op("Unsqueeze", slots.rows(rows), _number(tape, [_LAST]))
 
+    size = min(SHORTLIST, vocab_size)
     none, everything = tape.constant(0.0, np.float32), tape.constant(np.inf, np.float32)
-    scores = allowed_scores(tape, slots.vectors("logits"), mask_token_id)
+    scores = allowed_scores(tape, slots.vectors("logits"), mask_token_id, vocab_size)
     values, ids = tape.ops("TopK", scores, _number(tape, [size]), outputs=2, axis=_LAST, largest=1, sorted=1)
     best = tape.op("Slice", values, *(_number(tape, [end]) for end in (0, 1, 1)))
     divisor = tape.op("Max", column("temperature"), tape.constant(COLDEST, np.float32))

@@ -3,8 +3,8 @@
 """The window slots whose tokens are not simply the likeliest ones, taken out of the batch and put back.
 
 Where every row is greedy there is one such slot, which gets its greedy token again: a compiled engine then spends on
-drawing what one slot costs. It has no branches, because a plan with branches cannot be captured in a CUDA graph and
-makes the host wait. ONNX Runtime has a branch and does not spend that either.
+drawing what one slot costs. It has no branches, because a plan with branches is not sure to be capturable in a CUDA
+graph. ONNX Runtime has a branch and does not spend that either.
 
 Shapes: B rows, W window tokens, V vocabulary, K candidates, N drawn slots.
 """

@@ -23,7 +23,7 @@ def mixing_rows(tape: Tape) -> str:
     return tape.op("And", mixes, tape.op("Greater", "segments", tape.constant(0, np.int32)))
 
 
-def mixed_scores(tape: Tape, slots: DrawnSlots, mask_token_id: int) -> str:
+def mixed_scores(tape: Tape, slots: DrawnSlots, mask_token_id: int, vocab_size: int) -> str:
     """[N, V] float32: log probabilities of the ensemble at drafts of mixing rows, logits elsewhere; without MASK."""
     count = tape.op("Cast", slots.rows("segments"), to=TensorProto.INT64)
     is_draft = tape.op("And", slots.rows(mixing_rows(tape)), tape.op("Less", slots.places, count))
@@ -37,5 +37,5 @@ def mixed_scores(tape: Tape, slots: DrawnSlots, mask_token_id: int) -> str:
     weight = tape.op("Unsqueeze", slots.rows("ensemble"), tape.constant([1], np.int64))
     rest = tape.op("Sub", tape.constant(1.0, np.float32), weight)
     mixed = tape.op("Log", tape.op("Add", tape.op("Mul", weight, shares[0]), tape.op("Mul", rest, shares[1])))
-    allowed = (allowed_scores(tape, value, mask_token_id) for value in (mixed, own))
+    allowed = (allowed_scores(tape, value, mask_token_id, vocab_size) for value in (mixed, own))
     return tape.op("Where", tape.op("Unsqueeze", is_draft, tape.constant([1], np.int64)), *allowed)

@@ -71,16 +71,20 @@ def choose_tokens(mask_token_id: int, vocab_size: int, dialect: Dialect, *, quad
         axis = tape.constant([_LAST], np.int64)
         scores = float_scores(tape, "logits")
         greedy = tape.op(
-            "ArgMax", allowed_scores(tape, "logits", mask_token_id), axis=_LAST, keepdims=0, select_last_index=0
+            "ArgMax",
+            allowed_scores(tape, "logits", mask_token_id, vocab_size),
+            axis=_LAST,
+            keepdims=0,
+            select_last_index=0,
         )
 
         def draw(branch: Tape) -> list[str]:
             slots = DrawnSlots(branch)
             if quadratic:
-                allowed = mixed_scores(branch, slots, mask_token_id)
+                allowed = mixed_scores(branch, slots, mask_token_id, vocab_size)
                 likeliest = branch.op("ArgMax", allowed, axis=_LAST, keepdims=0, select_last_index=0)
             else:
-                allowed = allowed_scores(branch, slots.vectors("logits"), mask_token_id)
+                allowed = allowed_scores(branch, slots.vectors("logits"), mask_token_id, vocab_size)
                 likeliest = slots.cells(greedy)
             drawn = draw_tokens(branch, slots, allowed, vocab_size, dialect)
             return [slots.put_back(greedy, branch.op("Where", slots.rows(warm), drawn, likeliest))]
@@ -194,7 +198,7 @@ def decode_functions(
         choose_tokens(mask_token_id, vocab_size, dialect, quadratic=quadratic),
         block_denoise(mask_token_id),
         spec_verify(),
-        advance(mask_token_id, dialect),
+        advance(mask_token_id),
     ]
 
 

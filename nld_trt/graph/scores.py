@@ -21,13 +21,10 @@ def float_scores(tape: Tape, logits: str) -> str:
     return tape.op("Cast", logits, to=TensorProto.FLOAT)
 
 
-def allowed_scores(tape: Tape, logits: str, mask_token_id: int) -> str:
+def allowed_scores(tape: Tape, logits: str, mask_token_id: int, vocab_size: int) -> str:
     """[..., V] float32 with MASK at minus infinity."""
-    size = tape.op("Squeeze", tape.op("Shape", logits, start=-1), tape.constant([0], np.int64))
-    ids = tape.op("Range", tape.constant(0, np.int64), size, tape.constant(1, np.int64))
-    is_mask = tape.op("Equal", ids, tape.constant(mask_token_id, np.int64))
-    bias = tape.op("Where", is_mask, tape.constant(-np.inf, np.float32), tape.constant(0.0, np.float32))
-    return tape.op("Add", float_scores(tape, logits), bias)
+    bias = np.where(np.arange(vocab_size) == mask_token_id, -np.inf, 0.0)
+    return tape.op("Add", float_scores(tape, logits), tape.constant(bias, np.float32))
 
 
 def any_row(tape: Tape, rows: str) -> str:
