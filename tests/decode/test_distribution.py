@@ -159,6 +159,7 @@ def test_a_draft_that_is_not_verified_is_found_out(session, monkeypatch):
     assert misfit(found, exact_answers(session, settings)) > 1
 
 
+@pytest.mark.slow
 def test_another_temperature_and_a_filter_that_is_not_there_are_found_out(session, counted):
     found = counted("linear", "match", {"temperature": 1.0})
     assert misfit(found, exact_answers(session, {"temperature": 1.1})) > 1
