@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nld_trt.decode.modes.base import UNREACHABLE
-from nld_trt.decode.request import NEVER
-from nld_trt.decode.sampling import GREEDY
+from nld_trt.decode.step_inputs import PLAIN
 from nld_trt.engine.session import Session, StepBuffers
 
 
@@ -118,10 +116,7 @@ def run_passes(session: Session, passes: Sequence[ForcedPass]) -> StepBuffers:
     window = max(1, *(len(each.slots) for each in passes))
     buffers = session.step(len(passes), width, window)
     inputs = buffers.inputs
-    inputs["threshold"][:] = UNREACHABLE
-    inputs["quota"][:] = 0
-    inputs["eos_token_id"][:] = NEVER
-    for name, value in GREEDY.items():
+    for name, value in PLAIN.items():
         inputs[name][:] = value
     for row, each in enumerate(passes):
         count = len(each.tokens)

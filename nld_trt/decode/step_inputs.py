@@ -4,13 +4,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
-from nld_trt.decode.modes.base import Candidates, Outcome, Pass
+from nld_trt.decode.modes.base import UNREACHABLE, Candidates, Outcome, Pass
 from nld_trt.decode.request import NEVER
 from nld_trt.decode.row import Row
+from nld_trt.decode.sampling import GREEDY
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.graph import contract
+
+# Inputs of every row in a greedy pass that commits nothing and does not go on by itself. Buffers are reused, so who
+# fills them says all of it.
+PLAIN: Final[Mapping[str, float]] = {
+    **GREEDY,
+    "segments": 0,
+    "threshold": UNREACHABLE,
+    "quota": 0,
+    "eos_token_id": NEVER,
+    "ensemble": 1.0,
+    "rejection": False,
+    "drafted_ids": -1,
+    "program": contract.PROGRAMS.index("hold"),
+    "room": 0,
+}
 
 
 def fill(session: Session, rows: Sequence[Row], passes: Sequence[Pass]) -> StepBuffers:

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nld_trt.decode.decoder import Decoder
-from nld_trt.decode.modes.base import UNREACHABLE
 from nld_trt.decode.request import NEVER, Request
+from nld_trt.decode.step_inputs import PLAIN
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
 
@@ -164,14 +164,11 @@ def _forward(session: Session, rows: int, context: int, width: int, *, causal: b
     session.reserve(rows, min(context + width + limits.max_block_length, limits.capacity))
     buffers = session.step(rows, width, width)
     inputs = buffers.inputs
-    values = {"cache_length": context, "valid_count": width, "causal": causal, "draft_adapter": not causal,
-              "segments": 0, "threshold": UNREACHABLE, "quota": 0, "eos_token_id": NEVER, "ensemble": 1.0,
-              "temperature": 0.0, "rejection": False, "program": 0, "room": 0}  # fmt: skip
-    for name, value in values.items():
+    own = {"cache_length": context, "valid_count": width, "causal": causal, "draft_adapter": not causal}
+    for name, value in {**PLAIN, **own}.items():
         inputs[name][:] = value
     inputs["tokens"][:] = _tokens(session, width)
     inputs["logit_rows"][:] = range(width)
-    inputs["drafted_ids"][:] = -1
     return buffers
 
 

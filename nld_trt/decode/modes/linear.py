@@ -8,7 +8,8 @@ from nld_trt.decode.modes.base import Candidates, Outcome, Pass, RowState
 
 
 class LinearSpeculation:
-    """Every emitted token is the causal verifier's, so the text equals that of AR with the same seed.
+    """Every emitted token is the causal verifier's, so the text equals that of AR: greedily, and with the
+    acceptance rule ``match`` at a temperature too.
 
     The last round is never shortened: rounds and their acceptance stay comparable, and the surplus is cut.
     """

@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nld_trt.engine.gpu import Gpu
 from nld_trt.engine.kernels.nvrtc import Nvrtc
 from nld_trt.engine.kernels.spec import KERNELS
 from nld_trt.engine.platforms import PLATFORMS, titles_with
@@ -156,19 +155,3 @@ def read_resources(log: str) -> dict[str, Resources]:
             stack, stores, loads = map(int, spills.groups())
             found[entry[1]] = Resources(int(used[1]), int(shared[1]) if shared else 0, stack, stores + loads)
     return found
-
-
-def image_for(images: Sequence[Image], gpu: Gpu) -> Image:
-    """The image that runs on ``gpu``.
-
-    Raises:
-        InputError: none of ``images`` does.
-    """
-    for image in images:
-        if image.capability == gpu.compute_capability:
-            return image
-    compiled = ", ".join(image.capability for image in images) or "nothing"
-    raise InputError(
-        f"the decode kernels were compiled for {compiled}, and this machine has {gpu.name} ({gpu.compute_capability})",
-        fix="Build again on this machine: nld-trt build CHECKPOINT -o ENGINE_DIR --backend trt",
-    )

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import pytest
 
-from nld_trt.engine.gpu import Gpu
 from nld_trt.engine.kernels import nvrtc as nvrtc_module
 from nld_trt.engine.kernels.image import (
     CAPABILITIES,
@@ -21,7 +20,6 @@ from nld_trt.engine.kernels.image import (
     KernelSource,
     architecture,
     compile_kernels,
-    image_for,
     read_resources,
 )
 from nld_trt.engine.kernels.launch import THREADS
@@ -168,10 +166,3 @@ def test_missing_compiler_says_what_installs_it(monkeypatch) -> None:
     with pytest.raises(InputError, match="needs NVRTC") as raised:
         Nvrtc.load()
     assert raised.value.fix == 'Install it: pip install "nld-trt[plugins]", or build with --no-plugins.'
-
-
-def test_image_for_another_gpu_is_refused_by_name() -> None:
-    images = [Image(capability, b"", b"", {}, "") for capability in ("9.0", "12.1")]
-    assert image_for(images, Gpu("NVIDIA GB10", "12.1", 0)) is images[1]
-    with pytest.raises(InputError, match=r"compiled for 9\.0, 12\.1, and this machine has GB200 \(10\.0\)"):
-        image_for(images, Gpu("GB200", "10.0", 0))
