@@ -30,15 +30,15 @@ pytestmark = pytest.mark.triton
 
 
 def group_lives(group: int) -> bool:
-    return any(os.getpgid(process.pid) == group for process in psutil.process_iter() if running(process))
+    return any(group_of(process) == group for process in psutil.process_iter())
 
 
-def running(process: psutil.Process) -> bool:
+def group_of(process: psutil.Process) -> int | None:
+    """None for one that ended, also while this looked at it."""
     try:
-        os.getpgid(process.pid)
-        return process.status() != psutil.STATUS_ZOMBIE
+        return None if process.status() == psutil.STATUS_ZOMBIE else os.getpgid(process.pid)
     except (ProcessLookupError, psutil.NoSuchProcess):
-        return False
+        return None
 
 
 def start(repository: Path, tmp_path: Path, **options) -> TritonServer:
