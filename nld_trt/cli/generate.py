@@ -137,13 +137,11 @@ def _run_prompt(decoder: Decoder, request: Request) -> None:
 
     started = time.perf_counter()
     row = decoder.submit(request)
-    pieces = []
     for emission in decoder.run():
-        pieces.append(emission.text)
         if not output.json:
             output.stream(emission.text)
     seconds = time.perf_counter() - started
-    result = Result.of(row, "".join(pieces))
+    result = Result.of(row)
     if not output.json:
         output.stream("\n")
         output.note(summary(result.or_raise(), seconds))

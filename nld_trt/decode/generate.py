@@ -20,9 +20,6 @@ def generate(decoder: Decoder, requests: Sequence[Request]) -> Iterator[tuple[in
     """
     resolved = [request.resolved(decoder.session.info) for request in requests]
     index_of: dict[Row, int] = {decoder.submit(request): index for index, request in enumerate(resolved)}
-    texts: dict[Row, list[str]] = {row: [] for row in index_of}
     for emission in decoder.run():
-        texts[emission.row].append(emission.text)
         if emission.finish_reason is not None:
-            text = "".join(texts.pop(emission.row)) if decoder.codec is not None else None
-            yield index_of[emission.row], Result.of(emission.row, text)
+            yield index_of[emission.row], Result.of(emission.row)

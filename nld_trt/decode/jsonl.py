@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +121,7 @@ def read_lines(lines: Iterable[str | bytes], codec: Codec | None) -> Iterator[tu
             values = json.loads(line)
             if not isinstance(values, dict):
                 raise InputError("a request is a JSON object")
-            request_id = values.get("id")
+            request_id = _id(values)
             yield request_id, parse_request(values, codec)
         except json.JSONDecodeError as error:
             yield BadLine(request_id, f"line {number} is not JSON: {error.msg}")
@@ -134,7 +136,7 @@ def run_lines(lines: Iterable[str | bytes], decoder: Decoder) -> Iterator[dict[s
 
     A bad request gives a line with ``error``, and the others go on.
     """
-    entries: list[tuple[Any, Row] | BadLine] = []
+    entries: deque[tuple[Any, Row] | BadLine] = deque()
     for parsed in read_lines(lines, decoder.codec):
         if isinstance(parsed, BadLine):
             entries.append(parsed)
@@ -144,20 +146,28 @@ def run_lines(lines: Iterable[str | bytes], decoder: Decoder) -> Iterator[dict[s
             entries.append((request_id, decoder.submit(request)))
         except InputError as error:
             entries.append(BadLine(request_id, str(error)))
-    texts: dict[Row, list[str]] = {}
-    done: dict[Row, Result] = {}
-    position = 0
-    while position < len(entries):
-        entry = entries[position]
-        if isinstance(entry, BadLine):
-            yield {"id": entry.request_id, "error": entry.error}
-            position += 1
-        elif entry[1] in done:
-            yield done.pop(entry[1]).to_line(entry[0])
-            position += 1
-        else:
-            for emission in decoder.step():
-                texts.setdefault(emission.row, []).append(emission.text)
-                if emission.finish_reason is not None:
-                    text = "".join(texts.pop(emission.row)) if decoder.codec is not None else None
-                    done[emission.row] = Result.of(emission.row, text)
+    yield from _ended(entries)
+    for emission in decoder.run():
+        if emission.finish_reason is not None:
+            yield from _ended(entries)
+
+
+def _ended(entries: deque[tuple[Any, Row] | BadLine]) -> Iterator[dict[str, Any]]:
+    """Takes away the first entries as far as they have a result."""
+    while entries:
+        match entries[0]:
+            case BadLine(request_id, error):
+                yield {"id": request_id, "error": error}
+            case (request_id, row) if row.finish_reason is not None:
+                yield Result.of(row).to_line(request_id)
+            case _:
+                return
+        entries.popleft()
+
+
+def _id(values: Mapping[str, Any]) -> Any:
+    """Python reads NaN and Infinity, which no other reader of the results would."""
+    found = values.get("id")
+    if isinstance(found, float) and not math.isfinite(found):
+        raise InputError(f"id is {found}, which is no number in JSON")
+    return found

@@ -40,12 +40,12 @@ class Result:
     error: str | None = None
 
     @classmethod
-    def of(cls, row: Row, text: str | None) -> Result:
+    def of(cls, row: Row) -> Result:
         assert row.finish_reason is not None
         return cls(
             mode=row.request.mode,
             output_ids=row.emitted,
-            text=text,
+            text=row.text,
             finish_reason=row.finish_reason,
             nfe=row.nfe,
             forwards={str(kind): count for kind, count in row.counters.forwards.items()},

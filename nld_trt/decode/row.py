@@ -67,6 +67,11 @@ class Row:
         return self.state.counters
 
     @property
+    def text(self) -> str | None:
+        """The emissions' text until now; None without a tokenizer."""
+        return None if self._text is None else self._text.text
+
+    @property
     def nfe(self) -> int:
         return self.counters.nfe(self.request.mode, len(self.emitted))
 

@@ -106,7 +106,10 @@ class Codec:
 class TextStream:
     """Turns tokens into text as they come, and watches for stop strings.
 
-    >>> # text that could still become a stop string is held back until it cannot
+    Text that could still become a stop string is held back until it cannot.
+
+    Attributes:
+        text: all that became final.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
@@ -116,6 +119,7 @@ class TextStream:
         self._stream = DecodeStream(skip_special_tokens=True)
         self._stop = tuple(stop)
         self._held = ""
+        self.text = ""
         self.stopped = False
 
     def push(self, token: int) -> str:
@@ -142,4 +146,5 @@ class TextStream:
     def _release(self, count: int, *, drop_rest: bool = False) -> str:
         released, rest = self._held[:count], self._held[count:]
         self._held = "" if drop_rest else rest
+        self.text += released
         return released

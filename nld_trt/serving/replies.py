@@ -81,7 +81,7 @@ def _statistics(row: Row) -> dict[str, Any]:
     """What the last response says about the whole; nothing if the request was cancelled before its first token."""
     if not row.emitted:
         return {}
-    result = Result.of(row, None)
+    result = Result.of(row)
     figures: dict[str, Any] = {"tokens_per_forward": result.tokens_per_forward, "nfe": result.nfe}
     if result.acceptance_length is not None:
         figures["acceptance_length"] = result.acceptance_length

@@ -72,7 +72,6 @@ def run_closed_loop(decoder: Decoder, requests: Sequence[Request], concurrency: 
     """
     waiting = list(reversed(requests))
     live: dict[Row, Timing] = {}
-    texts: dict[Row, list[str]] = {}
     timings: list[Timing] = []
     engine_before = decoder.engine_seconds
     started = time.perf_counter()
@@ -85,14 +84,13 @@ def run_closed_loop(decoder: Decoder, requests: Sequence[Request], concurrency: 
         now = time.perf_counter()
         for emission in emissions:
             timing = live[emission.row]
-            texts.setdefault(emission.row, []).append(emission.text)
             if emission.tokens:
                 if not timing.first_tokens:
                     timing.first_chunk, timing.first_tokens = now, len(emission.tokens)
                 timing.last_chunk = now
             if emission.finish_reason is not None:
                 del live[emission.row]
-                timing.result = Result.of(emission.row, "".join(texts.pop(emission.row))).or_raise()
+                timing.result = Result.of(emission.row).or_raise()
     return Run(time.perf_counter() - started, decoder.engine_seconds - engine_before, timings)
 
 

@@ -46,7 +46,10 @@ def direct(served_engine: EngineFolder) -> Callable[..., Result]:
         options.setdefault("threshold", DEFAULT_THRESHOLDS[mode])  # type: ignore[index]
         decoder = Decoder(session, codec)
         row = decoder.submit(Request(ids, mode, max_new_tokens=max_tokens, **options))  # type: ignore[arg-type]
-        return Result.of(row, "".join(emission.text for emission in decoder.run()))
+        text = "".join(emission.text for emission in decoder.run())
+        result = Result.of(row)
+        assert result.text == text
+        return result
 
     return decode
 
