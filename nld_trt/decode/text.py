@@ -126,7 +126,11 @@ class TextStream:
         """Text that became final with this token; empty while a character or a stop string is open."""
         if self.stopped:
             return ""
-        self._held += self._stream.step(self._tokenizer, token) or ""
+        piece = self._stream.step(self._tokenizer, token) or ""
+        if not self._stop:
+            self.text += piece
+            return piece
+        self._held += piece
         found = [position for text in self._stop if (position := self._held.find(text)) >= 0]
         if found:
             self.stopped = True
