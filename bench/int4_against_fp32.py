@@ -32,6 +32,7 @@ from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.ort_session import OrtSession
+from nld_trt.engine.session import execute
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
@@ -119,7 +120,7 @@ def compare(sessions: dict[str, OrtSession], width: int, repeats: int) -> dict[s
     for turn in range(UNTIMED + repeats):
         for name, session in sessions.items():
             started = time.perf_counter()
-            session.execute(steps[name])
+            execute(session, steps[name])
             if turn >= UNTIMED:
                 milliseconds[name].append((time.perf_counter() - started) * 1e3)
     medians = {name: statistics.median(values) for name, values in milliseconds.items()}

@@ -147,7 +147,6 @@ class Decoder:
             flight.goes_on
             and flight.rows == self._live
             and all(row.finish_reason is None for row in self._live)
-            and not self._cancelled
             and not (self._waiting and len(self._live) < self.max_rows)
         )
 
@@ -157,10 +156,15 @@ class Decoder:
         self.session.wait(flight.buffers)
         self.engine_seconds += time.perf_counter() - started
         self._last = flight
-        # A row that ended while the engine went on has no part in this any more.
+        # A row that ended while the engine went on has no part in this any more, but what it left in its cache.
         passes = flight.passes or [row.pending if row.finish_reason else row.next_pass(1) for row in flight.rows]
-        results = zip(flight.rows, outcomes(flight.rows, passes, flight.buffers), strict=True)
-        return [row.advance(outcome) for row, outcome in results if row.finish_reason is None]
+        emissions = []
+        for row, outcome in zip(flight.rows, outcomes(flight.rows, passes, flight.buffers), strict=True):
+            if row.finish_reason is None:
+                emissions.append(row.advance(outcome))
+            else:
+                row.spoiled |= not outcome.finite
+        return emissions
 
     def _retire(self) -> None:
         """Let the rows go that have ended."""
@@ -191,7 +195,7 @@ class Decoder:
         limits = self.session.info.limits
         slots = max(row.slots_kept for row in rows) + max(row.overhang for row in rows)
         empty = all(row.state.cache_length == 0 for row in rows)
-        self.session.reserve(len(rows), min(slots, limits.capacity), empty=empty)
+        self.session.reserve(self.session.row_count(len(rows)), min(slots, limits.capacity), empty=empty)
         longest = max(row.state.cache_length for row in rows)
         chunk = max(1, min(limits.prompt_chunk, self.session.capacity - longest))
         return [row.next_pass(chunk) for row in rows]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nld_trt.decode.step_inputs import PLAIN
-from nld_trt.engine.session import Session, StepBuffers
+from nld_trt.engine.session import Session, StepBuffers, execute
 
 
 @dataclass(frozen=True)
@@ -130,5 +130,5 @@ def run_passes(session: Session, passes: Sequence[ForcedPass]) -> StepBuffers:
         wanted = each.slots or (count - 1,)
         inputs["logit_rows"][row, : len(wanted)] = wanted
         inputs["logit_rows"][row, len(wanted) :] = -1
-    session.execute(buffers)
+    execute(session, buffers)
     return buffers

@@ -29,13 +29,24 @@ PLAIN: Final[Mapping[str, float]] = {
     "room": 0,
 }
 
+# A row that no request has: one token, of which nobody reads anything.
+_EMPTY: Final[Mapping[str, float]] = {
+    **PLAIN,
+    "tokens": 0,
+    "logit_rows": -1,
+    "cache_length": 0,
+    "valid_count": 1,
+    "causal": True,
+    "draft_adapter": False,
+}
+
 
 def fill(session: Session, rows: Sequence[Row], passes: Sequence[Pass]) -> StepBuffers:
-    """Buffers of a forward, holding one pass per row."""
+    """Buffers of a forward, holding one pass per row and, where the session takes more rows than that, empty ones."""
     width = max(len(part.tokens) for part in passes)
     window = max(len(part.tokens) if part.all_logits else 1 for part in passes)
     draws = any(row.draws for row in rows)
-    buffers = session.step(len(passes), width, window, draws)
+    buffers = session.step(session.row_count(len(passes)), width, window, draws)
     inputs = buffers.inputs
     tokens, logit_rows = inputs["tokens"], inputs["logit_rows"]
     for index, (row, part) in enumerate(zip(rows, passes, strict=True)):
@@ -54,6 +65,8 @@ def fill(session: Session, rows: Sequence[Row], passes: Sequence[Pass]) -> StepB
         if part.candidates is not None:
             inputs["drafted_ids"][index, :count] = part.candidates.ids
             inputs["drafted_shares"][index, :count] = part.candidates.shares
+    for name, value in _EMPTY.items():
+        inputs[name][len(passes) :] = value
     return buffers
 
 

@@ -62,9 +62,7 @@ class StepBuffers:
     outputs: Mapping[str, Array]
 
     @classmethod
-    def allocate(
-        cls, info: EngineInfo, rows: int, width: int, window: int, draws: bool = False, *, debug: bool = False
-    ) -> StepBuffers:
+    def allocate(cls, info: EngineInfo, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
         """Zeroed arrays for every binding of the contract but the caches, and the drawn slots."""
         sizes = step_sizes(info, rows, width, window, draws)
 
@@ -74,7 +72,7 @@ class StepBuffers:
                     [sizes[axis] for axis in binding.axes],
                     dtype=np.float32 if binding.dtype == "activation" else binding.dtype,
                 )
-                for binding in contract.bindings(direction, debug=debug)
+                for binding in contract.bindings(direction, debug=info.debug)
                 if not binding.per_layer
             }
 
@@ -129,6 +127,9 @@ class Session(Protocol):
                 every slot: without that, one long request would slow down all that follow.
         """
 
+    def row_count(self, rows: int) -> int:
+        """Rows of the forward in which so many take part; those behind them are empty, and their caches are free."""
+
     def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
         """Buffers for a forward over the first ``rows`` cache rows, which the host fills after this call.
 
@@ -149,11 +150,14 @@ class Session(Protocol):
         forward's own outputs stay readable until the one after the next.
         """
 
-    def execute(self, buffers: StepBuffers) -> None:
-        """:meth:`launch` and :meth:`wait`."""
-
     def clear_row(self, row: int) -> None:
         """Fill a row's cache with zeros: attention multiplies what its mask hides by 0, and NaN stays NaN."""
 
     def move_row(self, source: int, target: int) -> None:
         """Copy a row's cache over another row's, so that live rows stay a prefix."""
+
+
+def execute(session: Session, buffers: StepBuffers) -> None:
+    """Launch a forward and wait for it."""
+    session.launch(buffers)
+    session.wait(buffers)

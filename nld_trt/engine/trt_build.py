@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ class BuilderLog:
     """
 
     errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_WARNINGS))
     listing: str | None = None
     activation_bytes: list[int] = field(default_factory=list)
 
@@ -50,7 +51,14 @@ class BuilderLog:
 
     def report(self) -> list[str]:
         """The errors; where there are none, the last warnings."""
-        return self.errors or self.warnings[-_LAST_WARNINGS:]
+        return self.errors or list(self.warnings)
+
+    def take(self) -> list[str]:
+        """The same, once: for a log that goes on."""
+        told = list(self.report())
+        self.errors.clear()
+        self.warnings.clear()
+        return told
 
     def logger(self, trt: Any) -> Any:
         """An ``ILogger`` that adds to this log. Keep it alive as long as what was made with it."""

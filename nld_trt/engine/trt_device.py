@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -26,16 +29,19 @@ class Device:
                 fix=f"Install it: {flavour.install}",
             ) from error
         self._cuda = runtime
+        self._allocated: list[int] = []
+        weakref.finalize(self, _free, runtime, self._allocated)
         self.stream = int(self._call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking))
 
     def allocate(self, size: int) -> int:
-        """Zeroed device memory."""
+        """Zeroed device memory, which lives as long as this object."""
         address = int(self._call("cudaMalloc", size))
+        self._allocated.append(address)
         self.clear(address, size)
         return address
 
     def allocate_host(self, size: int) -> npt.NDArray[np.uint8]:
-        """Zeroed page-locked host memory, from and to which copies need no detour."""
+        """Zeroed page-locked host memory, from and to which copies need no detour. It stays: arrays of it may too."""
         address = int(self._call("cudaMallocHost", size))
         memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
         memory[:] = 0
@@ -65,27 +71,41 @@ class Device:
         """Wait for everything queued."""
         self._call("cudaStreamSynchronize", self.stream)
 
-    def begin_capture(self) -> None:
-        """What is queued from now on is recorded and not run."""
+    def capture(self, work: Callable[[], None]) -> Any:
+        """What ``work`` queues, recorded and not run, for :meth:`launch`; None where it cannot be recorded."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self.stream, mode)
-
-    def end_capture(self) -> Any:
-        """What was recorded, for :meth:`launch`."""
-        graph = self._call("cudaStreamEndCapture", self.stream)
-        ready = self._call("cudaGraphInstantiate", graph, 0)
-        self._call("cudaGraphDestroy", graph)
-        return ready
+        recorded = None
+        with suppress(OperationError):
+            try:
+                work()
+            finally:
+                # Whatever became of it, a capture must be ended before the stream takes anything else.
+                graph = self._call("cudaStreamEndCapture", self.stream)
+            recorded = self._call("cudaGraphInstantiate", graph, 0)
+            self._call("cudaGraphDestroy", graph)
+        if recorded is None:
+            # Who looks for the last error next must not find this one.
+            self._cuda.cudaGetLastError()
+        return recorded
 
     def launch(self, graph: Any) -> None:
         """Queue a captured graph: one call, however many kernels it has."""
         self._call("cudaGraphLaunch", graph, self.stream)
 
-    def destroy(self, graph: Any) -> None:
+    def destroy_graph(self, graph: Any) -> None:
         self._call("cudaGraphExecDestroy", graph)
+
+    def destroy_event(self, event: Any) -> None:
+        self._call("cudaEventDestroy", event)
 
     def _call(self, function: str, *arguments: Any) -> Any:
         status, *values = getattr(self._cuda, function)(*arguments)
         if status != self._cuda.cudaError_t.cudaSuccess:
             raise OperationError(f"the GPU refused {function}: {status.name}")
         return values[0] if values else None
+
+
+def _free(cuda: Any, addresses: Iterable[int]) -> None:
+    for address in addresses:
+        cuda.cudaFree(address)

@@ -6,17 +6,18 @@ A forward that the host fills starts with one copy of a few integers per row to 
 starts with nothing, because its inputs are the other's results. Both end with one copy of the decode operators' small
 results back, and with an event that the host can wait for while the next forward runs already.
 
-Each shape that decoding uses has an execution context of its own for either side of its arena, as a captured graph
-belongs to the context that it was captured from; their scratch memory is one. The first forward of a shape runs as it
-is, the second is captured into a CUDA graph, and from then on a forward is one call. Prompt chunks come in every width
-and are not captured.
+Shapes that can be followed are those that decoding repeats. Each has an execution context of its own for either side
+of its arena, as a captured graph belongs to the context that it was captured from: its first forward runs as it is,
+the second is captured into a CUDA graph, and from then on a forward is one call. They come in few row counts, and the
+rows that a forward lacks are empty ones. Prompt chunks come in every width, alone and beside other rows: those shapes
+share a context per phase and are not captured.
 """
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import numpy as np
 from nld_trt.engine.session import Array, EngineInfo, StepBuffers
 from nld_trt.engine.trt_arena import ALIGNMENT, Arena, Side, Slot
 from nld_trt.engine.trt_build import BuilderLog
+from nld_trt.engine.trt_contexts import Contexts
 from nld_trt.engine.trt_device import Device
 from nld_trt.engine.trt_flavour import Flavour
 from nld_trt.errors import OperationError
@@ -33,9 +35,12 @@ from nld_trt.graph import contract
 from nld_trt.graph.contract import Phase
 from nld_trt.graph.precision import PRECISIONS
 
-_NOT_CAPTURED: Phase = "prompt"
+# With these row counts no forward has more than a third of empty rows.
+_ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 # Prompts leave chunks of every length behind, so that a long-lived session would collect shapes without end.
-_MAX_SHAPES = 64
+_MAX_SHAPES = 128
+
+ShapeKey = tuple[int, int, int, bool]
 
 
 @dataclass
@@ -43,7 +48,7 @@ class Forward:
     """One side of a shape.
 
     Attributes:
-        context: its own, or the phase's where it is not captured.
+        context: its own, or the phase's where the shape is not captured.
         landed: event behind the copy of its results.
         runs: how often it ran outside of a graph.
         graph: of the whole forward, once captured.
@@ -51,11 +56,28 @@ class Forward:
 
     buffers: StepBuffers
     side: Side
-    phase: Phase
     context: Any
     landed: Any
     runs: int = 0
     graph: Any = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape that was asked for.
+
+    Attributes:
+        captured: its forwards follow each other, in contexts of their own.
+        forwards: the first, and the one that follows it once that was asked for.
+    """
+
+    arena: Arena
+    phase: Phase
+    captured: bool
+    forwards: list[Forward] = field(default_factory=list)
+
+    def forward(self, buffers: StepBuffers) -> Forward:
+        return self.forwards[buffers is not self.forwards[0].buffers]
 
 
 class TrtSession:
@@ -77,30 +99,44 @@ class TrtSession:
         self._engine = self._load(plan)
         self._check_bindings()
         config, limits = info.config, info.limits
-        self._cache_shape = (config.num_key_value_heads, limits.capacity, config.head_dim)
-        self._row_bytes = prod(self._cache_shape) * PRECISIONS[info.precision].bytes
+        cache_shape = config.num_key_value_heads, limits.capacity, config.head_dim
+        self._row_bytes = prod(cache_shape) * PRECISIONS[info.precision].bytes
         self._caches = {
             name: self._device.allocate(self._row_bytes * limits.max_batch_size)
             for binding in contract.bindings("input")
             if binding.per_layer
             for name in binding.names(config)
         }
-        self._context_kind = self._context_settings(trt)
-        self._scratch_size = self._engine.device_memory_size_v2
-        self._scratch = self._device.allocate(max(self._scratch_size, ALIGNMENT))
-        self._prompt_context = self._make_context(_NOT_CAPTURED)
+        scratch = self._device.allocate(max(self._engine.device_memory_size_v2, ALIGNMENT))
+        self._contexts = Contexts(
+            trt,
+            self._engine,
+            info,
+            self._device,
+            self._log,
+            caches=self._caches,
+            cache_shape=cache_shape,
+            scratch=scratch,
+        )
+        self._shared = {phase: self._contexts.make(phase, "any shape") for phase in limits.phases}
+        # What each shared context was bound to last.
+        self._bound: dict[Phase, Side] = {}
         sizes = [contract.axis_ranges(limits, phase) for phase in limits.phases]
         width, window = (max(ranges[axis][2] for ranges in sizes) for axis in ("width", "window"))
         size = Arena.lay_out(info, limits.max_batch_size, width, window, True).size
         self._host = self._device.allocate_host(size)
         self._memory = self._device.allocate(size)
-        self._steps: dict[tuple[int, int, int, bool], tuple[Arena, list[Forward]]] = {}
-        self._prompt_side: Side | None = None
+        # The one asked for last comes last.
+        self._shapes: dict[ShapeKey, Shape] = {}
         self._filled: StepBuffers | None = None
 
     @property
     def capacity(self) -> int:
         return self.info.limits.capacity
+
+    def row_count(self, rows: int) -> int:
+        most = self.info.limits.max_batch_size
+        return min((count for count in _ROW_COUNTS if rows <= count < most), default=most)
 
     def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
         """Everything was allocated at the start; this checks the request only."""
@@ -110,51 +146,43 @@ class TrtSession:
     def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
         """Buffers for a forward. Buffers of all shapes share one memory: fill them after this call."""
         key = rows, width, window, draws
-        if key not in self._steps:
-            self._check_shape(rows, width, window)
-            if len(self._steps) == _MAX_SHAPES:
-                self._forget(next(iter(self._steps)))
-            self._steps[key] = Arena.lay_out(self.info, *key), []
-            self._add_forward(key)
-        self._filled = self._steps[key][1][0].buffers
+        shape = self._shapes.pop(key, None) or self._new_shape(key)
+        self._shapes[key] = shape
+        self._filled = shape.forwards[0].buffers
         self._filled.fill_constants()
         return self._filled
 
     def follow(self, buffers: StepBuffers) -> StepBuffers:
-        _, forwards = self._steps[buffers.shape]
-        if len(forwards) == 1:
-            self._add_forward(buffers.shape)
-        return forwards[buffers is forwards[0].buffers].buffers
+        shape = self._shapes[buffers.shape]
+        assert shape.captured, "only passes whose every token has logits prepare the next ones"
+        if len(shape.forwards) == 1:
+            self._add_forward(shape, buffers.shape)
+        return shape.forwards[buffers is shape.forwards[0].buffers].buffers
 
     def launch(self, buffers: StepBuffers) -> None:
-        arena, forwards = self._steps[buffers.shape]
-        forward = forwards[buffers is not forwards[0].buffers]
+        shape = self._shapes[buffers.shape]
+        forward = shape.forward(buffers)
         if buffers is self._filled:
-            self._transfer(arena.given, to_device=True)
+            self._transfer(shape.arena.given, to_device=True)
             self._filled = None
-        if forward.graph is None and forward.runs == 1 and self._can_be_captured(forward):
-            self._device.begin_capture()
-            self._run(forward)
-            forward.graph = self._device.end_capture()
+        if forward.graph is None and forward.runs == 1 and self._can_be_captured(shape, forward):
+            forward.graph = self._device.capture(lambda: self._run(shape, forward))
         if forward.graph is None:
-            self._run(forward)
+            self._run(shape, forward)
             forward.runs += 1
         else:
             self._device.launch(forward.graph)
         self._device.record(forward.landed)
 
     def wait(self, buffers: StepBuffers) -> None:
-        _, forwards = self._steps[buffers.shape]
-        forward = forwards[buffers is not forwards[0].buffers]
+        forward = self._shapes[buffers.shape].forward(buffers)
         self._device.wait(forward.landed)
+        if not self.info.debug:
+            return
         for name, slot in forward.side.outputs.items():
             # Only debug outputs are activations; the loop reads them as float32.
             if buffers.outputs[name].dtype != slot.dtype:
                 buffers.outputs[name][...] = slot.view(self._host)
-
-    def execute(self, buffers: StepBuffers) -> None:
-        self.launch(buffers)
-        self.wait(buffers)
 
     def clear_row(self, row: int) -> None:
         for address in self._caches.values():
@@ -168,7 +196,7 @@ class TrtSession:
         with plan.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             engine = self._runtime.deserialize_cuda_engine(content)
         if engine is None:
-            raise OperationError(f"{plan} cannot be loaded", details=self._log.report())
+            raise OperationError(f"{plan} cannot be loaded", details=self._log.take())
         return engine
 
     def _check_bindings(self) -> None:
@@ -188,81 +216,57 @@ class TrtSession:
         if problems:
             raise OperationError("the plan does not follow the step contract", details=problems)
 
-    def _context_settings(self, trt: Any) -> Any:
-        """What contexts are created with: memory from the session; and kernels of the very shape before they are run.
-
-        TensorRT for RTX compiles kernels for a shape in the background, unless told otherwise, and runs others until
-        they are done: a graph captured before that would keep the others for good.
-        """
-        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        kernels = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
-        if kernels is None:
-            return strategy
-        settings = self._engine.create_runtime_config()
-        settings.set_execution_context_allocation_strategy(strategy)
-        settings.dynamic_shapes_kernel_specialization_strategy = kernels.EAGER
-        return settings
-
-    def _make_context(self, phase: Phase) -> Any:
-        """A context of a phase. They never run at once, so one block of memory serves all."""
-        context = self._engine.create_execution_context(self._context_kind)
-        index = self.info.limits.phases.index(phase)
-        if context is None or not context.set_optimization_profile_async(index, self._device.stream):
-            raise OperationError(f"the {phase} phase cannot be set up", details=self._log.report())
-        context.set_device_memory(self._scratch, self._scratch_size)
-        for name, address in self._caches.items():
-            context.set_tensor_address(name, address)
-            context.set_tensor_address(name.replace("past_", "present_"), address)
-        self._device.synchronize()
-        return context
-
-    def _add_forward(self, key: tuple[int, int, int, bool]) -> None:
-        """The next side of a shape."""
+    def _new_shape(self, key: ShapeKey) -> Shape:
         rows, width, window, _ = key
-        arena, forwards = self._steps[key]
-        side = arena.sides[len(forwards)]
-        phase = self.info.limits.phase_for(width, window)
-        captured = phase != _NOT_CAPTURED
-        context = self._make_context(phase) if captured else self._prompt_context
-        if captured:
-            self._bind(context, side, rows)
-        buffers = StepBuffers(*key, self._views(side.inputs), self._views(side.outputs))
-        forwards.append(Forward(buffers, side, phase, context, self._device.event()))
-
-    def _can_be_captured(self, forward: Forward) -> bool:
-        if forward.phase == _NOT_CAPTURED:
-            return False
-        # TensorRT for RTX says so; the other library fails while capturing.
-        ask = getattr(forward.context, "is_stream_capturable", None)
-        return ask is None or bool(ask(self._device.stream))
-
-    def _forget(self, key: tuple[int, int, int, bool]) -> None:
-        self._device.synchronize()
-        for forward in self._steps.pop(key)[1]:
-            if forward.graph is not None:
-                self._device.destroy(forward.graph)
-
-    def _run(self, forward: Forward) -> None:
-        """Queue the forward and the copy of its results."""
-        if forward.phase == _NOT_CAPTURED and self._prompt_side is not forward.side:
-            self._bind(forward.context, forward.side, forward.buffers.rows)
-            self._prompt_side = forward.side
-        if not forward.context.execute_async_v3(self._device.stream):
-            raise OperationError(f"the engine failed in the {forward.phase} phase", details=self._log.report())
-        self._transfer(forward.side.results, to_device=False)
-
-    def _transfer(self, part: slice, *, to_device: bool) -> None:
-        ends = self._memory + part.start, self._host.ctypes.data + part.start
-        target, source = ends if to_device else reversed(ends)
-        self._device.copy(target, source, part.stop - part.start)
-
-    def _check_shape(self, rows: int, width: int, window: int) -> None:
         limits = self.info.limits
         phase = limits.phase_for(width, window)
         ranges = contract.axis_ranges(limits, phase)
         for axis, size in (("batch", rows), ("width", width), ("window", window)):
             low, _, high = ranges[axis]
             assert low <= size <= high, f"{axis} {size} is outside {low} to {high} of the {phase} phase"
+        if len(self._shapes) == _MAX_SHAPES:
+            self._forget_one()
+        shape = Shape(Arena.lay_out(self.info, *key), phase, captured=width == window)
+        self._add_forward(shape, key)
+        return shape
+
+    def _add_forward(self, shape: Shape, key: ShapeKey) -> None:
+        """The next side of a shape."""
+        side = shape.arena.sides[len(shape.forwards)]
+        context = self._shared[shape.phase]
+        if shape.captured:
+            context = self._contexts.make(shape.phase, "one shape")
+            self._contexts.bind(context, side, key[0], self._memory)
+        buffers = StepBuffers(*key, self._views(side.inputs), self._views(side.outputs))
+        shape.forwards.append(Forward(buffers, side, context, self._device.event()))
+
+    def _can_be_captured(self, shape: Shape, forward: Forward) -> bool:
+        # TensorRT for RTX says so; of the other library an attempt tells.
+        ask = getattr(forward.context, "is_stream_capturable", None)
+        return shape.captured and (ask is None or bool(ask(self._device.stream)))
+
+    def _forget_one(self) -> None:
+        """Drop the shape that was not asked for longest. One that is not captured is soon made again."""
+        cheap = (key for key, shape in self._shapes.items() if not shape.captured)
+        self._device.synchronize()
+        for forward in self._shapes.pop(next(cheap, None) or next(iter(self._shapes))).forwards:
+            self._device.destroy_event(forward.landed)
+            if forward.graph is not None:
+                self._device.destroy_graph(forward.graph)
+
+    def _run(self, shape: Shape, forward: Forward) -> None:
+        """Queue the forward and the copy of its results."""
+        if not shape.captured and self._bound.get(shape.phase) is not forward.side:
+            self._contexts.bind(forward.context, forward.side, forward.buffers.rows, self._memory)
+            self._bound[shape.phase] = forward.side
+        if not forward.context.execute_async_v3(self._device.stream):
+            raise self._contexts.failure(f"the engine failed in the {shape.phase} phase")
+        self._transfer(forward.side.results, to_device=False)
+
+    def _transfer(self, part: slice, *, to_device: bool) -> None:
+        ends = self._memory + part.start, self._host.ctypes.data + part.start
+        target, source = ends if to_device else reversed(ends)
+        self._device.copy(target, source, part.stop - part.start)
 
     def _views(self, slots: Mapping[str, Slot]) -> dict[str, Array]:
         """Host arrays of a side's bindings; activations are float32 copies."""
@@ -271,11 +275,3 @@ class TrtSession:
             name: np.zeros(slot.shape, np.float32) if slot.dtype == activation else slot.view(self._host)
             for name, slot in slots.items()
         }
-
-    def _bind(self, context: Any, side: Side, rows: int) -> None:
-        for name in self._caches:
-            context.set_input_shape(name, (rows, *self._cache_shape))
-        for name, slot in (*side.inputs.items(), *side.outputs.items()):
-            context.set_tensor_address(name, self._memory + slot.offset)
-        for name, slot in side.inputs.items():
-            context.set_input_shape(name, slot.shape)

@@ -34,6 +34,7 @@ ADVANCE_INPUTS = (
     "accepted_count",
     "next_seed",
     "eos_position",
+    "finite",
 )
 ADVANCE_OUTPUTS = ("next_tokens", "next_cache_length", "next_causal", "next_draw", "next_room")
 
@@ -45,8 +46,8 @@ def advance(mask_token_id: int) -> FunctionProto:
     """``Advance``: inputs and outputs are as in the step contract; block [B, W] int32 are the window tokens.
 
     A row stands still, its next pass being this one again, if it is told to (program 0), if it may commit no more
-    (room 0), and once this pass has committed EOS or all that it may; ``next_room`` is 0 then. To make a pass again
-    changes nothing: it writes the same values to the same cache slots.
+    (room 0), once this pass has committed EOS or all that it may, and where its logits are not finite; ``next_room`` is
+    0 then. To make a pass again changes nothing: it writes the same values to the same cache slots.
     """
 
     def body(tape: Tape) -> None:
@@ -77,6 +78,8 @@ def _next(tape: Tape, goes: str, mask_token_id: int) -> Sequence[str]:
     ends = tape.op("Or", ends, tape.op("LessOrEqual", room, _int32(tape, 0)))
     ended = tape.op("And", "causal", ends)
     moves = tape.op("And", goes, tape.op("Not", ended))
+    # Of other logits the kernels choose no token at all, and none would be a place in the embedding.
+    moves = tape.op("And", moves, tape.op("Cast", "finite", to=TensorProto.BOOL))
 
     first = _column(tape, seed)
     is_first = tape.op("Equal", slots, _int32(tape, 0))

@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,9 @@ class TritonPythonModel:
 def warm_up(session: Session) -> None:
     """Decode a few tokens in every mode, so that no client pays for first-time work.
 
+    A session of a GPU compiles and captures each number of rows by itself, with and without a temperature; one of the
+    CPU has next to nothing to prepare.
+
     This is done here and not through ``model_warmup`` in the configuration, which works for this model as
     well: that would need binary tensor files in the repository and would show up in the metrics.
     """
@@ -96,9 +100,17 @@ def warm_up(session: Session) -> None:
     prompt = (info.config.bos_token_id,)
     # A whole block and one token more, in blocks modes two rounds.
     tokens = info.default_block_length + 1
-    for mode in modes_of(info):
-        room = info.limits.max_seq_len - len(prompt)
-        decoder.submit(Request(prompt, mode, max_new_tokens=min(tokens, room), threshold=0.0, eos_token_id=NEVER))
+    tokens = min(tokens, info.limits.max_seq_len - len(prompt))
+    counts, temperatures = {1}, [0.0]
+    if session.runs_ahead:
+        counts = {session.row_count(rows + 1) for rows in range(info.limits.max_batch_size)}
+        temperatures = [0.0, 1.0]
+    for mode, temperature, rows in product(modes_of(info), temperatures, sorted(counts)):
+        request = Request(
+            prompt, mode, max_new_tokens=tokens, threshold=0.0, eos_token_id=NEVER, temperature=temperature
+        )
+        for _ in range(rows):
+            decoder.submit(request)
         for _ in decoder.run():
             pass
 

@@ -17,6 +17,7 @@ from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
+from nld_trt.engine.session import execute
 from nld_trt.graph.contract import Limits
 from tests.conftest import silent_stage
 from tests.graph import draws
@@ -96,7 +97,7 @@ def next_probabilities(session, prefixes, settings):
                   "logit_rows": width - 1, "temperature": 0.0}  # fmt: skip
         for name, value in values.items():
             step.inputs[name][:] = value
-        session.execute(step)
+        execute(session, step)
         logits.append(step.outputs["logits"][:, 0].astype(np.float64))
     return np.array([draws.probabilities(row, mask, **settings) for row in np.concatenate(logits)])
 

@@ -39,6 +39,9 @@ class Blank:
     def __init__(self, info):
         self.info = info
 
+    def row_count(self, rows):
+        return rows
+
     def step(self, *shape):
         return StepBuffers.allocate(self.info, *shape)
 
@@ -121,6 +124,18 @@ def test_every_mode_is_followed(session, prompts, mode):
     decoder = Auditor(session)
     list(generate(decoder, [Request(prompts[0], mode=mode, block_length=8, max_new_tokens=60, eos_token_id=-1)]))
     assert decoder.followed >= 0.7 * decoder.steps - 2
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(REQUESTS, min_size=1, max_size=6), st.integers(0, 1000))
+def test_empty_rows_change_no_answer(session, prompts, requests, first):
+    requests = with_prompts(requests, prompts, first)
+    expected = answers(Decoder(session), requests)
+    session.row_count = lambda rows: min(rows + 1 + rows % 2, session.info.limits.max_batch_size)
+    try:
+        assert answers(Decoder(session), requests) == expected
+    finally:
+        del session.row_count
 
 
 @pytest.fixture

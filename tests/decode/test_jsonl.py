@@ -31,7 +31,6 @@ BAD_LINES = {
     "acceptance as number": ('{"prompt_ids": [1], "acceptance": 1}', "acceptance is 1, which has the wrong type"),
     "no number": ('{"prompt_ids": [1], "temperature": NaN}', "temperature is nan"),
     "id that no one could read": ('{"id": NaN, "prompt_ids": [1]}', "id is nan, which is no number in JSON"),
-    "id that no one could read": ('{"id": NaN, "prompt_ids": [1]}', "id is nan, which is no number in JSON"),
     "beyond every number": ('{"prompt_ids": [1], "temperature": 1' + "0" * 400 + "}", "temperature is 1000"),
     "filter in diffusion": ('{"prompt_ids": [1], "mode": "diffusion", "top_p": 0.5}', "top_p is 0.5; diffusion"),
     "unknown mode": ('{"prompt_ids": [1], "mode": "fast"}', "fast"),

@@ -14,11 +14,14 @@ from nld_trt.decode.evaluation import Question, evaluate
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
 from nld_trt.decode.request import MODES, Request
+from nld_trt.decode.step_inputs import PLAIN
 from nld_trt.decode.variant import VARIANTS
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
+from nld_trt.engine.session import execute
 from nld_trt.errors import OperationError
+from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import EMBEDDING
@@ -121,6 +124,43 @@ class OverflowLater:
         self._left -= 1
         if self._left == 0:
             buffers.outputs["finite"][0] = 0
+
+
+def test_a_row_that_ends_while_its_next_forward_overflows_leaves_nothing(golden_session):
+    """The host learns of the end first, and of the overflow when the row is no one's any more."""
+
+    class Ahead(OverflowLater):
+        runs_ahead = True
+
+        def launch(self, buffers):
+            written = buffers.inputs["cache_length"][0]
+            super().launch(buffers)
+            if self._left == 0:
+                for cache in self._session._caches.values():
+                    cache[0, :, written] = np.nan
+
+    session = Ahead(golden_session(NAME), 12)
+    decoder = Decoder(session)
+    row = decoder.submit(ask(GOOD, "ar"))
+    while session._left:
+        decoder.step()
+    assert row.finish_reason is None
+    decoder.cancel(row)
+    list(decoder.run())
+    assert decode(session, [ask(GOOD)])[0].output_ids == decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
+
+
+def test_the_engine_does_not_go_on_from_such_logits(session):
+    session.reserve(1, 8)
+    buffers = session.step(1, 1, 1)
+    own = {"tokens": POISON, "logit_rows": 0, "cache_length": 0, "valid_count": 1, "causal": 1, "draft_adapter": 0}
+    for name, value in {**PLAIN, **own, "program": contract.PROGRAMS.index("linear"), "room": 5}.items():
+        buffers.inputs[name][:] = value
+    execute(session, buffers)
+    assert buffers.outputs["finite"].tolist() == [0]
+    assert buffers.outputs["next_tokens"].tolist() == [[POISON]]
+    assert buffers.outputs["next_cache_length"].tolist() == [0]
+    assert buffers.outputs["next_room"].tolist() == [0]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
+from nld_trt.engine.session import execute
 from nld_trt.errors import InputError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
@@ -32,7 +33,7 @@ def prefill(session, ids):
     step.inputs["causal"][:] = True
     step.inputs["draft_adapter"][:] = False
     step.inputs["logit_rows"][:] = range(len(ids))
-    session.execute(step)
+    execute(session, step)
     return {name: array.copy() for name, array in step.outputs.items()}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nld_trt.engine.session import EngineInfo
+from nld_trt.engine.session import EngineInfo, execute
 from nld_trt.engine.trt_flavour import TRT_RTX, Flavour
 from nld_trt.engine.trt_session import TrtSession
 from nld_trt.errors import InputError, OperationError
@@ -39,6 +39,7 @@ class FakeDevice:
         self.queue: list[Any] = []
         self.captured: list[Any] | None = None
         self.log: list[str] = []
+        self.events = 0
 
     def allocate_host(self, size):
         self.memory.append(np.zeros(size, np.uint8))
@@ -58,7 +59,11 @@ class FakeDevice:
         self.enqueue(lambda: ctypes.memset(address, 0, size))
 
     def event(self):
+        self.events += 1
         return []
+
+    def destroy_event(self, event):
+        self.events -= 1
 
     def record(self, event):
         assert self.captured is None
@@ -74,18 +79,21 @@ class FakeDevice:
         while self.queue:
             self.queue.pop(0)()
 
-    def begin_capture(self):
+    def capture(self, work):
         self.captured = []
-
-    def end_capture(self):
-        graph, self.captured = self.captured, None
-        return graph
+        try:
+            work()
+            return self.captured
+        except OperationError:
+            return None
+        finally:
+            self.captured = None
 
     def launch(self, graph):
         self.log.append("graph")
         self.queue.extend(graph)
 
-    def destroy(self, graph):
+    def destroy_graph(self, graph):
         graph.clear()
 
     def array(self, address, shape, dtype):
@@ -118,13 +126,17 @@ class FakeContext:
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
+        return name not in self.engine.refuses
 
     def set_input_shape(self, name, shape):
         self.shapes[name] = tuple(shape)
+        return name not in self.engine.refuses
 
     def execute_async_v3(self, stream):
         assert stream == FakeDevice.stream
         assert self.scratch[1] == self.engine.device_memory_size_v2
+        if self.engine.device.captured is not None and not self.engine.records:
+            return False
         addresses, shapes = dict(self.addresses), dict(self.shapes)
         assert addresses.keys() == set(self.engine.names)
         self.check_shapes(shapes)
@@ -167,6 +179,10 @@ class FakeEngine:
     device: FakeDevice
     works: bool = True
     capturable: bool = True
+    # Whether it runs in a capture, for a library that cannot be asked.
+    records: bool = True
+    refuses: tuple[str, ...] = ()
+    kernels: list[tuple[str, Any]] = field(default_factory=list)
     num_optimization_profiles: int = 3
     device_memory_size_v2: int = 4096
     names: list[str] = field(default_factory=list)
@@ -181,11 +197,13 @@ class FakeEngine:
     def create_runtime_config(self):
         config = SimpleNamespace()
         config.set_execution_context_allocation_strategy = lambda strategy: setattr(config, "memory", strategy)
+        config.create_runtime_cache = lambda: {}
+        config.set_runtime_cache = lambda cache: setattr(config, "cache", cache) or True
         return config
 
     def create_execution_context(self, config):
         assert config.memory == "user managed"
-        assert config.dynamic_shapes_kernel_specialization_strategy == "eager"
+        self.kernels.append((config.dynamic_shapes_kernel_specialization_strategy, config.cache))
         return FakeContext(self)
 
 
@@ -211,7 +229,7 @@ def start(goldens, tmp_path, monkeypatch):
             ILogger=type("ILogger", (), {"__init__": lambda self: None}),
             Runtime=lambda logger: runtime,
             ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
-            DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="eager"),
+            DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="eager", NONE="none"),
         )
         monkeypatch.setattr(Flavour, "load", lambda self: library)
         (tmp_path / "nld.plan").write_bytes(b"plan")
@@ -223,7 +241,7 @@ def start(goldens, tmp_path, monkeypatch):
 def forward(session, rows, width, window, first=5):
     buffers = session.step(rows, width, window)
     buffers.inputs["tokens"][...] = first + np.arange(rows)[:, None]
-    session.execute(buffers)
+    execute(session, buffers)
     return buffers
 
 
@@ -326,19 +344,55 @@ def test_a_forward_is_read_while_the_next_is_still_queued(start):
     assert second.outputs["block_tokens"].tolist() == [[9]]
 
 
-def test_prompt_chunks_are_not_captured(start):
+@pytest.mark.parametrize("shape", [(2, 16, 1), (2, 5, 1), (3, 16, 8)])
+def test_prompt_chunks_are_not_captured(start, shape):
+    """Short ones, and those beside a block, no more than long ones."""
     session, device = start()
+    contexts = len(session._engine.kernels)
     for first in range(4):
-        forward(session, 2, 16, 1, first=first)
+        forward(session, *shape, first=first)
     assert "graph" not in device.log
+    assert len(session._engine.kernels) == contexts
 
 
-def test_a_plan_that_cannot_be_captured_runs_as_it_is(start):
+def test_contexts_wait_for_the_kernels_of_their_shape_only_where_it_stays(start):
+    session, _ = start()
+    forward(session, 2, 8, 8)
+    kinds, caches = zip(*session._engine.kernels, strict=True)
+    assert kinds == ("none", "none", "none", "eager")
+    assert all(cache is caches[0] for cache in caches), "compiled kernels are shared"
+
+
+def test_a_plan_that_says_it_cannot_be_captured_runs_as_it_is(start):
     session, device = start(capturable=False)
     for first in range(4):
         buffers = forward(session, 2, 8, 8, first=first)
         assert (buffers.outputs["block_tokens"][:, 0] == first + 1 + np.arange(2)).all()
     assert "graph" not in device.log
+
+
+def test_a_plan_that_fails_while_it_is_captured_runs_as_it_is(start, monkeypatch):
+    monkeypatch.delattr(FakeContext, "is_stream_capturable")
+    session, device = start(records=False)
+    for first in range(4):
+        for shape in [(2, 8, 8), (1, 1, 1)]:
+            buffers = forward(session, *shape, first=first)
+            assert (buffers.outputs["block_tokens"][:, 0] == first + 1 + np.arange(shape[0])).all()
+    assert "graph" not in device.log
+
+
+@pytest.mark.parametrize("name", ["tokens", "past_key_0"])
+def test_what_the_library_refuses_is_named(start, name):
+    with pytest.raises(OperationError, match=f"refused (memory|shape .*) of {name}"):
+        forward(start(refuses=(name,))[0], 1, 1, 1)
+
+
+def test_row_counts_are_few_and_hold_the_rows(start):
+    session, _ = start(info=replace(start()[0].info, limits=replace(LIMITS, max_batch_size=100)))
+    counts = {rows: session.row_count(rows) for rows in range(1, 101)}
+    assert all(rows <= count <= max(4, 1.5 * rows) for rows, count in counts.items())
+    assert len(set(counts.values())) <= 14
+    assert max(counts.values()) == 100
 
 
 def test_a_cleared_row_is_zero_and_its_neighbours_are_not(start):
@@ -354,12 +408,25 @@ def test_a_cleared_row_is_zero_and_its_neighbours_are_not(start):
 
 def test_shapes_are_forgotten_in_the_end(start, monkeypatch):
     monkeypatch.setattr("nld_trt.engine.trt_session._MAX_SHAPES", 3)
-    session, _ = start()
+    session, device = start()
     for first in range(3):
         for shape in [(1, 1, 1), (2, 1, 1), (3, 1, 1), (1, 8, 8), (2, 16, 1)]:
             buffers = forward(session, *shape, first=first)
             assert (buffers.outputs["block_tokens"][:, 0] == first + 1 + np.arange(shape[0])).all()
-    assert len(session._steps) == 3
+    assert len(session._shapes) == device.events == 3
+
+
+def test_prompts_do_not_push_out_what_decoding_repeats(start, monkeypatch):
+    monkeypatch.setattr("nld_trt.engine.trt_session._MAX_SHAPES", 3)
+    session, device = start()
+    for first in range(2):
+        forward(session, 2, 8, 8, first=first)
+    for width in range(9, 17):
+        forward(session, 2, width, 1)
+        forward(session, 1, width, 1)
+    device.log.clear()
+    forward(session, 2, 8, 8)
+    assert "graph" in device.log
 
 
 def test_plan_with_other_bindings_is_refused(start):

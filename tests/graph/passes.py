@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nld_trt.engine.ort_session import OrtSession
-from nld_trt.engine.session import EngineInfo
+from nld_trt.engine.session import EngineInfo, execute
 from nld_trt.graph.contract import Limits
 from nld_trt.graph.export import write_graph
 from nld_trt.graph.linear import Dialect
@@ -45,5 +45,5 @@ def run_pass(session, ids, *, cache_length, causal, adapter):
     step.inputs["causal"][:] = causal
     step.inputs["draft_adapter"][:] = adapter
     step.inputs["logit_rows"][:] = np.arange(width)
-    session.execute(step)
+    execute(session, step)
     return {name: array.copy() for name, array in step.outputs.items()}

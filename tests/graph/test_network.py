@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from nld_trt.engine.session import execute
 from nld_trt.model import rotary
 from nld_trt.model.config import RopeParameters
 from tests.graph.passes import run_pass
@@ -116,6 +117,6 @@ def test_rows_of_one_forward_do_not_see_each_other(debug_session):
         step.inputs["causal"][index] = causal
         step.inputs["draft_adapter"][index] = adapter
         step.inputs["logit_rows"][index] = [*range(len(ids)), *[-1] * (5 - len(ids))]
-    session.execute(step)
+    execute(session, step)
     for index, (ids, *_) in enumerate(rows):
         np.testing.assert_allclose(step.outputs["logits"][index, : len(ids)], alone[index], atol=1e-5)

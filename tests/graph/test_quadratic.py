@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from nld_trt.engine.session import execute
 from nld_trt.graph import operators
 from nld_trt.graph.candidates import CANDIDATES
 from nld_trt.graph.tape import DOMAIN
@@ -29,7 +30,7 @@ def forward(session, tokens, *, cache_length, causal=True, adapter=False, segmen
               "draft_adapter": adapter, "segments": segments, "ensemble": 1.0, "logit_rows": range(width)}  # fmt: skip
     for name, value in values.items():
         step.inputs[name][:] = value
-    session.execute(step)
+    execute(session, step)
     return {name: array[0].copy() for name, array in step.outputs.items() if array.ndim}
 
 
