@@ -138,7 +138,8 @@ def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, confi
     # Sessions capture forwards in CUDA graphs: with this the compiler refuses what would allocate while it runs.
     if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
         settings.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
-    if flavour.targets:
+    # A plan without targets is a portable one.
+    if flavour.targets and plan.compute_capabilities:
         _set_targets(trt, settings, [flavour.targets[name] for name in plan.compute_capabilities])
     for phase in plan.limits.phases:
         _add_profile(parsed, settings, config, plan.limits, phase)
