@@ -65,8 +65,9 @@ def fill(session: Session, rows: Sequence[Row], passes: Sequence[Pass]) -> StepB
         if part.candidates is not None:
             inputs["drafted_ids"][index, :count] = part.candidates.ids
             inputs["drafted_shares"][index, :count] = part.candidates.shares
-    for name, value in _EMPTY.items():
-        inputs[name][len(passes) :] = value
+    if buffers.rows > len(passes):
+        for name, value in _EMPTY.items():
+            inputs[name][len(passes) :] = value
     return buffers
 
 

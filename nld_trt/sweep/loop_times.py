@@ -161,6 +161,7 @@ def _tokens(session: Session, count: int) -> tuple[int, ...]:
 def _forward(session: Session, rows: int, context: int, width: int, *, causal: bool) -> StepBuffers:
     """Buffers of a forward of ``width`` tokens per row behind ``context`` cached ones."""
     limits = session.info.limits
+    rows = session.row_count(rows)
     session.reserve(rows, min(context + width + limits.max_block_length, limits.capacity))
     buffers = session.step(rows, width, width)
     inputs = buffers.inputs
