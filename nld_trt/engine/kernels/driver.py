@@ -11,6 +11,7 @@ import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nld_trt.engine.gpu import cuda_version
 from nld_trt.engine.kernels.image import Image
 from nld_trt.engine.kernels.launch import Sizes, launch
 from nld_trt.engine.kernels.reference import Array
@@ -50,8 +51,7 @@ class Driver:
     @property
     def version(self) -> str:
         """Of CUDA, as the driver supports it."""
-        number = self._read("cuDriverGetVersion")
-        return f"{number // 1000}.{number % 1000 // 10}"
+        return cuda_version(self._read("cuDriverGetVersion"))
 
     @property
     def l2_bytes(self) -> int:

@@ -27,6 +27,9 @@ CAPABILITIES: tuple[str, ...] = tuple(
     )
 )
 
+# The first CUDA version whose NVRTC is in the package nvidia-cuda-nvrtc; pyproject.toml asks for it.
+_OLDEST_OF_WHEEL = (13, 0)
+
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers")
@@ -143,6 +146,33 @@ def check_compiler(capability: str, nvrtc: Nvrtc | None = None) -> Nvrtc:
             fix=f"Install a newer one: {install_command('plugins', upgrade=True)}, or build with --no-plugins.",
         )
     return nvrtc
+
+
+def check_driver(nvrtc: Nvrtc, supported: str) -> None:
+    """Refuse a compiler whose PTX the driver does not take: it takes that of its own CUDA version and older.
+
+    Args:
+        supported: the driver's CUDA version.
+
+    Raises:
+        InputError: the compiler is newer.
+    """
+    driver = _numbers(supported)
+    if _numbers(nvrtc.version) <= driver:
+        return
+    if driver < _OLDEST_OF_WHEEL:
+        fix = f"Update the NVIDIA driver to one for CUDA {nvrtc.version}"
+    else:
+        fix = f'Install the driver\'s version: pip install "nvidia-cuda-nvrtc=={supported}.*", or update the driver'
+    raise InputError(
+        f"the decode kernels were to be compiled by NVRTC {nvrtc.version}, and this machine's driver is for CUDA "
+        f"{supported}: it takes no PTX of a newer compiler",
+        fix=f"{fix}, or build with --no-plugins.",
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def read_resources(log: str) -> dict[str, Resources]:
