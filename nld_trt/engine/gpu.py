@@ -39,7 +39,7 @@ def present_gpus() -> list[Gpu]:
 
 
 def driver_cuda_version() -> str | None:
-    """The newest CUDA whose code the driver takes, as in ``13.0``; None without a driver. Needs no GPU. Never raises."""
+    """The newest CUDA whose code the driver takes, as in ``13.0``; None without a driver. Never raises."""
     try:
         number = _read_int(ctypes.CDLL("libcuda.so.1").cuDriverGetVersion)
     except (OSError, AttributeError):

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,16 +115,21 @@ def compile_kernels(capability: str, source: KernelSource | None = None, nvrtc: 
         InputError: NVRTC is not installed or too old, or ``capability`` is not one of CAPABILITIES.
         OperationError: the sources do not compile.
     """
+    return compile_source(capability, source or KernelSource.shipped(), MAIN_SOURCE, KERNELS, nvrtc)
+
+
+def compile_source(
+    capability: str, source: KernelSource, main: str, kernels: Sequence[str], nvrtc: Nvrtc | None = None
+) -> Image:
+    """Compile the file ``main`` of ``source``, which has ``kernels``; the rest is as in compile_kernels."""
     nvrtc = check_compiler(capability, nvrtc)
-    target = architecture(capability)
-    source = source or KernelSource.shipped()
-    options = (f"--gpu-architecture={target}", *OPTIONS)
-    compiled = nvrtc.compile(MAIN_SOURCE, source.files[MAIN_SOURCE], source.headers, options)
+    options = (f"--gpu-architecture={architecture(capability)}", *OPTIONS)
+    compiled = nvrtc.compile(main, source.files[main], source.headers, options)
     resources = read_resources(compiled.log)
-    missing = [name for name in KERNELS if name not in resources]
+    missing = [name for name in kernels if name not in resources]
     if missing:
         raise OperationError(
-            f"NVRTC {nvrtc.version} compiled {MAIN_SOURCE} without {', '.join(missing)}",
+            f"NVRTC {nvrtc.version} compiled {main} without {', '.join(missing)}",
             details=compiled.log.splitlines()[:20],
         )
     return Image(capability, compiled.cubin, compiled.ptx, resources, f"NVRTC {nvrtc.version}")
