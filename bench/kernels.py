@@ -7,31 +7,37 @@
 Needs an NVIDIA GPU, PyTorch with CUDA, and NVRTC, which PyTorch brings; `nld-trt bench kernels` times the kernels alone
 and needs no PyTorch. It has not been run: where it was written, there was no GPU.
 
-Both sides do a greedy step in BF16 on the same tensors, recorded as a CUDA graph of REPEATS steps and timed by events.
-The kernels' step also verifies, which PyTorch's does not. ``cold`` goes round copies of the logits that do not fit in
-the L2 cache together, ``warm`` reads one again and again.
+Both sides do a greedy denoise step in BF16, over a block of masks, on the same tensors; the kernels' step also
+verifies, which PyTorch's does not. Both are recorded as CUDA graphs and timed alike, as
+nld_trt/engine/kernels/timing.py has it. ``cold`` goes round copies of the logits, so many that 4 times the L2 cache is
+read before one comes again; ``warm`` reads one again and again. Exit status 1 if the kernels are wrong, or commit other
+tokens than PyTorch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from nld_trt.engine.gpu import present_gpus
-from nld_trt.engine.kernels import measure
-from nld_trt.engine.kernels.cases import MASK, case
+from nld_trt.engine.kernels import check, measure, targets
+from nld_trt.engine.kernels.bandwidth import Bandwidth, Memory, compile_bandwidth
+from nld_trt.engine.kernels.cases import MASK
 from nld_trt.engine.kernels.driver import Driver, Kernels
 from nld_trt.engine.kernels.image import compile_kernels
 from nld_trt.engine.kernels.launch import checked_sizes
 from nld_trt.engine.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
+from nld_trt.engine.kernels.tensors import step
+from nld_trt.engine.kernels.timing import Times, Work, copies_beyond, time, time_recorded
 
 Values = dict[str, torch.Tensor]
 
@@ -54,62 +60,80 @@ def denoise_in_torch(values: Values) -> Values:
     return {"block_tokens": tokens, "confidence": confidence, "masks_left": (masked & ~commit).sum(-1).int()}
 
 
-def time_in_torch(step: Callable[[int], object]) -> measure.Times:
-    """As ``measure.time``, on PyTorch's stream."""
-    step(0)
+def recorded_in_torch(calls: Callable[[], object]) -> Callable[[], float]:
+    """As ``Graph.milliseconds``, on PyTorch's stream."""
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        for index in range(measure.REPEATS):
-            step(index)
-    times = []
-    for _ in range(measure.SAMPLES + 1):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        calls()
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def milliseconds() -> float:
+        graph.replay()
         begin.record()
         graph.replay()
         end.record()
         end.synchronize()
-        times.append(begin.elapsed_time(end) * 1000 / measure.REPEATS)
-    return measure.Times(round(statistics.median(times[1:]), 2), round(min(times[1:]), 2))
+        return begin.elapsed_time(end)
+
+    return milliseconds
 
 
-def compare(kernels: Kernels, shape: tuple[int, int, int], rate: float) -> dict[str, object]:
+def time_in_torch(work: Work, *, copies: int = 1) -> Times:
+    work(0)
+    return time_recorded(recorded_in_torch, work, copies=copies)
+
+
+def on_gpu(shape: tuple[int, int, int]) -> Values:
+    """Inputs of a denoise step, and room for what the kernels write."""
     sizes = checked_sizes(*shape)
-    host = case(1, *shape[1:], "bf16")
     values: Values = {}
-    for name, array in host.items():
+    for name, array in measure.timed_case(shape, "denoise", "greedy").items():
         kind = torch.bfloat16 if name == "logits" else getattr(torch, TENSORS[name].dtype)
-        values[name] = torch.tensor(np.repeat(array, shape[0], 0)).to(kind).cuda()
+        rows = np.repeat(array, shape[0] // len(array), 0)
+        values[name] = torch.tensor(rows).to(kind).cuda()
     for operator in (LOGIT_STATISTICS, DECODE_STEP):
         for name in operator.outputs:
             values[name] = torch.empty(sizes.shape(name), dtype=getattr(torch, TENSORS[name].dtype), device="cuda")
+    return values
+
+
+def compare(kernels: Kernels, target: targets.Target, bandwidth: Bandwidth) -> dict[str, Any]:
+    sizes, values = checked_sizes(*target.shape), on_gpu(target.shape)
     size = values["logits"].nbytes
-    count = min(measure.REPEATS - 1, measure.L2_TIMES * kernels.driver.l2_bytes // size)
-    copies = [values["logits"], *(values["logits"].clone() for _ in range(count))]
+    count = copies_beyond(measure.L2_TIMES * kernels.driver.l2_bytes, size)
+    logits = [values["logits"], *(values["logits"].clone() for _ in range(count - 1))]
     addresses = {name: value.data_ptr() for name, value in values.items()}
     compiled = torch.compile(denoise_in_torch, dynamic=False)
+    torch.cuda.synchronize()
 
     def own(logits: torch.Tensor) -> None:
         given = addresses | {"logits": logits.data_ptr()}
         for operator in (LOGIT_STATISTICS, DECODE_STEP):
             kernels.launch(operator, sizes, given, "bf16", MASK)
 
+    def time_own(work: Work, *, copies: int = 1) -> Times:
+        return time(kernels.driver, work, copies=copies)
+
     contestants = {
-        "kernels": (lambda step: measure.time(kernels.driver, step), own),
+        "kernels": (time_own, own),
         "eager": (time_in_torch, lambda logits: denoise_in_torch(values | {"logits": logits})),
         "torch.compile": (time_in_torch, lambda logits: compiled(values | {"logits": logits})),
     }
-    found: dict[str, object] = {
+    floor = round(bandwidth.microseconds(size), 2)
+    found: dict[str, Any] = {
         "logit_bytes": size,
-        "floor_us": round(size / rate, 2),
-        "copies": len(copies),
+        "floor_us": floor,
+        "copies_of_the_logits": count,
         "same_tokens": same_tokens(kernels, own, values),
     }
     for name, (timed, work) in contestants.items():
         found[name] = {
-            "cold_us": asdict(timed(lambda index, it=work: it(copies[index % len(copies)]))),
-            "warm_us": asdict(timed(lambda index, it=work: it(copies[0]))),
+            "cold_us": asdict(timed(lambda index, it=work: it(logits[index % count]), copies=count)),
+            "warm_us": asdict(timed(lambda index, it=work: it(logits[0]))),
         }
+    cold = {name: found[name]["cold_us"]["median"] for name in contestants}
+    found["targets"] = [targets.of_the_floor(target, floor, cold["kernels"]), *targets.of_torch(target, cold)]
     return found
 
 
@@ -130,25 +154,39 @@ def main() -> int:
     torch.zeros(1, device="cuda")  # makes the context that both sides share
     image = compile_kernels(gpu.compute_capability)
     kernels = Kernels(Driver(), image)
-    wrong = measure.problems(kernels)
+    wrong = check.problems(lambda values, logit_type: step(kernels, values, logit_type))
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    rate = measure.copy_rate(kernels.driver)
-    result = {
-        "command": " ".join(["python", *sys.argv]),
+    result: dict[str, Any] = {
+        "command": shlex.join(["python", *sys.argv]),
         "device": f"{gpu.name} ({gpu.compute_capability})",
-        "clocks_before": measure.clocks(),
-        "versions": {"torch": torch.__version__, "cuda": torch.version.cuda, "compiler": image.compiler},
-        "copy_gigabytes_per_second": round(rate / 1000, 1),
-        "timed": {" x ".join(map(str, shape)): compare(kernels, shape, rate) for shape in measure.TIMED},
-        "clocks_after": measure.clocks(),
+        "versions": {
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "cuda driver": kernels.driver.version,
+            "compiler": image.compiler,
+        },
+    }
+    with Memory.on_device(kernels.driver, compile_bandwidth(gpu.compute_capability)) as memory:
+        result["clocks_before"] = memory.clocks()
+        bandwidth = memory.bandwidth()
+        result["gigabytes_per_second"] = asdict(bandwidth)
+        timed = {targets.written(target.shape): compare(kernels, target, bandwidth) for target in targets.TARGETS}
+        result["clocks_after"] = memory.clocks()
+    result["timed"] = {
+        shape: found | {"targets": [asdict(verdict) for verdict in found["targets"]]} for shape, found in timed.items()
     }
     text = json.dumps(result, indent=2)
     print(text)
     if arguments.output:
         arguments.output.write_text(text + "\n")
-    return 0
+    for found in timed.values():
+        print("\n".join(map(str, found["targets"])), file=sys.stderr)
+    other = [shape for shape, found in timed.items() if not found["same_tokens"]]
+    if other:
+        print(f"the kernels commit other tokens than PyTorch at {', '.join(other)}", file=sys.stderr)
+    return 1 if other else 0
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ def test_every_direct_dependency_is_pinned(project: dict, root: Path) -> None:
 @pytest.mark.slow
 def test_wheel_holds_the_package_its_data_and_the_licence(wheel: Path, root: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    sources = {path.relative_to(root).as_posix() for path in (root / "nld_trt").rglob("*.py")}
+    code = (".py", ".cu")
+    sources = {path.relative_to(root).as_posix() for path in (root / "nld_trt").rglob("*") if path.suffix in code}
     data = {
         f"nld_trt/_data/{path.relative_to(root).as_posix()}"
         for folder in present(root)

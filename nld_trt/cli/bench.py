@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,8 @@ def kernels(output_file: Path | None, check_only: bool) -> None:
     """Check and time the CUDA kernels of the decode operators.
 
     Needs an NVIDIA GPU, its driver and NVRTC; neither TensorRT nor PyTorch. Nothing is timed unless every result is
-    right. The floor is the time to read the logits at the rate of a copy on this GPU.
+    right. The floor is the time to read the logits at the largest bandwidth that a copy or a read reaches on this GPU.
+    Says which of the targets in docs/hardware.md are met.
 
     \b
     Examples:
@@ -43,9 +47,9 @@ def kernels(output_file: Path | None, check_only: bool) -> None:
     """
     import nld_trt
     from nld_trt.engine.gpu import present_gpus
-    from nld_trt.engine.kernels import measure
+    from nld_trt.engine.kernels import bandwidth, check, image, measure, targets
     from nld_trt.engine.kernels.driver import Driver, Kernels
-    from nld_trt.engine.kernels.image import compile_kernels
+    from nld_trt.engine.kernels.tensors import step
     from nld_trt.errors import InputError, OperationError
 
     gpus = present_gpus()
@@ -56,34 +60,42 @@ def kernels(output_file: Path | None, check_only: bool) -> None:
         )
     gpu = gpus[0]
     with output.stage(f"compiling for {gpu.compute_capability}"):
-        image = compile_kernels(gpu.compute_capability)
+        compiled = image.compile_kernels(gpu.compute_capability)
+        compiled_bandwidth = bandwidth.compile_bandwidth(gpu.compute_capability)
     driver = Driver()
-    made = Kernels(driver, image)
+    made = Kernels(driver, compiled)
     with output.stage("checking against the definition"):
-        wrong = measure.problems(made)
+        wrong = check.problems(lambda values, logit_type: step(made, values, logit_type))
     report: dict[str, Any] = {
+        "command": shlex.join(["nld-trt", *sys.argv[1:]]),
         "device": f"{gpu.name} ({gpu.compute_capability})",
-        "clocks_before": measure.clocks(),
         "versions": {
             "nld-trt": nld_trt.__version__,
             "python": platform.python_version(),
             "cuda driver": driver.version,
-            "compiler": image.compiler,
+            "compiler": compiled.compiler,
         },
-        "resources": {name: vars(found) for name, found in image.resources.items()},
+        "resources": {name: vars(found) for name, found in compiled.resources.items()},
         "wrong": wrong,
     }
     if not wrong and not check_only:
-        with output.stage("timing"):
-            rate = measure.copy_rate(driver)
-            report["copy_gigabytes_per_second"] = round(rate / 1000, 1)
-            report["timed"] = {_written(shape): measure.timings(made, shape, rate) for shape in measure.TIMED}
-        report["clocks_after"] = measure.clocks()
+        with output.stage("timing"), bandwidth.Memory.on_device(driver, compiled_bandwidth) as memory:
+            report["clocks_before"] = memory.clocks()
+            rates = memory.bandwidth()
+            report["gigabytes_per_second"] = asdict(rates)
+            report["timed"] = {
+                targets.written(target.shape): measure.timings(made, target.shape, rates) for target in targets.TARGETS
+            }
+            report["clocks_after"] = memory.clocks()
+        report["targets"] = [asdict(verdict) for verdict in targets.verdicts(report["timed"])]
     if output_file:
         output_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if wrong:
         raise OperationError(f"the kernels are wrong on {gpu.name}", details=wrong[:20])
-    output.result(report, "\n".join([f"{report['device']}: every result is right", *_lines(report)]))
+    lines = [f"{report['device']}: every result is right"]
+    if "timed" in report:
+        lines += [*_rates(report), *_times(report), *map(str, targets.verdicts(report["timed"]))]
+    output.result(report, "\n".join(lines))
 
 
 @command.command("loop")
@@ -163,15 +175,18 @@ def loop(
     output.result(report, "\n".join(lines))
 
 
-def _written(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+def _rates(report: dict[str, Any]) -> list[str]:
+    rates = {name: rate for name, rate in report["gigabytes_per_second"].items() if rate is not None}
+    return [f"{name.replace('_', ' ')}: {rate} GB/s" for name, rate in rates.items()]
 
 
-def _lines(report: dict[str, Any]) -> list[str]:
-    """One line per size, row temperature and kernel: cold time against the floor."""
-    lines = [f"copy: {report['copy_gigabytes_per_second']} GB/s"] if "timed" in report else []
-    for shape, found in report.get("timed", {}).items():
-        for kind in ("greedy", "sampled"):
-            for kernel, times in found[kind].items():
-                lines.append(f"{shape} {kind} {kernel}: {times['cold_us']['median']} us, floor {found['floor_us']} us")
-    return lines
+def _times(report: dict[str, Any]) -> list[str]:
+    """One line per size, pass, row temperature and kernel: cold and warm time against the floor."""
+    return [
+        f"{shape} {name} {rows} {kernel}: cold {times['cold_us']['median']} us, warm {times['warm_us']['median']} us, "
+        f"floor {found['floor_us']} us"
+        for shape, found in report["timed"].items()
+        for name in ("denoise", "verify")
+        for rows, kernels in found[name].items()
+        for kernel, times in kernels.items()
+    ]

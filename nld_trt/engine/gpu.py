@@ -38,6 +38,23 @@ def present_gpus() -> list[Gpu]:
     return []
 
 
+def driver_cuda_version() -> str | None:
+    """The newest CUDA whose code the driver takes, as in ``13.0``; None without a driver. Never raises."""
+    try:
+        number = _read_int(ctypes.CDLL("libcuda.so.1").cuDriverGetVersion)
+    except (OSError, AttributeError):
+        return None
+    return cuda_version(number)
+
+
+def cuda_version(number: int) -> str:
+    """
+    >>> cuda_version(13010)
+    '13.1'
+    """
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
 def _ask_driver() -> list[Gpu] | None:
     """None if there is no driver library; an empty list if it sees no device."""
     try:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from nld_trt.engine import trt_build, trt_proof
 from nld_trt.engine.backend import Artefact, BuildPlan, Stage
-from nld_trt.engine.gpu import Gpu, present_gpus
-from nld_trt.engine.kernels.image import Image, check_compiler, compile_kernels
+from nld_trt.engine.gpu import Gpu, driver_cuda_version, present_gpus
+from nld_trt.engine.kernels.image import Image, check_compiler, check_driver, compile_kernels
 from nld_trt.engine.kernels.launch import check_sizes
 from nld_trt.engine.kernels.plugin import register_plugins
 from nld_trt.engine.layer_proof import QuantizedWeights
@@ -109,8 +109,11 @@ class TensorRtBackend:
             )
         limits = plan.limits
         check_sizes({"batch": limits.max_batch_size, "width": _widest_window(limits)})
+        supported = driver_cuda_version()
         for capability in self._capabilities(plan):
-            check_compiler(capability)
+            nvrtc = check_compiler(capability)
+            if supported:
+                check_driver(nvrtc, supported)
 
     def _register_plugins(self, checkpoint: Checkpoint, plan: BuildPlan) -> Image:
         """Compile the kernels and make them known to the library, which keeps them in the plan."""

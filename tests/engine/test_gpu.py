@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from nld_trt.engine import gpu
-from nld_trt.engine.gpu import Gpu, present_gpus
+from nld_trt.engine.gpu import Gpu, driver_cuda_version, present_gpus
 
 RTX_PRO = Gpu("NVIDIA RTX PRO 6000 Blackwell", "12.0", 96 << 30)
 SPARK = Gpu("NVIDIA GB10", "12.1", 128 << 30)
@@ -130,3 +130,18 @@ def test_no_gpu_is_an_empty_list(machine, case):
 def test_this_machine_can_be_asked():
     assert all(isinstance(found, Gpu) for found in present_gpus())
     assert ctypes.sizeof(ctypes.c_size_t) == 8, "memory sizes are read as size_t"
+
+
+def test_driver_says_which_cuda_it_is_for(machine):
+    class Versioned(FakeDriver):
+        def cuDriverGetVersion(self, version):
+            version._obj.value = 13020
+            return 0
+
+    machine(Versioned([]))
+    assert driver_cuda_version() == "13.2"
+
+
+def test_no_driver_is_for_no_cuda(machine):
+    machine(None)
+    assert driver_cuda_version() is None

@@ -214,6 +214,31 @@ def test_missing_kernel_compiler_says_what_helps(machine, monkeypatch):
     assert 'pip install "nld-trt[plugins]", or build with --no-plugins' in message
 
 
+@pytest.mark.parametrize(
+    ("driver", "fix"),
+    [
+        ("13.0", 'Install the driver\'s version: pip install "nvidia-cuda-nvrtc==13.0.*"'),
+        ("12.8", "Update the NVIDIA driver to one for CUDA 13.2"),
+    ],
+)
+def test_kernel_compiler_newer_than_the_driver_is_refused(machine, monkeypatch, driver, fix):
+    machine(gpus=[H100])
+    monkeypatch.setattr(trt, "check_compiler", lambda capability: SimpleNamespace(version="13.2"))
+    monkeypatch.setattr(trt, "driver_cuda_version", lambda: driver)
+    message = refusal(lambda: TrtBackend().check(plugin_plan()))
+    assert f"compiled by NVRTC 13.2, and this machine's driver is for CUDA {driver}" in message
+    assert fix in message
+    assert "--no-plugins" in message
+
+
+@pytest.mark.parametrize("driver", ["13.2", "13.10", "14.0", None])
+def test_kernel_compiler_of_the_driver_or_older_is_taken(machine, monkeypatch, driver):
+    machine(gpus=[H100])
+    monkeypatch.setattr(trt, "check_compiler", lambda capability: SimpleNamespace(version="13.2"))
+    monkeypatch.setattr(trt, "driver_cuda_version", lambda: driver)
+    TrtBackend().check(plugin_plan())
+
+
 def test_blocks_beyond_the_kernels_are_refused(machine):
     machine(gpus=[H100])
     limits = replace(LIMITS, max_block_length=512)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import UUID
 
+from nld_trt.engine.gpu import cuda_version
 from nld_trt.engine.kernels.image import Image
 from nld_trt.engine.kernels.launch import Sizes, launch
 from nld_trt.engine.kernels.reference import Array
@@ -18,7 +20,9 @@ from nld_trt.engine.kernels.spec import Operator
 from nld_trt.errors import InputError, OperationError
 
 # cuda.h: CUdevice_attribute, CUstreamCaptureMode, CUstream_flags.
-_L2_CACHE_SIZE, _CAPTURE_THREAD_LOCAL, _NON_BLOCKING = 38, 1, 1
+_MEMORY_CLOCK_KILOHERTZ, _MEMORY_BUS_BITS, _L2_CACHE_SIZE = 36, 37, 38
+_CAPTURE_THREAD_LOCAL, _NON_BLOCKING = 1, 1
+_UUID_BYTES = 16
 
 
 class Driver:
@@ -50,12 +54,24 @@ class Driver:
     @property
     def version(self) -> str:
         """Of CUDA, as the driver supports it."""
-        number = self._read("cuDriverGetVersion")
-        return f"{number // 1000}.{number % 1000 // 10}"
+        return cuda_version(self._read("cuDriverGetVersion"))
 
     @property
     def l2_bytes(self) -> int:
-        return self._read("cuDeviceGetAttribute", _L2_CACHE_SIZE, self._device)
+        return self._attribute(_L2_CACHE_SIZE)
+
+    @property
+    def theoretical_gigabytes_per_second(self) -> float | None:
+        """Of memory that transfers twice per clock, as the driver has clock and bus; None where it does not say."""
+        kilohertz, bits = self._attribute(_MEMORY_CLOCK_KILOHERTZ), self._attribute(_MEMORY_BUS_BITS)
+        return 2 * kilohertz * bits / 8 / 1e6 or None
+
+    @property
+    def uuid(self) -> str:
+        """As nvidia-smi writes it."""
+        found = ctypes.create_string_buffer(_UUID_BYTES)
+        self._call("cuDeviceGetUuid_v2", ctypes.byref(found), self._device)
+        return f"GPU-{UUID(bytes=found.raw)}"
 
     def allocate(self, size: int) -> int:
         address = ctypes.c_void_p()
@@ -101,27 +117,36 @@ class Driver:
         pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
         self._call("cuLaunchKernel", function, *grid, threads, 1, 1, shared_bytes, self.stream, pointers, None)
 
-    def record(self, work: Callable[[], object]) -> Callable[[], float]:
-        """Record what ``work`` queues as a CUDA graph; the result runs it and returns its milliseconds."""
+    def record(self, work: Callable[[], object]) -> Graph:
+        """Record what ``work`` queues, and run none of it."""
         graph, runnable = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cuStreamBeginCapture_v2", self.stream, _CAPTURE_THREAD_LOCAL)
         work()
         self._call("cuStreamEndCapture", self.stream, ctypes.byref(graph))
         self._call("cuGraphInstantiateWithFlags", ctypes.byref(runnable), graph, ctypes.c_ulonglong(0))
-        begin, end = ctypes.c_void_p(), ctypes.c_void_p()
-        for event in (begin, end):
-            self._call("cuEventCreate", ctypes.byref(event), 0)
+        return Graph(self, runnable)
 
-        def run() -> float:
-            self._call("cuEventRecord", begin, self.stream)
-            self._call("cuGraphLaunch", runnable, self.stream)
-            self._call("cuEventRecord", end, self.stream)
-            self._call("cuEventSynchronize", end)
-            elapsed = ctypes.c_float()
-            self._call("cuEventElapsedTime", ctypes.byref(elapsed), begin, end)
-            return elapsed.value
+    def queue_graph(self, runnable: ctypes.c_void_p) -> None:
+        self._call("cuGraphLaunch", runnable, self.stream)
 
-        return run
+    def event(self) -> ctypes.c_void_p:
+        """A point of the stream that can be marked, again and again."""
+        event = ctypes.c_void_p()
+        self._call("cuEventCreate", ctypes.byref(event), 0)
+        return event
+
+    def mark(self, event: ctypes.c_void_p) -> None:
+        self._call("cuEventRecord", event, self.stream)
+
+    def milliseconds_between(self, begin: ctypes.c_void_p, end: ctypes.c_void_p) -> float:
+        """Waits for ``end``."""
+        self._call("cuEventSynchronize", end)
+        elapsed = ctypes.c_float()
+        self._call("cuEventElapsedTime", ctypes.byref(elapsed), begin, end)
+        return elapsed.value
+
+    def _attribute(self, number: int) -> int:
+        return self._read("cuDeviceGetAttribute", number, self._device)
 
     def _read(self, function: str, *arguments: Any) -> int:
         value = ctypes.c_int()
@@ -132,6 +157,25 @@ class Driver:
         status = getattr(self._cuda, function)(*arguments)
         if status != 0:
             raise OperationError(f"the GPU refused {function}: CUresult {status}")
+
+
+class Graph:
+    """Recorded work."""
+
+    def __init__(self, driver: Driver, runnable: ctypes.c_void_p) -> None:
+        self._driver, self._runnable = driver, runnable
+        self._begin, self._end = driver.event(), driver.event()
+
+    def queue(self) -> None:
+        self._driver.queue_graph(self._runnable)
+
+    def milliseconds(self) -> float:
+        """Of one run, behind another one: an idle stream would reach the first event while the host still launches."""
+        self.queue()
+        self._driver.mark(self._begin)
+        self.queue()
+        self._driver.mark(self._end)
+        return self._driver.milliseconds_between(self._begin, self._end)
 
 
 class Kernels:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,9 @@ CAPABILITIES: tuple[str, ...] = tuple(
         key=float,
     )
 )
+
+# The first CUDA version whose NVRTC is in the package nvidia-cuda-nvrtc; pyproject.toml asks for it.
+_OLDEST_OF_WHEEL = (13, 0)
 
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -112,16 +115,21 @@ def compile_kernels(capability: str, source: KernelSource | None = None, nvrtc: 
         InputError: NVRTC is not installed or too old, or ``capability`` is not one of CAPABILITIES.
         OperationError: the sources do not compile.
     """
+    return compile_source(capability, source or KernelSource.shipped(), MAIN_SOURCE, KERNELS, nvrtc)
+
+
+def compile_source(
+    capability: str, source: KernelSource, main: str, kernels: Sequence[str], nvrtc: Nvrtc | None = None
+) -> Image:
+    """Compile the file ``main`` of ``source``, which has ``kernels``; the rest is as in compile_kernels."""
     nvrtc = check_compiler(capability, nvrtc)
-    target = architecture(capability)
-    source = source or KernelSource.shipped()
-    options = (f"--gpu-architecture={target}", *OPTIONS)
-    compiled = nvrtc.compile(MAIN_SOURCE, source.files[MAIN_SOURCE], source.headers, options)
+    options = (f"--gpu-architecture={architecture(capability)}", *OPTIONS)
+    compiled = nvrtc.compile(main, source.files[main], source.headers, options)
     resources = read_resources(compiled.log)
-    missing = [name for name in KERNELS if name not in resources]
+    missing = [name for name in kernels if name not in resources]
     if missing:
         raise OperationError(
-            f"NVRTC {nvrtc.version} compiled {MAIN_SOURCE} without {', '.join(missing)}",
+            f"NVRTC {nvrtc.version} compiled {main} without {', '.join(missing)}",
             details=compiled.log.splitlines()[:20],
         )
     return Image(capability, compiled.cubin, compiled.ptx, resources, f"NVRTC {nvrtc.version}")
@@ -143,6 +151,33 @@ def check_compiler(capability: str, nvrtc: Nvrtc | None = None) -> Nvrtc:
             fix=f"Install a newer one: {install_command('plugins', upgrade=True)}, or build with --no-plugins.",
         )
     return nvrtc
+
+
+def check_driver(nvrtc: Nvrtc, supported: str) -> None:
+    """Refuse a compiler whose PTX the driver does not take: it takes that of its own CUDA version and older.
+
+    Args:
+        supported: the driver's CUDA version.
+
+    Raises:
+        InputError: the compiler is newer.
+    """
+    driver = _numbers(supported)
+    if _numbers(nvrtc.version) <= driver:
+        return
+    if driver < _OLDEST_OF_WHEEL:
+        fix = f"Update the NVIDIA driver to one for CUDA {nvrtc.version}"
+    else:
+        fix = f'Install the driver\'s version: pip install "nvidia-cuda-nvrtc=={supported}.*", or update the driver'
+    raise InputError(
+        f"the decode kernels were to be compiled by NVRTC {nvrtc.version}, and this machine's driver is for CUDA "
+        f"{supported}: it takes no PTX of a newer compiler",
+        fix=f"{fix}, or build with --no-plugins.",
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def read_resources(log: str) -> dict[str, Resources]:

@@ -49,13 +49,12 @@ def register_plugins(image: Image, *, batch: int, width: int, vocab: int, form: 
     global _loaded
     checked_sizes(batch, width, vocab)
     trt = TRT.load()
-    first = _loaded is None
-    _loaded = _Loaded(image, form)
-    if first:
+    if _loaded is None:
         from tensorrt import plugin
 
         for operator in OPERATORS.values():
             _register(trt, plugin, operator)
+    _loaded = _Loaded(image, form)
 
 
 def _register(trt: Any, plugin: Any, operator: Operator) -> None:

@@ -26,7 +26,8 @@ def build(root: Path, folder: Path, source: str = "host.cpp") -> ctypes.CDLL:
     library = (folder / source).with_suffix(".so")
     options = "-std=c++17 -O2 -shared -fPIC -pthread -Wall -Wextra -Werror -Wno-unknown-pragmas".split()
     path = root / "tests" / "engine" / "kernels" / source
-    subprocess.run([compiler, *options, f"-I{root / 'plugins'}", "-o", str(library), str(path)], check=True)
+    included = [f"-I{folder}" for folder in (root / "plugins", root / "nld_trt" / "engine" / "kernels")]
+    subprocess.run([compiler, *options, *included, "-o", str(library), str(path)], check=True)
     return ctypes.CDLL(str(library))
 
 

@@ -8,9 +8,30 @@ import ctypes
 import time
 from collections.abc import Callable
 
+import numpy as np
+
+from nld_trt.engine.kernels.bandwidth import BATCH, BLOCK_BYTES, COPY_KERNEL, SUM_KERNEL, THREADS
 from nld_trt.engine.kernels.spec import LOGIT_STATISTICS, OPERATORS, Operator
 
 KERNELS = {kernel: operator for operator in OPERATORS.values() for kernel in operator.kernels}
+UUID = bytes(range(16))
+# cuda.h: memory clock in kHz, bits of the memory bus, bytes of L2.
+ATTRIBUTES = {36: 2_619_000, 37: 5120, 38: 1 << 20}
+
+
+def copy_vectors(blocks: int, source: int, target: int) -> None:
+    ctypes.memmove(target, source, blocks * BLOCK_BYTES)
+
+
+def sum_vectors(blocks: int, source: int, sums: int) -> None:
+    """The warps of a block stand next to each other in every one of its rows of vectors."""
+    warps = THREADS // 32
+    words = np.ctypeslib.as_array(ctypes.cast(source, ctypes.POINTER(ctypes.c_uint)), (blocks * BLOCK_BYTES // 4,))
+    found = words.reshape(blocks, BATCH, warps, -1).sum((1, 3), dtype=np.uint32)
+    ctypes.memmove(sums, found.ctypes.data, found.nbytes)
+
+
+MEMORY_KERNELS = {COPY_KERNEL: copy_vectors, SUM_KERNEL: sum_vectors}
 
 
 class FakeDriver:
@@ -19,20 +40,24 @@ class FakeDriver:
     Attributes:
         launches: (kernel, grid, threads) in order.
         live: addresses that are allocated and not released.
+        attributes: by their number in cuda.h.
+        log: graph launches, event records and waits, in order.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.library = library
         self.live: dict[int, ctypes.Array] = {}
         self.launches: list[tuple[str, tuple[int, ...], int]] = []
-        self._names = list(KERNELS)
+        self.attributes = dict(ATTRIBUTES)
+        self.log: list[str] = []
+        self._names = [*KERNELS, *MEMORY_KERNELS]
         self._recording: list[Callable[[], None]] | None = None
         self._graphs: list[list[Callable[[], None]]] = []
         self._events: list[float] = []
 
     def __getattr__(self, name: str):
         """The functions of which nothing is needed but success."""
-        plain = "cuInit cuDeviceGet cuDevicePrimaryCtxRetain cuCtxSetCurrent cuStreamCreate cuStreamSynchronize"
+        plain = "cuInit cuDeviceGet cuDevicePrimaryCtxRetain cuCtxSetCurrent cuStreamCreate"
         if name not in (*plain.split(), "cuModuleLoadData", "cuEventSynchronize"):
             raise AttributeError(name)
         return lambda *arguments: 0
@@ -42,7 +67,15 @@ class FakeDriver:
         return 0
 
     def cuDeviceGetAttribute(self, value, attribute, device) -> int:
-        value._obj.value = 1 << 20
+        value._obj.value = self.attributes[attribute]
+        return 0
+
+    def cuDeviceGetUuid_v2(self, uuid, device) -> int:
+        uuid._obj.raw = UUID
+        return 0
+
+    def cuStreamSynchronize(self, stream) -> int:
+        self.log.append("wait")
         return 0
 
     def cuMemAlloc_v2(self, address, size) -> int:
@@ -69,6 +102,10 @@ class FakeDriver:
 
     def cuLaunchKernel(self, function, x, y, z, threads, one, two, shared, stream, pointers, extra) -> int:
         name = self._names[function.value - 1]
+        if name in MEMORY_KERNELS:
+            addresses = [ctypes.c_void_p.from_address(pointers[index]).value for index in range(2)]
+            self.launches.append((name, (x, y, z), threads))
+            return self._queue(lambda: MEMORY_KERNELS[name](x, *addresses))
         operator = KERNELS[name]
         values = [kind.from_address(pointers[index]).value for index, kind in enumerate(_kinds(operator))]
         self.launches.append((name, (x, y, z), threads))
@@ -91,6 +128,7 @@ class FakeDriver:
         return 0
 
     def cuGraphLaunch(self, runnable, stream) -> int:
+        self.log.append("graph")
         for work in self._graphs[runnable.value - 1]:
             work()
         return 0
@@ -101,6 +139,7 @@ class FakeDriver:
         return 0
 
     def cuEventRecord(self, event, stream) -> int:
+        self.log.append("mark")
         self._events[event.value - 1] = time.perf_counter()
         return 0
 

@@ -10,7 +10,22 @@ import numpy as np
 import pytest
 
 from nld_trt.engine.kernels import reference
-from nld_trt.engine.kernels.cases import DTYPES, MASK, SIZES, case
+from nld_trt.engine.kernels.cases import (
+    DTYPES,
+    MASK,
+    PATTERNS,
+    ROWS,
+    SIZES,
+    all_masks,
+    case,
+    filtered,
+    matching_draft,
+    mostly_minus_infinity,
+    spoils,
+    tie,
+    with_rows,
+)
+from nld_trt.engine.kernels.check import spoilable, spoiled_problems
 from nld_trt.graph.contract import quadratic_width
 from tests.engine.kernels.oracle import assert_same, onnx_step
 
@@ -44,14 +59,11 @@ def test_flat_and_steep_logits(kernels, spread):
 @pytest.mark.parametrize("logit_type", DTYPES)
 @pytest.mark.parametrize("vocab", [256, 8195, 30001])
 def test_lowest_id_wins_a_tie(kernels, logit_type, vocab):
-    """Wherever the equal logits lie: in one vector, one thread, one split, or far apart."""
-    rng = np.random.default_rng(vocab)
-    logits = np.full((1, 64, vocab), -1.0, np.float32)
-    expected = []
-    for slot in range(64):
-        tied = np.sort(rng.choice(vocab, rng.integers(1, 9), replace=False))
-        logits[0, slot, tied] = 2.0
-        expected.append(next((token for token in tied if token != MASK), 0))
+    logits = np.empty((1, 64, vocab), np.float32)
+    tie(logits)
+    tied = [np.flatnonzero(slot == 2.0) for slot in logits[0]]
+    expected = [next((token for token in tokens if token != MASK), 0) for tokens in tied]
+    assert max(map(len, tied)) == 8
     assert kernels.step({"logits": logits}, logit_type)["verified_tokens"][0].tolist() == expected
 
 
@@ -65,63 +77,52 @@ def test_mask_is_never_chosen_and_stays_in_the_denominator(kernels, vocab):
 
 
 def test_minus_infinity_is_an_ordinary_logit(kernels):
-    values = case(2, 5, 9000)
-    values["logits"][:, :, ::2] = -np.inf
-    values["logits"][0, 1, :-1] = -np.inf
+    values = case(2, 5, 9000, pattern=mostly_minus_infinity)
     assert_same(kernels.step(values), onnx_step(values))
 
 
-def spoil_with(value):
-    def spoil(logits):
-        logits[1, 2, 8500] = value
-
-    return spoil
-
-
-def all_minus_infinity(logits):
-    logits[1, 2] = -np.inf
-
-
-def only_mask_is_possible(logits):
-    all_minus_infinity(logits)
-    logits[1, 2, MASK] = 1.0
-
-
-SPOILED = {
-    "NaN": spoil_with(np.nan),
-    "+inf": spoil_with(np.inf),
-    "all -inf": all_minus_infinity,
-    "only MASK": only_mask_is_possible,
-}
+SPOILS = spoils(9000)
 
 
 @pytest.mark.parametrize("logit_type", DTYPES)
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
-@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-def test_row_that_is_not_finite_is_left_alone(kernels, spoil, temperature, logit_type):
-    values = case(3, 4, 9000, logit_type, temperature=temperature)
-    values |= {"block": np.full((3, 4), MASK), "valid": np.full(3, 3), "threshold": np.zeros(3)}
-    sound = kernels.step(values, logit_type)
-    spoil(values["logits"])
-    found = kernels.step(values, logit_type)
-    assert found["finite"].tolist() == [1, 0, 1]
-    assert found["block_tokens"][1].tolist() == [MASK] * 4
-    assert (found["masks_left"][1], found["confidence"][1].tolist()) == (3, [-1.0] * 4)
-    assert (found["accepted_count"][1], found["next_seed"][1], found["eos_position"][1]) == (0, -1, 4)
-    assert found["verified_tokens"][1, 2] == -1
-    for name, values in found.items():
-        np.testing.assert_array_equal(values[[0, 2]], sound[name][[0, 2]], err_msg="a neighbour changed")
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
+def test_row_that_is_not_finite_is_left_alone_with_its_neighbours(kernels, spoil, rows, logit_type):
+    values = spoilable(9000, logit_type, rows)
+    assert list(spoiled_problems(kernels.step, values, logit_type, spoil)) == []
 
 
-@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-def test_padding_slots_may_hold_anything(kernels, spoil):
-    values = case(3, 4, 9000) | {"valid": np.full(3, 2)}
-    sound = kernels.step(values)
-    spoil(values["logits"])
+@pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
+def test_spoiled_logits_decide_nothing(kernels, spoil):
+    values = spoilable(9000, "fp32", "greedy")
+    spoil(values["logits"][1, 2])
     found = kernels.step(values)
-    assert found["finite"].tolist() == [1, 1, 1]
-    for name in set(found) - {"verified_tokens"}:
-        np.testing.assert_array_equal(found[name], sound[name], err_msg=name)
+    assert found["finite"].tolist() == [1, 0, 1]
+    assert found["verified_tokens"][1, 2] == -1
+    assert (found["accepted_count"][1], found["next_seed"][1]) == (0, -1)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+def test_patterns_follow_the_definition(kernels, pattern, rows):
+    values = with_rows(filtered(case(4, 5, 9001, "bf16", pattern=pattern)), rows)
+    assert reference.differences(kernels.step(values, "bf16"), values, MASK) == []
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_timed_draft_is_accepted_whole(kernels, rows):
+    values = with_rows(matching_draft(case(4, 9, 3000, "bf16")), rows)
+    found = kernels.step(values, "bf16")
+    assert found["accepted_count"].tolist() == [9] * 4
+    assert found["eos_position"].tolist() == [9] * 4
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_timed_block_is_all_masks(kernels, rows):
+    values = with_rows(all_masks(case(4, 9, 3000, "bf16")), rows)
+    assert (values["block"] == MASK).all()
+    assert values["valid"].tolist() == values["verify_valid"].tolist() == [9] * 4
+    assert (kernels.step(values, "bf16")["masks_left"] < 9).all()
 
 
 def test_rows_choose_their_own_temperature(kernels):

@@ -137,6 +137,19 @@ def test_second_registration_replaces_the_kernels(trt) -> None:
     assert build.launch()[3] == b"machine code"
 
 
+@escapes
+def test_failed_registration_is_tried_again(monkeypatch) -> None:
+    monkeypatch.setattr(plugin_module, "_loaded", None)
+
+    def refuse(*arguments):
+        raise RuntimeError("not now")
+
+    monkeypatch.setattr(plugin_module, "_register", refuse)
+    with tensorrt_module(), pytest.raises(RuntimeError, match="not now"):
+        register_plugins(IMAGE, batch=1, width=1, vocab=256)
+    assert plugin_module._loaded is None
+
+
 def test_sizes_beyond_the_kernels_are_refused_first(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(InputError, match="a width of 512"):

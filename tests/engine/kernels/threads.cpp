@@ -133,6 +133,7 @@ void launch(void (*kernel)(Arguments...), Place grid, int threads, void** argume
 
 }  // namespace
 
+#include "bandwidth.cu"
 #include "decode_kernels.cu"
 
 // As cuLaunchKernel takes them: `arguments` are the addresses of a kernel's parameters.
@@ -147,3 +148,5 @@ NLD_LAUNCH(nld_logit_statistics_fp32)
 NLD_LAUNCH(nld_decode_step_bf16)
 NLD_LAUNCH(nld_decode_step_fp16)
 NLD_LAUNCH(nld_decode_step_fp32)
+NLD_LAUNCH(nld_copy_vectors)
+NLD_LAUNCH(nld_sum_vectors)
