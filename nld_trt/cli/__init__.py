@@ -109,7 +109,7 @@ class LazyGroup(click.Group):
 @click.option("-v", "--verbose", count=True, show_default=False, help="Say more on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only warnings and errors on stderr.")
 def cli(verbose: int, quiet: bool) -> None:
-    """From a Nemotron-Labs-Diffusion checkpoint to a TensorRT deployment in three decoding modes.
+    """From a Nemotron-Labs-Diffusion checkpoint to a TensorRT deployment in four decoding modes.
 
     Data goes to stdout and talk to stderr. Exit status: 0 done, 1 the work failed, 2 something given cannot be used.
     """

@@ -56,7 +56,8 @@ def kernels(output_file: Path | None, check_only: bool) -> None:
     if not gpus:
         raise InputError(
             "nld-trt bench kernels needs an NVIDIA GPU with its driver, and this machine has none",
-            fix="Run it on a machine with one of the GPUs in docs/hardware.md; check with nvidia-smi.",
+            fix="Run it on a machine with a GPU of compute capability "
+            f"{', '.join(image.CAPABILITIES)}; check with nvidia-smi.",
         )
     gpu = gpus[0]
     with output.stage(f"compiling for {gpu.compute_capability}"):

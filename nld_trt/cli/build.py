@@ -143,6 +143,12 @@ def describe(plan: BuildPlan) -> str:
     return (
         f"{plan.backend}{targets} {plan.precision}: batch {limits.max_batch_size}, {limits.max_seq_len} tokens, "
         f"block {limits.max_block_length}, prompt chunk {limits.prompt_chunk}, "
-        f"{f'quadratic {limits.max_quadratic_length}, ' if limits.max_quadratic_length else ''}"
+        f"{_quadratic(limits.max_quadratic_length)}"
         f"{'with' if plan.adapter else 'without'} draft adapter{', decode plugins' if plan.plugins else ''}"
     )
+
+
+def _quadratic(drafts: int) -> str:
+    from nld_trt.graph.contract import quadratic_width
+
+    return f"quadratic {drafts} (passes of {quadratic_width(drafts)} tokens), " if drafts else ""

@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     "--threshold", default=None, metavar="NUMBER|null",
     help="Confidence that commits a token, null for one token per pass. Default: the server's.",
 )  # fmt: skip
-@click.option("--lora/--no-lora", default=None, help="Use the draft adapter in linear mode. Default: the server's.")
+@click.option(
+    "--lora/--no-lora", default=None, help="Use the draft adapter in linear and quadratic mode. Default: the server's."
+)
 @sampling_options
+@click.option(
+    "--ensemble", type=float, default=None, help="quadratic: weight of the AR prediction in verifying. Default: 1."
+)
 @click.option("--system", default=None, help="System message of the conversation.")
 @click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
 @click.option("--stop", multiple=True, help="String that ends the text. Repeatable.")
@@ -47,11 +52,13 @@ def command(
     raw: bool,
     stop: tuple[str, ...],
     timeout: float,
+    ensemble: float | None,
     **sampling: Any,
 ) -> None:
     """Send PROMPT to the model that a Triton server at URL serves. URL is its gRPC address, HOST:PORT.
 
-    The answer streams to the terminal as it is committed. Ctrl-C cancels it, here and on the server.
+    The answer streams to the terminal as it is committed. Ctrl-C cancels it, here and on the server. A request that
+    the server refuses ends with status 1; what can be told to be wrong without it, with 2.
 
     \b
     Examples:
@@ -59,8 +66,13 @@ def command(
       nld-trt client localhost:8001 "Convert 37 km to m." --mode diffusion --json
     """
     from nld_trt.cli.generate import parse_threshold
+    from nld_trt.decode.sampling import SETTINGS, check_ensemble, check_sampling
     from nld_trt.serving.client import stream
 
+    # Numbers that the request's types cannot hold would reach the server as others.
+    check_sampling({name: sampling[name] for name in SETTINGS}, mode or "")
+    if ensemble is not None:
+        check_ensemble(ensemble)
     inputs: dict[str, Any] = {
         "text_input": prompt,
         "mode": mode,
@@ -70,6 +82,7 @@ def command(
         "system": system,
         "raw": True if raw else None,
         "stop_words": list(stop) or None,
+        "ensemble": ensemble,
         **sampling,
     }
     if threshold is not None:

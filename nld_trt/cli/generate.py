@@ -53,6 +53,8 @@ def command(
       nld-trt generate engine "Convert 37 km to m." --temperature 0.7 --top-p 0.9 --seed 1
       nld-trt generate engine --input requests.jsonl --output results.jsonl
     """
+    from nld_trt.decode.sampling import SETTINGS, check_sampling
+
     if (prompt is None) == (input_file is None):
         raise InputError("give either a PROMPT or --input FILE", fix='For example: nld-trt generate ENGINE_DIR "Hello"')
     if (input_file is None) != (output_file is None):
@@ -63,6 +65,10 @@ def command(
             raise InputError(f"--input {input_file} is not a file")
         if output_file is not None and output_file.resolve() == input_file.resolve():
             raise InputError(f"--input and --output are both {input_file}", fix="Name another file for the results.")
+
+    else:
+        # What needs no engine is said before one is opened, which reads all of it.
+        check_sampling({name: options[name] for name in SETTINGS}, options["mode"])
 
     from nld_trt.decode.decoder import Decoder
     from nld_trt.decode.text import Codec

@@ -15,6 +15,7 @@ from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.request import DEFAULT_MODE, DEFAULT_THRESHOLDS, Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
+from nld_trt.decode.sampling import shortened
 from nld_trt.decode.text import Codec
 from nld_trt.errors import InputError
 
@@ -43,6 +44,15 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "ensemble": (int, float),
 }
 
+_WORDS = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    type(None): "null",
+}
+
 
 @dataclass(frozen=True)
 class BadLine:
@@ -63,7 +73,8 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
         raise InputError(f"unknown field {unknown[0]!r}; known: {', '.join(_FIELDS)}")
     for name, value in values.items():
         if not isinstance(value, _FIELDS[name]) or (isinstance(value, bool) and bool not in _FIELDS[name]):
-            raise InputError(f"{name} is {value!r}, which has the wrong type")
+            known = " or ".join(dict.fromkeys(_WORDS[kind] for kind in _FIELDS[name]))
+            raise InputError(f"{name} is {shortened(repr(value))}; it must be {known}")
     mode = values.get("mode", DEFAULT_MODE)
     if mode not in DEFAULT_THRESHOLDS:
         raise InputError(f"mode is {mode!r}; supported: {', '.join(DEFAULT_THRESHOLDS)}")
@@ -120,7 +131,7 @@ def read_lines(lines: Iterable[str | bytes], codec: Codec | None) -> Iterator[tu
         try:
             values = json.loads(line)
             if not isinstance(values, dict):
-                raise InputError("a request is a JSON object")
+                raise InputError(f"line {number} is no JSON object, which a request is")
             request_id = _id(values)
             yield request_id, parse_request(values, codec)
         except json.JSONDecodeError as error:

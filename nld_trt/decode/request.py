@@ -12,6 +12,7 @@ from nld_trt.decode.sampling import (
     SETTINGS,
     AcceptanceName,
     check_acceptance,
+    check_ensemble,
     check_sampling,
     fresh_seed,
 )
@@ -110,14 +111,17 @@ class Request:
         return DEFAULT_ACCEPTANCE if self.mode == "linear" and not self.threshold else "match"
 
     def _default_block_length(self, info: EngineInfo) -> int:
-        if self.mode != "quadratic":
-            return info.default_block_length
-        return max(1, min(info.default_block_length, info.limits.max_quadratic_length))
+        return fitting_block_length(info.default_block_length, self.mode, info)
 
 
 def modes_of(info: EngineInfo) -> tuple[ModeName, ...]:
     """The modes that an engine has."""
     return tuple(mode for mode in MODES if mode != "quadratic" or info.limits.max_quadratic_length)
+
+
+def fitting_block_length(length: int, mode: ModeName, info: EngineInfo) -> int:
+    """A default block length as a mode can have it: drafts of quadratic passes may be fewer."""
+    return max(1, min(length, info.limits.max_quadratic_length)) if mode == "quadratic" else length
 
 
 def _check_values(request: Request, info: EngineInfo) -> None:
@@ -145,8 +149,7 @@ def _check_values(request: Request, info: EngineInfo) -> None:
     check_sampling(request.sampling, request.mode)
     if request.acceptance is not None:
         check_acceptance(request.acceptance, request.mode, request.threshold)
-    if not 0.0 <= request.ensemble <= 1.0:
-        raise InputError(f"ensemble is {request.ensemble}; it must be between 0 and 1, which is AR alone")
+    check_ensemble(request.ensemble)
     if request.ensemble != 1.0 and request.mode != "quadratic":
         raise InputError(
             f"ensemble is {request.ensemble}; only quadratic mode verifies with an ensemble",
@@ -194,7 +197,7 @@ def _check_lengths(request: Request, info: EngineInfo) -> None:
     if request.block_length > limits.max_block_length:
         raise InputError(
             f"block_length is {request.block_length}; the engine was built for blocks up to {limits.max_block_length}",
-            fix=f"Use --block-length {limits.max_block_length} or less, "
+            fix=f"Use a block_length of {limits.max_block_length} or less, "
             f"or rebuild with nld-trt build --block-length {request.block_length}.",
         )
     if request.mode == "quadratic":
@@ -212,12 +215,12 @@ def _check_quadratic(drafts: int, limits: Limits) -> None:
     if not limits.max_quadratic_length:
         raise InputError(
             "mode is 'quadratic', and the engine was built without quadratic passes",
-            fix="Rebuild with nld-trt build --quadratic-length 8, or use --mode linear.",
+            fix="Rebuild with nld-trt build --quadratic-length 8, or use mode linear.",
         )
     if drafts > limits.max_quadratic_length:
         raise InputError(
             f"block_length is {drafts}; the engine was built for quadratic passes of up to "
             f"{limits.max_quadratic_length} drafts",
-            fix=f"Use --block-length {limits.max_quadratic_length} or less, "
+            fix=f"Use a block_length of {limits.max_quadratic_length} or less, "
             f"or rebuild with nld-trt build --quadratic-length {drafts}.",
         )

@@ -146,7 +146,7 @@ class Row:
         self.error = OperationError(
             f"logits are not finite in a {part.kind} pass at position {position}: the engine's numbers overflow, "
             "or the checkpoint holds numbers that are not finite",
-            fix="Build the engine in another precision.",
+            fix="Rebuild with another --precision of nld-trt build. In fp32 the checkpoint is at fault.",
         )
         return Emission(self, [], self._text.finish() if self._text else "", self.finish_reason, self.error)
 

@@ -29,6 +29,8 @@ GREEDY: Final[Mapping[str, float]] = {"temperature": 0.0, **NO_FILTER, "seed": 0
 
 # Engines compute in float32.
 _MAX_TEMPERATURE = float(np.finfo(np.float32).max)
+# Of a value in a message; JSON has whole numbers of any length.
+_LONGEST = 30
 # The likeliest token of any vocabulary has a larger share, so that a smaller top_p keeps the same; in float32 it
 # could become 0, which no token would be needed to reach.
 _SMALLEST_SHARE = 1e-30
@@ -43,7 +45,9 @@ class Setting:
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {
-    "temperature": Setting(lambda value: 0.0 <= value <= _MAX_TEMPERATURE, "a number of at least 0, which is greedy"),
+    "temperature": Setting(
+        lambda value: 0.0 <= value <= _MAX_TEMPERATURE, f"from 0, which is greedy, to {_MAX_TEMPERATURE:.2g}"
+    ),
     "top_k": Setting(
         lambda value: 0 <= value <= SHORTLIST, f"a whole number from 0, which keeps every token, to {SHORTLIST}"
     ),
@@ -61,15 +65,21 @@ def check_sampling(values: Mapping[str, Any], mode: str) -> None:
     """
     for name, value in values.items():
         if value is not None and not SETTINGS[name].allows(value):
-            raise InputError(f"{name} is {value}; it must be {SETTINGS[name].words}")
+            raise InputError(f"{name} is {shortened(value)}; it must be {SETTINGS[name].words}")
     if mode != "diffusion":
         return
     for name, neutral in NO_FILTER.items():
-        if values.get(name, neutral) != neutral:
+        if values.get(name) not in (None, neutral):
             raise InputError(
                 f"{name} is {values[name]}; diffusion draws from all tokens and has no such filter",
-                fix=f"Leave {name} out, or use mode ar or linear.",
+                fix=f"Leave {name} out, or use another mode.",
             )
+
+
+def shortened(value: object) -> str:
+    """As it is written, or its beginning."""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:
@@ -88,9 +98,15 @@ def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:
         )
 
 
+def check_ensemble(weight: float) -> None:
+    """Raises InputError: out of range."""
+    if not 0.0 <= weight <= 1.0:
+        raise InputError(f"ensemble is {weight}; it must be between 0 and 1, which is AR alone")
+
+
 def fresh_seed() -> int:
-    """A seed that nobody can foresee."""
-    return secrets.randbelow(MAX_SEED + 1)
+    """A seed that nobody can foresee, and that every reader of JSON keeps as it is."""
+    return secrets.randbelow(2**53)
 
 
 def engine_values(values: Mapping[str, Any]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from nld_trt.engine.backends import backend
 from nld_trt.engine.manifest import FileRecord, Manifest
 from nld_trt.errors import InputError
 from nld_trt.files import publish_folder, sha256_of, write_json
+from nld_trt.graph.contract import quadratic_width
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import linear_modules
@@ -48,6 +49,19 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
                 f"block_length is {limits.max_block_length} and max_seq_len {limits.max_seq_len}: "
                 "a block must fit the sequence",
                 fix="Use a smaller --block-length or a larger --max-seq-len.",
+            )
+        drafts = limits.max_quadratic_length
+        if drafts > limits.max_block_length:
+            raise InputError(
+                f"quadratic_length is {drafts} and block_length {limits.max_block_length}, the longest that a request "
+                "can ask for",
+                fix=f"Use --quadratic-length {limits.max_block_length} or less, or a larger --block-length.",
+            )
+        if drafts and quadratic_width(drafts) > limits.max_seq_len:
+            raise InputError(
+                f"quadratic_length is {drafts}, whose passes have {quadratic_width(drafts)} tokens, and max_seq_len is "
+                f"{limits.max_seq_len}: a pass must fit the sequence",
+                fix="Use a smaller --quadratic-length or a larger --max-seq-len.",
             )
         if plan.adapter and checkpoint.adapter is None:
             raise InputError(

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nld_trt.errors import InputError, OperationError
+from nld_trt.errors import InputError, NldError, OperationError
 from nld_trt.optional import require
 from nld_trt.serving.tensors import INPUTS, OUTPUTS
 
 DEFAULT_TIMEOUT = 300.0
+# Triton's words for a model that it does not have. It streams errors without a status: the one header that asks for
+# it, triton_grpc_error, ends Triton 2.51 itself (docs/serving.md).
+_NO_SUCH_MODEL = "Request for unknown model"
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def stream(url: str, *, model: str = "nld", timeout: float = DEFAULT_TIMEOUT, **
         inputs: input tensors by name, as plain values; those that are None are left out.
 
     Raises:
-        InputError: a name that is no input, or an address that is not gRPC's.
+        InputError: a name that is no input, an address that is not gRPC's, or a model that the server does not have.
         OperationError: the server cannot be reached, takes longer than ``timeout``, or reports an error.
     """
     grpc = require("tritonclient.grpc", wanted_by="client")
@@ -129,15 +132,17 @@ def _next(responses: queue.SimpleQueue[tuple[Any, Any]], address: str, timeout: 
         ) from None
 
 
-def _failure(error: Any, address: str, model: str) -> OperationError:
+def _failure(error: Any, address: str, model: str) -> NldError:
+    text = str(error.message())
     if "UNAVAILABLE" in str(error.status()):
         return OperationError(
-            f"no Triton server answers at {address}: {error.message()}",
+            f"no Triton server answers at {address}: {text}",
             fix="Start one with nld-trt serve REPO_DIR, and give its gRPC address.",
         )
     # Triton puts "[request id: <id_unknown>] " before messages of its own.
-    message = str(error.message()).replace("[request id: <id_unknown>] ", "")
-    return OperationError(f"the server at {address} did not serve the request to {model}: {message}")
+    message = text.replace("[request id: <id_unknown>] ", "")
+    kind = InputError if message.startswith(_NO_SUCH_MODEL) else OperationError
+    return kind(f"the server at {address} did not serve the request to {model}: {message}")
 
 
 def _chunk(result: Any) -> Chunk | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nld_trt.decode.request import MODES, NEVER, Request
+from nld_trt.decode.request import MODES, NEVER, ModeName, Request, fitting_block_length
 from nld_trt.decode.sampling import SETTINGS
 from nld_trt.decode.text import Codec
 from nld_trt.engine.session import Array, EngineInfo
@@ -59,7 +59,7 @@ def read_inputs(
         mode=mode,
         lora=values.get("lora", settings.defaults.lora),
         max_new_tokens=_max_tokens(values.get("max_tokens", settings.defaults.max_tokens), len(prompt_ids), info),
-        block_length=values.get("block_length", settings.defaults.block_length),
+        block_length=_block_length(values.get("block_length"), mode, settings, info),
         threshold=_threshold(values["threshold"]) if "threshold" in values else settings.defaults.thresholds.get(mode),
         eos_token_id=NEVER if values.get("ignore_eos") else None,
         stop=tuple(values.get("stop_words", ())),
@@ -115,6 +115,13 @@ def _prompt_ids(values: Mapping[str, Any], settings: ServingSettings, codec: Cod
     if raw and values.get("system"):
         raise InputError("system has no place in a raw prompt: leave out one of system and raw")
     return codec.encode_prompt(values["text_input"], system=values.get("system"), raw=raw)
+
+
+def _block_length(asked: int | None, mode: ModeName, settings: ServingSettings, info: EngineInfo) -> int | None:
+    default = settings.defaults.block_length
+    if asked is not None or default is None:
+        return asked
+    return fitting_block_length(default, mode, info)
 
 
 def _max_tokens(asked: int | None, prompt: int, info: EngineInfo) -> int:

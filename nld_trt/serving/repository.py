@@ -178,6 +178,16 @@ def _check_settings(serving: ServingSettings, manifest: Manifest) -> None:
         raise InputError(
             f"the default block_length is {defaults.block_length}; the engine was built for {limits.max_block_length}",
         )
+    if (
+        defaults.mode == "quadratic"
+        and defaults.block_length is not None
+        and 0 < limits.max_quadratic_length < defaults.block_length
+    ):
+        raise InputError(
+            f"the default mode is quadratic and the default block_length {defaults.block_length}; the engine was built "
+            f"for quadratic passes of up to {limits.max_quadratic_length} drafts",
+            fix="Use a smaller --block-length, or leave it out.",
+        )
     if defaults.mode == "quadratic" and not limits.max_quadratic_length:
         raise InputError(
             "the default mode is quadratic, and the engine was built without quadratic passes",

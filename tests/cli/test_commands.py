@@ -97,7 +97,7 @@ def test_logits_that_are_not_finite_end_generate_with_status_1(built, capsys, mo
     status, out, err = ask(capsys, "generate", built, QUESTION, *json_flag)
     assert status == 1
     assert "logits are not finite in a draft pass" in err
-    assert "Build the engine in another precision." in err
+    assert "Rebuild with another --precision" in err
     if json_flag:
         assert json.loads(out)["finish_reason"] == "error"
 

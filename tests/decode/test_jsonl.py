@@ -13,7 +13,7 @@ from nld_trt.decode.jsonl import run_lines
 
 BAD_LINES = {
     "no json": ("{", "not JSON"),
-    "no object": ("[1]", "JSON object"),
+    "no object": ("[1]", "line 1 is no JSON object"),
     "no prompt": ('{"id": 1}', "prompt"),
     "two prompts": ('{"prompt": "a", "prompt_ids": [1]}', "either prompt"),
     "text without tokenizer": ('{"prompt": "a"}', "no tokenizer"),
@@ -22,13 +22,13 @@ BAD_LINES = {
     "bool for a number": ('{"prompt_ids": [1], "max_new_tokens": true}', "max_new_tokens"),
     "temperature as text": (
         '{"prompt_ids": [1], "temperature": "0.5"}',
-        "temperature is '0.5', which has the wrong type",
+        "temperature is '0.5'; it must be a whole number or a number",
     ),
-    "top_k with a fraction": ('{"prompt_ids": [1], "top_k": 2.5}', "top_k is 2.5, which has the wrong type"),
-    "top_p as bool": ('{"prompt_ids": [1], "top_p": true}', "top_p is True, which has the wrong type"),
-    "min_p as list": ('{"prompt_ids": [1], "min_p": [0.1]}', "min_p is [0.1], which has the wrong type"),
-    "seed with a fraction": ('{"prompt_ids": [1], "seed": 1.0}', "seed is 1.0, which has the wrong type"),
-    "acceptance as number": ('{"prompt_ids": [1], "acceptance": 1}', "acceptance is 1, which has the wrong type"),
+    "top_k with a fraction": ('{"prompt_ids": [1], "top_k": 2.5}', "top_k is 2.5; it must be a whole number"),
+    "top_p as bool": ('{"prompt_ids": [1], "top_p": true}', "top_p is True; it must be a"),
+    "min_p as list": ('{"prompt_ids": [1], "min_p": [0.1]}', "min_p is [0.1]; it must be a"),
+    "seed with a fraction": ('{"prompt_ids": [1], "seed": 1.0}', "seed is 1.0; it must be a whole number"),
+    "acceptance as number": ('{"prompt_ids": [1], "acceptance": 1}', "acceptance is 1; it must be a text"),
     "no number": ('{"prompt_ids": [1], "temperature": NaN}', "temperature is nan"),
     "id that no one could read": ('{"id": NaN, "prompt_ids": [1]}', "id is nan, which is no number in JSON"),
     "beyond every number": ('{"prompt_ids": [1], "temperature": 1' + "0" * 400 + "}", "temperature is 1000"),

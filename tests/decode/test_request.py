@@ -28,7 +28,7 @@ REFUSED = {
     "threshold": (Request(PROMPT, mode="diffusion", threshold=1.5), "threshold is 1.5"),
     "temperature below 0": (
         Request(PROMPT, temperature=-0.1),
-        "temperature is -0.1; it must be a number of at least 0",
+        "temperature is -0.1; it must be from 0",
     ),
     "temperature that is no number": (Request(PROMPT, temperature=float("nan")), "temperature is nan"),
     "infinite temperature": (Request(PROMPT, temperature=float("inf")), "temperature is inf"),

@@ -14,6 +14,7 @@ import pytest
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
+from nld_trt.decode.sampling import fresh_seed
 from nld_trt.decode.text import Codec
 from tests.graph import draws
 from tests.graph.passes import run_pass
@@ -154,6 +155,10 @@ def test_a_seed_that_was_drawn_repeats_the_tokens(golden_session, prompts):
     assert first.seed != other.seed
     assert first.output_ids != other.output_ids
     assert decode(session, [replace(request, seed=first.seed)])[0] == first
+
+
+def test_a_seed_that_was_drawn_is_the_same_to_readers_that_have_no_whole_numbers():
+    assert all(int(float(seed)) == seed for seed in (fresh_seed() for _ in range(200)))
 
 
 def test_greedy_requests_report_no_seed(golden_session, prompts):

@@ -47,6 +47,11 @@ def test_engine_without_adapter_says_so(golden, tmp_path):
 REFUSED = {
     "bf16 on ort": (replace(PLAN, precision="bf16"), "bf16.*fp32, fp16"),
     "too many positions": (replace(PLAN, limits=Limits(1, 10**6, 8, 16)), "max_seq_len is 1000000"),
+    "quadratic over the block": (
+        replace(PLAN, limits=Limits(1, 128, 8, 16, 9)),
+        "is 9 and block_length 8",
+    ),
+    "quadratic pass over the sequence": (replace(PLAN, limits=Limits(1, 64, 8, 16, 8)), "passes have 72 tokens"),
     "no rows": (replace(PLAN, limits=Limits(0, 64, 8, 16)), "max_batch_size is 0"),
     "unknown backend": (replace(PLAN, backend="llama"), "'llama'.*trt-rtx"),
 }

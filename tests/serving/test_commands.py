@@ -66,3 +66,17 @@ def test_client_samples_and_reports_the_seed(server, direct, capsys) -> None:
 def test_client_shows_the_server_s_refusal(server, capsys) -> None:
     assert run(["client", server.triton.grpc_url, PROMPT, "--block-length", "33"]) == 1
     assert "block_length is 33" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--temperature", "1e39", "temperature is 1e+39"),
+        ("--seed", "-1", "seed is -1; it must be a whole number"),
+        ("--top-k", "4294967301", "top_k is 4294967301"),
+        ("--ensemble", "nan", "ensemble is nan"),
+    ],
+)
+def test_client_refuses_settings_without_a_server(capsys, option, value, message) -> None:
+    assert run(["client", "localhost:9", PROMPT, option, value]) == 2
+    assert message in capsys.readouterr().err

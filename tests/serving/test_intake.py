@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_what_is_left_out_has_the_settings_defaults(read, info, codec) -> None:
     assert request.lora == info.has_adapter
     assert len(request.prompt_ids) + request.max_new_tokens == info.limits.max_seq_len
     assert (intake.stream, intake.echo, intake.reply_ids) == (False, "", False)
+
+
+def test_a_default_block_is_cut_where_quadratic_passes_have_fewer_drafts(info, codec) -> None:
+    few = replace(info, limits=replace(info.limits, max_quadratic_length=6))
+    tensors = {"text_input": np.array([[b"hello"]], dtype=object), "mode": np.array([[b"quadratic"]], dtype=object)}
+    settings = ServingSettings(defaults=Defaults(block_length=20))
+    assert read_inputs(tensors, settings, few, codec).request.block_length == 6
+    asked = tensors | {"block_length": np.array([[7]], dtype=np.int32)}
+    with pytest.raises(InputError, match="block_length is 7"):
+        read_inputs(asked, settings, few, codec)
 
 
 def test_settings_change_the_defaults(read) -> None:

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError
+from nld_trt.graph.contract import Limits
 from nld_trt.serving.model_config import parse_config
 from nld_trt.serving.repository import describe_repository, model_names, write_repository
 from nld_trt.serving.settings import Defaults, ServingSettings
 from nld_trt.serving.tensors import INPUTS, OUTPUTS
+from tests.conftest import silent_stage
 
 
 def test_config_says_what_the_table_says(repository: Path) -> None:
@@ -95,6 +99,15 @@ def test_settings_that_do_not_fit_the_engine_are_refused(served_engine, tmp_path
     with pytest.raises(InputError, match=message):
         write_repository(served_engine, tmp_path / "r", serving=serving)
     assert not (tmp_path / "r").exists()
+
+
+def test_default_block_that_no_quadratic_pass_can_have_is_refused(golden, tmp_path) -> None:
+    limits = Limits(max_batch_size=1, max_seq_len=128, max_block_length=16, prompt_chunk=16, max_quadratic_length=4)
+    plan = BuildPlan("ort", "fp32", limits, adapter=True)
+    build_engine(golden("tiny-a"), [plan], tmp_path / "engine", force=False, stage=silent_stage)
+    serving = ServingSettings(defaults=Defaults(mode="quadratic", block_length=5))
+    with pytest.raises(InputError, match=r"block_length 5; .* up to 4 drafts"):
+        write_repository(EngineFolder.open(tmp_path / "engine"), tmp_path / "r", serving=serving)
 
 
 def test_damage_is_found_and_edits_are_told(repository) -> None:

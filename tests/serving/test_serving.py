@@ -152,7 +152,7 @@ def test_request_as_the_openai_front_end_sends_it(server, direct) -> None:
         ({"text_input": ""}, "text_input is empty"),
         ({"text_input": "long " * 600}, "the engine was built for 512"),
         ({"text_input": PROMPT, "max_tokens": 511}, "max_tokens is 511"),
-        ({"text_input": PROMPT, "temperature": -1.0}, "temperature is -1.0; it must be a number of at least 0"),
+        ({"text_input": PROMPT, "temperature": -1.0}, "temperature is -1.0; it must be from 0"),
         ({"text_input": PROMPT, "presence_penalty": 1.0}, "presence_penalty is 1; only 0 is supported"),
     ],
 )
@@ -261,5 +261,5 @@ def test_client_refuses_what_it_cannot_send(url, inputs, message) -> None:
 
 
 def test_client_names_a_model_that_is_not_there(server) -> None:
-    with pytest.raises(OperationError, match="other"):
+    with pytest.raises(InputError, match="other"):
         list(stream(server.triton.grpc_url, model="other", text_input="a"))
