@@ -137,17 +137,6 @@ struct LikeliestReader {
             if (values[j] == partial.logit && first + j != rules.mask_token_id) partial.token = first + j;
         }
     }
-
-    static NLD_DEVICE Partial single(float logit, int token, const Rules& rules) {
-        const float values[1] = {logit};
-        Partial odd = Partial::nothing();
-        odd.all.add(values, 1.0f);
-        if (token != rules.mask_token_id && logit > odd.logit) {
-            odd.logit = logit;
-            odd.token = token;
-        }
-        return odd;
-    }
 };
 
 // How one thread gathers a Mass.
@@ -161,65 +150,34 @@ struct MassReader {
     NLD_DEVICE void add(const Vector& vector, int first, const Rules& rules) {
         float values[kPer];
         unpack<Type>(vector, values);
-        add_all(partial, values, first, rules);
-    }
-
-    NLD_DEVICE void finish(const Rules&) {}
-
-    static NLD_DEVICE Partial single(float logit, int token, const Rules& rules) {
-        float values[1] = {logit};
-        Partial odd = Partial::nothing();
-        add_all(odd, values, token, rules);
-        return odd;
-    }
-
-private:
-    template <int kCount>
-    static NLD_DEVICE void add_all(Partial& partial, float (&values)[kCount], int first, const Rules& rules) {
         partial.all.add(values, 1.0f);
 #pragma unroll
-        for (int j = 0; j < kCount; ++j) {
+        for (int j = 0; j < kPer; ++j) {
             if (!rules.allows(first + j, values[j])) values[j] = minus_infinity();
         }
         partial.kept.add(values, rules.scale);
     }
+
+    NLD_DEVICE void finish(const Rules&) {}
 };
 
-// One thread's share of the entries begin .. end - 1 of a slot. Whole aligned vectors go round the threads; where V is
-// no multiple of the vector's width, the few entries before and behind them go to one thread each. A thread sees its
-// vectors in ascending order and only a better entry replaces one: the lowest of equals stays.
+// One thread's share of the entries begin .. end - 1 of a slot: vectors go round the threads. A thread sees its vectors in
+// ascending order and only a better entry replaces one: the lowest of equals stays.
 template <typename Type, template <typename> class Reader>
 NLD_DEVICE typename Reader<Type>::Partial scan(const typename Type::Storage* slot, int begin, int end, int thread,
                                                const Rules& rules) {
-    using Storage = typename Type::Storage;
-    constexpr int kPer = kPerVector<Type>;
+    constexpr int kPer = kPerVector<Type>, kStride = kThreads * kPer;
     constexpr int kBatch = 4;  // vectors in flight: enough to hide memory
 
-    const auto misplaced = reinterpret_cast<unsigned long long>(slot + begin) % sizeof(Vector);
-    int head = misplaced == 0 ? 0 : static_cast<int>((sizeof(Vector) - misplaced) / sizeof(Storage));
-    if (head > end - begin) head = end - begin;
-    const int first = begin + head, count = (end - first) / kPer, tail = first + count * kPer;
-
     Reader<Type> reader;
-    const Vector* vectors = reinterpret_cast<const Vector*>(slot + first);
-    for (int base = thread; base < count; base += kThreads * kBatch) {
+    for (int base = begin; base < end; base += kStride * kBatch) {
         Vector batch[kBatch];
+        const int first = base + thread * kPer;
+        read_vectors<Type>(slot, first, kStride, end, base + kStride * kBatch <= end, batch);
 #pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-            if (base + i * kThreads < count) batch[i] = vectors[base + i * kThreads];
-        }
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-            const int index = base + i * kThreads;
-            if (index >= count) break;
-            reader.add(batch[i], first + index * kPer, rules);
-        }
+        for (int i = 0; i < kBatch; ++i) reader.add(batch[i], first + i * kStride, rules);
     }
     reader.finish(rules);
-    if (thread < head + end - tail) {
-        const int token = thread < head ? begin + thread : tail + thread - head;
-        reader.partial.combine(Reader<Type>::single(Type::widen(slot[token]), token, rules), rules.scale);
-    }
     return reader.partial;
 }
 
