@@ -186,8 +186,9 @@ NLD_DEVICE void decide_row(const Row& row, const Decision<Type>& it, int batch) 
     const int verified = it.at_most_all(it.verify_valid[batch]);
     int run = 0;
     while (run + 1 < verified && row.token[run] == it.block[batch * it.width + run + 1]) ++run;
+    const int eos = it.eos_token_id[batch];  // below 0 where there is none: a slot without a token is no EOS
     int end = 0;
-    while (end <= run && row.token[end] != it.eos_token_id[batch]) ++end;
+    while (end <= run && !(eos >= 0 && row.token[end] == eos)) ++end;
     // Nothing is accepted of a row whose logits are no numbers.
     it.accepted_count[batch] = finite ? run + 1 : 0;
     it.next_seed[batch] = finite ? row.token[run] : kNoToken;

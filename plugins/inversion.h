@@ -92,6 +92,7 @@ template <typename Warp, typename Type>
 NLD_DEVICE int token_in_group(const Warp& warp, const Pool<Type>& pool, int base, int end, float rest) {
     constexpr int kTile = Pool<Type>::kTile, kPer = Pool<Type>::kPer;
     int last_base = base, last_lane = 0;
+    bool found = false;
 #pragma unroll 1
     for (int i = 0; i < Pool<Type>::kTiles; ++i, base += kTile) {
         const auto sums = warp.each([&](int lane) {
@@ -105,12 +106,15 @@ NLD_DEVICE int token_in_group(const Warp& warp, const Pool<Type>& pool, int base
             last_base = base;
             last_lane = beyond != 0 ? lowest_bit(beyond) : highest_bit(drawable);
         }
-        if (beyond != 0) {
+        found = beyond != 0;
+        if (found) {
             rest -= warp.from(running, last_lane) - warp.from(sums, last_lane);
             break;
         }
         rest -= warp.from(running, kWarp - 1);
     }
+    // Beyond all sums, by rounding: no token of the last vector reaches that far either.
+    if (!found) rest = -minus_infinity();
     return pool.token_in_vector(last_base + last_lane * kPer, end, rest);
 }
 

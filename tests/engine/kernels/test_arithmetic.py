@@ -124,6 +124,14 @@ def test_padding_slots_may_hold_anything(kernels, spoil):
         np.testing.assert_array_equal(found[name], sound[name], err_msg=name)
 
 
+def test_row_without_eos_has_no_eos_position(kernels):
+    """Not even where it has no real slot and its padding, without a token, holds the same -1."""
+    values = case(2, 4, 300) | {"valid": np.zeros(2), "verify_valid": np.zeros(2), "eos_token_id": np.full(2, -1)}
+    values["logits"][1, 0, 5] = np.nan
+    found = kernels.step(values)
+    assert (found["verified_tokens"][1, 0], found["eos_position"].tolist()) == (-1, [4, 4])
+
+
 def test_rows_choose_their_own_temperature(kernels):
     values = case(2, 3, 3000, temperature=0.9)
     sampled = kernels.step(values)
