@@ -63,6 +63,10 @@ NLD_DEVICE float larger(float a, float b) {
 #endif
 }
 
+NLD_DEVICE float plus(float a, float b) { return a + b; }
+
+NLD_DEVICE int lesser(int a, int b) { return a < b ? a : b; }
+
 // Places of the bits that are set; there is one.
 NLD_DEVICE int lowest_bit(unsigned bits) {
 #if defined(__CUDACC__)

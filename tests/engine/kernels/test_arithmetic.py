@@ -9,7 +9,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from nld_trt.engine.kernels import reference
+from nld_trt.engine.kernels import launch, reference
 from nld_trt.engine.kernels.cases import DTYPES, MASK, SIZES, case
 from nld_trt.graph.contract import quadratic_width
 from tests.engine.kernels.oracle import assert_same, onnx_step
@@ -219,3 +219,9 @@ def test_every_half_precision_number_is_widened_exactly(library):
     found = np.empty(1 << 16, np.float32)
     library.widen_fp16(ctypes.c_void_p(halves.ctypes.data), ctypes.c_void_p(found.ctypes.data), 1 << 16)
     np.testing.assert_array_equal(found, halves.view(np.float16).astype(np.float32))
+
+
+def test_slots_have_lanes_for_every_split(root):
+    text = (root / "plugins" / "block_decision.h").read_text(encoding="utf-8")
+    splits = launch.ceil_div(launch.LIMITS["vocab"][1], launch.CHUNK)
+    assert f"constexpr int kMostSplits = {splits};" in text
