@@ -90,7 +90,9 @@ struct Share {
 
     // The sum of the allowed tokens' weights.
     NLD_DEVICE float weight(float peak, const Rules& rules) const {
-        return sum([&](int token, float logit) { return rules.allows(token, logit) ? rules.weight(logit, peak) : 0.0f; });
+        return sum([&](int token, float logit) {
+            return rules.allows(token, logit) ? rules.weight(logit, peak) : 0.0f;
+        });
     }
 
     // The first token but MASK with this logit, or kBehindAll.
@@ -138,7 +140,7 @@ private:
     }
 };
 
-// What the warps of a block share: the largest logits of each, then its sums of what these exponentials are relative to.
+// What the warps of a block share: the largest logits of each, then the sums that are relative to the largest of all.
 struct Chunk {
     static constexpr int kWarps = kThreads / kWarp;
 

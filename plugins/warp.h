@@ -12,7 +12,7 @@ namespace nld {
 constexpr unsigned kEveryLane = 0xffffffffu;
 
 // Numbers in the order of integers; the way back is the same.
-__device__ __forceinline__ int ordered(int bits) { return bits ^ static_cast<int>(static_cast<unsigned>(bits >> 31) >> 1); }
+__device__ __forceinline__ int ordered(int bits) { return bits < 0 ? bits ^ 0x7fffffff : bits; }
 
 // A value that differs between lanes is a T here; each() makes one and at() reads a lane's own.
 struct Warp {
@@ -34,8 +34,8 @@ struct Warp {
         return __shfl_sync(kEveryLane, value, source);
     }
 
-    // Of kLanes lanes side by side, the same in each of them, bit for bit: every step combines the same two values on both
-    // sides.
+    // Of kLanes lanes side by side, the same in each of them, bit for bit: every step combines the same two values on
+    // both sides.
     template <int kLanes = kWarp, typename T, typename Function>
     __device__ __forceinline__ T reduced(T value, Function combine) const {
 #pragma unroll
