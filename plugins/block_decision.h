@@ -10,9 +10,17 @@
 
 namespace nld {
 
-// nld_trt/engine/kernels/launch.py repeats both.
+// nld_trt/engine/kernels/launch.py repeats all but kMostSplits, which its largest vocabulary has.
 constexpr int kMaxWidth = 256;         // window slots of a row
+constexpr int kMostSplits = 16;        // chunks of a slot; lanes that choose its token together
 constexpr int kDecisionThreads = 512;  // leaves 128 registers to each thread
+
+// What is asked of a row and of one of its slots.
+struct Asked {
+    int valid, verified, quota, eos_token_id;
+    float threshold;
+    int token, next;  // in the slot and in the one behind it; kNoToken behind the window
+};
 
 // Inputs and outputs of a decision, row-major.
 template <typename Type>
@@ -45,20 +53,21 @@ struct Decision {
         return logits + static_cast<long long>(place) * vocab;
     }
 
-    NLD_DEVICE bool is_masked(int batch, int slot) const {
-        return slot < valid[batch] && block[batch * width + slot] == mask_token_id;
+    NLD_DEVICE Asked asked(int batch, int slot) const {
+        const int* slots = block + batch * width;
+        const auto token = [&](int place) { return place < width ? slots[place] : kNoToken; };
+        return {lesser(valid[batch], width), lesser(verify_valid[batch], width), quota[batch], eos_token_id[batch],
+                threshold[batch], token(slot), token(slot + 1)};
     }
-
-    // `count` of slots, no more than there are.
-    NLD_DEVICE int at_most_all(int count) const { return count < width ? count : width; }
 };
 
 // What the threads of a row share.
 struct Row {
-    int token[kMaxWidth];         // chosen, or kNoToken where the logits decide nothing
-    float confidence[kMaxWidth];  // of that token; -1 where there is none
-    float ranked[kMaxWidth];      // confidence where a mask waits, -1 elsewhere
-    bool waiting[kMaxWidth];      // a mask that is not committed
+    int token[kMaxWidth];            // chosen, or kNoToken where the logits decide nothing
+    float confidence[kMaxWidth];     // of that token; -1 where there is none
+    float ranked[kMaxWidth];         // confidence where a mask waits, -1 elsewhere
+    int run_end[kMaxWidth / kWarp];  // of each warp's slots the first that ends the accepted run
+    int eos[kMaxWidth / kWarp];      // and the first with EOS
 };
 
 // What the warps of a sampled row share among their own lanes: of the candidates of one slot, how much of each weight the
@@ -74,14 +83,39 @@ NLD_DEVICE void settle(Row& row, int slot, int token, float logit, const Sum& al
     row.confidence[slot] = sound ? fast_exp(logit - all.peak) / all.total : -1.0f;
 }
 
-// Step 1 of a row without a temperature, for each slot: a token from all splits.
+// Step 1 of a row without a temperature, for the slots of a warp from `first` on: a token from all splits.
 template <typename Warp, typename Type>
-NLD_DEVICE void choose_likeliest(const Warp& warp, Row& row, const Decision<Type>& it, int batch, int slot) {
-    const int splits = it.splits(), first = (batch * it.width + slot) * splits;
-    const auto found = warp.combined(warp.each([&](int lane) {
-        return lane < splits ? Likeliest::read(stored_partial(it.partials, first + lane)) : Likeliest::nothing();
-    }), 1.0f);
-    if (warp.leads()) settle(row, slot, found.token, found.logit, found.all);
+NLD_DEVICE void choose_likeliest(const Warp& warp, Row& row, const Decision<Type>& it, int batch, int first) {
+    constexpr int kLanes = kMostSplits;
+    const int splits = it.splits();
+    const auto parts = warp.each([&](int lane) {
+        const int slot = first + lane / kLanes, split = lane % kLanes;
+        const bool real = slot < it.width && split < splits;
+        return real ? Likeliest::read(stored_partial(it.partials, (batch * it.width + slot) * splits + split))
+                    : Likeliest::nothing();
+    });
+    const auto peak_of = [&](int lane) { return warp.at(parts, lane).all.peak; };
+    const auto logit_of = [&](int lane) { return warp.at(parts, lane).logit; };
+    const auto peaks = warp.template reduced<kLanes>(warp.each(peak_of), larger);
+    const auto logits = warp.template reduced<kLanes>(warp.each(logit_of), larger);
+    const auto total_of = [&](int lane) {
+        const Sum part = warp.at(parts, lane).all;
+        return part.total * fast_exp(part.peak - base_of(warp.at(peaks, lane)));
+    };
+    const auto token_of = [&](int lane) {
+        return logit_of(lane) == warp.at(logits, lane) ? warp.at(parts, lane).token : kBehindAll;
+    };
+    const auto totals = warp.template reduced<kLanes>(warp.each(total_of), plus);
+    const auto tokens = warp.template reduced<kLanes>(warp.each(token_of), lesser);
+    warp.each([&](int lane) {
+        const int slot = first + lane / kLanes;
+        const float logit = warp.at(logits, lane);
+        const int token = logit > minus_infinity() ? warp.at(tokens, lane) : kNoToken;
+        if (lane % kLanes == 0 && slot < it.width) {
+            settle(row, slot, token, logit, {warp.at(peaks, lane), warp.at(totals, lane)});
+        }
+        return 0;
+    });
 }
 
 // Step 1 of a sampled row, for each slot. A drafted token whose list holds it is kept with the chance
@@ -108,7 +142,7 @@ NLD_DEVICE void sample(const Warp& warp, Row& row, float* taken, const Decision<
 
     int drafted = kNoToken;
     bool accepted = false;
-    if (slot + 1 < it.at_most_all(it.valid[batch])) {
+    if (slot + 1 < lesser(it.valid[batch], it.width)) {
         const int token = it.block[place + 1];
         const auto ids = warp.each([&](int lane) { return lane < kCandidates ? it.drafted_ids[next + lane] : kNoToken; });
         const auto shares = warp.each([&](int lane) { return lane < kCandidates ? it.drafted_shares[next + lane] : 0.0f; });
@@ -145,53 +179,57 @@ NLD_DEVICE void sample(const Warp& warp, Row& row, float* taken, const Decision<
     if (warp.leads()) settle(row, slot, token, real ? Type::widen(pool.logits[token]) : minus_infinity(), all);
 }
 
-NLD_DEVICE bool is_finite(const Row& row, int valid) {
-    bool finite = true;
-    for (int slot = 0; slot < valid; ++slot) finite = finite && row.token[slot] != kNoToken;
-    return finite;
+// Of one slot.
+struct Standing {
+    bool sound;     // its logits decide something, or nobody asks
+    bool ends_run;  // the accepted run does not go beyond it
+    bool is_eos;
+};
+
+// Step 2, for each slot: it stands for ranking.
+template <typename Type>
+NLD_DEVICE Standing line_up(Row& row, const Decision<Type>& it, const Asked& asked, int batch, int slot) {
+    const int token = row.token[slot];
+    it.verified_tokens[batch * it.width + slot] = token;
+    const bool real = slot < asked.valid;
+    row.ranked[slot] = real && asked.token == it.mask_token_id ? row.confidence[slot] : -1.0f;
+    // An eos_token_id below 0 is none, and not the mark of a slot without a token.
+    return {!real || token != kNoToken, slot + 1 >= asked.verified || token != asked.next,
+            token >= 0 && token == asked.eos_token_id};
 }
 
-// Step 2, for each slot: it stands for ranking, unless its row holds what is no number.
+// Step 3, for each slot: its outputs. Nothing is committed in a row whose logits are no numbers. Returns whether a mask
+// is left.
 template <typename Type>
-NLD_DEVICE void line_up(Row& row, const Decision<Type>& it, int batch, int slot) {
-    const bool ranks = it.is_masked(batch, slot) && is_finite(row, it.at_most_all(it.valid[batch]));
-    row.ranked[slot] = ranks ? row.confidence[slot] : -1.0f;
-}
-
-// Step 3, for each slot: its outputs.
-template <typename Type>
-NLD_DEVICE void decide_slot(Row& row, const Decision<Type>& it, int batch, int slot) {
+NLD_DEVICE bool decide_slot(const Row& row, const Decision<Type>& it, const Asked& asked, bool finite, int batch,
+                            int slot) {
     const int place = batch * it.width + slot;
-    it.verified_tokens[place] = row.token[slot];
-    const float mine = row.ranked[slot];
+    const float mine = finite ? row.ranked[slot] : -1.0f;
     int rank = 0;
+#pragma unroll 8
     for (int other = 0; other < it.width; ++other) {
         rank += row.ranked[other] > mine || (row.ranked[other] == mine && other < slot);
     }
-    const bool chosen = rank < it.quota[batch] || mine >= it.threshold[batch];
+    const bool chosen = rank < asked.quota || mine >= asked.threshold;
     const bool commit = mine >= 0.0f && chosen;
-    row.waiting[slot] = it.is_masked(batch, slot) && !commit;
-    it.block_tokens[place] = commit ? row.token[slot] : it.block[place];
+    it.block_tokens[place] = commit ? row.token[slot] : asked.token;
     it.confidence[place] = mine;
+    return slot < asked.valid && asked.token == it.mask_token_id && !commit;
 }
 
-// Step 4, by one thread: the outputs of the row.
+// Beside it, by one thread: the outputs of the row. Nothing is accepted of one whose logits are no numbers.
 template <typename Type>
-NLD_DEVICE void decide_row(const Row& row, const Decision<Type>& it, int batch) {
-    const bool finite = is_finite(row, it.at_most_all(it.valid[batch]));
+NLD_DEVICE void decide_row(const Row& row, const Decision<Type>& it, bool finite, int batch) {
+    int run = kBehindAll, eos = kBehindAll;
+#pragma unroll
+    for (int warp = 0; warp < kMaxWidth / kWarp; ++warp) {
+        run = lesser(run, row.run_end[warp]);
+        eos = lesser(eos, row.eos[warp]);
+    }
     it.finite[batch] = finite;
-    int left = 0;
-    for (int slot = 0; slot < it.width; ++slot) left += row.waiting[slot];
-    it.masks_left[batch] = left;
-    const int verified = it.at_most_all(it.verify_valid[batch]);
-    int run = 0;
-    while (run + 1 < verified && row.token[run] == it.block[batch * it.width + run + 1]) ++run;
-    int end = 0;
-    while (end <= run && row.token[end] != it.eos_token_id[batch]) ++end;
-    // Nothing is accepted of a row whose logits are no numbers.
     it.accepted_count[batch] = finite ? run + 1 : 0;
     it.next_seed[batch] = finite ? row.token[run] : kNoToken;
-    it.eos_position[batch] = finite && end <= run ? end : it.width;
+    it.eos_position[batch] = finite && eos <= run ? eos : it.width;
 }
 
 }  // namespace nld

@@ -9,37 +9,33 @@
 
 namespace nld {
 
-template <typename Type, template <typename> class Reader>
-__device__ __forceinline__ void reduce_chunk(const Statistics<Type>& statistics,
-                                             typename Reader<Type>::Partial* found) {
-    using Partial = typename Reader<Type>::Partial;
-    constexpr int kWarps = kThreads / kWarp;
-    const int thread = threadIdx.x, lane = thread % kWarp;
-    const int split = blockIdx.x, slot = blockIdx.y, row = blockIdx.z;
-    const Warp warp{lane};
-    const Rules rules = statistics.rules(row, slot);
-    const Partial mine = statistics.template share<Reader>(row, slot, split, thread, rules);
-    const Partial all = warp.combined(mine, rules.scale);
-    if (lane == 0) found[thread / kWarp] = all;
-    __syncthreads();
-    if (thread >= kWarp) return;
-    const Partial most = warp.combined(lane < kWarps ? found[lane] : Partial::nothing(), rules.scale);
-    if (lane == 0) statistics.store(most.stored(), row, slot, split, gridDim.x);
-}
-
 // Grid (splits, W, B), kThreads threads.
 template <typename Type>
 __device__ __forceinline__ void reduce(const Statistics<Type>& statistics) {
-    __shared__ union {
-        Likeliest likeliest[kThreads / kWarp];
-        Mass mass[kThreads / kWarp];
-    } found;
+    __shared__ Chunk chunk;
+    const int thread = threadIdx.x, index = thread / kWarp;
+    const int split = blockIdx.x, slot = blockIdx.y, row = blockIdx.z;
+    const Warp warp{thread % kWarp};
+    const Share<Type> share = statistics.share(row, slot, split, thread);
+    const Peaks mine = share.peaks(statistics.mask_token_id, statistics.cut(row, slot));
+    const Peaks most{warp.max(mine.all), warp.max(mine.kept)};
+    if (warp.leads()) chunk.peaks[index] = most;
+    __syncthreads();
+    const Peaks peak = chunk.peak();
+    const float total = warp.sum(share.total(peak.all));
+    if (warp.leads()) chunk.totals[index] = total;
     // One row, one answer: a block does not diverge here.
-    if (statistics.sampling.sampled(blockIdx.z)) {
-        reduce_chunk<Type, MassReader>(statistics, found.mass);
+    const bool sampled = statistics.sampling.sampled(blockIdx.z);
+    if (sampled) {
+        const float weight = warp.sum(share.weight(peak.kept, statistics.rules(row, slot)));
+        if (warp.leads()) chunk.weights[index] = weight;
     } else {
-        reduce_chunk<Type, LikeliestReader>(statistics, found.likeliest);
+        const bool here = most.kept == peak.kept;
+        const int token = here ? warp.min(share.first_with(peak.kept, statistics.mask_token_id)) : kBehindAll;
+        if (warp.leads()) chunk.tokens[index] = token;
     }
+    __syncthreads();
+    if (thread == 0) statistics.store(chunk.stored(peak, sampled), row, slot, split, gridDim.x);
 }
 
 // Grid (B), kDecisionThreads threads.
@@ -47,23 +43,41 @@ template <typename Type>
 __device__ __forceinline__ void decide(const Decision<Type>& decision) {
     __shared__ Row row;
     __shared__ Taken taken;
-    const int thread = threadIdx.x, first = thread / kWarp, batch = blockIdx.x;
+    constexpr int kWarps = kDecisionThreads / kWarp;
+    const int thread = threadIdx.x, index = thread / kWarp, batch = blockIdx.x, width = decision.width;
     const Warp warp{thread % kWarp};
+    Asked asked;
     if (decision.sampling.sampled(batch)) {
-        for (int slot = first; slot < decision.width; slot += kDecisionThreads / kWarp) {
-            sample(warp, row, taken.of[first], decision, batch, slot);
+        for (int slot = index; slot < width; slot += kWarps) {
+            sample(warp, row, taken.of[index], decision, batch, slot);
         }
+        // Not before: a draw needs the registers.
+        asked = decision.asked(batch, thread);
     } else {
-        for (int slot = first; slot < decision.width; slot += kDecisionThreads / kWarp) {
+        // Before all else, so that these reads do not wait for a reduction.
+        asked = decision.asked(batch, thread);
+        constexpr int kSlots = kWarp / kMostSplits;
+        for (int slot = index * kSlots; slot < width; slot += kWarps * kSlots) {
             choose_likeliest(warp, row, decision, batch, slot);
         }
     }
     __syncthreads();
-    if (thread < decision.width) line_up(row, decision, batch, thread);
-    __syncthreads();
-    if (thread < decision.width) decide_slot(row, decision, batch, thread);
-    __syncthreads();
-    if (thread == 0) decide_row(row, decision, batch);
+    Standing standing{true, false, false};
+    if (thread < width) standing = line_up(row, decision, asked, batch, thread);
+    if (thread < kMaxWidth) {
+        const unsigned ends = warp.ballot([&](int) { return standing.ends_run; });
+        const unsigned eos = warp.ballot([&](int) { return standing.is_eos; });
+        if (warp.leads()) {
+            row.run_end[index] = ends != 0 ? index * kWarp + lowest_bit(ends) : kBehindAll;
+            row.eos[index] = eos != 0 ? index * kWarp + lowest_bit(eos) : kBehindAll;
+        }
+    }
+    const bool finite = __syncthreads_and(standing.sound);
+    // By a thread that has no slot.
+    if (thread == kDecisionThreads - 1) decide_row(row, decision, finite, batch);
+    const bool left = thread < width && decide_slot(row, decision, asked, finite, batch, thread);
+    const int masks_left = __syncthreads_count(left);
+    if (thread == 0) decision.masks_left[batch] = masks_left;
 }
 
 }  // namespace nld

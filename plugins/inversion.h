@@ -31,11 +31,6 @@ struct Pool {
         return rules.allows(token, logit) ? rules.weight(logit, peak) : 0.0f;
     }
 
-    NLD_DEVICE Vector read(int first, int begin, int end) const {
-        if (first >= begin && first + kPer <= end) return *reinterpret_cast<const Vector*>(logits + first);
-        return packed<Type>(logits, first, begin, end);
-    }
-
     // What is left of the weights of the tokens in a vector.
     NLD_DEVICE void weigh(const Vector& vector, int first, float (&left)[kPer]) const {
         unpack<Type>(vector, left);
@@ -63,17 +58,11 @@ struct Pool {
         return found;
     }
 
-    // A lane's part of a group. Its vectors are read before the first is looked at.
-    NLD_DEVICE float group_sum(int base, int lane, int begin, int end) const {
+    // A lane's part of a group.
+    NLD_DEVICE float group_sum(int base, int lane, int end) const {
         Vector batch[kTiles];
         const int first = base + lane * kPer;
-        if (base >= begin && base + kGroup <= end) {
-#pragma unroll
-            for (int i = 0; i < kTiles; ++i) batch[i] = *reinterpret_cast<const Vector*>(logits + first + i * kTile);
-        } else {
-#pragma unroll
-            for (int i = 0; i < kTiles; ++i) batch[i] = read(first + i * kTile, begin, end);
-        }
+        read_vectors<Type>(logits, first, kTile, end, base + kGroup <= end, batch);
         float found = 0.0f;
 #pragma unroll
         for (int i = 0; i < kTiles; ++i) found += sum(batch[i], first + i * kTile);
@@ -81,9 +70,9 @@ struct Pool {
     }
 
     // The first token of a vector that brings the sum beyond `rest`, else the last that can be drawn.
-    NLD_DEVICE int token_in_vector(int first, int begin, int end, float rest) const {
+    NLD_DEVICE int token_in_vector(int first, int end, float rest) const {
         float left[kPer], passed = 0.0f;
-        weigh(read(first, begin, end), first, left);
+        weigh(vector_at<Type>(logits, first, end), first, left);
         int found = kNoToken;
         bool beyond = false;
 #pragma unroll
@@ -100,14 +89,15 @@ struct Pool {
 
 // The same of a group that has a token to draw.
 template <typename Warp, typename Type>
-NLD_DEVICE int token_in_group(const Warp& warp, const Pool<Type>& pool, int base, int begin, int end, float rest) {
+NLD_DEVICE int token_in_group(const Warp& warp, const Pool<Type>& pool, int base, int end, float rest) {
     constexpr int kTile = Pool<Type>::kTile, kPer = Pool<Type>::kPer;
     int last_base = base, last_lane = 0;
+    bool found = false;
 #pragma unroll 1
     for (int i = 0; i < Pool<Type>::kTiles; ++i, base += kTile) {
         const auto sums = warp.each([&](int lane) {
             const int first = base + lane * kPer;
-            return pool.sum(pool.read(first, begin, end), first);
+            return pool.sum(vector_at<Type>(pool.logits, first, end), first);
         });
         const auto running = warp.running(sums);
         const unsigned drawable = warp.ballot([&](int lane) { return warp.at(sums, lane) > 0.0f; });
@@ -116,28 +106,28 @@ NLD_DEVICE int token_in_group(const Warp& warp, const Pool<Type>& pool, int base
             last_base = base;
             last_lane = beyond != 0 ? lowest_bit(beyond) : highest_bit(drawable);
         }
-        if (beyond != 0) {
+        found = beyond != 0;
+        if (found) {
             rest -= warp.from(running, last_lane) - warp.from(sums, last_lane);
             break;
         }
         rest -= warp.from(running, kWarp - 1);
     }
-    return pool.token_in_vector(last_base + last_lane * kPer, begin, end, rest);
+    // Beyond all sums, by rounding: no token of the last vector reaches that far either.
+    if (!found) rest = -minus_infinity();
+    return pool.token_in_vector(last_base + last_lane * kPer, end, rest);
 }
 
 // The same of a chunk; kNoToken where it has none to draw.
 template <typename Warp, typename Type>
 NLD_DEVICE int token_in_chunk(const Warp& warp, const Pool<Type>& pool, int split, float rest) {
     const int begin = split * kChunk, end = pool.vocab - begin < kChunk ? pool.vocab : begin + kChunk;
-    // Vectors are aligned, and the first may begin before the chunk does.
-    const auto misplaced = reinterpret_cast<unsigned long long>(pool.logits + begin) % sizeof(Vector);
-    const int first = begin - static_cast<int>(misplaced / sizeof(typename Type::Storage));
     int group = 0;
     float before = 0.0f, rest_there = 0.0f;
     bool drawable = false;
 #pragma unroll 1
-    for (int base = first; base < end; base += Pool<Type>::kGroup) {
-        const float sum = warp.sum(warp.each([&](int lane) { return pool.group_sum(base, lane, begin, end); }));
+    for (int base = begin; base < end; base += Pool<Type>::kGroup) {
+        const float sum = warp.sum(warp.each([&](int lane) { return pool.group_sum(base, lane, end); }));
         if (!(sum > 0.0f)) continue;
         drawable = true;
         group = base;
@@ -145,7 +135,7 @@ NLD_DEVICE int token_in_chunk(const Warp& warp, const Pool<Type>& pool, int spli
         before += sum;
         if (before > rest) break;
     }
-    return drawable ? token_in_group(warp, pool, group, begin, end, rest_there) : kNoToken;
+    return drawable ? token_in_group(warp, pool, group, end, rest_there) : kNoToken;
 }
 
 // A token by its weight, or kNoToken where none has any. `sums` are the splits', one in each lane.

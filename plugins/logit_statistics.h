@@ -4,68 +4,38 @@
 // The one pass over the logits: kThreads threads reduce kChunk vocabulary entries of one window slot to 16 bytes. The
 // ONNX functions in nld_trt/graph/operators.py say what is computed.
 //
-// kChunk depends on nothing, and partials are combined in a fixed order: what a row gets does not depend on its batch.
+// Logits are read from memory once and stay in registers: first for the largest of a chunk, then for what is relative to
+// it, so that no sum is rescaled within a chunk. kChunk depends on nothing, and sums are added in a fixed order: what a
+// row gets does not depend on its batch.
 #pragma once
 
 #include "sampling.h"
 
 namespace nld {
 
-// nld_trt/engine/kernels/launch.py repeats all but kResident.
+// nld_trt/engine/kernels/launch.py repeats all but kResident and kBehindAll.
 constexpr int kThreads = 256;
 constexpr int kChunk = 8192;
 constexpr int kWarp = 32;
 constexpr int kResident = 4;      // blocks that one multiprocessor is to hold: leaves 64 registers to each thread
 constexpr int kPartialWords = 4;  // of a stored Likeliest or Mass
+// Where the least of some tokens or slots is sought, and there is none.
+constexpr int kBehindAll = 0x7fffffff;
 
 // A sum of exp((logit - peak) * scale), where peak is the largest logit. Any NaN or +inf makes it NaN for good.
 struct Sum {
     float peak, total;
-
-    NLD_DEVICE void combine(const Sum& other, float scale) {
-        const float top = larger(peak, other.peak), base = base_of(top);
-        total = total * fast_exp((peak - base) * scale) + other.total * fast_exp((other.peak - base) * scale);
-        peak = top;
-    }
-
-    template <int kCount>
-    NLD_DEVICE void add(const float (&values)[kCount], float scale) {
-        float top = values[0];
-#pragma unroll
-        for (int j = 1; j < kCount; ++j) top = larger(top, values[j]);
-        if (top > peak) {
-            total *= fast_exp((peak - top) * scale);
-            peak = top;
-        }
-        const float base = base_of(peak);
-        float sum = 0.0f;
-#pragma unroll
-        for (int j = 0; j < kCount; ++j) sum += fast_exp((values[j] - base) * scale);
-        total += sum;
-    }
 };
 
 NLD_DEVICE Sum empty_sum() { return {minus_infinity(), 0.0f}; }
 
-// What is known of some entries of a slot in a row without a temperature.
+// What is known of a chunk in a row without a temperature.
 struct Likeliest {
     Sum all;      // MASK included, scale 1
     float logit;  // the largest without MASK
-    int token;    // it, or kNoToken; the lowest of equals
+    int token;    // it, the lowest of equals; nothing where the logit is minus infinity
 
     static NLD_DEVICE Likeliest nothing() { return {empty_sum(), minus_infinity(), kNoToken}; }
-
-    NLD_DEVICE void combine(const Likeliest& other, float) {
-        if (other.logit > logit || (other.logit == logit && other.token < token)) {
-            logit = other.logit;
-            token = other.token;
-        }
-        all.combine(other.all, 1.0f);
-    }
-
-    NLD_DEVICE Vector stored() const {
-        return {{bits_of(all.peak), bits_of(all.total), bits_of(logit), static_cast<unsigned>(token)}};
-    }
 
     static NLD_DEVICE Likeliest read(const Vector& from) {
         return {{float_of(from.word[0]), float_of(from.word[1])}, float_of(from.word[2]), static_cast<int>(from.word[3])};
@@ -79,149 +49,134 @@ struct Mass {
 
     static NLD_DEVICE Mass nothing() { return {empty_sum(), empty_sum()}; }
 
-    NLD_DEVICE void combine(const Mass& other, float scale) {
-        all.combine(other.all, 1.0f);
-        kept.combine(other.kept, scale);
-    }
-
-    NLD_DEVICE Vector stored() const {
-        return {{bits_of(all.peak), bits_of(all.total), bits_of(kept.peak), bits_of(kept.total)}};
-    }
-
     static NLD_DEVICE Mass read(const Vector& from) {
         return {{float_of(from.word[0]), float_of(from.word[1])}, {float_of(from.word[2]), float_of(from.word[3])}};
     }
 };
 
-// The largest of some entries, without MASK where it is one of them.
-template <int kCount>
-NLD_DEVICE float largest(const float (&values)[kCount], int first, int mask_token_id) {
-    float top = values[0];
-#pragma unroll
-    for (int j = 1; j < kCount; ++j) top = larger(top, values[j]);
-    if (static_cast<unsigned>(mask_token_id - first) >= kCount) return top;
-    top = minus_infinity();
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) top = larger(top, first + j == mask_token_id ? minus_infinity() : values[j]);
-    return top;
-}
-
-// How one thread gathers a Likeliest.
-template <typename Type>
-struct LikeliestReader {
-    using Partial = Likeliest;
-    static constexpr int kPer = kPerVector<Type>;
-
-    Partial partial = Partial::nothing();
-    Vector best{};  // the vector of the best entry, whose first entry is partial.token
-
-    NLD_DEVICE void add(const Vector& vector, int first, const Rules& rules) {
-        float values[kPer];
-        unpack<Type>(vector, values);
-        partial.all.add(values, 1.0f);
-        if (const float top = largest(values, first, rules.mask_token_id); top > partial.logit) {
-            partial.logit = top;
-            partial.token = first;
-            best = vector;
-        }
-    }
-
-    // Which entry of its vector is best is looked up once: cheaper than to keep track of every entry.
-    NLD_DEVICE void finish(const Rules& rules) {
-        if (partial.token == kNoToken) return;
-        float values[kPer];
-        unpack<Type>(best, values);
-        const int first = partial.token;
-#pragma unroll
-        for (int j = kPer - 1; j >= 0; --j) {
-            if (values[j] == partial.logit && first + j != rules.mask_token_id) partial.token = first + j;
-        }
-    }
-
-    static NLD_DEVICE Partial single(float logit, int token, const Rules& rules) {
-        const float values[1] = {logit};
-        Partial odd = Partial::nothing();
-        odd.all.add(values, 1.0f);
-        if (token != rules.mask_token_id && logit > odd.logit) {
-            odd.logit = logit;
-            odd.token = token;
-        }
-        return odd;
-    }
+// Largest logits: of all entries, and of the allowed ones.
+struct Peaks {
+    float all, kept;
 };
 
-// How one thread gathers a Mass.
+// One thread's entries of a chunk, which stay in its registers: vectors go round the threads.
 template <typename Type>
-struct MassReader {
-    using Partial = Mass;
-    static constexpr int kPer = kPerVector<Type>;
+struct Share {
+    static constexpr int kPer = kPerVector<Type>, kStride = kThreads * kPer, kVectors = kChunk / kStride;
 
-    Partial partial = Partial::nothing();
+    Vector vectors[kVectors];
+    int begin, thread;
 
-    NLD_DEVICE void add(const Vector& vector, int first, const Rules& rules) {
-        float values[kPer];
-        unpack<Type>(vector, values);
-        add_all(partial, values, first, rules);
+    NLD_DEVICE void read(const typename Type::Storage* slot, int end) {
+        read_vectors<Type>(slot, token(0), kStride, end, begin + kChunk <= end, vectors);
     }
 
-    NLD_DEVICE void finish(const Rules&) {}
+    // Of a vector's first entry.
+    NLD_DEVICE int token(int vector) const { return begin + vector * kStride + thread * kPer; }
 
-    static NLD_DEVICE Partial single(float logit, int token, const Rules& rules) {
-        float values[1] = {logit};
-        Partial odd = Partial::nothing();
-        add_all(odd, values, token, rules);
-        return odd;
+    NLD_DEVICE Peaks peaks(int mask_token_id, float cut) const {
+        const float all = largest(kNoToken);
+        const unsigned mask = static_cast<unsigned>(mask_token_id - begin);
+        const bool has_mask = mask < kChunk && mask / kPer % kThreads == static_cast<unsigned>(thread);
+        const float kept = has_mask ? largest(mask_token_id) : all;
+        return {all, kept >= cut ? kept : minus_infinity()};
+    }
+
+    // The sum of all exponentials.
+    NLD_DEVICE float total(float peak) const {
+        const float base = base_of(peak);
+        return sum([&](int, float logit) { return fast_exp(logit - base); });
+    }
+
+    // The sum of the allowed tokens' weights.
+    NLD_DEVICE float weight(float peak, const Rules& rules) const {
+        return sum([&](int token, float logit) {
+            return rules.allows(token, logit) ? rules.weight(logit, peak) : 0.0f;
+        });
+    }
+
+    // The first token but MASK with this logit, or kBehindAll.
+    NLD_DEVICE int first_with(float logit, int mask_token_id) const {
+        int found = kBehindAll;
+#pragma unroll
+        for (int i = kVectors - 1; i >= 0; --i) {
+            float values[kPer];
+            unpack<Type>(vectors[i], values);
+#pragma unroll
+            for (int j = kPer - 1; j >= 0; --j) {
+                if (values[j] == logit && token(i) + j != mask_token_id) found = token(i) + j;
+            }
+        }
+        return found;
     }
 
 private:
-    template <int kCount>
-    static NLD_DEVICE void add_all(Partial& partial, float (&values)[kCount], int first, const Rules& rules) {
-        partial.all.add(values, 1.0f);
+    NLD_DEVICE float largest(int except) const {
+        float found = minus_infinity();
 #pragma unroll
-        for (int j = 0; j < kCount; ++j) {
-            if (!rules.allows(first + j, values[j])) values[j] = minus_infinity();
+        for (int i = 0; i < kVectors; ++i) {
+            float values[kPer];
+            unpack<Type>(vectors[i], values);
+#pragma unroll
+            for (int j = 0; j < kPer; ++j) {
+                found = larger(found, token(i) + j == except ? minus_infinity() : values[j]);
+            }
         }
-        partial.kept.add(values, rules.scale);
+        return found;
+    }
+
+    template <typename Function>
+    NLD_DEVICE float sum(Function function) const {
+        float found = 0.0f;
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) {
+            float values[kPer], part = 0.0f;
+            unpack<Type>(vectors[i], values);
+#pragma unroll
+            for (int j = 0; j < kPer; ++j) part += function(token(i) + j, values[j]);
+            found += part;
+        }
+        return found;
     }
 };
 
-// One thread's share of the entries begin .. end - 1 of a slot. Whole aligned vectors go round the threads; where V is
-// no multiple of the vector's width, the few entries before and behind them go to one thread each. A thread sees its
-// vectors in ascending order and only a better entry replaces one: the lowest of equals stays.
-template <typename Type, template <typename> class Reader>
-NLD_DEVICE typename Reader<Type>::Partial scan(const typename Type::Storage* slot, int begin, int end, int thread,
-                                               const Rules& rules) {
-    using Storage = typename Type::Storage;
-    constexpr int kPer = kPerVector<Type>;
-    constexpr int kBatch = 4;  // vectors in flight: enough to hide memory
+// What the warps of a block share: the largest logits of each, then the sums that are relative to the largest of all.
+struct Chunk {
+    static constexpr int kWarps = kThreads / kWarp;
 
-    const auto misplaced = reinterpret_cast<unsigned long long>(slot + begin) % sizeof(Vector);
-    int head = misplaced == 0 ? 0 : static_cast<int>((sizeof(Vector) - misplaced) / sizeof(Storage));
-    if (head > end - begin) head = end - begin;
-    const int first = begin + head, count = (end - first) / kPer, tail = first + count * kPer;
+    Peaks peaks[kWarps];
+    float totals[kWarps];
+    union {
+        float weights[kWarps];
+        int tokens[kWarps];
+    };
 
-    Reader<Type> reader;
-    const Vector* vectors = reinterpret_cast<const Vector*>(slot + first);
-    for (int base = thread; base < count; base += kThreads * kBatch) {
-        Vector batch[kBatch];
+    NLD_DEVICE Peaks peak() const {
+        Peaks found = peaks[0];
 #pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-            if (base + i * kThreads < count) batch[i] = vectors[base + i * kThreads];
+        for (int warp = 1; warp < kWarps; ++warp) {
+            found = {larger(found.all, peaks[warp].all), larger(found.kept, peaks[warp].kept)};
         }
+        return found;
+    }
+
+    // A Mass or a Likeliest.
+    NLD_DEVICE Vector stored(const Peaks& peak, bool sampled) const {
+        float total = 0.0f, weight = 0.0f;
+        int token = kBehindAll;
 #pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-            const int index = base + i * kThreads;
-            if (index >= count) break;
-            reader.add(batch[i], first + index * kPer, rules);
+        for (int warp = 0; warp < kWarps; ++warp) {
+            total += totals[warp];
+            if (sampled) {
+                weight += weights[warp];
+            } else {
+                token = lesser(token, tokens[warp]);
+            }
         }
+        const unsigned last = sampled ? bits_of(weight) : static_cast<unsigned>(token);
+        return {{bits_of(peak.all), bits_of(total), bits_of(peak.kept), last}};
     }
-    reader.finish(rules);
-    if (thread < head + end - tail) {
-        const int token = thread < head ? begin + thread : tail + thread - head;
-        reader.partial.combine(Reader<Type>::single(Type::widen(slot[token]), token, rules), rules.scale);
-    }
-    return reader.partial;
-}
+};
 
 // Inputs and outputs of the statistics pass, row-major.
 template <typename Type>
@@ -231,18 +186,22 @@ struct Statistics {
     int width, vocab, mask_token_id;
     int* partials;  // [B, W, splits, kPartialWords]
 
-    // Of a slot; without a temperature only mask_token_id matters.
-    NLD_DEVICE Rules rules(int row, int slot) const {
-        return sampling.sampled(row) ? sampling.rules(row, row * width + slot, mask_token_id)
-                                     : Rules{mask_token_id, 1.0f, minus_infinity()};
+    // Of a slot in a row with a temperature.
+    NLD_DEVICE Rules rules(int row, int slot) const { return sampling.rules(row, row * width + slot, mask_token_id); }
+
+    // The least logit that may be chosen. Of its two reads, neither waits for the other.
+    NLD_DEVICE float cut(int row, int slot) const {
+        const float given = sampling.cut[row * width + slot];
+        return sampling.sampled(row) ? given : minus_infinity();
     }
 
-    // What `thread` finds in one chunk of one slot.
-    template <template <typename> class Reader>
-    NLD_DEVICE typename Reader<Type>::Partial share(int row, int slot, int split, int thread, const Rules& rules) const {
-        const int begin = split * kChunk, end = vocab - begin < kChunk ? vocab : begin + kChunk;
-        const auto* entries = logits + static_cast<long long>(row * width + slot) * vocab;
-        return scan<Type, Reader>(entries, begin, end, thread, rules);
+    // The entries of `thread` in one chunk of one slot.
+    NLD_DEVICE Share<Type> share(int row, int slot, int split, int thread) const {
+        Share<Type> found;
+        found.begin = split * kChunk;
+        found.thread = thread;
+        found.read(logits + static_cast<long long>(row * width + slot) * vocab, vocab);
+        return found;
     }
 
     NLD_DEVICE void store(const Vector& found, int row, int slot, int split, int splits) const {

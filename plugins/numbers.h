@@ -63,6 +63,10 @@ NLD_DEVICE float larger(float a, float b) {
 #endif
 }
 
+NLD_DEVICE float plus(float a, float b) { return a + b; }
+
+NLD_DEVICE int lesser(int a, int b) { return a < b ? a : b; }
+
 // Places of the bits that are set; there is one.
 NLD_DEVICE int lowest_bit(unsigned bits) {
 #if defined(__CUDACC__)
@@ -126,18 +130,39 @@ NLD_DEVICE void unpack(const Vector& vector, float (&values)[kPerVector<Type>]) 
     }
 }
 
-// Of kPerVector entries of which only begin .. end - 1 may be read: minus infinity stands for the others.
 template <typename Type>
-NLD_DEVICE Vector packed(const typename Type::Storage* entries, int first, int begin, int end) {
+NLD_DEVICE bool aligned(const typename Type::Storage* entries) {
+    return reinterpret_cast<unsigned long long>(entries) % sizeof(Vector) == 0;
+}
+
+// The kPerVector entries of a slot from `first` on; minus infinity stands for those at `end` and behind it. Vectors are
+// counted from entry 0 and not from where memory is aligned, so that every sum is in an order of tokens: where V is no
+// multiple of a vector's width, the rows of a batch are aligned differently.
+template <typename Type>
+NLD_DEVICE Vector vector_at(const typename Type::Storage* entries, int first, int end) {
     constexpr int kPer = kPerVector<Type>, kBits = 128 / kPer;
+    if (aligned<Type>(entries) && first + kPer <= end) return *reinterpret_cast<const Vector*>(entries + first);
     Vector vector{};
 #pragma unroll
     for (int j = 0; j < kPer; ++j) {
-        const int place = first + j;
-        const unsigned bits = place >= begin && place < end ? entries[place] : Type::kLeast;
+        const unsigned bits = first + j < end ? entries[first + j] : Type::kLeast;
         vector.word[j * kBits / 32] |= bits << (j * kBits % 32);
     }
     return vector;
+}
+
+// Several vectors, `stride` entries apart, all read before the first is looked at. `whole` says that
+// none reaches `end`.
+template <typename Type, int kCount>
+NLD_DEVICE void read_vectors(const typename Type::Storage* entries, int first, int stride, int end, bool whole,
+                             Vector (&found)[kCount]) {
+    if (whole && aligned<Type>(entries)) {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) found[i] = *reinterpret_cast<const Vector*>(entries + first + i * stride);
+    } else {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) found[i] = vector_at<Type>(entries, first + i * stride, end);
+    }
 }
 
 // Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011).

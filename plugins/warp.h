@@ -11,22 +11,8 @@ namespace nld {
 
 constexpr unsigned kEveryLane = 0xffffffffu;
 
-__device__ __forceinline__ float from_below(float value, int offset) {
-    return __shfl_down_sync(kEveryLane, value, offset);
-}
-
-__device__ __forceinline__ Sum from_below(const Sum& sum, int offset) {
-    return {from_below(sum.peak, offset), from_below(sum.total, offset)};
-}
-
-__device__ __forceinline__ Likeliest from_below(const Likeliest& value, int offset) {
-    return {from_below(value.all, offset), from_below(value.logit, offset),
-            __shfl_down_sync(kEveryLane, value.token, offset)};
-}
-
-__device__ __forceinline__ Mass from_below(const Mass& value, int offset) {
-    return {from_below(value.all, offset), from_below(value.kept, offset)};
-}
+// Numbers in the order of integers; the way back is the same.
+__device__ __forceinline__ int ordered(int bits) { return bits < 0 ? bits ^ 0x7fffffff : bits; }
 
 // A value that differs between lanes is a T here; each() makes one and at() reads a lane's own.
 struct Warp {
@@ -48,20 +34,27 @@ struct Warp {
         return __shfl_sync(kEveryLane, value, source);
     }
 
-    // Sums and maxima are the same in every lane, bit for bit: each step adds the same two numbers on both sides.
-    __device__ __forceinline__ float sum(float value) const {
+    // Of kLanes lanes side by side, the same in each of them, bit for bit: every step combines the same two values on
+    // both sides.
+    template <int kLanes = kWarp, typename T, typename Function>
+    __device__ __forceinline__ T reduced(T value, Function combine) const {
 #pragma unroll
-        for (int offset = kWarp / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kEveryLane, value, offset);
-        return value;
-    }
-
-    __device__ __forceinline__ float max(float value) const {
-#pragma unroll
-        for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-            value = larger(value, __shfl_xor_sync(kEveryLane, value, offset));
+        for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+            value = combine(value, __shfl_xor_sync(kEveryLane, value, offset));
         }
         return value;
     }
+
+    __device__ __forceinline__ float sum(float value) const {
+        return reduced(value, plus);
+    }
+
+    // None is NaN.
+    __device__ __forceinline__ float max(float value) const {
+        return __int_as_float(ordered(__reduce_max_sync(kEveryLane, ordered(__float_as_int(value)))));
+    }
+
+    __device__ __forceinline__ int min(int value) const { return __reduce_min_sync(kEveryLane, value); }
 
     // The sum of this lane's value and of those below it.
     __device__ __forceinline__ float running(float value) const {
@@ -77,14 +70,6 @@ struct Warp {
     template <typename Function>
     __device__ __forceinline__ unsigned ballot(Function function) const {
         return __ballot_sync(kEveryLane, function(lane));
-    }
-
-    // Lane 0 gets all partials, always combined in the same order.
-    template <typename Partial>
-    __device__ __forceinline__ Partial combined(Partial mine, float scale) const {
-#pragma unroll
-        for (int offset = kWarp / 2; offset > 0; offset /= 2) mine.combine(from_below(mine, offset), scale);
-        return mine;
     }
 
     __device__ __forceinline__ bool leads() const { return lane == 0; }

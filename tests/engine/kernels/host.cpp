@@ -3,7 +3,9 @@
 //
 // The kernels of plugins/ on the CPU: the same headers, with loops where a GPU has threads. What is left out is what
 // plugins/warp.h and plugins/decode_kernels.cu add: shuffles, shared memory and barriers.
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <vector>
 
 #include "block_decision.h"
@@ -32,19 +34,24 @@ struct Warp {
         return values[source];
     }
 
-    float sum(Lanes<float> values) const {
-        for (int offset = nld::kWarp / 2; offset > 0; offset /= 2) {
-            const Lanes<float> before = values;
-            for (int lane = 0; lane < nld::kWarp; ++lane) values[lane] += before[lane ^ offset];
+    template <int kLanes = nld::kWarp, typename T, typename Function>
+    Lanes<T> reduced(Lanes<T> values, Function combine) const {
+        for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+            const Lanes<T> before = values;
+            for (int lane = 0; lane < nld::kWarp; ++lane) values[lane] = combine(before[lane], before[lane ^ offset]);
         }
-        return values[0];
+        return values;
     }
+
+    float sum(const Lanes<float>& values) const { return reduced(values, nld::plus)[0]; }
 
     float max(const Lanes<float>& values) const {
         float found = values[0];
         for (const float value : values) found = nld::larger(found, value);
         return found;
     }
+
+    int min(const Lanes<int>& values) const { return *std::min_element(values.begin(), values.end()); }
 
     Lanes<float> running(Lanes<float> values) const {
         for (int offset = 1; offset < nld::kWarp; offset *= 2) {
@@ -61,31 +68,40 @@ struct Warp {
         return found;
     }
 
-    template <typename Partial>
-    Partial combined(Lanes<Partial> lanes, float scale) const {
-        for (int offset = nld::kWarp / 2; offset > 0; offset /= 2) {
-            for (int lane = 0; lane < offset; ++lane) lanes[lane].combine(lanes[lane + offset], scale);
-        }
-        return lanes[0];
-    }
-
     bool leads() const { return true; }
     void sync() const {}
 };
 
-template <typename Type, template <typename> class Reader>
+template <typename Type>
 void reduce_chunk(const nld::Statistics<Type>& statistics, int row, int slot, int split, int splits) {
-    using Partial = typename Reader<Type>::Partial;
-    const nld::Rules rules = statistics.rules(row, slot);
+    const bool sampled = statistics.sampling.sampled(row);
+    const int mask = statistics.mask_token_id;
+    const float cut = statistics.cut(row, slot);
     const Warp warp;
-    const auto found = warp.each([&](int index) {
-        if (index >= nld::kThreads / nld::kWarp) return Partial::nothing();
-        const auto shares = warp.each([&](int lane) {
-            return statistics.template share<Reader>(row, slot, split, index * nld::kWarp + lane, rules);
-        });
-        return warp.combined(shares, rules.scale);
-    });
-    statistics.store(warp.combined(found, rules.scale).stored(), row, slot, split, splits);
+    std::vector<nld::Share<Type>> shares;
+    for (int thread = 0; thread < nld::kThreads; ++thread) shares.push_back(statistics.share(row, slot, split, thread));
+    const auto of_warp = [&](int index, auto function) {
+        return warp.each([&](int lane) { return function(shares[index * nld::kWarp + lane]); });
+    };
+    nld::Chunk chunk;
+    for (int index = 0; index < nld::Chunk::kWarps; ++index) {
+        const auto peaks = of_warp(index, [&](const auto& share) { return share.peaks(mask, cut); });
+        chunk.peaks[index] = {warp.max(warp.each([&](int lane) { return peaks[lane].all; })),
+                              warp.max(warp.each([&](int lane) { return peaks[lane].kept; }))};
+    }
+    const nld::Peaks peak = chunk.peak();
+    for (int index = 0; index < nld::Chunk::kWarps; ++index) {
+        chunk.totals[index] = warp.sum(of_warp(index, [&](const auto& share) { return share.total(peak.all); }));
+        if (sampled) {
+            const nld::Rules rules = statistics.rules(row, slot);
+            const auto weigh = [&](const auto& share) { return share.weight(peak.kept, rules); };
+            chunk.weights[index] = warp.sum(of_warp(index, weigh));
+        } else {
+            const auto find = [&](const auto& share) { return share.first_with(peak.kept, mask); };
+            chunk.tokens[index] = warp.min(of_warp(index, find));
+        }
+    }
+    statistics.store(chunk.stored(peak, sampled), row, slot, split, splits);
 }
 
 template <typename Type>
@@ -94,11 +110,7 @@ void reduce_all(const nld::Statistics<Type>& statistics, int rows) {
     for (int place = 0; place < rows * statistics.width * splits; ++place) {
         const int split = place % splits, slot = place / splits % statistics.width;
         const int row = place / splits / statistics.width;
-        if (statistics.sampling.sampled(row)) {
-            reduce_chunk<Type, nld::MassReader>(statistics, row, slot, split, splits);
-        } else {
-            reduce_chunk<Type, nld::LikeliestReader>(statistics, row, slot, split, splits);
-        }
+        reduce_chunk(statistics, row, slot, split, splits);
     }
 }
 
@@ -107,8 +119,10 @@ void decide_all(const nld::Decision<Type>& decision, int rows) {
     const Warp warp;
     for (int batch = 0; batch < rows; ++batch) {
         nld::Row row;
-        for (int slot = 0; slot < decision.width; ++slot) {
-            if (decision.sampling.sampled(batch)) {
+        const int width = decision.width;
+        const bool sampled = decision.sampling.sampled(batch);
+        for (int slot = 0; slot < width; slot += sampled ? 1 : nld::kWarp / nld::kMostSplits) {
+            if (sampled) {
                 // What a warp leaves behind of the slot before must not matter.
                 std::array<float, nld::kCandidates> taken;
                 taken.fill(-1e9f);
@@ -117,9 +131,22 @@ void decide_all(const nld::Decision<Type>& decision, int rows) {
                 nld::choose_likeliest(warp, row, decision, batch, slot);
             }
         }
-        for (int slot = 0; slot < decision.width; ++slot) nld::line_up(row, decision, batch, slot);
-        for (int slot = 0; slot < decision.width; ++slot) nld::decide_slot(row, decision, batch, slot);
-        nld::decide_row(row, decision, batch);
+        std::fill(std::begin(row.run_end), std::end(row.run_end), nld::kBehindAll);
+        std::fill(std::begin(row.eos), std::end(row.eos), nld::kBehindAll);
+        bool finite = true;
+        for (int slot = 0; slot < width; ++slot) {
+            const nld::Standing found = nld::line_up(row, decision, decision.asked(batch, slot), batch, slot);
+            const int index = slot / nld::kWarp;
+            finite = finite && found.sound;
+            if (found.ends_run) row.run_end[index] = nld::lesser(row.run_end[index], slot);
+            if (found.is_eos) row.eos[index] = nld::lesser(row.eos[index], slot);
+        }
+        int left = 0;
+        for (int slot = 0; slot < width; ++slot) {
+            left += nld::decide_slot(row, decision, decision.asked(batch, slot), finite, batch, slot);
+        }
+        nld::decide_row(row, decision, finite, batch);
+        decision.masks_left[batch] = left;
     }
 }
 

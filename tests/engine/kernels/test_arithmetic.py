@@ -9,7 +9,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from nld_trt.engine.kernels import reference
+from nld_trt.engine.kernels import launch, reference
 from nld_trt.engine.kernels.cases import (
     DTYPES,
     MASK,
@@ -125,6 +125,14 @@ def test_timed_block_is_all_masks(kernels, rows):
     assert (kernels.step(values, "bf16")["masks_left"] < 9).all()
 
 
+def test_row_without_eos_has_no_eos_position(kernels):
+    """Not even where it has no real slot and its padding, without a token, holds the same -1."""
+    values = case(2, 4, 300) | {"valid": np.zeros(2), "verify_valid": np.zeros(2), "eos_token_id": np.full(2, -1)}
+    values["logits"][1, 0, 5] = np.nan
+    found = kernels.step(values)
+    assert (found["verified_tokens"][1, 0], found["eos_position"].tolist()) == (-1, [4, 4])
+
+
 def test_rows_choose_their_own_temperature(kernels):
     values = case(2, 3, 3000, temperature=0.9)
     sampled = kernels.step(values)
@@ -147,13 +155,28 @@ def test_fewer_slots_can_be_verified_than_are_real(kernels, temperature):
     assert_same(found, onnx_step(values), values)
 
 
-def test_result_of_a_row_does_not_depend_on_its_batch(kernels):
-    values = case(5, 7, 20000, temperature=0.5)
-    together = kernels.step(values)
-    for row in range(5):
-        alone = kernels.step({name: value[row : row + 1] for name, value in values.items()})
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("sizes", "logit_type"),
+    [((5, 7, 20000), "fp32"), ((9, 3, 257), "bf16"), ((9, 3, 257), "fp32"), ((2, 1, 131071), "fp16")],
+)
+def test_result_of_a_row_does_not_depend_on_its_batch(kernels, sizes, logit_type, temperature):
+    """Nor on how its logits are aligned there, where the vocabulary is no multiple of 16 bytes."""
+    values = case(*sizes, logit_type, temperature=temperature)
+    together = kernels.step(values, logit_type)
+    for row in range(sizes[0]):
+        alone = kernels.step({name: value[row : row + 1] for name, value in values.items()}, logit_type)
         for name, found in together.items():
             np.testing.assert_array_equal(alone[name][0], found[row], err_msg=name)
+
+
+@pytest.mark.parametrize("logit_type", DTYPES)
+@pytest.mark.parametrize("vocab", [257, 131071])
+def test_first_of_equal_slots_is_committed(kernels, vocab, logit_type):
+    logits = np.random.default_rng(vocab).normal(scale=3.0, size=vocab).astype(DTYPES[logit_type]).astype(np.float32)
+    values = {"logits": np.tile(logits, (1, 9, 1)), "threshold": np.full(1, 2.0), "quota": np.ones(1)}
+    found = kernels.step(values, logit_type)
+    assert np.flatnonzero(found["block_tokens"][0] != MASK).tolist() == [0]
 
 
 def test_denoise_with_threshold_zero_fills_the_block(kernels):
@@ -197,3 +220,9 @@ def test_every_half_precision_number_is_widened_exactly(library):
     found = np.empty(1 << 16, np.float32)
     library.widen_fp16(ctypes.c_void_p(halves.ctypes.data), ctypes.c_void_p(found.ctypes.data), 1 << 16)
     np.testing.assert_array_equal(found, halves.view(np.float16).astype(np.float32))
+
+
+def test_slots_have_lanes_for_every_split(root):
+    text = (root / "plugins" / "block_decision.h").read_text(encoding="utf-8")
+    splits = launch.ceil_div(launch.LIMITS["vocab"][1], launch.CHUNK)
+    assert f"constexpr int kMostSplits = {splits};" in text

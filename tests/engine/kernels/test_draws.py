@@ -187,6 +187,13 @@ def test_sum_that_is_larger_than_its_tokens_gives_the_last_of_them(library):
     assert inverted(library, logits, 0.9, sums=[2.5, 0.0]) == 700
 
 
+def test_draw_beyond_all_sums_gives_the_last_token_of_its_vector(library):
+    """A share can be beyond the tokens by rounding alone: the split's sum was added in another order."""
+    logits = np.full(300, -np.inf)
+    logits[128:132] = 0.0
+    assert inverted(library, logits, 1 - 2.0**-24, sums=[4 * (1 + 2e-7)]) == 131
+
+
 def test_nothing_to_draw_is_no_token(library):
     assert inverted(library, np.zeros(300), 0.5, sums=[0.0]) == -1
     assert inverted(library, np.zeros(300), 0.5, sums=[np.nan]) == -1

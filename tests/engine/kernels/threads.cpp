@@ -6,7 +6,9 @@
 // without a GPU; host.cpp does the same work with loops.
 #include <pthread.h>
 
+#include <algorithm>
 #include <memory>
+#include <numeric>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -45,10 +47,11 @@ struct WarpState {
 };
 
 struct Block {
-    explicit Block(int threads) : all(threads) {
+    explicit Block(int threads) : all(threads), flags(threads) {
         for (int warp = 0; warp < threads / kLanes; ++warp) warps.push_back(std::make_unique<WarpState>());
     }
     Barrier all;
+    std::vector<int> flags;
     std::vector<std::unique_ptr<WarpState>> warps;
 };
 
@@ -105,8 +108,40 @@ unsigned __ballot_sync(unsigned, bool flag) {
     });
 }
 
+int __reduce_max_sync(unsigned, int value) {
+    return exchanged(value, [](const unsigned* words, int) {
+        int found = static_cast<int>(words[0]);
+        for (int lane = 1; lane < kLanes; ++lane) found = std::max(found, static_cast<int>(words[lane]));
+        return found;
+    });
+}
+
+int __reduce_min_sync(unsigned, int value) { return ~__reduce_max_sync(0, ~value); }
+
+int __float_as_int(float value) {
+    int word;
+    __builtin_memcpy(&word, &value, sizeof word);
+    return word;
+}
+
+float __int_as_float(int word) {
+    float value;
+    __builtin_memcpy(&value, &word, sizeof value);
+    return value;
+}
+
 void __syncwarp() { block->warps[threadIdx.x / kLanes]->barrier.wait(); }
 void __syncthreads() { block->all.wait(); }
+
+int __syncthreads_count(int flag) {
+    block->flags[threadIdx.x] = flag != 0;
+    block->all.wait();
+    const int found = std::accumulate(block->flags.begin(), block->flags.end(), 0);
+    block->all.wait();
+    return found;
+}
+
+int __syncthreads_and(int flag) { return __syncthreads_count(flag == 0) == 0; }
 
 template <typename... Arguments, std::size_t... kIndex>
 void call(void (*kernel)(Arguments...), void** arguments, std::index_sequence<kIndex...>) {
