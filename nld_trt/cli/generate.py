@@ -69,18 +69,21 @@ def command(
     else:
         # What needs no engine is said before one is opened, which reads all of it.
         check_sampling({name: options[name] for name in SETTINGS}, options["mode"])
+    if input_file is not None and output_file is not None:
+        click.get_current_context().exit(_run_file(engine_dir, backend, input_file, output_file))
+    assert prompt is not None
+    decoder = _open(engine_dir, backend)
+    _run_prompt(decoder, _request(decoder, prompt, **options))
 
+
+def _open(engine_dir: Path, backend: str | None) -> Decoder:
     from nld_trt.decode.decoder import Decoder
     from nld_trt.decode.text import Codec
     from nld_trt.engine.folder import EngineFolder
 
     with output.stage("opening engine"):
         folder = EngineFolder.open(engine_dir)
-        decoder = Decoder(folder.open_session(backend), Codec.open(folder.path))
-    if input_file is not None and output_file is not None:
-        click.get_current_context().exit(_run_file(decoder, input_file, output_file))
-    assert prompt is not None
-    _run_prompt(decoder, _request(decoder, prompt, **options))
+        return Decoder(folder.open_session(backend), Codec.open(folder.path))
 
 
 def _refuse_prompt_options(options: Iterable[str]) -> None:
@@ -181,7 +184,7 @@ def summary(result: Result, seconds: float) -> str:
     return f"[{', '.join(parts)}, finished by {result.finish_reason}]"
 
 
-def _run_file(decoder: Decoder, input_file: Path, output_file: Path) -> int:
+def _run_file(engine_dir: Path, backend: str | None, input_file: Path, output_file: Path) -> int:
     """Returns the exit status: 1 when a line was no valid request."""
     import json
 
@@ -195,7 +198,7 @@ def _run_file(decoder: Decoder, input_file: Path, output_file: Path) -> int:
         input_file.open("rb") as lines,
         work.open("w", encoding="utf-8", errors="backslashreplace") as results,
     ):
-        for line in run_lines(lines, decoder):
+        for line in run_lines(lines, _open(engine_dir, backend)):
             count += 1
             failed += "error" in line
             results.write(json.dumps(line, ensure_ascii=False) + "\n")
