@@ -64,14 +64,16 @@ class Sweep:
         """Create the folder.
 
         Raises:
-            InputError: it holds something that is no sweep.
+            InputError: it holds something that is no sweep, or cannot be created.
         """
+        other = "Choose another output folder with -o."
         occupied = self.folder.exists() and any(self.folder.iterdir()) if self.folder.is_dir() else self.folder.exists()
         if occupied and not (self.folder / ENVIRONMENT).is_file():
-            raise InputError(
-                f"{self.folder} exists and is no sweep folder", fix="Choose another output folder with -o."
-            )
-        (self.folder / POINTS).mkdir(parents=True, exist_ok=True)
+            raise InputError(f"{self.folder} exists and is no sweep folder", fix=other)
+        try:
+            (self.folder / POINTS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"Cannot create the folder {self.folder}: {error.strerror}", fix=other) from error
         write_json(self.folder / ENVIRONMENT, dict(environment))
 
     def run(
