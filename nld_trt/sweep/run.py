@@ -17,7 +17,7 @@ from nld_trt.decode.evaluation import Question
 from nld_trt.decode.request import Request
 from nld_trt.decode.variant import Variant
 from nld_trt.engine.session import EngineInfo
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, OperationError
 from nld_trt.files import publish_file, read_json, write_json
 from nld_trt.sweep import report
 from nld_trt.sweep.measure import run_closed_loop
@@ -109,9 +109,12 @@ class Sweep:
         gpus: int,
     ) -> dict[str, Any]:
         requests = [self._request(questions[index % len(questions)], point) for index in range(self.workload.requests)]
-        if self.workload.warmup:
-            run_closed_loop(decoder, requests[: self.workload.warmup], point.concurrency)
-        runs = [run_closed_loop(decoder, requests, point.concurrency) for _ in range(self.workload.repeats)]
+        try:
+            if self.workload.warmup:
+                run_closed_loop(decoder, requests[: self.workload.warmup], point.concurrency)
+            runs = [run_closed_loop(decoder, requests, point.concurrency) for _ in range(self.workload.repeats)]
+        except OperationError as error:
+            raise OperationError(f"a request of point {point.label} failed: {error}") from error
         return report.row(point, self.workload, runs, decoder.session.info, model, device, gpus)
 
     def _request(self, question: Question, point: Point) -> Request:
