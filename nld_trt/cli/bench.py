@@ -4,18 +4,23 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shlex
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nld_trt.cli._options import backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
+
+if TYPE_CHECKING:
+    from nld_trt.engine.gpu import Gpu
 
 
 @click.group("bench")
@@ -45,20 +50,34 @@ def kernels(output_file: Path | None, check_only: bool) -> None:
       nld-trt bench kernels
       nld-trt bench kernels -o kernels.json
     """
-    import nld_trt
     from nld_trt.engine.gpu import present_gpus
+    from nld_trt.engine.kernels import targets
+    from nld_trt.errors import InputError, OperationError
+
+    with _writing(output_file) as write:
+        gpus = present_gpus()
+        if not gpus:
+            raise InputError(
+                "nld-trt bench kernels needs an NVIDIA GPU with its driver, and this machine has none",
+                fix="Run it on a machine with one of the GPUs in docs/hardware.md; check with nvidia-smi.",
+            )
+        report = _kernels_report(gpus[0], check_only)
+        write(report)
+    if report["wrong"]:
+        raise OperationError(f"the kernels are wrong on {gpus[0].name}", details=report["wrong"][:20])
+    lines = [f"{report['device']}: every result is right"]
+    if "timed" in report:
+        lines += [*_rates(report), *_times(report), *map(str, targets.verdicts(report["timed"]))]
+    output.result(report, "\n".join(lines))
+
+
+def _kernels_report(gpu: Gpu, check_only: bool) -> dict[str, Any]:
+    """What the kernels do on ``gpu``, and, if that is right and wanted, in what time."""
+    import nld_trt
     from nld_trt.engine.kernels import bandwidth, check, image, measure, targets
     from nld_trt.engine.kernels.driver import Driver, Kernels
     from nld_trt.engine.kernels.tensors import step
-    from nld_trt.errors import InputError, OperationError
 
-    gpus = present_gpus()
-    if not gpus:
-        raise InputError(
-            "nld-trt bench kernels needs an NVIDIA GPU with its driver, and this machine has none",
-            fix="Run it on a machine with one of the GPUs in docs/hardware.md; check with nvidia-smi.",
-        )
-    gpu = gpus[0]
     with output.stage(f"compiling for {gpu.compute_capability}"):
         compiled = image.compile_kernels(gpu.compute_capability)
         compiled_bandwidth = bandwidth.compile_bandwidth(gpu.compute_capability)
@@ -67,7 +86,7 @@ def kernels(output_file: Path | None, check_only: bool) -> None:
     with output.stage("checking against the definition"):
         wrong = check.problems(lambda values, logit_type: step(made, values, logit_type))
     report: dict[str, Any] = {
-        "command": shlex.join(["nld-trt", *sys.argv[1:]]),
+        **_origin(),
         "device": f"{gpu.name} ({gpu.compute_capability})",
         "versions": {
             "nld-trt": nld_trt.__version__,
@@ -88,14 +107,7 @@ def kernels(output_file: Path | None, check_only: bool) -> None:
             }
             report["clocks_after"] = memory.clocks()
         report["targets"] = [asdict(verdict) for verdict in targets.verdicts(report["timed"])]
-    if output_file:
-        output_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if wrong:
-        raise OperationError(f"the kernels are wrong on {gpu.name}", details=wrong[:20])
-    lines = [f"{report['device']}: every result is right"]
-    if "timed" in report:
-        lines += [*_rates(report), *_times(report), *map(str, targets.verdicts(report["timed"]))]
-    output.result(report, "\n".join(lines))
+    return report
 
 
 @command.command("loop")
@@ -132,47 +144,74 @@ def loop(
     import nld_trt
     from nld_trt import environment
     from nld_trt.engine.folder import EngineFolder
+    from nld_trt.sweep.clocks import clocks
     from nld_trt.sweep.loop_times import measure_loop
 
-    with output.stage("opening engine"):
-        folder = EngineFolder.open(engine_dir)
-        session = folder.open_session(backend)
-    info = session.info
-    device, _ = environment.device_of(environment.facts(), info.backend)
-    with output.stage("timing"):
-        times = measure_loop(
-            session,
-            rows=batch_size,
-            context=context,
-            block_length=info.default_block_length if block_length is None else block_length,
-            repeats=repeats,
-        )
-    report = {
-        "model": folder.manifest.model["name"],
-        "backend": info.backend,
-        "precision": info.precision,
-        "device": device,
-        "versions": {
-            "nld-trt": nld_trt.__version__,
-            "python": platform.python_version(),
-            **folder.manifest.backends[info.backend].tools,
-        },
-        **times.to_dict(),
-    }
-    if output_file:
-        output_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    with _writing(output_file) as write:
+        with output.stage("opening engine"):
+            folder = EngineFolder.open(engine_dir)
+            session = folder.open_session(backend)
+        info = session.info
+        facts = environment.facts()
+        device, _ = environment.device_of(facts, info.backend)
+        before = clocks(info.backend)
+        with output.stage("timing"):
+            times = measure_loop(
+                session,
+                rows=batch_size,
+                context=context,
+                block_length=info.default_block_length if block_length is None else block_length,
+                repeats=repeats,
+            )
+        report = {
+            **_origin(),
+            "model": folder.manifest.model["name"],
+            "backend": info.backend,
+            "precision": info.precision,
+            "device": device,
+            "cpu": facts["cpu"],
+            "cpu_cores": facts["cpu_cores"],
+            "versions": {
+                "nld-trt": nld_trt.__version__,
+                "python": platform.python_version(),
+                **folder.manifest.backends[info.backend].tools,
+            },
+            "clocks_before": before,
+            "clocks_after": clocks(info.backend),
+            **times.to_dict(),
+        }
+        write(report)
+    round_note = "" if times.gaps >= 0 else ": its forwards took longer when timed by themselves"
     lines = [
         f"{report['model']}, {info.backend} {info.precision}, {device}",
         f"batch {times.rows}, {times.context} cached tokens per row",
         f"one-token forward      {times.one_token * 1e3:9.3f} ms",
         f"draft forward          {times.draft * 1e3:9.3f} ms  (block of {times.block_length})",
         f"verify forward         {times.verify * 1e3:9.3f} ms  ({report['block_over_token']:.2f} x one token)",
-        f"linear round           {times.round * 1e3:9.3f} ms  (gaps {times.gaps * 1e3:.3f} ms)",
+        f"linear round           {times.round * 1e3:9.3f} ms  (gaps {times.gaps * 1e3:.3f} ms{round_note})",
         f"AR step                {times.token_round * 1e3:9.3f} ms",
         f"host outside engine    {times.host_share:9.1%} of a round",
         f"ideal fraction         {times.ideal_fraction:9.3f}",
     ]
     output.result(report, "\n".join(lines))
+
+
+@contextmanager
+def _writing(output_file: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that writes the report, if it goes to a file; a file that cannot be there is refused at once."""
+    from nld_trt.files import publish_file, write_json
+
+    if output_file is None:
+        yield lambda report: None
+        return
+    with publish_file(output_file) as work:
+        yield lambda report: write_json(work, report)
+
+
+def _origin() -> dict[str, Any]:
+    """The command that a report is of, and when it ran."""
+    command_line = shlex.join(["nld-trt", *sys.argv[1:]])
+    return {"command": command_line, "date": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def _rates(report: dict[str, Any]) -> list[str]:
