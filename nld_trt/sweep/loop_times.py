@@ -127,8 +127,10 @@ def _check(info: EngineInfo, rows: int, context: int, block_length: int) -> None
          "--max-seq-len", info.config.max_position_embeddings, context_fix),
     ):  # fmt: skip
         if value > built_for:
-            rebuild = f", or rebuild with nld-trt build {flag} {value}" if most is None or value <= most else ""
-            raise InputError(f"{asked}; the engine was built for {built_for}", fix=f"Use {fix}{rebuild}.")
+            other = f", or rebuild with nld-trt build {flag} {value}"
+            if most is not None and value > most:
+                other = f"; nld-trt build {flag} goes up to {most} with this checkpoint"
+            raise InputError(f"{asked}; the engine was built for {built_for}", fix=f"Use {fix}{other}.")
 
 
 class _Loop:

@@ -106,6 +106,7 @@ def test_negative_gaps_are_printed_with_what_they_mean(engine, capsys, monkeypat
         ({"rows": 9}, "--batch-size is 9.*built for 8\n.*--batch-size 8.*nld-trt build --max-batch-size 9"),
         ({"block_length": 65}, "--block-length is 65.*built for 64\n.*--block-length 64.*build --block-length 65"),
         ({"context": 500}, "behind 500 take 581 tokens.*built for 512\n.*--context 431 .*build --max-seq-len 581"),
+        ({"context": 1_000_000}, "built for 512\n.*--context 431 or less; nld-trt build --max-seq-len goes up to"),
         ({"context": 8, "block_length": 64}, "take 649 tokens.*\n.*a smaller --block-length.*--max-seq-len 649"),
     ],
 )
