@@ -21,13 +21,14 @@ _COLUMNS: tuple[tuple[str, Callable[[Score], Figure], str, Callable[[float, floa
     ("acceptance length", lambda score: score.acceptance_length, "{:.2f}", lambda old, new: f"{new - old:+z.2f}"),
     ("passes per block", lambda score: score.denoise_passes_per_block, "{:.2f}", lambda old, new: f"{new - old:+z.2f}"),
     ("tokens/s", lambda score: score.tokens_per_second, "{:.0f}", lambda old, new: f"×{new / old:.2f}"),
+    ("time outside the engine", lambda score: score.host_share, "{:.1%}", lambda old, new: f"{new - old:+z.1%}"),
 )
-_TITLES = [title for title, *_ in _COLUMNS]
+_TITLES = ["mode", "block", *(title for title, *_ in _COLUMNS)]
 
 
 def scores_table(scores: Sequence[Score]) -> Table:
     """One row per score, in their order."""
-    return ["mode", *_TITLES], [[score.mode, *_figures(score)] for score in scores]
+    return _TITLES, [[score.mode, *_figures(score)] for score in scores]
 
 
 def side_by_side_table(scores: Sequence[Score], against: Sequence[Score]) -> Table:
@@ -39,8 +40,8 @@ def side_by_side_table(scores: Sequence[Score], against: Sequence[Score]) -> Tab
         if score.mode in references:
             reference = references[score.mode]
             rows.append([f"{score.mode} (against)", *_figures(reference)])
-            rows.append([f"{score.mode} (change)", *_changes(reference, score)])
-    return ["mode", *_TITLES], rows
+            rows.append([f"{score.mode} (change)", "-", *_changes(reference, score)])
+    return _TITLES, rows
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -57,7 +58,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def _figures(score: Score) -> list[str]:
-    return [_text(figure(score), form) for _, figure, form, _ in _COLUMNS]
+    return [_text(score.block_length, "{}"), *(_text(figure(score), form) for _, figure, form, _ in _COLUMNS)]
 
 
 def _changes(reference: Score, score: Score) -> list[str]:

@@ -4,18 +4,15 @@
 
 from __future__ import annotations
 
-import json
 import platform
-import shlex
-import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
+from nld_trt.cli._kernels import kernels_report, resources_report, resources_text, times_text
 from nld_trt.cli._options import backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._report import origin, writing
 
 
 @click.group("bench")
@@ -32,8 +29,13 @@ def command() -> None:
 @command.command("kernels")
 @click.option("-o", "--output-file", type=click.Path(path_type=Path), default=None, help="Write the report as JSON.")
 @click.option("--check-only", is_flag=True, help="Compare results with the definition and time nothing.")
+@click.option("--compile-only", is_flag=True, help="Compile, and show what each kernel takes. Needs NVRTC, and no GPU.")
+@click.option(
+    "--compute-capability", "capabilities", multiple=True, metavar="X.Y",
+    help="GPU to compile for with --compile-only. Repeatable. Default: every one that a TensorRT engine can run on.",
+)  # fmt: skip
 @json_option
-def kernels(output_file: Path | None, check_only: bool) -> None:
+def kernels(output_file: Path | None, check_only: bool, compile_only: bool, capabilities: tuple[str, ...]) -> None:
     """Check and time the CUDA kernels of the decode operators.
 
     Needs an NVIDIA GPU, its driver and NVRTC; neither TensorRT nor PyTorch. Nothing is timed unless every result is
@@ -44,58 +46,39 @@ def kernels(output_file: Path | None, check_only: bool) -> None:
     Examples:
       nld-trt bench kernels
       nld-trt bench kernels -o kernels.json
+      nld-trt bench kernels --compile-only --compute-capability 9.0
     """
-    import nld_trt
     from nld_trt.engine.gpu import present_gpus
-    from nld_trt.engine.kernels import bandwidth, check, image, measure, targets
-    from nld_trt.engine.kernels.driver import Driver, Kernels
-    from nld_trt.engine.kernels.tensors import step
+    from nld_trt.engine.kernels import image
     from nld_trt.errors import InputError, OperationError
 
-    gpus = present_gpus()
-    if not gpus:
+    if check_only and compile_only:
+        raise InputError("--check-only and --compile-only are different things", fix="Leave one of them out.")
+    if capabilities and not compile_only:
         raise InputError(
-            "nld-trt bench kernels needs an NVIDIA GPU with its driver, and this machine has none",
-            fix="Run it on a machine with a GPU of compute capability "
-            f"{', '.join(image.CAPABILITIES)}; check with nvidia-smi.",
+            "--compute-capability was given without --compile-only, and kernels are checked and timed on the GPU here",
+            fix="Add --compile-only, or leave --compute-capability out.",
         )
-    gpu = gpus[0]
-    with output.stage(f"compiling for {gpu.compute_capability}"):
-        compiled = image.compile_kernels(gpu.compute_capability)
-        compiled_bandwidth = bandwidth.compile_bandwidth(gpu.compute_capability)
-    driver = Driver()
-    made = Kernels(driver, compiled)
-    with output.stage("checking against the definition"):
-        wrong = check.problems(lambda values, logit_type: step(made, values, logit_type))
-    report: dict[str, Any] = {
-        "command": shlex.join(["nld-trt", *sys.argv[1:]]),
-        "device": f"{gpu.name} ({gpu.compute_capability})",
-        "versions": {
-            "nld-trt": nld_trt.__version__,
-            "python": platform.python_version(),
-            "cuda driver": driver.version,
-            "compiler": compiled.compiler,
-        },
-        "resources": {name: vars(found) for name, found in compiled.resources.items()},
-        "wrong": wrong,
-    }
-    if not wrong and not check_only:
-        with output.stage("timing"), bandwidth.Memory.on_device(driver, compiled_bandwidth) as memory:
-            report["clocks_before"] = memory.clocks()
-            rates = memory.bandwidth()
-            report["gigabytes_per_second"] = asdict(rates)
-            report["timed"] = {
-                targets.written(target.shape): measure.timings(made, target.shape, rates) for target in targets.TARGETS
-            }
-            report["clocks_after"] = memory.clocks()
-        report["targets"] = [asdict(verdict) for verdict in targets.verdicts(report["timed"])]
-    if output_file:
-        output_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if wrong:
-        raise OperationError(f"the kernels are wrong on {gpu.name}", details=wrong[:20])
+    with writing(output_file) as write:
+        if compile_only:
+            report = resources_report(capabilities or image.CAPABILITIES)
+            write(report)
+            output.result(report, resources_text(report))
+            return
+        gpus = present_gpus()
+        if not gpus:
+            raise InputError(
+                "nld-trt bench kernels needs an NVIDIA GPU with its driver, and this machine has none",
+                fix=f"Run it on a machine with a GPU of compute capability {', '.join(image.CAPABILITIES)}, and check "
+                "with nvidia-smi; --compile-only needs none.",
+            )
+        report = kernels_report(gpus[0], check_only)
+        write(report)
+    if report["wrong"]:
+        raise OperationError(f"the kernels are wrong on {gpus[0].name}", details=report["wrong"][:20])
     lines = [f"{report['device']}: every result is right"]
     if "timed" in report:
-        lines += [*_rates(report), *_times(report), *map(str, targets.verdicts(report["timed"]))]
+        lines += times_text(report)
     output.result(report, "\n".join(lines))
 
 
@@ -133,61 +116,53 @@ def loop(
     import nld_trt
     from nld_trt import environment
     from nld_trt.engine.folder import EngineFolder
+    from nld_trt.sweep.clocks import clocks
     from nld_trt.sweep.loop_times import measure_loop
 
-    with output.stage("opening engine"):
-        folder = EngineFolder.open(engine_dir)
-        session = folder.open_session(backend)
-    info = session.info
-    device, _ = environment.device_of(environment.facts(), info.backend)
-    with output.stage("timing"):
-        times = measure_loop(
-            session,
-            rows=batch_size,
-            context=context,
-            block_length=info.default_block_length if block_length is None else block_length,
-            repeats=repeats,
-        )
-    report = {
-        "model": folder.manifest.model["name"],
-        "backend": info.backend,
-        "precision": info.precision,
-        "device": device,
-        "versions": {
-            "nld-trt": nld_trt.__version__,
-            "python": platform.python_version(),
-            **folder.manifest.backends[info.backend].tools,
-        },
-        **times.to_dict(),
-    }
-    if output_file:
-        output_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    with writing(output_file) as write:
+        with output.stage("opening engine"):
+            folder = EngineFolder.open(engine_dir)
+            session = folder.open_session(backend)
+        info = session.info
+        facts = environment.facts()
+        device, _ = environment.device_of(facts, info.backend)
+        before = clocks(info.backend)
+        with output.stage("timing"):
+            times = measure_loop(
+                session,
+                rows=batch_size,
+                context=context,
+                block_length=info.default_block_length if block_length is None else block_length,
+                repeats=repeats,
+            )
+        report = {
+            **origin(),
+            "model": folder.manifest.model["name"],
+            "backend": info.backend,
+            "precision": info.precision,
+            "device": device,
+            "cpu": facts["cpu"],
+            "cpu_cores": facts["cpu_cores"],
+            "versions": {
+                "nld-trt": nld_trt.__version__,
+                "python": platform.python_version(),
+                **folder.manifest.backends[info.backend].tools,
+            },
+            "clocks_before": before,
+            "clocks_after": clocks(info.backend),
+            **times.to_dict(),
+        }
+        write(report)
+    round_note = "" if times.gaps >= 0 else ": its forwards took longer when timed by themselves"
     lines = [
         f"{report['model']}, {info.backend} {info.precision}, {device}",
         f"batch {times.rows}, {times.context} cached tokens per row",
         f"one-token forward      {times.one_token * 1e3:9.3f} ms",
         f"draft forward          {times.draft * 1e3:9.3f} ms  (block of {times.block_length})",
         f"verify forward         {times.verify * 1e3:9.3f} ms  ({report['block_over_token']:.2f} x one token)",
-        f"linear round           {times.round * 1e3:9.3f} ms  (gaps {times.gaps * 1e3:.3f} ms)",
+        f"linear round           {times.round * 1e3:9.3f} ms  (gaps {times.gaps * 1e3:.3f} ms{round_note})",
         f"AR step                {times.token_round * 1e3:9.3f} ms",
         f"host outside engine    {times.host_share:9.1%} of a round",
         f"ideal fraction         {times.ideal_fraction:9.3f}",
     ]
     output.result(report, "\n".join(lines))
-
-
-def _rates(report: dict[str, Any]) -> list[str]:
-    rates = {name: rate for name, rate in report["gigabytes_per_second"].items() if rate is not None}
-    return [f"{name.replace('_', ' ')}: {rate} GB/s" for name, rate in rates.items()]
-
-
-def _times(report: dict[str, Any]) -> list[str]:
-    """One line per size, pass, row temperature and kernel: cold and warm time against the floor."""
-    return [
-        f"{shape} {name} {rows} {kernel}: cold {times['cold_us']['median']} us, warm {times['warm_us']['median']} us, "
-        f"floor {found['floor_us']} us"
-        for shape, found in report["timed"].items()
-        for name in ("denoise", "verify")
-        for rows, kernels in found[name].items()
-        for kernel, times in kernels.items()
-    ]

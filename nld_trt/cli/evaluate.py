@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 )
 @click.option("--max-new-tokens", type=int, default=None, help="Limit per answer. Default: up to 512, as many as fit.")
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Requests decoded together.")
-@click.option("--block-length", type=int, default=None, help="Tokens per block. Default: the checkpoint's.")
+@click.option(
+    "--block-length", type=int, default=None,
+    help="Tokens per block. Default: the checkpoint's; in quadratic mode no more than the engine was built for.",
+)  # fmt: skip
 @click.option("--threshold", type=float, default=None, help="Default: 0.9 in diffusion, 0 in linear.")
 @click.option("--limit", type=int, default=None, help="Use only the first so many prompts.")
 @click.option(
@@ -134,7 +137,6 @@ def command(
             **_identity(folders[0], infos[0]),
             "prompts": prompts.name,
             "batch_size": batch_size,
-            "block_length": block_length,
             "scores": [score.to_dict() for score in scores[0]],
         }
         if against is not None:
@@ -144,7 +146,7 @@ def command(
                 **_identity(folders[1], infos[1]),
                 "scores": [score.to_dict() for score in scores[1]],
             }
-            report["comparison"] = comparison.to_dict()
+            report["comparison"] = {"block_length": block_length, **comparison.to_dict()}
         if work is not None:
             write_json(work, report)
     if output.json:

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nld_trt.cli._options import backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
+
+if TYPE_CHECKING:
+    from nld_trt.sweep.point import Grid
 
 
 @click.command("sweep")
@@ -34,7 +38,10 @@ from nld_trt.errors import InputError
     default=None,
     help="Comma list of ar, diffusion, linear, linear-no-lora, quadratic. Default: all the engine has.",
 )
-@click.option("--block-length", "block_lengths", default=None, help="Comma list. Default: the checkpoint's.")
+@click.option(
+    "--block-length", "block_lengths", default=None,
+    help="Comma list. Default: the checkpoint's; in quadratic mode no more than the engine was built for.",
+)  # fmt: skip
 @click.option("--concurrency", default="1", show_default=True, help="Comma list of requests in flight.")
 @click.option("--threshold", type=float, default=0.9, show_default=True, help="Commit confidence in diffusion.")
 @click.option(
@@ -103,8 +110,9 @@ def command(
     info = session.info
     decoder = Decoder(session, Codec.open(folder.path))
     variants = parse_variants(modes, info)
-    lengths = [info.default_block_length] if block_lengths is None else _numbers("--block-length", block_lengths)
-    points = grid(variants, lengths, threshold, _numbers("--concurrency", concurrency), info)
+    lengths = None if block_lengths is None else _numbers("--block-length", block_lengths)
+    levels = _numbers("--concurrency", concurrency)
+    chosen = grid(variants, lengths, threshold, levels, info, named=modes is not None)
     workload = Workload(prompts.name, sha256_of(prompts), requests, max_new_tokens, ignore_eos, warmup, repeats)
     model = folder.manifest.model
     facts = environment.facts()
@@ -112,7 +120,7 @@ def command(
     sweep = Sweep(
         folder=output_dir,
         workload=workload,
-        points=points,
+        points=chosen.points,
         variants={variant.name: variant for variant in variants},
         engine_identity=f"{model['sha256']} {info} {device}",
     )
@@ -120,9 +128,12 @@ def command(
         questions = read_questions(lines, decoder.codec)
     sweep.check(questions, info)
     if dry_run:
-        labels = [point.label + ("" if sweep.finished(point) is None else " (finished)") for point in points]
-        output.result({"points": labels}, "\n".join([f"{len(points)} points:", *(f"  {label}" for label in labels)]))
+        labels = [point.label + ("" if sweep.finished(point) is None else " (finished)") for point in chosen.points]
+        listed = [f"{len(labels)} point{'s' * (len(labels) > 1)}:", *(f"  {label}" for label in labels)]
+        output.result({"points": labels, "left_out": chosen.left_out}, "\n".join([*listed, *_left_out(chosen)]))
         return
+    for line in _left_out(chosen):
+        output.note(line)
     sweep.prepare(facts)
     rows = sweep.run(decoder, questions, model, device, gpus, output.stage, resume=not no_resume)
     title = f"{model['name']}, {info.backend} {info.precision}, {device}"
@@ -133,12 +144,18 @@ def command(
         with output.stage("drawing plots"):
             drawn = [path.name for path in draw(rows, output_dir, title)]
     if output.json:
-        output.result({"output_dir": str(output_dir), "rows": rows, "plots": drawn})
+        output.result({"output_dir": str(output_dir), "rows": rows, "left_out": chosen.left_out, "plots": drawn})
         return
     output.table(*report.terminal_table(rows), title=title)
     output.note(
         f"* most tokens/s; results in {output_dir}: summary.csv, summary.json, {', '.join(drawn) or 'no plots'}"
     )
+
+
+def _left_out(grid: Grid) -> list[str]:
+    """Lines that name what cannot be measured, and why; none where everything can."""
+    lines = [f"  {label}: {reason}" for label, reason in grid.left_out.items()]
+    return ["left out:", *lines] if lines else []
 
 
 def _numbers(flag: str, text: str) -> list[int]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.divergence import Divergence, Tally
-from nld_trt.decode.evaluation import Question, requests_for
+from nld_trt.decode.evaluation import Question, good, requests_for
 from nld_trt.decode.forcing import ForcedText
 from nld_trt.decode.generate import generate
 from nld_trt.decode.lockstep import Lockstep
@@ -129,12 +129,15 @@ def _answered(
     reference: Session, other: EngineInfo, questions: Sequence[Question], limit: int | None, block_length: int
 ) -> list[ForcedText]:
     """Every question with the reference's greedy answer, no longer than both engines can hold."""
+    variant = VARIANTS["ar"]
     ours, theirs = (
-        requests_for(questions, VARIANTS["ar"], info, max_new_tokens=limit, block_length=block_length)
+        requests_for(questions, variant, info, max_new_tokens=limit, block_length=block_length)
         for info in (reference.info, other)
     )
     shorter = [min(pair, key=lambda request: request.max_new_tokens or 0) for pair in zip(ours, theirs, strict=True)]
-    answers = {number: result.or_raise() for number, result in generate(Decoder(reference), shorter)}
+    answers = {
+        number: good(result, questions[number], variant) for number, result in generate(Decoder(reference), shorter)
+    }
     return [
         ForcedText(
             tokens=(*question.prompt_ids, *answers[number].output_ids),

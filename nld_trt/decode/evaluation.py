@@ -19,7 +19,7 @@ from nld_trt.decode.text import Codec
 from nld_trt.decode.totals import Totals
 from nld_trt.decode.variant import Variant
 from nld_trt.engine.session import EngineInfo
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, OperationError
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,16 @@ class Score:
     Attributes:
         accuracy: share of answers that equal the expected text exactly, outer white space aside; None
             without expected answers or a tokenizer.
+        block_length: what was asked for, or the mode's own; None without blocks.
         tokens_per_forward: all generated tokens over all forward evaluations (counting rules of the mode).
         acceptance_length: linear: tokens emitted per round, over all rounds.
         denoise_passes_per_block: diffusion.
         tokens_per_second: generated tokens over the wall time of the whole run, prefill included.
+        host_share: part of that wall time outside the engine.
     """
 
     mode: str
+    block_length: int | None
     requests: int
     tokens: int
     accuracy: float | None
@@ -101,6 +104,7 @@ def requests_for(
     Raises:
         InputError: a question or a setting does not fit the engine.
     """
+    variant.block_length(info, block_length)
     return [
         variant.request(
             question.prompt_ids, max_new_tokens=max_new_tokens, block_length=block_length, threshold=threshold
@@ -128,31 +132,49 @@ def evaluate(
         InputError: a question or a setting does not fit the engine; nothing was decoded.
         OperationError: an answer ended by an error.
     """
-
+    info = decoder.session.info
     requests = requests_for(
         questions,
         variant,
-        decoder.session.info,
+        info,
         max_new_tokens=max_new_tokens,
         block_length=block_length,
         threshold=threshold,
     )
-    for _, result in generate(decoder, requests[:batch_size]):
-        result.or_raise()
+    for index, result in generate(decoder, requests[:batch_size]):
+        good(result, questions[index], variant)
     results: dict[int, Result] = {}
     engine_before = decoder.engine_seconds
     started = time.perf_counter()
     for first in range(0, len(questions), batch_size):
         for index, result in generate(decoder, requests[first : first + batch_size]):
-            results[first + index] = result.or_raise()
+            results[first + index] = good(result, questions[first + index], variant)
             progress(len(results))
     seconds = time.perf_counter() - started
     engine_seconds = decoder.engine_seconds - engine_before
-    return _score(variant, questions, results, seconds, engine_seconds)
+    return _score(variant, variant.block_length(info, block_length), questions, results, seconds, engine_seconds)
+
+
+def good(result: Result, question: Question, variant: Variant) -> Result:
+    """``result``, the answer to ``question``.
+
+    Raises:
+        OperationError: it ended by an error.
+    """
+    if result.error is not None:
+        raise OperationError(
+            f"the answer to prompt {question.request_id} in mode {variant.name} failed: {result.error}"
+        )
+    return result
 
 
 def _score(
-    variant: Variant, questions: Sequence[Question], results: dict[int, Result], seconds: float, engine_seconds: float
+    variant: Variant,
+    block_length: int | None,
+    questions: Sequence[Question],
+    results: dict[int, Result],
+    seconds: float,
+    engine_seconds: float,
 ) -> Score:
     right: dict[str, list[bool]] = {}
     for index, question in enumerate(questions):
@@ -163,6 +185,7 @@ def _score(
     totals = Totals.of(results.values())
     return Score(
         mode=variant.name,
+        block_length=block_length,
         requests=len(questions),
         tokens=totals.tokens,
         accuracy=sum(marks) / len(marks) if marks else None,

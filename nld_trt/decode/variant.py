@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from nld_trt.decode.request import DEFAULT_THRESHOLDS, ModeName, Request
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
+from nld_trt.graph.contract import Limits
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,17 @@ class Variant:
             threshold=DEFAULT_THRESHOLDS[self.mode] if threshold is None else threshold,
             eos_token_id=None if stop_on_eos else -1,
         )
+
+    def block_length(self, info: EngineInfo, asked: int | None = None) -> int | None:
+        """Tokens per block of its requests that ask for ``asked``; None in AR, which has no blocks.
+
+        Raises:
+            InputError: the engine does not have this variant, or not with such blocks.
+        """
+        if self.mode == "quadratic":
+            _check_quadratic(asked, info.limits)
+        length = self.request((0,), max_new_tokens=1, block_length=asked).resolved(info).block_length
+        return None if self.mode == "ar" else length
 
 
 VARIANTS: dict[str, Variant] = {
@@ -72,3 +84,19 @@ def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
     for variant in chosen:
         measured.setdefault((variant.mode, variant.lora), variant)
     return list(measured.values())
+
+
+def _check_quadratic(asked: int | None, limits: Limits) -> None:
+    """What a request would be refused for as well, said to those who choose modes with --modes."""
+    longest = limits.max_quadratic_length
+    if not longest:
+        raise InputError(
+            "mode quadratic was asked for, and the engine was built without quadratic passes",
+            fix="Leave quadratic out of --modes, or rebuild with nld-trt build --quadratic-length 8.",
+        )
+    if asked is not None and longest < asked <= limits.max_block_length:
+        raise InputError(
+            f"--block-length has {asked}; the engine was built for quadratic passes of up to {longest} drafts",
+            fix=f"Use --block-length {longest} or less, or leave quadratic out with --modes (--modes ar,linear), "
+            f"or rebuild with nld-trt build --quadratic-length {asked}.",
+        )

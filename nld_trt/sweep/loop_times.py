@@ -16,13 +16,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.request import NEVER, Request
 from nld_trt.decode.step_inputs import PLAIN
-from nld_trt.engine.session import Session, StepBuffers, execute
+from nld_trt.engine.session import EngineInfo, Session, StepBuffers, execute
 from nld_trt.errors import InputError
 
 _WARM_UP = 3
@@ -30,6 +30,7 @@ _WARM_UP = 3
 _IN_A_ROW = 8
 # Rounds of a request before those.
 _UNTIMED_ROUNDS = 2
+_TIMES = ("one_token", "draft", "verify", "round", "gaps", "token_round")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class LoopTimes:
 
     @property
     def gaps(self) -> float:
+        """What a round takes beyond its two forwards. Below 0 where they cost more when they were timed by themselves:
+        the machine was slower then."""
         return self.round - self.draft - self.verify
 
     @property
@@ -64,8 +67,16 @@ class LoopTimes:
         return 2 * self.one_token / self.round
 
     def to_dict(self) -> dict[str, Any]:
-        block = {"block_over_token": self.verify / self.one_token}
-        return {**asdict(self), "gaps": self.gaps, "ideal_fraction": self.ideal_fraction, **block}
+        return {
+            "rows": self.rows,
+            "context": self.context,
+            "block_length": self.block_length,
+            "repeats": self.repeats,
+            **{f"{name}_ms": getattr(self, name) * 1e3 for name in _TIMES},
+            "block_over_token": self.verify / self.one_token,
+            "host_share": self.host_share,
+            "ideal_fraction": self.ideal_fraction,
+        }
 
 
 def measure_loop(session: Session, *, rows: int, context: int, block_length: int, repeats: int) -> LoopTimes:
@@ -74,21 +85,8 @@ def measure_loop(session: Session, *, rows: int, context: int, block_length: int
     Raises:
         InputError: the engine is too small for this.
     """
-    # A round emits a whole block at most.
-    needed = context + 1 + (_UNTIMED_ROUNDS + _IN_A_ROW) * block_length
-    limits = session.info.limits
-    if rows > limits.max_batch_size or block_length > limits.max_block_length:
-        raise InputError(
-            f"{rows} rows of blocks of {block_length} were asked for; the engine was built for {limits.max_batch_size} "
-            f"rows and blocks up to {limits.max_block_length}",
-            fix="Use a smaller --batch-size or --block-length, or build the engine larger.",
-        )
-    if needed > limits.max_seq_len:
-        raise InputError(
-            f"rounds of {block_length} tokens behind {context} take {needed} tokens; the engine was built for "
-            f"{limits.max_seq_len}",
-            fix="Use a smaller --context or --block-length, or build with a larger --max-seq-len.",
-        )
+    needed = _tokens_needed(context, block_length)
+    _check(session.info, rows, context, block_length)
     linear = _Loop(session, "linear", rows, context, block_length, needed)
     token = _Loop(session, "ar", rows, context, block_length, needed)
     kinds: dict[str, Callable[[], StepBuffers]] = {
@@ -108,6 +106,31 @@ def measure_loop(session: Session, *, rows: int, context: int, block_length: int
     medians = {name: statistics.median(values) for name, values in times.items()}
     host_share = medians.pop("host")
     return LoopTimes(rows, context, block_length, repeats, host_share=host_share, **medians)
+
+
+def _tokens_needed(context: int, block_length: int) -> int:
+    """A round emits a whole block at most."""
+    return context + 1 + (_UNTIMED_ROUNDS + _IN_A_ROW) * block_length
+
+
+def _check(info: EngineInfo, rows: int, context: int, block_length: int) -> None:
+    """Refuse, with the flags of both ways out, what the engine is too small for."""
+    limits, needed = info.limits, _tokens_needed(context, block_length)
+    longest = context + limits.max_seq_len - needed
+    context_fix = f"--context {longest} or less" if longest > 0 else "a smaller --block-length"
+    for asked, value, built_for, flag, most, fix in (
+        (f"--batch-size is {rows}", rows, limits.max_batch_size, "--max-batch-size", None,
+         f"--batch-size {limits.max_batch_size} or less"),
+        (f"--block-length is {block_length}", block_length, limits.max_block_length, "--block-length", None,
+         f"--block-length {limits.max_block_length} or less"),
+        (f"rounds of {block_length} tokens behind {context} take {needed} tokens", needed, limits.max_seq_len,
+         "--max-seq-len", info.config.max_position_embeddings, context_fix),
+    ):  # fmt: skip
+        if value > built_for:
+            other = f", or rebuild with nld-trt build {flag} {value}"
+            if most is not None and value > most:
+                other = f"; nld-trt build {flag} goes up to {most} with this checkpoint"
+            raise InputError(f"{asked}; the engine was built for {built_for}", fix=f"Use {fix}{other}.")
 
 
 class _Loop:

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from nld_trt.decode.variant import Variant
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
-from nld_trt.graph.contract import Limits
 
 
 @dataclass(frozen=True)
@@ -49,40 +48,68 @@ class Point:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Grid:
+    """What can be measured of all that was asked for. ``left_out`` has the reason for each setting that cannot."""
+
+    points: tuple[Point, ...]
+    left_out: Mapping[str, str]
+
+
 def grid(
     variants: Sequence[Variant],
-    block_lengths: Sequence[int],
+    block_lengths: Sequence[int] | None,
     threshold: float | None,
     concurrencies: Sequence[int],
     info: EngineInfo,
-) -> list[Point]:
+    *,
+    named: bool = True,
+) -> Grid:
     """Every combination, modes outermost; ar appears once per concurrency, whatever the block lengths.
 
+    Args:
+        block_lengths: None means each mode's own.
+        named: the variants were asked for by name, so that none of them may be left out altogether.
+
     Raises:
-        InputError: a value that the engine was not built for.
+        InputError: a value that the engine was not built for, or a variant that cannot be measured at all.
     """
-    limits = info.limits
-    for length in block_lengths:
-        if not 1 <= length <= limits.max_block_length:
-            raise InputError(f"--block-length has {length}; the engine was built for 1 to {limits.max_block_length}")
-    for count in concurrencies:
-        if not 1 <= count <= limits.max_batch_size:
-            raise InputError(
-                f"--concurrency has {count}; the engine was built for batches of 1 to {limits.max_batch_size}",
-                fix="Leave it out, or rebuild with a larger --max-batch-size.",
-            )
-    return [
-        Point(variant.name, length, threshold if variant.mode == "diffusion" else None, count)
-        for variant in variants
-        for length in _lengths(variant, block_lengths, limits)
-        for count in concurrencies
-    ]
+    _check(block_lengths, concurrencies, info)
+    points: list[Point] = []
+    left_out: dict[str, str] = {}
+    for variant in variants:
+        lengths, problems = _lengths(variant, block_lengths, info)
+        if named and not lengths:
+            raise next(iter(problems.values()))
+        left_out |= {f"{variant.name}_b{length}": problem.what for length, problem in problems.items()}
+        level = threshold if variant.mode == "diffusion" else None
+        points += [Point(variant.name, length, level, count) for length in lengths for count in concurrencies]
+    return Grid(tuple(points), left_out)
 
 
-def _lengths(variant: Variant, block_lengths: Sequence[int], limits: Limits) -> Sequence[int | None]:
-    """Those that the mode has: none in AR, and only what the engine was built for in quadratic mode."""
-    if variant.mode == "ar":
-        return (None,)
-    if variant.mode == "quadratic":
-        return [length for length in block_lengths if length <= limits.max_quadratic_length]
-    return block_lengths
+def _check(block_lengths: Sequence[int] | None, concurrencies: Sequence[int], info: EngineInfo) -> None:
+    """Refuse what the engine can do in no mode."""
+    for flag, values, most, build_flag in (
+        ("--block-length", block_lengths or (), info.limits.max_block_length, "--block-length"),
+        ("--concurrency", concurrencies, info.limits.max_batch_size, "--max-batch-size"),
+    ):
+        for value in values:
+            if not 1 <= value <= most:
+                larger = f", or rebuild with nld-trt build {build_flag} {value}" if value > most else ""
+                raise InputError(
+                    f"{flag} has {value}; the engine was built for 1 to {most}", fix=f"Leave it out{larger}."
+                )
+
+
+def _lengths(
+    variant: Variant, asked: Sequence[int] | None, info: EngineInfo
+) -> tuple[list[int | None], dict[int | None, InputError]]:
+    """Block lengths that the variant has in this engine, and why it does not have the others."""
+    lengths: dict[int | None, None] = {}
+    problems: dict[int | None, InputError] = {}
+    for length in [None] if asked is None else asked:
+        try:
+            lengths[variant.block_length(info, length)] = None
+        except InputError as problem:
+            problems[length] = problem
+    return list(lengths), problems

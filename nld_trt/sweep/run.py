@@ -17,7 +17,7 @@ from nld_trt.decode.evaluation import Question
 from nld_trt.decode.request import Request
 from nld_trt.decode.variant import Variant
 from nld_trt.engine.session import EngineInfo
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, OperationError
 from nld_trt.files import publish_file, read_json, write_json
 from nld_trt.sweep import report
 from nld_trt.sweep.measure import run_closed_loop
@@ -64,14 +64,16 @@ class Sweep:
         """Create the folder.
 
         Raises:
-            InputError: it holds something that is no sweep.
+            InputError: it holds something that is no sweep, or cannot be created.
         """
+        other = "Choose another output folder with -o."
         occupied = self.folder.exists() and any(self.folder.iterdir()) if self.folder.is_dir() else self.folder.exists()
         if occupied and not (self.folder / ENVIRONMENT).is_file():
-            raise InputError(
-                f"{self.folder} exists and is no sweep folder", fix="Choose another output folder with -o."
-            )
-        (self.folder / POINTS).mkdir(parents=True, exist_ok=True)
+            raise InputError(f"{self.folder} exists and is no sweep folder", fix=other)
+        try:
+            (self.folder / POINTS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"Cannot create the folder {self.folder}: {error.strerror}", fix=other) from error
         write_json(self.folder / ENVIRONMENT, dict(environment))
 
     def run(
@@ -107,9 +109,12 @@ class Sweep:
         gpus: int,
     ) -> dict[str, Any]:
         requests = [self._request(questions[index % len(questions)], point) for index in range(self.workload.requests)]
-        if self.workload.warmup:
-            run_closed_loop(decoder, requests[: self.workload.warmup], point.concurrency)
-        runs = [run_closed_loop(decoder, requests, point.concurrency) for _ in range(self.workload.repeats)]
+        try:
+            if self.workload.warmup:
+                run_closed_loop(decoder, requests[: self.workload.warmup], point.concurrency)
+            runs = [run_closed_loop(decoder, requests, point.concurrency) for _ in range(self.workload.repeats)]
+        except OperationError as error:
+            raise OperationError(f"a request of point {point.label} failed: {error}") from error
         return report.row(point, self.workload, runs, decoder.session.info, model, device, gpus)
 
     def _request(self, question: Question, point: Point) -> Request:

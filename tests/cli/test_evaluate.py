@@ -72,6 +72,29 @@ def test_two_engines_are_shown_side_by_side_with_their_predictions(engines, prom
         assert text in out
 
 
+def test_report_and_table_have_the_block_length_of_each_mode(converted, prompts, capsys, tmp_path):
+    folder = tmp_path / "wide"
+    assert run(["build", str(converted("nld-tiny")), "-o", str(folder), *SMALL, "--quadratic-length", "4"]) == 0
+    arguments = ("evaluate", folder, "--prompts", prompts, "--limit", 1, "--modes", "ar,linear,quadratic")
+    status, out, _ = ask(capsys, *arguments, "--json")
+    assert status == 0
+    lengths = {score["mode"]: score["block_length"] for score in json.loads(out)["scores"]}
+    assert lengths == {"ar": None, "linear": 32, "quadratic": 4}
+    status, out, _ = ask(capsys, *arguments)
+    assert status == 0
+    cells = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in out.splitlines() if "│" in line}
+    assert cells == {"ar": "-", "linear": "32", "quadratic": "4"}
+
+
+@pytest.mark.parametrize("flags", [("--modes", "quadratic"), ("--modes", "ar,quadratic", "--block-length", "8")])
+def test_a_mode_that_the_engine_lacks_is_refused_with_the_flag_that_leaves_it_out(engines, prompts, capsys, flags):
+    status, out, err = ask(capsys, "evaluate", engines / "full", "--prompts", prompts, *flags)
+    assert (status, out) == (2, "")
+    assert "built without quadratic passes" in err
+    assert "--modes" in err
+    assert "prompts ..." not in err, "something was decoded"
+
+
 def test_an_engine_against_itself_differs_in_nothing(engines, prompts, capsys):
     status, out, _ = ask(
         capsys, "evaluate", engines / "full", "--prompts", prompts, "--against", engines / "full", "--modes", "linear",
@@ -143,7 +166,8 @@ def test_refusals_come_before_any_decoding(narrow, prompts, capsys, tmp_path, ca
 
 def score(mode, **figures):
     values = {
-        "requests": 1, "tokens": 10, "accuracy": 0.5, "accuracy_by_family": {}, "tokens_per_forward": 2.0,
+        "block_length": 16, "requests": 1, "tokens": 10,
+        "accuracy": 0.5, "accuracy_by_family": {}, "tokens_per_forward": 2.0,
         "acceptance_length": None, "denoise_passes_per_block": None, "tokens_per_second": 100.0, "seconds": 1.0,
         "host_share": 0.1,
     }  # fmt: skip
@@ -151,15 +175,21 @@ def score(mode, **figures):
 
 
 def test_changes_are_differences_and_the_speed_s_a_factor():
-    ours = [score("linear", accuracy=0.4, acceptance_length=5.5, tokens_per_second=150.0), score("linear-no-lora")]
-    theirs = [score("linear", acceptance_length=6.0, tokens_per_forward=2.001)]
+    ours = [
+        score("linear", accuracy=0.4, acceptance_length=5.5, tokens_per_second=150.0, host_share=0.125),
+        score("ar", block_length=None),
+    ]
+    theirs = [score("linear", block_length=8, acceptance_length=6.0, tokens_per_forward=2.001)]
     titles, rows = side_by_side_table(ours, theirs)
-    assert titles == ["mode", "accuracy", "tokens per forward", "acceptance length", "passes per block", "tokens/s"]
+    assert titles == [
+        "mode", "block", "accuracy", "tokens per forward", "acceptance length", "passes per block", "tokens/s",
+        "time outside the engine",
+    ]  # fmt: skip
     assert rows == [
-        ["linear", "0.400", "2.00", "5.50", "-", "150"],
-        ["linear (against)", "0.500", "2.00", "6.00", "-", "100"],
-        ["linear (change)", "-0.100", "+0.00", "-0.50", "-", "×1.50"],
-        ["linear-no-lora", "0.500", "2.00", "-", "-", "100"],
+        ["linear", "16", "0.400", "2.00", "5.50", "-", "150", "12.5%"],
+        ["linear (against)", "8", "0.500", "2.00", "6.00", "-", "100", "10.0%"],
+        ["linear (change)", "-", "-0.100", "+0.00", "-0.50", "-", "×1.50", "+2.5%"],
+        ["ar", "-", "0.500", "2.00", "-", "-", "100", "10.0%"],
     ]
 
 

@@ -243,14 +243,14 @@ def test_without_an_adapter_on_both_sides_there_are_no_drafts(golden, engine, tm
 @pytest.mark.parametrize(("causal", "kind"), [(True, "causal"), (False, "bidirectional")])
 def test_logits_that_are_no_numbers_are_named(twin, monkeypatch, causal, kind):
     reference, candidate = twin("tiny-a")
-    execute = candidate.execute
+    launch = candidate.launch
 
     def broken(buffers):
-        execute(buffers)
+        launch(buffers)
         if bool(buffers.inputs["causal"][0]) == causal:
             buffers.outputs["logits"][0, 0, 7] = np.nan
 
-    monkeypatch.setattr(candidate, "execute", broken)
+    monkeypatch.setattr(candidate, "launch", broken)
     with pytest.raises(OperationError, match=rf"candidate engine's logits are not finite in a {kind} .* q0"):
         compare(reference, candidate, random_questions(6, count=1), max_new_tokens=9)
 

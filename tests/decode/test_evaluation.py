@@ -9,7 +9,7 @@ import json
 import pytest
 
 from nld_trt.decode.decoder import Decoder
-from nld_trt.decode.evaluation import Question, evaluate, read_questions
+from nld_trt.decode.evaluation import Question, evaluate, read_questions, requests_for
 from nld_trt.decode.variant import VARIANTS
 from nld_trt.errors import InputError
 
@@ -44,6 +44,15 @@ def test_a_prompt_that_does_not_fit_is_refused_before_any_is_decoded(golden_sess
     with pytest.raises(InputError, match="600"):
         evaluate(decoder, questions, VARIANTS["ar"], max_new_tokens=4, batch_size=1)
     assert decoder.steps == 0
+
+
+def test_quadratic_passes_that_are_too_long_are_refused_with_the_flag_that_leaves_them_out(golden_session):
+    info = golden_session("tiny-a").info
+    drafts = info.limits.max_quadratic_length + 1
+    with pytest.raises(InputError, match=f"has {drafts}.*quadratic passes of up to {drafts - 1}") as error:
+        requests_for([Question("1", (1, 73), None, None)], VARIANTS["quadratic"], info, max_new_tokens=4,
+                     block_length=drafts)  # fmt: skip
+    assert "leave quadratic out with --modes" in error.value.fix
 
 
 def test_without_a_tokenizer_there_is_no_accuracy(golden_session):

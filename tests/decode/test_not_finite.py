@@ -77,7 +77,7 @@ def test_only_the_row_with_the_token_ends(session, golden_session, mode, tempera
     first, second, third = decode(session, [good, ask(BAD, mode, temperature=temperature), good])
     assert (second.finish_reason, second.output_ids) == ("error", [])
     assert "not finite in a prefill pass at position 13" in second.error
-    assert "another precision" in second.error
+    assert "another --precision" in second.error
     assert first.output_ids == third.output_ids == expected.output_ids
 
 
@@ -192,6 +192,7 @@ def test_a_line_has_the_error_and_the_others_their_answers(session):
     assert "error" not in good
 
 
-def test_evaluation_does_not_score_such_an_answer(session):
-    with pytest.raises(OperationError, match="not finite"):
-        evaluate(Decoder(session), [Question("1", BAD, None, None)], VARIANTS["ar"], max_new_tokens=4, batch_size=1)
+def test_evaluation_names_the_prompt_and_the_mode_of_such_an_answer(session):
+    questions = [Question("seven", GOOD, None, None), Question("eight", BAD, None, None)]
+    with pytest.raises(OperationError, match=r"prompt eight in mode linear-no-lora failed: .*not finite"):
+        evaluate(Decoder(session), questions, VARIANTS["linear-no-lora"], max_new_tokens=4, batch_size=2)

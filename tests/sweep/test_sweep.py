@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nld_trt.cli import run as command
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.evaluation import Question
 from nld_trt.decode.variant import VARIANTS, parse_variants
@@ -37,8 +38,22 @@ def silent(text):
 def sweep(golden_session, tmp_path):
     info = golden_session("tiny-a").info
     variants = parse_variants("ar,linear", info)
-    points = grid(variants, [4, 8], 0.9, [1, 3], info)
+    points = grid(variants, [4, 8], 0.9, [1, 3], info).points
     return Sweep(tmp_path / "results", WORKLOAD, points, {v.name: v for v in variants}, "engine")
+
+
+@pytest.fixture
+def build(converted, tmp_path, capsys):
+    """A small engine, built with further flags."""
+
+    def engine(*flags):
+        folder = tmp_path / "engine"
+        small = ("--max-seq-len", "64", "--max-batch-size", "2")
+        assert command(["build", str(converted("tiny-a")), "-o", str(folder), *small, *flags]) == 0
+        capsys.readouterr()
+        return folder
+
+    return engine
 
 
 def run(sweep, session, resume=True, stage=silent):
@@ -57,6 +72,74 @@ def test_points_beyond_the_engine_are_refused(golden_session, lengths, levels, m
     info = golden_session("tiny-a").info
     with pytest.raises(InputError, match=message):
         grid([VARIANTS["linear"]], lengths, 0.9, levels, info)
+
+
+@pytest.fixture
+def built_for(golden_session):
+    """Facts of the golden engine, as if built for quadratic passes of so many drafts."""
+    info = golden_session("tiny-a").info
+    return lambda drafts: replace(info, limits=replace(info.limits, max_quadratic_length=drafts))
+
+
+@pytest.mark.parametrize(
+    ("drafts", "lengths", "message"),
+    [(0, None, "without quadratic passes"), (0, [8], "without quadratic passes"), (4, [8, 6], "has 8.*up to 4 drafts")],
+)
+def test_a_named_mode_that_cannot_run_at_all_is_refused(built_for, drafts, lengths, message):
+    info = built_for(drafts)
+    with pytest.raises(InputError, match=message) as error:
+        grid(parse_variants("linear,quadratic", info), lengths, 0.9, [1], info)
+    assert "--modes" in error.value.fix
+
+
+def test_settings_of_a_grid_that_cannot_run_are_left_out_with_the_reason(built_for):
+    info = built_for(4)
+    found = grid(parse_variants("linear,quadratic", info), [4, 8], 0.9, [1, 2], info)
+    assert [point.label for point in found.points if point.variant == "quadratic"] == [
+        "quadratic_b4_c1", "quadratic_b4_c2",
+    ]  # fmt: skip
+    assert list(found.left_out) == ["quadratic_b8"]
+    assert "up to 4 drafts" in found.left_out["quadratic_b8"]
+
+
+def test_a_mode_that_was_not_named_may_be_left_out_altogether(built_for):
+    info = built_for(4)
+    found = grid(parse_variants(None, info), [8], 0.9, [1], info, named=False)
+    assert "quadratic" not in {point.variant for point in found.points}
+    assert list(found.left_out) == ["quadratic_b8"]
+
+
+def test_without_block_lengths_every_mode_has_its_own(built_for):
+    info = built_for(4)
+    points = grid(parse_variants("ar,linear,quadratic", info), None, 0.9, [1], info).points
+    assert {point.variant: point.block_length for point in points} == {
+        "ar": None, "linear": info.default_block_length, "quadratic": 4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", [("--modes", "quadratic"), ("--modes", "quadratic,linear", "--dry-run")])
+def test_refusal_of_a_mode_writes_nothing(build, tmp_path, capsys, flags):
+    folder, prompts = build(), tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt_ids": [1, 73]}\n')
+    assert command(["sweep", str(folder), "--prompts", str(prompts), "-o", str(tmp_path / "results"), *flags]) == 2
+    captured = capsys.readouterr()
+    assert "built without quadratic passes" in captured.err
+    assert captured.out == ""
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_names_what_is_left_out(build, tmp_path, capsys):
+    folder, prompts = build("--quadratic-length", "4"), tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt_ids": [1, 73]}\n')
+    arguments = ["sweep", str(folder), "--prompts", str(prompts), "-o", str(tmp_path / "results"), "--dry-run"]
+    arguments += ["--modes", "quadratic", "--block-length", "4,8", "--max-new-tokens", "4"]
+    assert command(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("1 point:\n  quadratic_b4_c1\nleft out:\n  quadratic_b8: ")
+    assert "up to 4 drafts" in out
+    assert command([*arguments, "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["left_out"]) == ["quadratic_b8"]
+    assert not (tmp_path / "results").exists()
 
 
 def test_rows_have_the_columns_and_the_work_that_was_asked_for(sweep, golden_session):

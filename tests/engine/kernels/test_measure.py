@@ -20,7 +20,7 @@ from nld_trt.engine.kernels import image as image_module
 from nld_trt.engine.kernels.cases import DTYPES, MASK, SIZES, case
 from nld_trt.engine.kernels.driver import Driver, Kernels
 from nld_trt.engine.kernels.image import Image
-from nld_trt.engine.kernels.spec import OPERATORS
+from nld_trt.engine.kernels.spec import KERNELS, OPERATORS
 from nld_trt.engine.kernels.targets import Target
 from nld_trt.engine.kernels.tensors import Tensors, step
 from nld_trt.errors import InputError, OperationError
@@ -37,7 +37,7 @@ def fake(library, monkeypatch) -> FakeDriver:
     monkeypatch.setattr(check, "SIZES", SIZES[:2])
     monkeypatch.setattr(check, "CORNERS", ())
     monkeypatch.setattr(check, "PATTERN_SIZES", ((4, 2, 300),))
-    monkeypatch.setattr(check, "SPOILED_VOCABS", (304,))
+    monkeypatch.setattr(check, "SPOILED_VOCABS", (257,))
     monkeypatch.setattr(targets, "TARGETS", (Target((1, 2, 300), 1.25, 1e9), Target(SMALL, 1e-9)))
     monkeypatch.setattr(bandwidth, "BUFFER_BYTES", 2 * bandwidth.BLOCK_BYTES)
     monkeypatch.setattr(bandwidth, "FILL_BYTES", bandwidth.BLOCK_BYTES)
@@ -100,7 +100,7 @@ def test_kernels_that_let_a_spoiled_row_be_are_named(fake) -> None:
             np.ctypeslib.as_array(ctypes.cast(arguments[-1], ctypes.POINTER(ctypes.c_int)), (rows.value,))[:] = 1
 
     fake.library = Careless(fake.library)
-    assert "finite of a spoiled row, with nan at the last token, vocabulary 304, bf16, greedy rows" in problems(fake)
+    assert "finite of a spoiled row, with nan at the last token, vocabulary 257, bf16, greedy rows" in problems(fake)
 
 
 def test_kernels_in_which_rows_meet_are_named(fake) -> None:
@@ -244,3 +244,26 @@ def test_missing_driver_is_named(monkeypatch) -> None:
 def test_refused_call_is_named(fake) -> None:
     with pytest.raises(OperationError, match="the GPU refused cuModuleGetFunction: CUresult 500"):
         Driver(fake).function(ctypes.c_void_p(), "unheard_of")
+
+
+@pytest.mark.parametrize("capability", ["9.0", "12.1"])
+def test_what_the_kernels_take_is_shown_without_a_gpu(capsys, monkeypatch, capability):
+    monkeypatch.setattr(gpu, "present_gpus", list)
+    assert run(["bench", "kernels", "--compile-only", "--compute-capability", capability, "--json"]) == 0
+    resources = json.loads(capsys.readouterr().out)["resources"]
+    assert list(resources) == [capability]
+    assert set(KERNELS) == set(resources[capability])
+    assert all(found["registers"] > 0 and found["spill_bytes"] == 0 for found in resources[capability].values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--compile-only", "--compute-capability", "8.9"], "compute capability 8.9"),
+        (["--compute-capability", "9.0"], "without --compile-only"),
+        (["--compile-only", "--check-only"], "Leave one of them out"),
+    ],
+)
+def test_compile_only_refuses_what_does_not_go_together(capsys, options, message):
+    assert run(["bench", "kernels", *options]) == 2
+    assert message in capsys.readouterr().err
