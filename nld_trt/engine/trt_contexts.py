@@ -63,8 +63,9 @@ class Contexts:
         index = self._info.limits.phases.index(phase)
         if context is None or not context.set_optimization_profile_async(index, self._device.stream):
             raise self.failure(f"the {phase} phase cannot be set up")
-        context.set_device_memory(self._scratch, self._engine.device_memory_size_v2)
         # It returns nothing; what it refuses is in the log only.
+        self._log.take()
+        context.set_device_memory(self._scratch, self._engine.device_memory_size_v2)
         if self._log.errors:
             raise self.failure(f"the {phase} phase cannot have its memory")
         for name, address in self._caches.items():

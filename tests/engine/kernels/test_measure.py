@@ -14,7 +14,7 @@ import pytest
 from nld_trt.cli import run
 from nld_trt.engine import gpu
 from nld_trt.engine.gpu import Gpu
-from nld_trt.engine.kernels import bandwidth, check, measure, targets
+from nld_trt.engine.kernels import bandwidth, check, measure, targets, timing
 from nld_trt.engine.kernels import driver as driver_module
 from nld_trt.engine.kernels import image as image_module
 from nld_trt.engine.kernels.cases import DTYPES, MASK, SIZES, case
@@ -39,6 +39,8 @@ def fake(library, monkeypatch) -> FakeDriver:
     monkeypatch.setattr(check, "PATTERN_SIZES", ((4, 2, 300),))
     monkeypatch.setattr(check, "SPOILED_VOCABS", (257,))
     monkeypatch.setattr(targets, "TARGETS", (Target((1, 2, 300), 1.25, 1e9), Target(SMALL, 1e-9)))
+    for name, count in {"REPEATS": 3, "REPEATS_OF_SHORT": 6, "SAMPLES": 3}.items():
+        monkeypatch.setattr(timing, name, count)
     monkeypatch.setattr(bandwidth, "BUFFER_BYTES", 2 * bandwidth.BLOCK_BYTES)
     monkeypatch.setattr(bandwidth, "FILL_BYTES", bandwidth.BLOCK_BYTES)
     monkeypatch.setattr(bandwidth, "LOAD_MILLISECONDS", 1e-3)
