@@ -73,7 +73,9 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
         raise InputError(f"unknown field {unknown[0]!r}; known: {', '.join(_FIELDS)}")
     for name, value in values.items():
         if not isinstance(value, _FIELDS[name]) or (isinstance(value, bool) and bool not in _FIELDS[name]):
-            known = " or ".join(dict.fromkeys(_WORDS[kind] for kind in _FIELDS[name]))
+            # A number may be whole; nobody needs to be told.
+            kinds = [kind for kind in _FIELDS[name] if kind is not int or float not in _FIELDS[name]]
+            known = " or ".join(_WORDS[kind] for kind in kinds)
             raise InputError(f"{name} is {shortened(repr(value))}; it must be {known}")
     mode = values.get("mode", DEFAULT_MODE)
     if mode not in DEFAULT_THRESHOLDS:

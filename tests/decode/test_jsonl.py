@@ -22,7 +22,7 @@ BAD_LINES = {
     "bool for a number": ('{"prompt_ids": [1], "max_new_tokens": true}', "max_new_tokens"),
     "temperature as text": (
         '{"prompt_ids": [1], "temperature": "0.5"}',
-        "temperature is '0.5'; it must be a whole number or a number",
+        "temperature is '0.5'; it must be a number",
     ),
     "top_k with a fraction": ('{"prompt_ids": [1], "top_k": 2.5}', "top_k is 2.5; it must be a whole number"),
     "top_p as bool": ('{"prompt_ids": [1], "top_p": true}', "top_p is True; it must be a"),
