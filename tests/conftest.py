@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
@@ -15,6 +16,10 @@ from nld_trt.engine.folder import EngineFolder
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 ROOT = Path(__file__).parents[1]
 

@@ -61,7 +61,7 @@ def build(values, prompts):
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(REQUESTS, min_size=2, max_size=6), st.integers(2, 6))
 def test_a_row_does_not_depend_on_what_shares_its_batch(session, prompts, drawn, rows):
     requests = [build(values, prompts) for values in drawn]
@@ -75,7 +75,7 @@ def without_chunks(result):
     return replace(result, forwards={kind: count for kind, count in result.forwards.items() if kind != "prefill"})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(REQUESTS, st.sampled_from(SPECULATIVE))
 def test_speculation_equals_ar(session, prompts, values, mode):
     # Rejection sampling has the distribution of ar, and not its tokens.
@@ -85,7 +85,7 @@ def test_speculation_equals_ar(session, prompts, values, mode):
     assert (fast.output_ids, fast.finish_reason) == (slow.output_ids, slow.finish_reason)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(REQUESTS)
 def test_every_result_keeps_the_invariants(session, prompts, values):
     request = build(values, prompts)

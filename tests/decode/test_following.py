@@ -104,7 +104,7 @@ def answers(decoder, requests):
     return [(results[index].output_ids, results[index].finish_reason) for index in range(len(requests))]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(REQUESTS, min_size=1, max_size=6), st.integers(0, 1000))
 def test_the_engine_prepares_the_pass_that_the_host_would_make(session, prompts, requests, first):
     list(generate(Auditor(session), with_prompts(requests, prompts, first)))
@@ -126,7 +126,7 @@ def test_every_mode_is_followed(session, prompts, mode):
     assert decoder.followed >= 0.7 * decoder.steps - 2
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(REQUESTS, min_size=1, max_size=6), st.integers(0, 1000))
 def test_empty_rows_change_no_answer(session, prompts, requests, first):
     requests = with_prompts(requests, prompts, first)
@@ -145,7 +145,7 @@ def ahead(session, monkeypatch):
     return session
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(REQUESTS, min_size=1, max_size=6), st.integers(0, 1000), st.integers(1, 6))
 def test_running_ahead_of_the_host_changes_no_answer(session, prompts, requests, first, rows):
     requests = with_prompts(requests, prompts, first)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nld_trt.decode.text import Codec
@@ -32,13 +32,11 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_siz
 )
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_streamed_pieces_join_to_the_text(codec, text):
     assert streamed(codec, text) == text
 
 
-@settings(deadline=None)
 @given(TEXTS, st.lists(st.text("abc \n", min_size=1, max_size=3), min_size=1, max_size=3))
 def test_text_ends_before_the_first_stop_string_and_never_shows_part_of_it(codec, text, stop):
     places = [text.find(item) for item in stop if item in text]

@@ -49,7 +49,7 @@ def cases(draw):
     return logits, block, valid, rng
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(cases(), st.sampled_from([0.0, 0.2, 0.5, 0.9, 2.0]), st.integers(0, 3))
 def test_denoise_commits_the_confident_and_the_best_of_the_masked(case, threshold, quota):
     logits, block, valid, _ = case
@@ -68,7 +68,7 @@ def test_denoise_commits_the_confident_and_the_best_of_the_masked(case, threshol
         np.testing.assert_allclose(confidence[row, masked], share[row, masked], rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(cases())
 def test_denoise_with_threshold_zero_is_the_one_shot_draft(case):
     logits, block, valid, _ = case
@@ -101,7 +101,7 @@ def test_padding_slots_are_never_committed():
     assert left.tolist() == [0]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(cases(), st.integers(-1, VOCAB - 1))
 def test_verify_accepts_the_longest_matching_run(case, eos):
     logits, block, valid, rng = case

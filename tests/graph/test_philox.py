@@ -83,7 +83,7 @@ def test_words_of_random_counters_are_those_of_numpy(dialect):
     assert (words(dialect, counters, keys) == expected).all()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.sampled_from(DIALECTS),
     st.lists(

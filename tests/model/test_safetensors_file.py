@@ -45,7 +45,7 @@ def write(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 
 @given(declarations, st.integers(0, 2**16))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_what_is_written_is_read_back(declared: dict, seed: int) -> None:
     tensors = random_tensors(declared, seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +59,7 @@ def test_what_is_written_is_read_back(declared: dict, seed: int) -> None:
 
 
 @given(declarations, st.integers(0, 2**16))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_library_reads_what_is_written(declared: dict, seed: int) -> None:
     tensors = random_tensors(declared, seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -246,7 +246,7 @@ def test_file_cut_after_opening_is_noticed(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 399), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damaged_bytes_are_refused_or_harmless(damage: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "x.safetensors")

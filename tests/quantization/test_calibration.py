@@ -128,7 +128,7 @@ def test_a_gate_left_off_would_be_noticed(network, config):
     assert difference[pack.kind == DRAFT].abs().max() > 10 * TOLERANCE
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(documents=documents, mix=mixes, length=st.integers(2, 12), tokens=st.integers(16, 200))
 def test_no_token_attends_across_documents_and_none_to_nothing(config, documents, mix, length, tokens):
     for pack in packed(config, documents, mix, block_length=length, pack_tokens=tokens):
@@ -145,7 +145,7 @@ def test_clean_tokens_see_no_block(config):
 # Shares
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(documents=documents, mix=mixes, length=st.integers(2, 12))
 def test_shares_are_met_within_one_block(config, documents, mix, length):
     summary = Summary.of(packed(config, documents, mix, block_length=length))
@@ -175,7 +175,7 @@ def test_a_kind_that_is_asked_for_is_there_however_little_text_there_is(config):
 # What blocks hold
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(documents=documents, mix=mixes, length=st.integers(2, 12), seed=st.integers(0, 1000))
 def test_blocks_start_with_a_token_of_the_answer_and_hold_its_tokens_or_masks(config, documents, mix, length, seed):
     for pack in packed(config, documents, mix, block_length=length, seed=seed):

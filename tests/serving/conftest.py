@@ -68,11 +68,11 @@ class Server:
 
     def ask(self, **inputs: Any) -> list[Chunk]:
         """Over gRPC."""
-        return list(stream(self.triton.grpc_url, timeout=30, **inputs))
+        return list(stream(self.triton.grpc_url, timeout=120, **inputs))
 
     def post(self, path: str, body: Any = None) -> tuple[int, str]:
         """(status, text) of a whole answer over HTTP."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.triton.ports.http, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.triton.ports.http, timeout=120)
         try:
             connection.request("POST", path, json.dumps(body or {}))
             response = connection.getresponse()
@@ -86,7 +86,7 @@ class Server:
 
     def metrics(self) -> dict[str, float]:
         """Our series by name and labels, as Prometheus writes them."""
-        with urllib.request.urlopen(self.triton.metrics_url, timeout=10) as response:
+        with urllib.request.urlopen(self.triton.metrics_url, timeout=60) as response:
             text = response.read().decode()
         return {name: float(value) for name, value in re.findall(r"^(nld_\S+) (\S+)$", text, re.M)}
 

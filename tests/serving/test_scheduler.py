@@ -19,7 +19,7 @@ from nld_trt.errors import InputError, NldError, OperationError
 from nld_trt.serving.metrics import Metrics
 from nld_trt.serving.scheduler import QueueFull, Scheduler
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Client:

@@ -200,7 +200,7 @@ def test_closing_a_grpc_stream_cancels_the_generation(server) -> None:
 
 def test_dropping_an_http_connection_cancels_the_generation(server) -> None:
     before, tokens = cancelled(server), server.total("nld_tokens_total")
-    connection = http.client.HTTPConnection("127.0.0.1", server.triton.ports.http, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.triton.ports.http, timeout=120)
     connection.request(
         "POST", "/v2/models/nld/generate_stream", json.dumps({"text_input": PROMPT, "stream": True, **LONG})
     )

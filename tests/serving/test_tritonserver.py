@@ -225,7 +225,7 @@ class Command:
     def end(self, number: int) -> tuple[int, str]:
         """(exit status, rest of stderr) after a signal."""
         self.process.send_signal(number)
-        _, err = self.process.communicate(timeout=30)
+        _, err = self.process.communicate(timeout=120)
         return self.process.returncode, err
 
 
@@ -251,7 +251,7 @@ def test_serve_command_tells_when_its_server_dies(repository, tmp_path) -> None:
     region = name.partition("prefix-name=")[2]
     assert list(Path("/dev/shm").glob(f"{region}*"))
     os.kill(pid, signal.SIGKILL)
-    _, err = command.process.communicate(timeout=30)
+    _, err = command.process.communicate(timeout=120)
     assert command.process.returncode == 1
     assert "tritonserver ended (signal SIGKILL)" in err
     assert not list(Path("/dev/shm").glob(f"{region}*"))
