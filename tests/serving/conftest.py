@@ -115,5 +115,5 @@ def server(served_engine: EngineFolder, tmp_path_factory: pytest.TempPathFactory
         pytest.skip("a Triton server runs on Linux")
     folder = tmp_path_factory.mktemp("server")
     repository = write_repository(served_engine, folder / "repository")
-    with TritonServer(repository.path, ports=FREE_PORTS, log_file=folder / "server.log", timeout=60) as triton:
+    with TritonServer(repository.path, ports=FREE_PORTS, log_file=folder / "server.log", timeout=300) as triton:
         yield Server(triton)

@@ -42,7 +42,7 @@ def group_of(process: psutil.Process) -> int | None:
 
 
 def start(repository: Path, tmp_path: Path, **options) -> TritonServer:
-    options = {"ports": FREE_PORTS, "log_file": tmp_path / "server.log", "timeout": 60, **options}
+    options = {"ports": FREE_PORTS, "log_file": tmp_path / "server.log", "timeout": 300, **options}
     return TritonServer(repository, **options)
 
 
@@ -120,7 +120,7 @@ def test_killed_parent_takes_the_server_along(repository, tmp_path) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\n"
         "from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer\n"
-        "server = TritonServer(Path(sys.argv[1]), ports=FREE_PORTS, log_file=Path(sys.argv[2]), timeout=60)\n"
+        "server = TritonServer(Path(sys.argv[1]), ports=FREE_PORTS, log_file=Path(sys.argv[2]), timeout=300)\n"
         "server.start()\nprint(server.pid, flush=True)\ntime.sleep(60)\n"
     )
     arguments = [sys.executable, "-c", code, str(repository), str(tmp_path / "server.log")]
