@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+# Of a value in a message; JSON has whole numbers of any length.
+_LONGEST = 30
+
 
 class NldError(Exception):
     """A failure with a message for the user. The CLI prints it without a traceback.
@@ -38,3 +41,9 @@ class OperationError(NldError):
     """The input was fine and the work failed: a compiler, a server, a disk. Exit status 1."""
 
     exit_code = 1
+
+
+def shortened(value: object) -> str:
+    """A value for a message, as it is written, or its beginning."""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

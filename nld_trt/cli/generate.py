@@ -59,19 +59,16 @@ def command(
         raise InputError("give either a PROMPT or --input FILE", fix='For example: nld-trt generate ENGINE_DIR "Hello"')
     if (input_file is None) != (output_file is None):
         raise InputError("--input and --output belong together: one names the requests, the other the results")
-    if input_file is not None:
+    if input_file is not None and output_file is not None:
         _refuse_prompt_options(options)
         if not input_file.is_file():
             raise InputError(f"--input {input_file} is not a file")
-        if output_file is not None and output_file.resolve() == input_file.resolve():
+        if output_file.resolve() == input_file.resolve():
             raise InputError(f"--input and --output are both {input_file}", fix="Name another file for the results.")
-
-    else:
-        # What needs no engine is said before one is opened, which reads all of it.
-        check_sampling({name: options[name] for name in SETTINGS}, options["mode"])
-    if input_file is not None and output_file is not None:
         click.get_current_context().exit(_run_file(engine_dir, backend, input_file, output_file))
     assert prompt is not None
+    # Once more with the engine, but opening one reads all of it.
+    check_sampling({name: options[name] for name in SETTINGS}, options["mode"])
     decoder = _open(engine_dir, backend)
     _run_prompt(decoder, _request(decoder, prompt, **options))
 

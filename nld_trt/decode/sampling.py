@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, shortened
 from nld_trt.graph.candidates import SHORTLIST
 
 AcceptanceName = Literal["match", "reject"]
@@ -29,8 +29,6 @@ GREEDY: Final[Mapping[str, float]] = {"temperature": 0.0, **NO_FILTER, "seed": 0
 
 # Engines compute in float32.
 _MAX_TEMPERATURE = float(np.finfo(np.float32).max)
-# Of a value in a message; JSON has whole numbers of any length.
-_LONGEST = 30
 # The likeliest token of any vocabulary has a larger share, so that a smaller top_p keeps the same; in float32 it
 # could become 0, which no token would be needed to reach.
 _SMALLEST_SHARE = 1e-30
@@ -74,12 +72,6 @@ def check_sampling(values: Mapping[str, Any], mode: str) -> None:
                 f"{name} is {values[name]}; diffusion draws from all tokens and has no such filter",
                 fix=f"Leave {name} out, or use another mode.",
             )
-
-
-def shortened(value: object) -> str:
-    """As it is written, or its beginning."""
-    text = str(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:

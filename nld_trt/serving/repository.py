@@ -178,20 +178,17 @@ def _check_settings(serving: ServingSettings, manifest: Manifest) -> None:
         raise InputError(
             f"the default block_length is {defaults.block_length}; the engine was built for {limits.max_block_length}",
         )
-    if (
-        defaults.mode == "quadratic"
-        and defaults.block_length is not None
-        and 0 < limits.max_quadratic_length < defaults.block_length
-    ):
-        raise InputError(
-            f"the default mode is quadratic and the default block_length {defaults.block_length}; the engine was built "
-            f"for quadratic passes of up to {limits.max_quadratic_length} drafts",
-            fix="Use a smaller --block-length, or leave it out.",
-        )
-    if defaults.mode == "quadratic" and not limits.max_quadratic_length:
+    drafts = limits.max_quadratic_length
+    if defaults.mode == "quadratic" and not drafts:
         raise InputError(
             "the default mode is quadratic, and the engine was built without quadratic passes",
             fix="Use another --mode, or rebuild with nld-trt build --quadratic-length 8.",
+        )
+    if defaults.mode == "quadratic" and (defaults.block_length or 0) > drafts:
+        raise InputError(
+            f"the default mode is quadratic and the default block_length {defaults.block_length}; the engine was built "
+            f"for quadratic passes of up to {drafts} drafts",
+            fix="Use a smaller --block-length, or leave it out.",
         )
     if defaults.max_tokens is not None and defaults.max_tokens >= limits.max_seq_len:
         raise InputError(

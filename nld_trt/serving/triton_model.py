@@ -99,8 +99,7 @@ def warm_up(session: Session) -> None:
     decoder = Decoder(session)
     prompt = (info.config.bos_token_id,)
     # A whole block and one token more, in blocks modes two rounds.
-    tokens = info.default_block_length + 1
-    tokens = min(tokens, info.limits.max_seq_len - len(prompt))
+    tokens = min(info.default_block_length + 1, info.limits.max_seq_len - len(prompt))
     counts, temperatures = {1}, [0.0]
     if session.runs_ahead:
         counts = {session.row_count(rows + 1) for rows in range(info.limits.max_batch_size)}

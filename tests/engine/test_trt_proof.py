@@ -53,18 +53,22 @@ class Graph:
         return NetworkFacts.read(parsed.trt, parsed.network)
 
 
-@pytest.fixture
-def graph(golden, tmp_path):
-    checkpoint = golden("tiny-a")
-    path = write_graph(
+def write(checkpoint, folder):
+    return write_graph(
         checkpoint,
-        tmp_path,
+        folder,
         precision=PRECISIONS["bf16"],
         limits=LIMITS,
         adapter=True,
         static_capacity=True,
         dialect="tensorrt",
     )
+
+
+@pytest.fixture
+def graph(golden, tmp_path):
+    checkpoint = golden("tiny-a")
+    path = write(checkpoint, tmp_path)
     return Graph(checkpoint.config, tmp_path, load_graph(path))
 
 
@@ -169,15 +173,7 @@ class Compiled:
 
 
 def compile_graph(checkpoint, folder) -> Compiled:
-    model = write_graph(
-        checkpoint,
-        folder,
-        precision=PRECISIONS["bf16"],
-        limits=LIMITS,
-        adapter=True,
-        static_capacity=True,
-        dialect="tensorrt",
-    )
+    model = write(checkpoint, folder)
     parsed = trt_build.parse_network(TRT_RTX.load(), model)
     trt_build.compile_plan(parsed, TRT_RTX, PLAN, checkpoint.config, folder / "nld.plan")
     return Compiled(folder / "nld.plan", parsed.log, NetworkFacts.read(parsed.trt, parsed.network), checkpoint.config)

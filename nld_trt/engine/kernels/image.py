@@ -12,6 +12,7 @@ from pathlib import Path
 from nld_trt.engine.kernels.nvrtc import Nvrtc
 from nld_trt.engine.kernels.spec import KERNELS
 from nld_trt.engine.platforms import PLATFORMS, titles_with
+from nld_trt.environment import release
 from nld_trt.errors import InputError, OperationError
 from nld_trt.optional import install_command
 from nld_trt.resources import data_folder
@@ -162,8 +163,8 @@ def check_driver(nvrtc: Nvrtc, supported: str) -> None:
     Raises:
         InputError: the compiler is newer.
     """
-    driver = _numbers(supported)
-    if _numbers(nvrtc.version) <= driver:
+    driver = release(supported)
+    if release(nvrtc.version) <= driver:
         return
     if driver < _OLDEST_OF_WHEEL:
         fix = f"Update the NVIDIA driver to one for CUDA {nvrtc.version}"
@@ -174,10 +175,6 @@ def check_driver(nvrtc: Nvrtc, supported: str) -> None:
         f"{supported}: it takes no PTX of a newer compiler",
         fix=f"{fix}, or build with --no-plugins.",
     )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
 
 
 def read_resources(log: str) -> dict[str, Resources]:
