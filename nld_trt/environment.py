@@ -42,7 +42,6 @@ PACKAGES = (
     "pyyaml",
     "requests",
     "rich",
-    "safetensors",
     "tensorrt",
     "tensorrt-rtx",
     "tokenizers",

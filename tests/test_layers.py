@@ -9,6 +9,8 @@ a misplaced import or a decision: then change the table, with the reason.
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +141,18 @@ def test_library_is_used_only_where_listed(library: str) -> None:
         if within(i.imported, library) and not any(within(i.importer, m) for m in USED_BY[library])
     ]
     assert not used, "\n".join(used)
+
+
+def dependencies() -> list[str]:
+    """Names of the distributions that the base install brings."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [re.match(r"[\w.-]+", requirement)[0] for requirement in project["dependencies"]]
+
+
+@pytest.mark.parametrize("distribution", dependencies())
+def test_every_dependency_is_imported_somewhere(distribution: str) -> None:
+    module = {"pyyaml": "yaml"}.get(distribution, distribution)
+    assert any(within(i.imported, module) for i in IMPORTS)
 
 
 @pytest.mark.parametrize(

@@ -68,18 +68,30 @@ def decoding_options(function: Command) -> Command:
 def sampling_options(function: Command) -> Command:
     """temperature, filters, seed and acceptance of one generation; None where an option is not given."""
     options = (
-        click.option("--temperature", type=float, default=None, help="Above 0: tokens are drawn. Default: 0, greedy."),
-        click.option("--top-k", type=int, default=None, help="Draw from so many of the likeliest. Default: all."),
         click.option(
-            "--top-p", type=float, default=None, help="Of those, from the fewest with this share together. Default: 1."
+            "--temperature", type=float, default=None, help="Above 0: tokens are sampled. Default: 0, greedy."
+        ),
+        click.option(
+            "--top-k", type=int, default=None, help="Sample from this many of the most likely tokens. Default: all."
+        ),
+        click.option(
+            "--top-p",
+            type=float,
+            default=None,
+            help="Sample from the fewest most likely tokens whose probabilities add up to this. Default: 1.",
         ),
         click.option(
             "--min-p",
             type=float,
             default=None,
-            help="Of those, from tokens at least this likely against the likeliest. Default: 0.",
+            help="Leave out tokens below this fraction of the most likely token's probability. Default: 0.",
         ),
-        click.option("--seed", type=int, default=None, help="Repeats the draws of a seed. Default: a fresh one."),
+        click.option(
+            "--seed",
+            type=int,
+            default=None,
+            help="Seed of the sampling; the same seed repeats an answer. Default: a new one each time.",
+        ),
         click.option(
             "--acceptance",
             type=click.Choice(ACCEPTANCE_RULES),

@@ -169,9 +169,8 @@ class Output:
             if shown < tenths < 10 and not earlier:
                 shown = tenths
                 seconds = (time.monotonic() - started) / (done - before)
-                self._talk(
-                    f"{text}: {done:.1f} of {total} {unit}, {seconds:.2f} s each, {seconds * (total - done):.0f} s left"
-                )
+                left = f"{seconds * (total - done):.0f} s left"
+                self._talk(f"{text}: {_count(done)} of {total} {unit}, {seconds:.2f} s each, {left}")
 
         yield advance
 
@@ -199,7 +198,7 @@ class Output:
             done += amount
             before += amount if earlier else 0.0
             seconds = (time.monotonic() - started) / max(done - before, 1e-9)
-            rate = f"{done:.1f} of {total} {unit}, {seconds:.2f} s each"
+            rate = f"{_count(done)} of {total} {unit}, {seconds:.2f} s each"
             bar.update(task, completed=done, rate=rate, left=f"{seconds * (total - done):.0f} s left")
 
         self._progress = bar
@@ -270,6 +269,11 @@ def _draw(drawing: Any) -> None:
     if not console.is_terminal:  # a file or a pipe has no edge to fold at
         console.width = max(Measurement.get(console, console.options.update(max_width=10_000), drawing).maximum, 1)
     console.print(drawing)
+
+
+def _count(done: float) -> str:
+    """A count of units, with one digit for a part of one."""
+    return f"{done:.1f}".removesuffix(".0")
 
 
 def _plain(value: object) -> object:

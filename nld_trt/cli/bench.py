@@ -88,7 +88,11 @@ def kernels(output_file: Path | None, check_only: bool, compile_only: bool, capa
 @click.option("--context", type=click.IntRange(min=1), default=128, show_default=True, help="Cached tokens per row.")
 @click.option("--block-length", type=click.IntRange(min=2), default=None, help="Default: the checkpoint's.")
 @click.option(
-    "--repeats", type=click.IntRange(min=3), default=15, show_default=True, help="Of which medians are taken."
+    "--repeats",
+    type=click.IntRange(min=3),
+    default=15,
+    show_default=True,
+    help="Timed repetitions of each forward; the report has their medians.",
 )
 @click.option("-o", "--output-file", type=click.Path(path_type=Path), default=None, help="Write the report as JSON.")
 @backend_option

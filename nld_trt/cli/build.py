@@ -85,7 +85,7 @@ def command(
     from nld_trt.engine.manifest import FILE_NAME
     from nld_trt.engine.planning import make_plans
     from nld_trt.engine.support import fallbacks
-    from nld_trt.files import check_target
+    from nld_trt.files import check_target, human_bytes
     from nld_trt.model.checkpoint import Checkpoint
 
     asked = settings(config_file, **flags)
@@ -112,7 +112,7 @@ def command(
     size = sum(record.size for record in manifest.files.values())
     output.result(
         {**resolved, "manifest": manifest.to_dict()},
-        f"engine in {output_dir}: {', '.join(manifest.backends)}, {size / 1e6:.1f} MB",
+        f"engine in {output_dir}: {', '.join(manifest.backends)}, {human_bytes(size)}",
     )
     output.note(f'next: nld-trt generate {output_dir} "PROMPT", or nld-trt repo {output_dir} -o REPO_DIR')
 

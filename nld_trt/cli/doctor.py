@@ -134,7 +134,6 @@ class Verdict:
 _CHECKPOINT = (
     Package("numpy", "1.26"),
     Package("ml_dtypes", "0.5"),
-    Package("safetensors", "0.5"),
     Package("tokenizers", "0.21"),
 )
 _GRAPH = (*_CHECKPOINT, Package("onnx", "1.23"))

@@ -16,7 +16,7 @@ from nld_trt.cli._scores import comparison_table, scores_table, side_by_side_tab
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from nld_trt.decode.comparison import Comparison
     from nld_trt.decode.decoder import Decoder
@@ -129,8 +129,8 @@ def command(
     # Opened first: an output file that cannot be written is refused before the work.
     with nullcontext() if output_file is None else publish_file(output_file) as work:
         scores = [
-            _scores(decoder, questions, chosen, prefix, batch_size=batch_size, **settings)
-            for decoder, chosen, prefix in zip(decoders, variants, ("", "against, "), strict=False)
+            _scores(decoder, questions, chosen, whose, batch_size=batch_size, **settings)
+            for decoder, chosen, whose in zip(decoders, variants, ("", " (against)"), strict=False)
         ]
         block_length = settings["block_length"] or infos[0].default_block_length
         report = {
@@ -140,8 +140,8 @@ def command(
             "scores": [score.to_dict() for score in scores[0]],
         }
         if against is not None:
-            with output.stage(f"comparing predictions: {len(questions)} prompts"):
-                comparison = _compare(folders, decoders, questions, settings["max_new_tokens"], block_length)
+            with output.progress("comparing predictions", len(questions), "prompts") as advance:
+                comparison = _compare(folders, decoders, questions, settings["max_new_tokens"], block_length, advance)
             report["against"] = {
                 **_identity(folders[1], infos[1]),
                 "scores": [score.to_dict() for score in scores[1]],
@@ -181,15 +181,15 @@ def _same_backend(folder: EngineFolder, name: str) -> str:
 
 
 def _scores(
-    decoder: Decoder, questions: Sequence[Question], variants: Sequence[Variant], prefix: str, **settings: Any
+    decoder: Decoder, questions: Sequence[Question], variants: Sequence[Variant], whose: str, **settings: Any
 ) -> list[Score]:
-    """A score per variant. ``prefix`` says whose, in the talk."""
+    """One score per variant. ``whose`` tells the two engines of a comparison apart in the progress lines."""
     from nld_trt.decode.evaluation import evaluate
 
     scores = []
     for variant in variants:
-        with output.stage(f"{prefix}{variant.name}: {len(questions)} prompts"):
-            scores.append(evaluate(decoder, questions, variant, **settings))
+        with output.progress(f"decoding {variant.name}{whose}", len(questions), "prompts") as advance:
+            scores.append(evaluate(decoder, questions, variant, progress=advance, **settings))
     return scores
 
 
@@ -199,12 +199,15 @@ def _compare(
     questions: Sequence[Question],
     max_new_tokens: int | None,
     block_length: int,
+    progress: Callable[[int], None],
 ) -> Comparison:
     """Compare the engines' predictions. Takes ``decoders`` apart: weights need not be in memory twice."""
     from nld_trt.decode.comparison import compare
 
     candidate, reference = (_with_logits(folder, decoders.pop(0)) for folder in folders)
-    return compare(reference, candidate, questions, max_new_tokens=max_new_tokens, block_length=block_length)
+    return compare(
+        reference, candidate, questions, max_new_tokens=max_new_tokens, block_length=block_length, progress=progress
+    )
 
 
 def _with_logits(folder: EngineFolder, decoder: Decoder) -> Session:

@@ -119,10 +119,13 @@ def _text(value: Any) -> str:
 
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     """Nested facts as indented ``name: value`` lines."""
+    from nld_trt.files import human_bytes
+
     lines = []
     for name, value in facts.items():
         if isinstance(value, dict) and value:
             lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{name}: {_text(value)}")
+            size = f" ({human_bytes(value)})" if name.endswith("bytes") and isinstance(value, int) else ""
+            lines.append(f"{indent}{name}: {_text(value)}{size}")
     return lines

@@ -54,6 +54,7 @@ def command(
       nld-trt repo engine -o repository --name nld-8b --raw
     """
     from nld_trt.engine.folder import EngineFolder
+    from nld_trt.files import human_bytes
     from nld_trt.serving.repository import write_repository
     from nld_trt.serving.settings import Defaults, ServingSettings
 
@@ -79,6 +80,6 @@ def command(
             "linked": repository.linked,
             "settings": serving.to_dict(),
         },
-        f"model {name} in {output_dir}: {len(files)} files, {repository.linked} hard-linked, {size / 1e6:.1f} MB",
+        f"model {name} in {output_dir}: {len(files)} files, {repository.linked} hard-linked, {human_bytes(size)}",
     )
     output.note(f"next: nld-trt serve {output_dir}")

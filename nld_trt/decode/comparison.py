@@ -93,7 +93,7 @@ def compare(
     max_new_tokens: int | None = None,
     block_length: int | None = None,
     max_rows: int = MAX_ROWS,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda finished: None,
 ) -> Comparison:
     """Compare two engines that :func:`check_comparable` has let pass.
 
@@ -102,7 +102,7 @@ def compare(
         max_new_tokens: limit of the reference's answers; None means up to 512, as many as fit both engines.
         block_length: None means the reference's.
         max_rows: questions read together; the figures do not depend on it, rounding aside.
-        progress: called with the number of questions that are done.
+        progress: called with the number of questions that were finished since its last call.
 
     Raises:
         InputError: a question or the block length does not fit one of the engines.
@@ -115,8 +115,9 @@ def compare(
     # Answers of about one length together: rows of a forward then have about as many blocks.
     texts.sort(key=lambda text: text.answer_length)
     for first in range(0, len(texts), rows):
-        lockstep.read(texts[first : first + rows])
-        progress(min(first + rows, len(texts)))
+        together = texts[first : first + rows]
+        lockstep.read(together)
+        progress(len(together))
     return Comparison(
         causal=lockstep.causal.figures(),
         bidirectional=sum((reading.tally for reading in lockstep.levels), Tally()).figures(),

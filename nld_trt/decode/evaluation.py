@@ -122,11 +122,14 @@ def evaluate(
     batch_size: int,
     block_length: int | None = None,
     threshold: float | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda finished: None,
 ) -> Score:
     """Decode every question in batches of ``batch_size`` and score the answers.
 
     Wall time covers prefill, decoding and detokenization; one untimed batch goes first.
+
+    Args:
+        progress: called with the number of questions that were finished since its last call.
 
     Raises:
         InputError: a question or a setting does not fit the engine; nothing was decoded.
@@ -149,7 +152,7 @@ def evaluate(
     for first in range(0, len(questions), batch_size):
         for index, result in generate(decoder, requests[first : first + batch_size]):
             results[first + index] = good(result, questions[first + index], variant)
-            progress(len(results))
+            progress(1)
     seconds = time.perf_counter() - started
     engine_seconds = decoder.engine_seconds - engine_before
     return _score(variant, variant.block_length(info, block_length), questions, results, seconds, engine_seconds)

@@ -62,7 +62,7 @@ def test_machine_with_everything_can_do_everything(name: str) -> None:
     ("name", "changes", "state", "finding", "fix"),
     [
         ("client", {"packages": {}}, "missing", "tritonclient is not installed", 'pip install "nld-trt[serve]"'),
-        ("convert", {"packages": packages(safetensors=None)}, "missing", "safetensors", "--upgrade nld-trt"),
+        ("convert", {"packages": packages(tokenizers=None)}, "missing", "tokenizers", "--upgrade nld-trt"),
         (
             "build-trt-rtx",
             {"packages": packages(tensorrt_rtx="1.2.0.54")},
