@@ -12,6 +12,7 @@ from functools import lru_cache
 import pytest
 
 from nld_trt.engine.kernels import nvrtc as nvrtc_module
+from nld_trt.engine.kernels.cubin import read_cubin
 from nld_trt.engine.kernels.image import (
     CAPABILITIES,
     MAIN_SOURCE,
@@ -63,6 +64,7 @@ def test_every_platform_of_tensorrt_is_compiled_for() -> None:
 def test_kernels_keep_to_their_registers_and_spill_nothing(nvrtc, capability: str) -> None:
     image = compiled(nvrtc, capability)
     check(image.resources)
+    assert read_cubin(image.cubin) == image.resources
     assert image.cubin.startswith(b"\x7fELF")
     assert f".target {architecture(capability)}".encode() in image.ptx
 
@@ -122,6 +124,7 @@ def test_nvcc_agrees(capability: str, tmp_path, root) -> None:
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
     check(read_resources(done.stderr))
+    assert read_cubin((tmp_path / "kernels.cubin").read_bytes()) == read_resources(done.stderr)
 
 
 def test_resources_are_read_from_the_compilers_words() -> None:
