@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What kernels take, as their machine code says it: the same as the compiler prints, which a cached compile does not."""
+"""What kernels take, as their machine code says it: what the compiler prints, unless the code comes from its cache."""
 
 from __future__ import annotations
 

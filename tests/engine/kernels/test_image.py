@@ -32,6 +32,8 @@ from nld_trt.errors import InputError, OperationError
 # and 96 fit in one of 512 threads; shared bytes are exactly what the sources declare.
 MOST_REGISTERS = {LOGIT_STATISTICS: 64, DECODE_STEP: 96}
 SHARED_BYTES = {LOGIT_STATISTICS: 128, DECODE_STEP: 3648}
+# Every GPU's kernels are compiled in the quick tests; what compiles them once more does so for one.
+ONE_QUICK = [CAPABILITIES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in CAPABILITIES[1:])]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def test_code_has_every_kernel_with_the_parameters_of_the_table(nvrtc, capabilit
             assert kernel.encode() in compiled(nvrtc, capability).cubin
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("capability", ONE_QUICK)
 def test_temperatures_take_no_blocks_from_greedy_rows(nvrtc, capability: str) -> None:
     """Without its branch for them, no more blocks of the statistics pass would fit on a multiprocessor."""
     files = KernelSource.shipped().files
@@ -112,7 +114,7 @@ def test_documented_resources_are_the_compilers(nvrtc, root) -> None:
         assert f"| `{kernel}` | {' | '.join(cells)} |" in text
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("capability", ONE_QUICK)
 def test_nvcc_agrees(capability: str, tmp_path, root) -> None:
     nvcc = shutil.which("nvcc")
     if nvcc is None:
