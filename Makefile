@@ -13,7 +13,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8
+# worksteal: each worker starts with a part of the list, so that few of them make what neighbouring tests share.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test test-slow lint clean
 .DELETE_ON_ERROR:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from nld_trt.model.convert import convert
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+# Networks of tests are so small that a second thread only waits for the first. The commands that tests start inherit
+# this, and a worker of pytest-xdist keeps to its core.
+THREADS = dict.fromkeys(("NLD_TRT_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+os.environ.update(THREADS)
 
 ROOT = Path(__file__).parents[1]
 

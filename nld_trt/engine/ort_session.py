@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nld_trt.engine.session import Array, EngineInfo, StepBuffers
+from nld_trt.errors import InputError, shortened
 from nld_trt.graph import contract
 from nld_trt.graph.export import load_graph
 from nld_trt.graph.precision import PRECISIONS
@@ -30,6 +32,10 @@ _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 # What 4-bit matrix kernels compute with; ONNX Runtime's name and numbers for it.
 _INT4_ACTIVATIONS, _FLOAT32, _INT8 = "session.qdq_matmulnbits_accuracy_level", "1", "4"
 
+# Threads of the kernels where the caller does not say: for machines that several programs share.
+THREADS_VARIABLE = "NLD_TRT_THREADS"
+_MAX_THREADS = 1024
+
 
 @dataclass
 class BoundStep:
@@ -46,18 +52,40 @@ class BoundStep:
     successor: BoundStep | None = None
 
 
-def session_options(threads: int = 0, *, exact: bool = False) -> onnxruntime.SessionOptions:
+def default_threads() -> int:
+    """Threads of the kernels as the environment variable NLD_TRT_THREADS sets them; 0 if it does not.
+
+    Raises:
+        InputError: it is no whole number from 0 to 1024.
+    """
+    text = os.environ.get(THREADS_VARIABLE, "").strip()
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdecimal() and int(text) <= _MAX_THREADS):
+        raise InputError(
+            f"the environment variable {THREADS_VARIABLE} is {shortened(text)!r}; it is a whole number of threads "
+            f"from 0 to {_MAX_THREADS}, and 0 stands for one on each physical core",
+            fix=f"Set it so, or leave it out: unset {THREADS_VARIABLE}",
+        )
+    return int(text)
+
+
+def session_options(threads: int | None = None, *, exact: bool = False) -> onnxruntime.SessionOptions:
     """How every session of this backend is opened.
 
     Args:
-        threads: of the kernels; 0 lets ONNX Runtime use every physical core.
+        threads: of the kernels; 0 lets ONNX Runtime use every physical core, and None is what
+            :func:`default_threads` says.
         exact: 4-bit matrix kernels compute with float32 activations and not with activations rounded to 8 bits in
             groups: slower, and the difference between the two is what the rounding costs.
+
+    Raises:
+        InputError: ``threads`` is None and the environment's number cannot be used.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = default_threads() if threads is None else threads
     options.log_severity_level = 3
     options.add_session_config_entry(_INT4_ACTIVATIONS, _FLOAT32 if exact else _INT8)
     return options
@@ -69,7 +97,7 @@ class OrtSession:
     # The host's cores are the device: a forward that is launched is done.
     runs_ahead = False
 
-    def __init__(self, model: Path, info: EngineInfo, threads: int = 0, *, exact: bool = False) -> None:
+    def __init__(self, model: Path, info: EngineInfo, threads: int | None = None, *, exact: bool = False) -> None:
         """Load the graph; where ``info`` has debug outputs and the graph does not, they are added to it.
 
         Args:

@@ -33,7 +33,7 @@ DECODERS = (
         for each in (("ar", None), ("linear", "match"), ("quadratic", "match"))
     ),
 )
-TEMPERATURES = (0.5, 1.0, 1.5)
+TEMPERATURES = (pytest.param(0.5, marks=pytest.mark.slow), 1.0, pytest.param(1.5, marks=pytest.mark.slow))
 FILTERS = (
     pytest.param({}, id="unfiltered"),
     pytest.param({"top_k": 40, "top_p": 0.9, "min_p": 0.02}, id="filtered", marks=pytest.mark.slow),
@@ -153,6 +153,7 @@ class Unverified(LinearSpeculation):
         return super().advance(outcome)
 
 
+@pytest.mark.slow
 def test_a_draft_that_is_not_verified_is_found_out(session, monkeypatch):
     monkeypatch.setitem(MODE_TYPES, "linear", Unverified)
     settings = {"temperature": 1.0}

@@ -62,12 +62,40 @@ NATIVE = {
     "FP8_PER_CHANNEL_PER_TOKEN": "gemm fp8",
     "NVFP4": "gemm fp4",
 }
-BUILDS = [(name, "bf16", "tiny-a") for name in NATIVE] + [
-    pytest.param(*build, marks=pytest.mark.slow)
-    for build in (("W4A16_AWQ", "fp16", "nld-tiny"), ("FP8", "fp16", "tiny-b"))
-]
+# Every algorithm in one plan: the quick test of what the slow ones look at one at a time.
+MIXED = {
+    "*.layers.0.mlp.*": ("NVFP4", 16),
+    "*.layers.0.self_attn.*": ("FP8", 0),
+    "*.layers.1.mlp.[du]*": ("W4A16_NVFP4", 16),
+    "*.layers.1.mlp.*": ("FP8_PER_CHANNEL_PER_TOKEN", 0),
+    "*.layers.1.self_attn.o_proj": ("W4A16_AWQ", 32),
+    "*_proj": ("W4A16_AWQ", 16),
+    "diffusion_head": ("W4A16_AWQ", 16),
+}
+MIXED_COUNTS = {"NVFP4": 3, "FP8": 4, "W4A16_NVFP4": 2, "FP8_PER_CHANNEL_PER_TOKEN": 1, "W4A16_AWQ": 5}
 
 
+def test_every_layer_of_a_plan_of_all_algorithms_has_its_kernel(quantized, golden, tmp_path):
+    config = golden("tiny-a").config
+    formats, scales = Export(mixed=MIXED).formats(config), random_prescale(config, foldable=False)
+
+    def prescale(module: str, inputs: int):
+        return None if formats[module][0].startswith("FP8") else scales(module, inputs)
+
+    proof = compile_plan(quantized("tiny-a", Export(mixed=MIXED, prescale=prescale)), tmp_path)
+    found = proof["quantized_layers"]
+    assert {name: each["expected"] for name, each in found.items()} == MIXED_COUNTS
+    for name, kernel in NATIVE.items():
+        assert found[name]["kernels"] == {kernel: MIXED_COUNTS[name]}, name
+        assert found[name]["in_plan"] == MIXED_COUNTS[name], name
+    assert found["W4A16_NVFP4"]["in_plan"] == 0
+    assert proof["fallbacks"] == [f"W4A16_NVFP4 (2 layers): {SUPPORT['W4A16_NVFP4']['trt-rtx'].how}"]
+
+
+BUILDS = [(name, "bf16", "tiny-a") for name in NATIVE] + [("W4A16_AWQ", "fp16", "nld-tiny"), ("FP8", "fp16", "tiny-b")]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "precision", "name"), BUILDS)
 def test_every_layer_has_a_quantized_kernel_in_every_phase(quantized, tmp_path, algorithm, precision, name):
     checkpoint = quantized(name, Export(algorithm))
@@ -88,18 +116,21 @@ def test_the_least_gpu_of_the_table_is_enough(quantized, tmp_path, algorithm):
     assert proof["quantized_layers"][algorithm]["in_plan"] == 14
 
 
-@pytest.mark.parametrize("group_size", [32, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("group_size", [32, 64])
 def test_int4_groups_are_read_packed(quantized, tmp_path, group_size):
     proof = compile_plan(quantized("tiny-a", Export(group_size=group_size)), tmp_path)
     assert proof["quantized_layers"]["W4A16_AWQ"]["in_plan"] == 14
 
 
+@pytest.mark.slow
 def test_weights_in_fp4_alone_are_a_named_fallback(quantized, tmp_path):
     proof = compile_plan(quantized("tiny-a", Export("W4A16_NVFP4")), tmp_path)
     assert proof["quantized_layers"]["W4A16_NVFP4"]["in_plan"] == 0
     assert proof["fallbacks"] == [f"W4A16_NVFP4 (14 layers): {SUPPORT['W4A16_NVFP4']['trt-rtx'].how}"]
 
 
+@pytest.mark.slow
 def test_prescales_a_quantized_head_and_mixed_layers_build(quantized, golden, tmp_path):
     prescale = random_prescale(golden("tiny-a").config, foldable=False)
     layers = {"*.layers.0.mlp.*": ("NVFP4", 16), "*_proj": ("W4A16_AWQ", 16), "diffusion_head": ("W4A16_AWQ", 16)}
@@ -184,6 +215,7 @@ def emit_int4(monkeypatch):
     return emit
 
 
+@pytest.mark.slow
 def test_weights_that_every_forward_unpacks_are_found(parsed, emit_int4):
     """TensorRT for RTX 1.7 reads such a graph, and multiplies with BF16 weights that another kernel wrote."""
     emit_int4(_float32_scales)

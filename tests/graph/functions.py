@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from onnx import helper
 
+from nld_trt.engine.ort_session import session_options
 from nld_trt.graph import operators
 from nld_trt.graph.candidates import CANDIDATE_INPUTS, CANDIDATE_OUTPUTS, CANDIDATES
 from nld_trt.graph.tape import DOMAIN, OPSET
@@ -79,7 +80,7 @@ def open_nodes(nodes, inputs, outputs, *, functions=(), initializers=()):
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)],
         ir_version=11,
     )
-    return onnxruntime.InferenceSession(model.SerializeToString())
+    return onnxruntime.InferenceSession(model.SerializeToString(), session_options())
 
 
 @lru_cache

@@ -271,6 +271,7 @@ def test_with_shared_numbers_a_draft_agrees_more_often_than_with_its_own(tempera
     assert (shared == expected).mean() > 1.1 * (own == expected).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule", ["shared numbers", "shares of another distribution", "resampling from p", "keeping every draft"]
 )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Compiling the kernels for a GPU that need not be there, and what the compiler said of the result."""
+"""Compiling the kernels for a GPU that need not be there, and what the result takes there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nld_trt.engine.kernels.cubin import Resources, read_cubin
 from nld_trt.engine.kernels.nvrtc import Nvrtc
 from nld_trt.engine.kernels.spec import KERNELS
 from nld_trt.engine.platforms import PLATFORMS, titles_with
@@ -58,16 +59,6 @@ class KernelSource:
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What one kernel takes: registers of a thread, bytes of a block's shared memory, bytes of a thread's spills."""
-
-    registers: int
-    shared_bytes: int
-    stack_bytes: int
-    spill_bytes: int
-
-
-@dataclass(frozen=True)
 class Image:
     """The kernels, compiled for one GPU architecture.
 
@@ -114,7 +105,8 @@ def compile_kernels(capability: str, source: KernelSource | None = None, nvrtc: 
 
     Raises:
         InputError: NVRTC is not installed or too old, or ``capability`` is not one of CAPABILITIES.
-        OperationError: the sources do not compile.
+        OperationError: the sources do not compile, or the compiler prints nothing and writes what read_cubin cannot
+            read.
     """
     return compile_source(capability, source or KernelSource.shipped(), MAIN_SOURCE, KERNELS, nvrtc)
 
@@ -127,6 +119,9 @@ def compile_source(
     options = (f"--gpu-architecture={architecture(capability)}", *OPTIONS)
     compiled = nvrtc.compile(main, source.files[main], source.headers, options)
     resources = read_resources(compiled.log)
+    if not resources.keys() >= set(kernels):
+        # Code that comes from the compiler's cache comes without a log.
+        resources = read_cubin(compiled.cubin)
     missing = [name for name in kernels if name not in resources]
     if missing:
         raise OperationError(

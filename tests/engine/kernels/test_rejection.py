@@ -162,6 +162,7 @@ WRONG_RULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "temperature"), [(rule, each) for rule, temperatures in WRONG_RULES.items() for each in temperatures]
 )
@@ -175,7 +176,7 @@ def test_a_wrong_rule_changes_the_distribution(kernels, rule, temperature) -> No
 def test_draft_from_the_model_itself_is_always_kept(kernels, logits, temperature) -> None:
     share = draws.probabilities(logits, MASK, temperature=temperature).astype(np.float32)
     ids = np.argsort(-share)[:CANDIDATES]
-    for draft in ids:
+    for draft in ids[[0, 1, 2, -1]]:
         tokens = chosen(kernels, one_slot(logits, ids, share[ids], draft, temperature=temperature))
         # Rounding may fail one of some million tests.
         assert (tokens == draft).mean() > 0.999
