@@ -86,7 +86,7 @@ def main() -> int:
         build_engine(checkpoint, [plan], Path(folder, "engine"), force=False, stage=silent)
         engine = EngineFolder.open(Path(folder, "engine"))
         codec, decoder = Codec.open(engine.path), Decoder(engine.open_session("ort"))
-        lines = (SOURCE / "eval.jsonl").read_text().splitlines()[: arguments.questions]
+        lines = (SOURCE / "eval.jsonl").read_text(encoding="utf-8").splitlines()[: arguments.questions]
         questions = [json.loads(line)["prompt"] for line in lines]
         kinds = {
             "trained": [codec.encode_prompt(question) for question in questions],
@@ -112,7 +112,7 @@ def main() -> int:
     text = json.dumps(found, indent=2)
     print(text)
     if arguments.output:
-        arguments.output.write_text(text + "\n")
+        arguments.output.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

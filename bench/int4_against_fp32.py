@@ -91,7 +91,7 @@ def main() -> None:
     text = json.dumps(result, indent=2)
     print(text)
     if arguments.output:
-        arguments.output.write_text(text + "\n")
+        arguments.output.write_text(text + "\n", encoding="utf-8")
 
 
 def prepare(folder: Path, threads: int) -> tuple[dict[str, OrtSession], dict[str, int]]:

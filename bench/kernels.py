@@ -180,7 +180,7 @@ def main() -> int:
     text = json.dumps(result, indent=2)
     print(text)
     if arguments.output:
-        arguments.output.write_text(text + "\n")
+        arguments.output.write_text(text + "\n", encoding="utf-8")
     for found in timed.values():
         print("\n".join(map(str, found["targets"])), file=sys.stderr)
     other = [shape for shape, found in timed.items() if not found["same_tokens"]]

@@ -78,14 +78,14 @@ def build(folder: Path) -> None:
         engine = EngineFolder.open(work / "engine")
         codec = Codec.open(engine.path)
         assert codec is not None
-        lines = (SOURCE / "eval.jsonl").read_text().splitlines()[:QUESTIONS]
+        lines = (SOURCE / "eval.jsonl").read_text(encoding="utf-8").splitlines()[:QUESTIONS]
         prompts = [list(codec.encode_prompt(json.loads(line)["prompt"])) for line in lines]
         expected = {
-            "config": json.loads((work / "checkpoint" / "config.json").read_text()),
+            "config": json.loads((work / "checkpoint" / "config.json").read_text(encoding="utf-8")),
             "prompts": prompts,
             "answers": answers(engine.open_session("ort"), prompts),
         }
-        (folder / EXPECTED).write_text(json.dumps(expected))
+        (folder / EXPECTED).write_text(json.dumps(expected), encoding="utf-8")
         model = write_graph(
             checkpoint,
             work,
@@ -106,7 +106,7 @@ def build(folder: Path) -> None:
 def run_one(path: Path) -> dict[str, object]:
     from nld_trt.engine.trt_session import TrtSession
 
-    expected = json.loads((path.parent / EXPECTED).read_text())
+    expected = json.loads((path.parent / EXPECTED).read_text(encoding="utf-8"))
     info = EngineInfo(ModelConfig.from_hf(expected["config"]), LIMITS, TRT_RTX.name, PLAN.precision, has_adapter=True)
     found = answers(TrtSession(TRT_RTX, path, info), expected["prompts"])
     return {
@@ -124,7 +124,9 @@ def run(folder: Path, script: str) -> dict[str, object]:
 
     plans = {}
     for path in sorted(folder.glob("*.plan")):
-        done = subprocess.run([sys.executable, script, "run-one", str(path)], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, script, "run-one", str(path)], capture_output=True, text=True, encoding="utf-8"
+        )
         last = done.stdout.strip().splitlines()[-1:] if done.returncode == 0 else []
         error = {"runs": False, "exit": done.returncode, "error": done.stderr.strip().splitlines()[-8:]}
         plans[path.stem] = json.loads(last[0]) if last else error
@@ -151,7 +153,7 @@ def main() -> None:
     text = json.dumps(result, indent=None if options.task == "run-one" else 2)
     print(text)
     if options.output:
-        options.output.write_text(text + "\n")
+        options.output.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

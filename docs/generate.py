@@ -178,11 +178,13 @@ PAGES = {"step-contract.md": step_contract, "support.md": support, "cli.md": com
 def main() -> None:
     check = "--check" in sys.argv[1:]
     stale = [
-        name for name, render in PAGES.items() if not (HERE / name).is_file() or (HERE / name).read_text() != render()
+        name
+        for name, render in PAGES.items()
+        if not (HERE / name).is_file() or (HERE / name).read_text(encoding="utf-8") != render()
     ]
     if not check:
         for name in stale:
-            (HERE / name).write_text(PAGES[name]())
+            (HERE / name).write_text(PAGES[name](), encoding="utf-8")
     print(f"{'stale' if check else 'written'}: {', '.join(stale) or 'nothing'}")
     sys.exit(1 if check and stale else 0)
 

@@ -65,8 +65,25 @@ _REFETCH = "Restore the file from its source: an interrupted download or an edit
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented, in the given key order, with a final newline."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Indented, in the given key order, with a final newline.
+
+    Half a surrogate pair, which UTF-8 cannot hold, is written as the JSON escape that stands for it.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def library_path(path: Path) -> str:
+    """``path`` for a library that takes text and makes UTF-8 of it, where Python may take ASCII for the file system's.
+
+    Triton's Python backend does, under every locale. :func:`path_of_library` is the way back.
+    """
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def path_of_library(text: str) -> Path:
+    """The path that a library gave as UTF-8."""
+    return Path(os.fsdecode(text.encode("utf-8", "surrogateescape")))
 
 
 @dataclass(frozen=True)

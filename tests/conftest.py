@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +36,30 @@ ROOT = Path(__file__).parents[1]
 # Small enough to build in a moment, large enough for every golden case (prompt + tokens, block 64 at most).
 GOLDEN_LIMITS = Limits(max_batch_size=8, max_seq_len=512, max_block_length=64, prompt_chunk=48, max_quadratic_length=16)
 TINY_LIMITS = Limits(max_batch_size=8, max_seq_len=512, max_block_length=32, prompt_chunk=64)
+
+
+# Python as Triton's Python backend has it: ASCII for files, pipes and names.
+ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+# Runs commands of nld-trt, each a list in JSON, in one process that takes no text in the locale's encoding.
+_COMMANDS = """
+import json, sys, warnings
+warnings.filterwarnings("error", category=EncodingWarning, module="nld_trt")
+from nld_trt.cli import run
+for arguments in sys.argv[1:]:
+    sys.argv[1:] = json.loads(arguments.encode("utf-8", "surrogateescape"))
+    sys.argv[1:] = [text.encode().decode("ascii", "surrogateescape") for text in sys.argv[1:]]
+    status = run()
+    if status:
+        sys.exit(status)
+"""
+
+
+def run_in_ascii(*commands: list[str], **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """``nld-trt`` commands under the C locale, one after the other, until one fails."""
+    return subprocess.run(
+        [sys.executable, "-X", "warn_default_encoding", "-c", _COMMANDS, *map(json.dumps, commands)],
+        env={**os.environ, **ASCII_LOCALE, **variables}, capture_output=True, check=False,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -114,3 +142,32 @@ def debug_session(engine):
         return sessions[name]
 
     return session
+
+
+@pytest.fixture(scope="session")
+def non_ascii_engine(tmp_path_factory) -> Path:
+    """nld-tiny with letters beyond ASCII in template, settings, answers and path; built under the C locale."""
+    folder = tmp_path_factory.mktemp("places") / "é 日本"
+    release = folder / "release"
+    shutil.copytree(ROOT / "examples" / "nld-tiny", release)
+    with (release / "chat_template.jinja").open("a", encoding="utf-8") as template:
+        template.write("{# für 日本 😀 #}")
+    for name, change in (
+        ("tokenizer_config.json", lambda values: values.update(comment="für 日本 😀")),
+        ("tokenizer.json", _answer_in_other_letters),
+    ):
+        values = json.loads((release / name).read_text(encoding="utf-8"))
+        change(values)
+        (release / name).write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
+    limits = ["--max-batch-size", "4", "--max-seq-len", "512"]
+    done = run_in_ascii(
+        ["convert", str(release), "-o", str(folder / "checkpoint")],
+        ["build", str(folder / "checkpoint"), "--backend", "ort", "-o", str(folder / "engine"), *limits],
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return folder / "engine"
+
+
+def _answer_in_other_letters(tokenizer) -> None:
+    replace = {"type": "Replace", "pattern": {"String": "e"}, "content": "é😀"}
+    tokenizer["decoder"] = {"type": "Sequence", "decoders": [tokenizer["decoder"], replace]}

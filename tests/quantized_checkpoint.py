@@ -129,7 +129,7 @@ def write_effective(source: Path, target: Path) -> Path:
         for name, tensor in tensors.items():
             writer.write(name, tensor)
     config = {key: value for key, value in checkpoint.raw_config.items() if key != "quantization_config"}
-    (target / "config.json").write_text(json.dumps(config))
+    (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
     _copy_others(source, target)
     return target
 
@@ -152,7 +152,7 @@ def _write_statements(
             **({"quantized_layers": layers} if export.mixed else {"ignore": list(export.excluded)}),
             **({"kv_cache_scheme": {"num_bits": 8, "type": "float"}} if export.kv_cache else {}),
         }
-    (target / "config.json").write_text(json.dumps(config))
+    (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
     if "hf_quant_config.json" in export.files:
         statement = {
             "quant_algo": algorithm,
@@ -161,7 +161,7 @@ def _write_statements(
             **({"quantized_layers": layers} if export.mixed else {"exclude_modules": list(export.excluded)}),
         }
         whole = {"producer": {"name": "another tool", "version": "1.0"}, "quantization": statement}
-        (target / "hf_quant_config.json").write_text(json.dumps(whole))
+        (target / "hf_quant_config.json").write_text(json.dumps(whole), encoding="utf-8")
 
 
 def _copy_others(source: Path, target: Path) -> None:

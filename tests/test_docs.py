@@ -20,13 +20,13 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("example
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_within_the_repository_resolve(page):
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_and_options_that_pages_show_exist(page):
-    for line in re.findall(r"^\s*(?:\$ )?nld-trt ([a-z].*)$", page.read_text(), flags=re.MULTILINE):
+    for line in re.findall(r"^\s*(?:\$ )?nld-trt ([a-z].*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
         # Another command, a comment or a pipe ends this one.
         words = re.split(r"[#|;]|&&", line)[0].split()
         assert words[0] in COMMANDS, line
@@ -38,10 +38,12 @@ def test_commands_and_options_that_pages_show_exist(page):
 
 
 def test_generated_pages_are_current():
-    done = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.returncode == 0, f"{done.stdout}: run python docs/generate.py"
 
 
 def test_every_command_is_mentioned_in_the_documentation():
-    text = "\n".join(page.read_text() for page in PAGES if page.name != "cli.md")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "cli.md")
     assert [name for name in COMMANDS if f"nld-trt {name}" not in text] == []

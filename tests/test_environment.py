@@ -170,5 +170,5 @@ def test_collecting_imports_no_heavy_package() -> None:
         "import sys\nfrom nld_trt import environment\nenvironment.collect()\n"
         "print({'torch', 'tensorrt_rtx', 'modelopt', 'tritonclient', 'matplotlib', 'pytriton'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     assert done.stdout.strip() == "set()"

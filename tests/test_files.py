@@ -25,8 +25,8 @@ from nld_trt.files import (
 
 def publish(target: Path, content: str = "new", **options: object) -> None:
     with publish_folder(target, **options) as folder:
-        (folder / "file").write_text(content)
-        (folder / "manifest.json").write_text("{}")
+        (folder / "file").write_text(content, encoding="utf-8")
+        (folder / "manifest.json").write_text("{}", encoding="utf-8")
 
 
 def fail(target: Path, error: BaseException, beside: str | None = None) -> None:
@@ -47,7 +47,7 @@ def names(folder: Path) -> list[str]:
 
 def test_folder_appears_with_its_content(tmp_path: Path) -> None:
     publish(tmp_path / "out")
-    assert (tmp_path / "out" / "file").read_text() == "new"
+    assert (tmp_path / "out" / "file").read_text(encoding="utf-8") == "new"
     assert names(tmp_path) == ["out"]
 
 
@@ -85,7 +85,7 @@ def test_force_replaces_everything(tmp_path: Path) -> None:
     publish(tmp_path / "out", "old")
     (tmp_path / "out" / "stale").touch()
     publish(tmp_path / "out", force=True)
-    assert (tmp_path / "out" / "file").read_text() == "new"
+    assert (tmp_path / "out" / "file").read_text(encoding="utf-8") == "new"
     assert names(tmp_path / "out") == ["file", "manifest.json"]
     assert names(tmp_path) == ["out"]
 
@@ -93,7 +93,7 @@ def test_force_replaces_everything(tmp_path: Path) -> None:
 def test_force_with_marker_replaces_a_folder_of_its_kind(tmp_path: Path) -> None:
     publish(tmp_path / "out", "old")
     publish(tmp_path / "out", force=True, marker="manifest.json")
-    assert (tmp_path / "out" / "file").read_text() == "new"
+    assert (tmp_path / "out" / "file").read_text(encoding="utf-8") == "new"
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_mount_point_is_replaced_with_force(mount: Path) -> None:
     (mount / "stale").mkdir()
     publish(mount, force=True)
     assert names(mount) == ["file", "manifest.json"]
-    assert (mount / "file").read_text() == "new"
+    assert (mount / "file").read_text(encoding="utf-8") == "new"
 
 
 # publish_folder: failure leaves nothing and damages nothing
@@ -139,7 +139,7 @@ def test_failure_with_force_keeps_the_old_folder(tmp_path: Path) -> None:
     publish(tmp_path / "out", "old")
     with pytest.raises(KeyboardInterrupt), publish_folder(tmp_path / "out", force=True):
         raise KeyboardInterrupt
-    assert (tmp_path / "out" / "file").read_text() == "old"
+    assert (tmp_path / "out" / "file").read_text(encoding="utf-8") == "old"
     assert names(tmp_path) == ["out"]
 
 
@@ -155,7 +155,7 @@ def test_failing_rename_with_force_restores_the_old_folder(tmp_path: Path, monke
     monkeypatch.setattr(os, "rename", failing)
     with pytest.raises(OSError, match="broken"):
         publish(tmp_path / "out", force=True)
-    assert (tmp_path / "out" / "file").read_text() == "old"
+    assert (tmp_path / "out" / "file").read_text(encoding="utf-8") == "old"
     assert names(tmp_path) == ["out"]
 
 
@@ -179,15 +179,15 @@ def test_taken_folder_is_refused_with_both_ways_out(tmp_path: Path) -> None:
     publish(tmp_path / "out", "old")
     with pytest.raises(InputError, match="--force to replace it, or choose another output folder with -o"):
         publish(tmp_path / "out")
-    assert (tmp_path / "out" / "file").read_text() == "old"
+    assert (tmp_path / "out" / "file").read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.parametrize("force", [False, True])
 def test_file_in_the_way_is_refused(tmp_path: Path, force: bool) -> None:
-    (tmp_path / "out").write_text("mine")
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="is a file"):
         publish(tmp_path / "out", force=force)
-    assert (tmp_path / "out").read_text() == "mine"
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
 def test_force_does_not_replace_a_folder_without_the_marker(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_json_that_is_not_an_object_is_refused(tmp_path: Path, data: bytes) -> N
 
 
 def test_json_error_names_the_place(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('{\n "a": }')
+    (tmp_path / "x.json").write_text('{\n "a": }', encoding="utf-8")
     with pytest.raises(InputError, match="line 2, column 7"):
         read_json(tmp_path / "x.json")
 
@@ -364,19 +364,19 @@ def test_relative_target_is_checked_as_what_it_means(tmp_path: Path, monkeypatch
 
 
 def test_file_appears_when_it_is_complete(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("old")
+    (tmp_path / "x").write_text("old", encoding="utf-8")
     with publish_file(tmp_path / "x") as work:
-        work.write_text("new")
-        assert (tmp_path / "x").read_text() == "old"
-    assert (tmp_path / "x").read_text() == "new"
+        work.write_text("new", encoding="utf-8")
+        assert (tmp_path / "x").read_text(encoding="utf-8") == "old"
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "new"
     assert names(tmp_path) == ["x"]
 
 
 def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("old")
+    (tmp_path / "x").write_text("old", encoding="utf-8")
     with pytest.raises(KeyboardInterrupt), publish_file(tmp_path / "x") as work:
-        raise KeyboardInterrupt(work.write_text("new"))
-    assert (tmp_path / "x").read_text() == "old"
+        raise KeyboardInterrupt(work.write_text("new", encoding="utf-8"))
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "old"
     assert names(tmp_path) == ["x"]
 
 

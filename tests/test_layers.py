@@ -169,7 +169,7 @@ def test_imports_are_read_with_their_time(source: str, expected: set, tmp_path: 
     monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path / "nld_trt")
     path = tmp_path / "nld_trt" / "module.py"
     path.parent.mkdir()
-    path.write_text(source)
+    path.write_text(source, encoding="utf-8")
     assert {(i.imported, i.at_import) for i in imports_of(path) if within(i.imported, "torch")} == expected
 
 
@@ -177,5 +177,5 @@ def test_relative_imports_are_resolved(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path / "nld_trt")
     path = tmp_path / "nld_trt" / "graph" / "module.py"
     path.parent.mkdir(parents=True)
-    path.write_text("from . import tape\nfrom ..engine.build import build_engine")
+    path.write_text("from . import tape\nfrom ..engine.build import build_engine", encoding="utf-8")
     assert {i.imported for i in imports_of(path)} >= {"nld_trt.graph.tape", "nld_trt.engine.build"}

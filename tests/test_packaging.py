@@ -28,7 +28,7 @@ def present(root: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def project(root: Path) -> dict:
-    return tomllib.loads((root / "pyproject.toml").read_text())
+    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,11 @@ def test_demo_install_is_free_of_torch(project: dict) -> None:
 
 
 def test_every_direct_dependency_is_pinned(project: dict, root: Path) -> None:
-    pinned = {distribution(line) for line in (root / "constraints.txt").read_text().splitlines() if "==" in line}
+    pinned = {
+        distribution(line)
+        for line in (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if "==" in line
+    }
     extras = project["project"]["optional-dependencies"]
     direct = {distribution(line) for lines in [project["project"]["dependencies"], *extras.values()] for line in lines}
     # tensorrt fetches its libraries when it is installed, on the machine that has the GPU.
@@ -123,5 +127,6 @@ def test_installed_package_finds_its_data(wheel: Path, root: Path, tmp_path: Pat
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     assert done.stdout.split() == [str(tmp_path / "nld_trt" / "_data" / name) for name in present(root)]

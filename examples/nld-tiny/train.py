@@ -278,13 +278,13 @@ def optimise(title: str, optimizers, loss, draw, steps: int, device: torch.devic
 def save_network(network: Network, config: dict[str, object], folder: Path) -> None:
     tensors = {name: tensor.to(torch.bfloat16).contiguous().cpu() for name, tensor in network.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     generation = {
         "bos_token_id": config["bos_token_id"],
         "eos_token_id": config["eos_token_id"],
         "transformers_version": "5.0.0",
     }
-    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
+    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
     # The drafter must learn against the weights that are shipped, so the rounding happens here, once.
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
 
@@ -299,7 +299,7 @@ def save_drafter(network: Network, folder: Path) -> None:
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     settings = {"peft_type": "LORA", "r": LORA_RANK, "lora_alpha": LORA_ALPHA, "target_modules": ["o_proj"],
                 "bias": "none", "inference_mode": True, "lora_dropout": 0.0, "fan_in_fan_out": False}  # fmt: skip
-    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -127,6 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """As ``main``, returning the exit status. What is no NldError and no usage error is a defect: it is raised."""
+    from nld_trt.cli._output import accept_every_character
+
+    accept_every_character()
     try:
         status = cli.main(arguments, prog_name="nld-trt", standalone_mode=False)
         sys.stdout.flush()

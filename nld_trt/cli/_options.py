@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,26 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 MODES = ("ar", "diffusion", "linear", "quadratic")
 BACKENDS = ("ort", "trt-rtx", "trt")
 ACCEPTANCE_RULES = ("match", "reject")
+
+
+class Text(click.ParamType):  # type: ignore[type-arg]
+    """Text for a model, which is UTF-8 whatever the locale: Python marks bytes that the locale does not know."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            value.encode("utf-8")
+            return str(value)
+        except UnicodeEncodeError:
+            pass
+        try:
+            return os.fsencode(value).decode("utf-8")
+        except UnicodeError as error:
+            self.fail(f"{value!a} is not UTF-8: {error.reason}", param, ctx)  # type: ignore[attr-defined]
+
+
+TEXT = Text()
 
 
 def engine_argument(function: Command) -> Command:

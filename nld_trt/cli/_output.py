@@ -9,6 +9,8 @@ at each call, since tests and shells replace them. rich is imported only when it
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import sys
@@ -111,7 +113,7 @@ class Output:
         ``text`` is a string or something rich can draw; without it the data is listed, a line for each key.
         """
         if self.json:
-            sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+            sys.stdout.write(_json_text(data) + "\n")
         elif text is None:
             sys.stdout.writelines(f"{key}: {value}\n" for key, value in data.items())
         elif isinstance(text, str):
@@ -259,6 +261,31 @@ def json_option(command: Decorated) -> Decorated:
         callback=choose,
         help="Print the result as one JSON object on stdout; talk stays on stderr.",
     )(command)
+
+
+def accept_every_character() -> None:
+    """Make stdout show what its encoding lacks as an escape: a terminal or pipe that is not UTF-8 ends no command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        codecs.register_error("nld-trt", _bytes_or_escapes)
+        sys.stdout.reconfigure(errors="nld-trt")
+
+
+def _bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A handler for the codecs: bytes of a file's name that are no text come out as they are, the rest as escapes."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
+
+
+def _json_text(data: Mapping[str, Any]) -> str:
+    """JSON that stdout can carry: with JSON's own escapes where its encoding lacks a character."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(data, indent=2, allow_nan=False, default=_plain)
+    return text
 
 
 def _draw(drawing: Any) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +26,12 @@ def writing(output_file: Path | None) -> Iterator[Callable[[dict[str, Any]], Non
         yield lambda report: write_json(work, report)
 
 
+def command_line() -> str:
+    """The command as it can be typed again; bytes that are not UTF-8 are shown as escapes."""
+    words = (os.fsencode(word).decode("utf-8", "backslashreplace") for word in sys.argv[1:])
+    return shlex.join(["nld-trt", *words])
+
+
 def origin() -> dict[str, Any]:
     """The command that a report is of, and when it ran."""
-    command_line = shlex.join(["nld-trt", *sys.argv[1:]])
-    return {"command": command_line, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    return {"command": command_line(), "date": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import MODES, sampling_options
+from nld_trt.cli._options import MODES, TEXT, sampling_options
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("client")
 @click.argument("url")
-@click.argument("prompt")
+@click.argument("prompt", type=TEXT)
 @click.option("--model", default="nld", help="Name of the model on the server.")
 @click.option("--mode", type=click.Choice(MODES), default=None, help="Decoding mode. Default: the server's.")
 @click.option("--max-new-tokens", type=int, default=None, help="Tokens to generate. Default: the server's.")
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 @click.option(
     "--ensemble", type=float, default=None, help="quadratic: weight of the AR prediction in verifying. Default: 1."
 )
-@click.option("--system", default=None, help="System message of the conversation.")
+@click.option("--system", type=TEXT, default=None, help="System message of the conversation.")
 @click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
-@click.option("--stop", multiple=True, help="String that ends the text. Repeatable.")
+@click.option("--stop", type=TEXT, multiple=True, help="String that ends the text. Repeatable.")
 @click.option("--timeout", type=float, default=300.0, help="Longest wait for the next piece, in seconds.")
 @json_option
 def command(

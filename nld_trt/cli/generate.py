@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import backend_option, decoding_options, engine_argument, sampling_options
+from nld_trt.cli._options import TEXT, backend_option, decoding_options, engine_argument, sampling_options
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @click.command("generate")
 @engine_argument
-@click.argument("prompt", required=False)
+@click.argument("prompt", type=TEXT, required=False)
 @decoding_options
 @sampling_options
-@click.option("--system", default=None, help="System message of the conversation.")
+@click.option("--system", type=TEXT, default=None, help="System message of the conversation.")
 @click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
-@click.option("--stop", multiple=True, help="String that ends the text. Repeatable.")
+@click.option("--stop", type=TEXT, multiple=True, help="String that ends the text. Repeatable.")
 @click.option("--input", "input_file", type=click.Path(path_type=Path), help="JSONL file of requests, one per line.")
 @click.option("--output", "output_file", type=click.Path(path_type=Path), help="JSONL file for their results.")
 @backend_option

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
 import click
 
 from nld_trt.cli._options import BACKENDS, MODES, engine_argument
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._report import command_line
 
 
 @click.command("repo")
@@ -66,9 +66,7 @@ def command(
         max_waiting=max_waiting,
         ignore_penalties=ignore_penalties,
     )
-    repository = write_repository(
-        engine, output_dir, name=name, serving=serving, command=shlex.join(["nld-trt", *sys.argv[1:]]), force=force
-    )
+    repository = write_repository(engine, output_dir, name=name, serving=serving, command=command_line(), force=force)
     files = repository.manifest["files"]
     size = sum(record["size"] for record in files.values())
     output.result(
@@ -82,4 +80,4 @@ def command(
         },
         f"model {name} in {output_dir}: {len(files)} files, {repository.linked} hard-linked, {human_bytes(size)}",
     )
-    output.note(f"next: nld-trt serve {output_dir}")
+    output.note(f"next: nld-trt serve {shlex.quote(str(output_dir))}")

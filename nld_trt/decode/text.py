@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nld_trt.errors import InputError
+from nld_trt.files import library_path
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -38,13 +39,13 @@ class Codec:
         if not path.is_file():
             return None
         try:
-            tokenizer = Tokenizer.from_file(str(path))
-            settings = json.loads((folder / SETTINGS_FILE).read_text()) if (folder / SETTINGS_FILE).is_file() else {}
+            tokenizer = Tokenizer.from_file(library_path(path))
+            settings = json.loads(_read(folder / SETTINGS_FILE)) if (folder / SETTINGS_FILE).is_file() else {}
         except Exception as error:  # the tokenizers library raises plain Exception
             raise InputError(f"the tokenizer in {folder.name} cannot be read: {error}") from error
         template = settings.get("chat_template")
         if (folder / TEMPLATE_FILE).is_file():
-            template = (folder / TEMPLATE_FILE).read_text()
+            template = _read(folder / TEMPLATE_FILE)
         special = {
             name: value["content"] if isinstance(value, dict) else value
             for name, value in settings.items()
@@ -101,6 +102,15 @@ class Codec:
 
     def stream(self, stop: Sequence[str] = ()) -> TextStream:
         return TextStream(self._tokenizer, stop)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8: {error.reason} at byte {error.start}", fix="Save it in UTF-8."
+        ) from error
 
 
 class TextStream:

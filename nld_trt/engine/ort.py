@@ -17,6 +17,7 @@ from nld_trt.engine.backend import Artefact, BuildPlan, Stage
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError, OperationError
+from nld_trt.files import library_path, path_of_library
 from nld_trt.graph import contract
 from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
@@ -75,12 +76,12 @@ class OrtBackend:
         options = session_options()
         options.enable_profiling = True
         with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent) as scratch:
-            options.profile_file_prefix = str(Path(scratch, "ort"))
-            session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            options.profile_file_prefix = library_path(Path(scratch, "ort"))
+            session = onnxruntime.InferenceSession(library_path(model), options, providers=["CPUExecutionProvider"])
             types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
             _refuse(_binding_problems(types, element, checkpoint, plan))
             session.run(None, _one_token(checkpoint, plan))
-            kernels = _kernels(Path(session.end_profiling()))
+            kernels = _kernels(path_of_library(session.end_profiling()))
         found, wanted = Counter(kernels.values())["Attention"], checkpoint.config.num_hidden_layers
         problems = [f"{found} attention nodes for {wanted} layers"] if found != wanted else []
         readers = {name: LayerKernel(kind, kind == _QUANTIZED_KERNEL) for name, kind in kernels.items()}

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+
+from nld_trt.errors import InputError
 
 # Triton with its Python backend; deploy/Dockerfile adds nld-trt.
 BASE_IMAGE = "nvcr.io/nvidia/tritonserver:25.12-py3"
@@ -20,12 +23,21 @@ PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
 def container_commands(
     repository: Path, *, host: str = "127.0.0.1", ports: tuple[int, int, int] = (8000, 8001, 8002)
 ) -> list[str]:
-    """Commands that build the image in a checkout of nld-trt and serve ``repository``, an absolute path, from it."""
+    """Commands that build the image in a checkout of nld-trt and serve ``repository``, an absolute path, from it.
+
+    Raises:
+        InputError: docker cannot take the path.
+    """
+    if ":" in str(repository):
+        raise InputError(
+            f"docker's --volume cannot name {repository}: it has a colon, which ends a path there",
+            fix="Copy or move the repository to a path without one.",
+        )
     published = " ".join(
         f"--publish {host}:{outside}:{inside}" for outside, inside in zip(ports, PORTS.values(), strict=True)
     )
     return [
         f"docker build --file {DOCKERFILE} --tag {IMAGE} .",
         f"docker run --rm --gpus all --shm-size {SHARED_MEMORY} --user {USER} {published} "
-        f'--volume "{repository}:{MOUNT}:ro" {IMAGE}',
+        f"--volume {shlex.quote(f'{repository}:{MOUNT}:ro')} {IMAGE}",
     ]

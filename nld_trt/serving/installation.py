@@ -54,7 +54,7 @@ def find_installation(work: Path) -> Installation:
         )
     root = executable.resolve().parents[1]
     if not (root / "python_backend_stubs").is_dir():
-        return Installation(executable)
+        return Installation(executable.absolute())
     return _from_wheel(executable, root, work)
 
 
@@ -72,19 +72,33 @@ def _from_wheel(executable: Path, root: Path, work: Path) -> Installation:
     backend.mkdir(parents=True)
     for file in (*(root / "backends" / "python").glob("*.*"), stub):
         (backend / file.name).symlink_to(file)
-    # The stub puts its own folder on sys.path and ignores PYTHONPATH: this is how it finds a package that
-    # runs from a source checkout. An installed one comes first.
-    (backend / "nld_trt").symlink_to(Path(nld_trt.__file__).resolve().parent)
-    # It finds the standard library, and with it the virtual environment, through the first python3 on PATH.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    libraries = [str(_libpython().parent), str(root.parents[1] / "nvidia_pytriton.libs")]
+    # The stub ignores PYTHONPATH. Its working folder, which is this one, comes first on its sys.path: so it runs the
+    # nld_trt that runs here, also from a source checkout and beside another one that is installed.
+    (work / "nld_trt").symlink_to(Path(nld_trt.__file__).resolve().parent)
+    libraries = work / "libraries"
+    libraries.mkdir()
+    # Links, since the loader would take apart a path with a colon, a semicolon or a dollar sign.
+    (libraries / "python").symlink_to(_libpython().parent)
+    (libraries / "pytriton").symlink_to(root.parents[1] / "nvidia_pytriton.libs")
+    library_path = [str(libraries / "python"), str(libraries / "pytriton")]
     if os.environ.get("LD_LIBRARY_PATH"):
-        libraries.append(os.environ["LD_LIBRARY_PATH"])
+        library_path.append(os.environ["LD_LIBRARY_PATH"])
     return Installation(
-        executable,
+        executable.absolute(),
         arguments=("--backend-directory", str(backend.parent)),
-        variables={"PATH": path, "LD_LIBRARY_PATH": os.pathsep.join(libraries)},
+        variables={"PATH": _path_to_python(), "LD_LIBRARY_PATH": os.pathsep.join(library_path)},
     )
+
+
+def _path_to_python() -> str:
+    """A PATH whose first python3 is this Python: there the stub looks for the standard library and the environment."""
+    folder = str(Path(sys.executable).parent)
+    if os.pathsep in folder:
+        raise InputError(
+            f"this Python is in {folder}, and PATH, through which the server finds it, cannot hold a {os.pathsep!r}",
+            fix="Move or rename the folder, or make the environment elsewhere.",
+        )
+    return os.pathsep.join([folder, os.environ.get("PATH", "")])
 
 
 def _check_numpy() -> None:

@@ -37,7 +37,9 @@ def render_config(model: str, *, instance_kind: str, comment: str) -> str:
     group.kind = messages.ModelInstanceGroup.Kind.Value(instance_kind)
     # The printer leaves out what equals protobuf's default. Here the 0 is a decision and has to be seen:
     # batches are made by the model's own scheduler, request by request, and not by Triton.
-    text = f"# {comment}\nmax_batch_size: 0\n{text_format.MessageToString(config)}"
+    # A command line can have line breaks, in a path for one; each of its lines stays a comment.
+    comment = "\n".join(f"# {line}" for line in comment.splitlines())
+    text = f"{comment}\nmax_batch_size: 0\n{text_format.MessageToString(config)}"
     assert text_format.Parse(text, messages.ModelConfig()) == config
     return text
 

@@ -93,13 +93,14 @@ def write_repository(
         text = model_config.render_config(
             name, instance_kind=_instance_kind(engine, serving), comment=f"Made by: {command}"
         )
-        (work / name / model_config.FILE_NAME).write_text(text, encoding="utf-8")
+        (work / name / model_config.FILE_NAME).write_text(text, encoding="utf-8", errors="backslashreplace")
         (version / "model.py").write_text(_MODEL_PY, encoding="utf-8")
         write_json(version / settings.FILE_NAME, serving.to_dict())
         linked = _take_engine(engine, version / serving.engine)
         manifest = _manifest(work / name, engine.manifest, name, command)
         write_json(work / name / MANIFEST_FILE, manifest)
-        (work / "README.md").write_text(render_readme(name, serving, manifest), encoding="utf-8")
+        readme = render_readme(name, serving, manifest)
+        (work / "README.md").write_text(readme, encoding="utf-8", errors="backslashreplace")
     return Repository(target, name, manifest, linked)
 
 

@@ -25,7 +25,7 @@ from nld_trt.decode.text import Codec
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError
-from nld_trt.files import inside, read_json
+from nld_trt.files import inside, path_of_library, read_json
 from nld_trt.serving.intake import read_inputs
 from nld_trt.serving.metrics import Family, Metrics, Series
 from nld_trt.serving.replies import Outputs, Reply
@@ -46,7 +46,7 @@ class TritonPythonModel:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname).1s %(name)s: %(message)s")
         self._pb = importlib.import_module("triton_python_backend_utils")
         try:
-            self._open(Path(args["model_repository"]) / args["model_version"], args["model_name"])
+            self._open(path_of_library(args["model_repository"]) / args["model_version"], args["model_name"])
         except NldError as error:
             raise self._pb.TritonModelException(str(error)) from error
 

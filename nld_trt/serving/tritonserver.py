@@ -26,13 +26,17 @@ from typing import BinaryIO, Self
 
 from nld_trt.errors import InputError, OperationError
 from nld_trt.serving.installation import find_installation
+from nld_trt.serving.processes import EndWatch
 from nld_trt.serving.repository import model_names
+from nld_trt.serving.workplace import make_work_folder, plain_path
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_TIMEOUT = 600.0
 # Triton lets open requests end for so long when it is told to stop; after a bit more it is killed.
 _EXIT_SECONDS = 10
 _KILL_SECONDS = _EXIT_SECONDS + 5.0
+# Triton asks after a process that ends in an orderly way at once.
+_NOTICE_SECONDS = 5.0
 _LOG_LINES = 25
 
 
@@ -79,6 +83,8 @@ class TritonServer:
         self.ports = ports
         self.log_file = log_file
         self.timeout = timeout
+        # The repository as the server is told it.
+        self._served = repository
         self._process: subprocess.Popen[bytes] | None = None
         self._cleanup = ExitStack()
 
@@ -123,16 +129,19 @@ class TritonServer:
         """
         model_names(self.repository)
         try:
-            work = Path(tempfile.mkdtemp(prefix="nld-trt-serve-"))
+            work = make_work_folder()
             self._cleanup.callback(shutil.rmtree, work, ignore_errors=True)
             self._cleanup.callback(_free_shared_memory, work.name)
             installation = find_installation(work)
             self.ports = _claim(self.host, self.ports)
             self.log_file = self.log_file or _new_log()
+            self._served = plain_path(self.repository, work / "repository")
             command = [str(installation.executable), *installation.arguments, *self._arguments(work.name)]
             with _open_log(self.log_file) as log:
                 self._process = subprocess.Popen(
                     command,
+                    # A model's process looks for modules in its working folder first: not in the user's.
+                    cwd=work,
                     env={**os.environ, **installation.variables},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -174,7 +183,7 @@ class TritonServer:
 
     def _arguments(self, shared_memory: str) -> list[str]:
         return [
-            f"--model-repository={self.repository.resolve()}",
+            f"--model-repository={self._served}",
             "--model-control-mode=explicit",
             "--load-model=*",
             # The configuration is complete; completing it would start every stub twice.
@@ -192,16 +201,20 @@ class TritonServer:
     def _wait_ready(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + self.timeout
+        ends = EndWatch(self._process.pid, _NOTICE_SECONDS)
         while not _answers(f"{self.http_url}/v2/health/ready"):
             if self._process.poll() is not None:
                 raise self._failure(f"tritonserver ended while starting ({_how(self._process.returncode)})")
+            if ends.overdue():
+                raise self._failure("the process of a model died while starting, and tritonserver waits for it")
             if time.monotonic() > deadline:
                 raise self._failure(f"tritonserver was not ready within {self.timeout:g} s", "Raise --timeout.")
             time.sleep(0.1)
 
     def _failure(self, what: str, fix: str = "See the whole log.") -> OperationError:
         assert self.log_file is not None
-        return OperationError(what, details=last_lines(self.log_file), fix=f"{fix} It is in {self.log_file}.")
+        lines = [line.replace(str(self._served), str(self.repository)) for line in last_lines(self.log_file)]
+        return OperationError(what, details=lines, fix=f"{fix} It is in {self.log_file}.")
 
 
 def last_lines(log_file: Path, count: int = _LOG_LINES) -> list[str]:

@@ -127,10 +127,10 @@ class Sweep:
         )
 
     def _write_summary(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        with publish_file(self.folder / SUMMARY_CSV) as work, work.open("w", newline="") as file:
+        with publish_file(self.folder / SUMMARY_CSV) as work, work.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, report.COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
         summary = {"schema_version": report.SCHEMA_VERSION, "workload": asdict(self.workload), "rows": list(rows)}
         with publish_file(self.folder / SUMMARY_JSON) as work:
-            work.write_text(json.dumps(summary, indent=2) + "\n")
+            work.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -25,9 +25,9 @@ def built(converted, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prompts(root, tmp_path_factory):
-    lines = (root / "examples" / "nld-tiny" / "eval.jsonl").read_text().splitlines()[:10]
+    lines = (root / "examples" / "nld-tiny" / "eval.jsonl").read_text(encoding="utf-8").splitlines()[:10]
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
@@ -110,9 +110,9 @@ def test_stop_string_ends_the_text_before_it(built, capsys):
 
 def test_batch_form_reports_bad_lines_and_exits_1(built, capsys, tmp_path):
     requests, results = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    requests.write_text(json.dumps({"id": "a", "prompt": QUESTION}) + '\n{"id": "b"}\n')
+    requests.write_text(json.dumps({"id": "a", "prompt": QUESTION}) + '\n{"id": "b"}\n', encoding="utf-8")
     status, _, _ = ask(capsys, "generate", built, "--input", requests, "--output", results)
-    first, second = (json.loads(line) for line in results.read_text().splitlines())
+    first, second = (json.loads(line) for line in results.read_text(encoding="utf-8").splitlines())
     assert status == 1
     assert "37000 m" in first["text"]
     assert second["id"] == "b"
@@ -123,7 +123,7 @@ def test_evaluate_scores_every_mode(built, prompts, capsys, tmp_path):
     scores = tmp_path / "scores.json"
     status, out, _ = ask(capsys, "evaluate", built, "--prompts", prompts, "-o", scores)
     assert status == 0
-    report = json.loads(scores.read_text())
+    report = json.loads(scores.read_text(encoding="utf-8"))
     assert [score["mode"] for score in report["scores"]] == ["ar", "diffusion", "linear", "linear-no-lora"]
     assert all(score["mode"] in out for score in report["scores"])
     by_mode = {score["mode"]: score for score in report["scores"]}
@@ -155,10 +155,10 @@ def test_sweep_uses_the_longest_block_of_an_engine_that_was_built_for_less(conve
 
 def test_an_id_with_half_a_surrogate_pair_comes_back(built, capsys, tmp_path):
     requests, results = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    requests.write_text(r'{"id": "\ud800", "prompt_ids": [5], "max_new_tokens": 1}')
+    requests.write_text(r'{"id": "\ud800", "prompt_ids": [5], "max_new_tokens": 1}', encoding="utf-8")
     status, _, _ = ask(capsys, "generate", built, "--input", requests, "--output", results)
     assert status == 0
-    assert json.loads(results.read_text())["id"] == "\ud800"
+    assert json.loads(results.read_text(encoding="utf-8"))["id"] == "\ud800"
 
 
 def test_an_engine_without_the_adapter_is_another_measurement(converted, built, prompts, capsys, tmp_path):
@@ -198,7 +198,7 @@ def test_build_dry_run_writes_nothing(converted, capsys, tmp_path):
 
 def test_flags_win_over_the_config_file(converted, capsys, tmp_path):
     config = tmp_path / "build.yaml"
-    config.write_text("backends: [ort]\nmax_batch_size: 2\nmax_seq_len: 100\n")
+    config.write_text("backends: [ort]\nmax_batch_size: 2\nmax_seq_len: 100\n", encoding="utf-8")
     arguments = ("build", converted("tiny-a"), "-o", tmp_path / "e", "--config", config, "--max-batch-size", 3)
     _, out, _ = ask(capsys, *arguments, "--dry-run", "--json")
     plan = json.loads(out)["plans"][0]
@@ -256,7 +256,7 @@ REFUSALS = {
 def test_refusal_exits_2_with_the_fix_and_writes_nothing(built, converted, goldens, prompts, capsys, tmp_path, case):
     arguments, message = REFUSALS[case]
     yaml = tmp_path.parent / f"{tmp_path.name}.yaml"
-    yaml.write_text("max_batch: 3\n")
+    yaml.write_text("max_batch: 3\n", encoding="utf-8")
     binary = yaml.with_suffix(".jsonl")
     binary.write_bytes(b"\xff\xfe\x00\n")
     names = {

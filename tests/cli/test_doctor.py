@@ -155,7 +155,7 @@ def test_this_machine_has_a_report(capsys) -> None:
 
 
 def test_minimum_versions_and_extras_are_those_of_the_package(root: Path) -> None:
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = {None: project["dependencies"], **project["optional-dependencies"]}
     for need in (need for capability in CAPABILITIES for need in capability.needs if isinstance(need, Package)):
         declared = {re.sub(r"\[.*?\]|;.*| ", "", line) for line in [*extras[None], *extras[need.extra]]}

@@ -146,7 +146,7 @@ def test_require_names_the_extra(monkeypatch) -> None:
 
 
 def test_require_lets_a_broken_installation_be_seen(monkeypatch, tmp_path) -> None:
-    (tmp_path / "pytriton.py").write_text("import nonesuch")
+    (tmp_path / "pytriton.py").write_text("import nonesuch", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "pytriton", raising=False)
     with pytest.raises(ModuleNotFoundError, match="nonesuch"):

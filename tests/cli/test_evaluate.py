@@ -35,9 +35,9 @@ def engines(converted, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prompts(root, tmp_path_factory):
-    lines = (root / "examples" / "nld-tiny" / "eval.jsonl").read_text().splitlines()[:PROMPTS]
+    lines = (root / "examples" / "nld-tiny" / "eval.jsonl").read_text(encoding="utf-8").splitlines()[:PROMPTS]
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
@@ -56,7 +56,7 @@ def test_two_engines_are_shown_side_by_side_with_their_predictions(engines, prom
         "--batch-size", 4,
     )  # fmt: skip
     assert status == 0
-    report = json.loads(file.read_text())
+    report = json.loads(file.read_text(encoding="utf-8"))
     against, comparison = report["against"], report["comparison"]
     assert (report["precision"], against["precision"]) == ("fp16", "fp32")
     assert report["model_sha256"] == against["model_sha256"]
@@ -154,9 +154,9 @@ def narrow(engines, converted):
     # As if it had been built for another library; what it holds is not looked at before that.
     shutil.copytree(engines / "full", engines / "compiled")
     manifest = engines / "compiled" / "engine.json"
-    values = json.loads(manifest.read_text())
+    values = json.loads(manifest.read_text(encoding="utf-8"))
     values["backends"] = {"trt": {**values["backends"]["ort"], "backend": "trt"}}
-    manifest.write_text(json.dumps(values))
+    manifest.write_text(json.dumps(values), encoding="utf-8")
     return engines
 
 

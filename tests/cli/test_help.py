@@ -47,7 +47,7 @@ def run_help(*arguments: str) -> tuple[str, set[str], float]:
     """
     before = os.times()
     command = [sys.executable, "-c", f"BLOCKED = {BLOCKED!r}\n{CHILD}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     after = os.times()
     assert done.returncode == 0, done.stderr
     seconds = after.children_user - before.children_user + after.children_system - before.children_system

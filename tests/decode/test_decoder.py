@@ -22,7 +22,7 @@ NAME = "tiny-b"
 
 @pytest.fixture(scope="module")
 def prompts(goldens):
-    cases = json.loads((goldens / NAME / "cases.json").read_text())["cases"]
+    cases = json.loads((goldens / NAME / "cases.json").read_text(encoding="utf-8"))["cases"]
     return sorted({tuple(case["prompt_ids"]) for case in cases})
 
 

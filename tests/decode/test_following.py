@@ -24,7 +24,7 @@ BY_SLOT = ("tokens", "drafted_ids", "drafted_shares")
 
 @pytest.fixture(scope="module")
 def prompts(goldens):
-    cases = json.loads((goldens / NAME / "cases.json").read_text())["cases"]
+    cases = json.loads((goldens / NAME / "cases.json").read_text(encoding="utf-8"))["cases"]
     return sorted({tuple(case["prompt_ids"]) for case in cases})
 
 

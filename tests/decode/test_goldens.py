@@ -24,7 +24,7 @@ _PARAMETERS = (
 
 
 def golden_cases(goldens, name):
-    cases = json.loads((goldens / name / "cases.json").read_text())["cases"]
+    cases = json.loads((goldens / name / "cases.json").read_text(encoding="utf-8"))["cases"]
     return [case for case in cases if case["group"] in GROUPS]
 
 

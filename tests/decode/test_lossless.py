@@ -29,7 +29,7 @@ def requests(root, engine):
     rng = random.Random(7)
     folder = engine("nld-tiny").path
     codec = Codec.open(folder)
-    lines = (root / "examples" / "nld-tiny" / "eval.jsonl").read_text().splitlines()
+    lines = (root / "examples" / "nld-tiny" / "eval.jsonl").read_text(encoding="utf-8").splitlines()
     held_out = [codec.encode_prompt(json.loads(line)["prompt"]) for line in lines]
 
     def prompt():

@@ -27,7 +27,7 @@ FILTERS = ({}, {"top_k": 5}, {"top_p": 0.8}, {"min_p": 0.1}, {"top_k": 20, "top_
 @pytest.fixture(scope="module")
 def prompts(goldens):
     def of(name):
-        cases = json.loads((goldens / name / "cases.json").read_text())["cases"]
+        cases = json.loads((goldens / name / "cases.json").read_text(encoding="utf-8"))["cases"]
         return sorted({tuple(case["prompt_ids"]) for case in cases})
 
     return of
@@ -108,7 +108,7 @@ def warm_requests(root, engine):
     """Linear requests on nld-tiny over everything that can be chosen."""
     rng = random.Random(21)
     codec = Codec.open(engine("nld-tiny").path)
-    lines = (root / "examples" / "nld-tiny" / "eval.jsonl").read_text().splitlines()
+    lines = (root / "examples" / "nld-tiny" / "eval.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [codec.encode_prompt(json.loads(line)["prompt"]) for line in lines]
     return [
         Request(

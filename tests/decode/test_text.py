@@ -70,7 +70,7 @@ def test_folder_without_tokenizer_has_no_codec(tmp_path):
 
 
 def test_broken_tokenizer_is_named(tmp_path):
-    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="tokenizer"):
         Codec.open(tmp_path)
 

@@ -27,7 +27,7 @@ SPARE = 0.85
 
 def write(folder, text) -> Path:
     path = folder / "build.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -58,8 +58,10 @@ def test_weights_and_caches_fit_the_platform(path):
     caches = 2 * model.kv_elements_per_token * limits.capacity * limits.max_batch_size
     memory = PLATFORMS[config.platforms[0]].memory_gb * 1e9
     assert weights + caches < SPARE * memory
-    assert f"{weights / 1e9:.2f} + " in path.read_text(), "the comment has the arithmetic of these values"
-    assert f"{caches / 1e9:.2f}\n" in path.read_text()
+    assert f"{weights / 1e9:.2f} + " in path.read_text(encoding="utf-8"), (
+        "the comment has the arithmetic of these values"
+    )
+    assert f"{caches / 1e9:.2f}\n" in path.read_text(encoding="utf-8")
 
 
 def test_nothing_said_leaves_every_choice_open(tmp_path):

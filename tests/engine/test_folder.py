@@ -22,7 +22,7 @@ def copy(engine, tmp_path):
 
 def edit_manifest(folder, **changes):
     path = folder / "engine.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
 def test_manifest_survives_a_round_trip(engine):
@@ -54,7 +54,7 @@ def test_other_schema_version_is_refused(copy):
 
 
 def test_tokenizer_that_was_dropped_in_is_refused(copy):
-    (copy / "tokenizer.json").write_text("{}")
+    (copy / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"tokenizer.json was not built with this engine"):
         EngineFolder.open(copy)
 
@@ -66,7 +66,7 @@ def test_backend_files_must_be_listed(copy):
 
 
 def test_limits_of_another_type_are_refused(copy):
-    limits = json.loads((copy / "engine.json").read_text())["limits"]
+    limits = json.loads((copy / "engine.json").read_text(encoding="utf-8"))["limits"]
     edit_manifest(copy, limits=limits | {"max_batch_size": "8"})
     with pytest.raises(InputError, match="whole numbers"):
         EngineFolder.open(copy)
@@ -79,7 +79,7 @@ def test_other_contract_version_is_refused(copy):
 
 
 def test_file_names_that_leave_the_folder_are_refused(copy):
-    files = json.loads((copy / "engine.json").read_text())["files"]
+    files = json.loads((copy / "engine.json").read_text(encoding="utf-8"))["files"]
     edit_manifest(copy, files=files | {"../secret": {"sha256": "0", "size": 0}})
     with pytest.raises(InputError, match="secret"):
         EngineFolder.open(copy)

@@ -126,7 +126,11 @@ list(generate(decoder, [Request((1, 73, 20), mode, max_new_tokens=20, eos_token_
 assert decoder.steps > 20
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(engine("tiny-a").path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, str(engine("tiny-a").path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     log = done.stdout + done.stderr
     assert "onnxruntime" in log

@@ -61,7 +61,7 @@ def engines(root, tmp_path_factory):
 @pytest.fixture(scope="module")
 def prompts(root):
     folder = root / "examples" / "nld-tiny"
-    lines = (folder / "eval.jsonl").read_text().splitlines()
+    lines = (folder / "eval.jsonl").read_text(encoding="utf-8").splitlines()
     return [Codec.open(folder).encode_prompt(json.loads(line)["prompt"]) for line in lines[::24]]
 
 

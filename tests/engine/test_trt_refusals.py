@@ -127,7 +127,7 @@ def test_tensorrt_compiles_for_the_present_gpu(machine, targets):
 @pytest.fixture
 def unread(goldens, tmp_path):
     """(artefact, info) of an engine whose plan is not a plan: nothing may get as far as reading it."""
-    raw = json.loads((goldens / "tiny-a" / "config.json").read_text())
+    raw = json.loads((goldens / "tiny-a" / "config.json").read_text(encoding="utf-8"))
     (tmp_path / "trt-rtx").mkdir()
     (tmp_path / "trt-rtx" / "nld.plan").write_bytes(b"not a plan")
     artefact = Artefact(

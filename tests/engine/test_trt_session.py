@@ -29,7 +29,7 @@ def start(goldens, tmp_path, monkeypatch):
     """Start a session; returns it with its device. Keyword arguments change the engine."""
 
     def begin(*, info=None, loads=True, drop=(), **changes):
-        raw = json.loads((goldens / "tiny-a" / "config.json").read_text())
+        raw = json.loads((goldens / "tiny-a" / "config.json").read_text(encoding="utf-8"))
         info = info or EngineInfo(ModelConfig.from_hf(raw), LIMITS, "trt-rtx", "bf16", has_adapter=True)
         info = replace(info, debug=changes.pop("debug", False))
         device = FakeDevice()

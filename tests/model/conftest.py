@@ -28,13 +28,13 @@ class Release:
 
     def edit_json(self, name: str, **changes: object) -> None:
         path = self.folder / name
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
 
     def edit_config(self, **changes: object) -> None:
         self.edit_json("config.json", **changes)
 
     def edit_rope(self, **changes: object) -> None:
-        rope = json.loads((self.folder / "config.json").read_text())["rope_parameters"]
+        rope = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))["rope_parameters"]
         self.edit_config(rope_parameters={**rope, **changes})
 
     def edit_adapter_config(self, **changes: object) -> None:
@@ -59,7 +59,7 @@ class Release:
             weight_map.update(dict.fromkeys(names, shard))
         self.weights.unlink()
         index = self.folder / "model.safetensors.index.json"
-        index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+        index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}), encoding="utf-8")
         return index
 
 
@@ -86,8 +86,8 @@ def release(tmp_path: Path) -> Release:
     shutil.copytree(GOLDENS / "tiny-a", folder)
     for name in ("cases.json", "forwards.json", "forwards.safetensors"):
         (folder / name).unlink()
-    (folder / "tokenizer.json").write_text("{}\n")
-    (folder / "chat_template.jinja").write_text("{{ messages }}\n")
+    (folder / "tokenizer.json").write_text("{}\n", encoding="utf-8")
+    (folder / "chat_template.jinja").write_text("{{ messages }}\n", encoding="utf-8")
     return Release(folder)
 
 

@@ -95,9 +95,9 @@ def test_one_of_the_two_files_is_enough(export, files: tuple[str, ...]) -> None:
 def test_files_that_disagree_are_refused(export) -> None:
     folder = export()
     path = folder / "hf_quant_config.json"
-    stated = json.loads(path.read_text())
+    stated = json.loads(path.read_text(encoding="utf-8"))
     stated["quantization"]["exclude_modules"] = []
-    path.write_text(json.dumps(stated))
+    path.write_text(json.dumps(stated), encoding="utf-8")
     assert "disagree about the quantization" in refusal(folder)
 
 
@@ -127,7 +127,7 @@ def test_fp4_label_on_fp8_weights_is_refused(export) -> None:
 
     folder = export("FP8")
     for name in ("hf_quant_config.json", "config.json"):
-        (folder / name).write_text(relabel((folder / name).read_text()))
+        (folder / name).write_text(relabel((folder / name).read_text(encoding="utf-8")), encoding="utf-8")
     assert f"{MODULE}.weight is F8_E4M3; supported: U8" in refusal(folder)
 
 
@@ -189,16 +189,16 @@ def test_bits_per_weight_count_the_scales(export) -> None:
 def test_another_group_size_than_the_scales_have_is_refused(export) -> None:
     folder = export()
     path = folder / "hf_quant_config.json"
-    stated = json.loads(path.read_text())
+    stated = json.loads(path.read_text(encoding="utf-8"))
     stated["quantization"]["group_size"] = 32
-    path.write_text(json.dumps(stated))
+    path.write_text(json.dumps(stated), encoding="utf-8")
     assert f"{MODULE}.weight_scale is" in refusal(folder)
 
 
 def test_group_size_that_divides_nothing_is_refused(export) -> None:
     folder = export()
     path = folder / "hf_quant_config.json"
-    stated = json.loads(path.read_text())
+    stated = json.loads(path.read_text(encoding="utf-8"))
     stated["quantization"]["group_size"] = 48
-    path.write_text(json.dumps(stated))
+    path.write_text(json.dumps(stated), encoding="utf-8")
     assert "groups of 48 do not divide" in refusal(folder)

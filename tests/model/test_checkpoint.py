@@ -220,21 +220,21 @@ def test_truncated_weights_are_refused(release) -> None:
 @pytest.mark.parametrize("shard", ["../outside.safetensors", "/etc/outside.safetensors", "a/../../b.safetensors"])
 def test_index_that_leaves_the_folder_is_refused(release, shard: str) -> None:
     index = release.shard()
-    content = json.loads(index.read_text())
+    content = json.loads(index.read_text(encoding="utf-8"))
     content["weight_map"][NORM] = shard
-    index.write_text(json.dumps(content))
+    index.write_text(json.dumps(content), encoding="utf-8")
     assert "is not a path inside" in refusal(release.folder)
 
 
 def test_index_that_names_a_pickle_is_refused(release) -> None:
     index = release.shard()
-    index.write_text(json.dumps({"weight_map": {NORM: "pytorch_model.bin"}}))
+    index.write_text(json.dumps({"weight_map": {NORM: "pytorch_model.bin"}}), encoding="utf-8")
     assert "not safetensors: pytorch_model.bin" in refusal(release.folder)
 
 
 @pytest.mark.parametrize("weight_map", [None, [], {NORM: 3}])
 def test_index_without_a_weight_map_is_refused(release, weight_map: object) -> None:
-    release.shard().write_text(json.dumps({"weight_map": weight_map}))
+    release.shard().write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
     assert "no weight_map" in refusal(release.folder)
 
 
@@ -250,11 +250,11 @@ def test_missing_shards_are_all_listed(release) -> None:
 
 def test_tensor_in_another_shard_than_indexed_is_refused(release) -> None:
     index = release.shard()
-    content = json.loads(index.read_text())
+    content = json.loads(index.read_text(encoding="utf-8"))
     there = content["weight_map"][NORM]
     other = next(shard for shard in content["weight_map"].values() if shard != there)
     content["weight_map"][NORM] = other
-    index.write_text(json.dumps(content))
+    index.write_text(json.dumps(content), encoding="utf-8")
     assert f"{NORM} is in {there}, and {index.name} says {other}" in refusal(release.folder)
 
 
@@ -267,7 +267,7 @@ def test_link_that_leaves_the_folder_is_refused(release, tmp_path: Path, name: s
 
 
 def test_companion_link_that_leaves_the_folder_is_refused(release, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("{}")
+    (tmp_path / "secret").write_text("{}", encoding="utf-8")
     (release.folder / "tokenizer.json").unlink()
     (release.folder / "tokenizer.json").symlink_to(tmp_path / "secret")
     with pytest.raises(InputError, match="leaves its folder"):
@@ -302,18 +302,20 @@ def test_converted_folder_opens_with_its_manifest(converted: Path) -> None:
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
 def test_other_schema_version_is_refused(converted: Path, version: object) -> None:
     path = converted / "checkpoint.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": version}))
+    path.write_text(
+        json.dumps({**json.loads(path.read_text(encoding="utf-8")), "schema_version": version}), encoding="utf-8"
+    )
     assert f"schema version {version!r}; nld-trt " in converted_refusal(converted)
 
 
 def test_manifest_without_files_is_refused(converted: Path) -> None:
-    (converted / "checkpoint.json").write_text(json.dumps({"schema_version": 1}))
+    (converted / "checkpoint.json").write_text(json.dumps({"schema_version": 1}), encoding="utf-8")
     assert "lists no files" in converted_refusal(converted)
 
 
 def test_changed_sizes_and_missing_files_are_all_listed(converted: Path) -> None:
     (converted / "tokenizer.json").unlink()
-    with (converted / "config.json").open("a") as file:
+    with (converted / "config.json").open("a", encoding="utf-8") as file:
         file.write(" ")
     text = converted_refusal(converted)
     assert "tokenizer.json is missing" in text
@@ -331,7 +333,7 @@ def test_changed_content_is_found_when_verifying(converted: Path) -> None:
 
 def test_manifest_that_leads_away_is_refused(converted: Path) -> None:
     path = converted / "checkpoint.json"
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["files"]["../release/config.json"] = {"bytes": 1, "sha256": ""}
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest), encoding="utf-8")
     assert "is not a path inside" in converted_refusal(converted)

@@ -13,7 +13,7 @@ from nld_trt.model.config import ModelConfig
 
 @pytest.fixture
 def raw(tiny_a: Path) -> dict:
-    return json.loads((tiny_a / "config.json").read_text())
+    return json.loads((tiny_a / "config.json").read_text(encoding="utf-8"))
 
 
 def problems(raw: dict) -> str:
@@ -23,7 +23,7 @@ def problems(raw: dict) -> str:
 
 
 def test_values_come_from_the_file(golden_folder: Path) -> None:
-    raw = json.loads((golden_folder / "config.json").read_text())
+    raw = json.loads((golden_folder / "config.json").read_text(encoding="utf-8"))
     config = ModelConfig.from_hf(raw)
     for name in ("hidden_size", "num_hidden_layers", "eos_token_id", "mask_token_id", "block_size"):
         assert getattr(config, name) == raw[name]
@@ -31,7 +31,7 @@ def test_values_come_from_the_file(golden_folder: Path) -> None:
 
 
 def test_query_size_need_not_be_the_hidden_size(tiny_b: Path) -> None:
-    config = ModelConfig.from_hf(json.loads((tiny_b / "config.json").read_text()))
+    config = ModelConfig.from_hf(json.loads((tiny_b / "config.json").read_text(encoding="utf-8")))
     assert (config.query_size, config.key_value_size, config.hidden_size) == (128, 64, 64)
 
 

@@ -66,7 +66,7 @@ def test_config_is_kept_byte_for_byte(release, target: Path, report) -> None:
 
 
 def test_companions_are_copied_and_nothing_else(release, target: Path, report) -> None:
-    (release.folder / "modeling_remote.py").write_text("")
+    (release.folder / "modeling_remote.py").write_text("", encoding="utf-8")
     convert(release.folder, target, report=report)
     assert {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()} == {
         "chat_template.jinja",
@@ -122,7 +122,9 @@ def test_manifest_hashes_and_sizes_are_those_of_the_files(release, target: Path,
 
 
 def test_returned_manifest_is_the_written_one(release, target: Path, report) -> None:
-    assert convert(release.folder, target, report=report) == json.loads((target / "checkpoint.json").read_text())
+    assert convert(release.folder, target, report=report) == json.loads(
+        (target / "checkpoint.json").read_text(encoding="utf-8")
+    )
 
 
 def test_manifest_names_the_rotary_table(release, target: Path, report) -> None:
@@ -140,7 +142,7 @@ def test_manifest_describes_model_and_adapter(release, target: Path, report) -> 
 
 def test_manifest_tells_no_path(release, target: Path, tmp_path: Path, report) -> None:
     convert(release.folder, target, report=report)
-    assert str(tmp_path) not in (target / "checkpoint.json").read_text()
+    assert str(tmp_path) not in (target / "checkpoint.json").read_text(encoding="utf-8")
 
 
 def test_manifest_names_repository_and_revision_of_a_cache(release, target: Path, tmp_path: Path, report) -> None:
@@ -154,7 +156,7 @@ def test_manifest_names_repository_and_revision_of_a_cache(release, target: Path
 def test_identity_does_not_depend_on_sharding_or_companions(release, target: Path, tmp_path: Path, report) -> None:
     first = convert(release.folder, target, report=report)
     release.shard()
-    (release.folder / "tokenizer.json").write_text('{"other": 1}')
+    (release.folder / "tokenizer.json").write_text('{"other": 1}', encoding="utf-8")
     second = convert(release.folder, tmp_path / "again", report=report)
     assert second["model_sha256"] == first["model_sha256"]
 
@@ -235,16 +237,16 @@ def test_unusable_checkpoint_leaves_nothing_behind(release, target: Path, damage
 
 
 def test_companion_that_leads_away_leaves_nothing_behind(release, target: Path, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("{}")
+    (tmp_path / "secret").write_text("{}", encoding="utf-8")
     (release.folder / "tokenizer_config.json").symlink_to(tmp_path / "secret")
     assert "leaves its folder" in refusal(release, target)
 
 
 def test_taken_output_folder_is_refused_and_kept(release, target: Path) -> None:
     target.mkdir(parents=True)
-    (target / "mine.txt").write_text("mine")
+    (target / "mine.txt").write_text("mine", encoding="utf-8")
     assert "--force" in refusal(release, target)
-    assert (target / "mine.txt").read_text() == "mine"
+    assert (target / "mine.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_force_replaces_an_earlier_conversion(release, target: Path, report) -> None:
@@ -257,7 +259,7 @@ def test_force_replaces_an_earlier_conversion(release, target: Path, report) -> 
 
 def test_force_does_not_replace_a_folder_of_another_kind(release, target: Path, report) -> None:
     target.mkdir(parents=True)
-    (target / "mine.txt").write_text("mine")
+    (target / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match=r"no checkpoint\.json"):
         convert(release.folder, target, force=True, report=report)
     assert (target / "mine.txt").exists()
@@ -302,7 +304,7 @@ if sys.argv[1] == "write":
 else:
     convert(folder / "release", folder / "converted", report=print)
 # Not ru_maxrss: that survives exec, so it would be the size of the test process, which has torch loaded.
-print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) * 1024)
 """
 
 
@@ -316,6 +318,7 @@ def test_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             cwd=Path(__file__).parents[2],
+            encoding="utf-8",
         )
         peaks[step] = int(run.stdout.split()[-1])
     assert (tmp_path / "converted" / "model.safetensors").stat().st_size > 600e6

@@ -36,7 +36,7 @@ def test_json_holds_the_manifest(release, tmp_path: Path) -> None:
     result = run(release.folder, "-o", tmp_path / "out", "--json")
     printed = json.loads(result.stdout)
     assert printed["format"] == "nld"
-    assert printed["manifest"] == json.loads((tmp_path / "out" / "checkpoint.json").read_text())
+    assert printed["manifest"] == json.loads((tmp_path / "out" / "checkpoint.json").read_text(encoding="utf-8"))
 
 
 def test_ministral3_says_that_the_adapter_stays_behind(release, tmp_path: Path) -> None:
@@ -81,4 +81,6 @@ def test_help_needs_no_heavy_module() -> None:
         "print([name for name in ('numpy', 'torch', 'ml_dtypes', 'transformers', 'rich') if name in sys.modules])"
     )
     root = Path(__file__).parents[2]
-    assert subprocess.check_output([sys.executable, "-c", script], text=True, cwd=root).strip() == "[]"
+    assert (
+        subprocess.check_output([sys.executable, "-c", script], text=True, cwd=root, encoding="utf-8").strip() == "[]"
+    )

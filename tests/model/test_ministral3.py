@@ -24,7 +24,7 @@ FOLDERS = ("tiny-a", "tiny-b")
 CASES = [
     pytest.param(folder, case, id=case["id"])
     for folder in FOLDERS
-    for case in json.loads((GOLDENS / folder / "cases.json").read_text())["cases"]
+    for case in json.loads((GOLDENS / folder / "cases.json").read_text(encoding="utf-8"))["cases"]
     if case["mode"] == "ar" and case["group"] == "core"
 ]
 

@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 PASSES = [
     (folder, entry["name"])
     for folder in ("tiny-a", "tiny-b")
-    for entry in json.loads((GOLDENS / folder / "forwards.json").read_text())["forwards"]
+    for entry in json.loads((GOLDENS / folder / "forwards.json").read_text(encoding="utf-8"))["forwards"]
 ]
 
 
@@ -44,7 +44,7 @@ def expected(folder: str) -> dict[str, torch.Tensor]:
 
 @cache
 def description(folder: str, name: str) -> dict:
-    entries = json.loads((GOLDENS / folder / "forwards.json").read_text())["forwards"]
+    entries = json.loads((GOLDENS / folder / "forwards.json").read_text(encoding="utf-8"))["forwards"]
     return next(entry for entry in entries if entry["name"] == name)
 
 

@@ -12,7 +12,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors
-import safetensors.numpy
 import safetensors.torch
 import torch
 from hypothesis import given, settings
@@ -178,7 +177,7 @@ def test_header_that_is_not_an_object_is_refused(tmp_path: Path, header: bytes) 
 
 def test_git_lfs_pointer_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", encoding="utf-8")
     assert "Git LFS pointer" in refusal(path)
 
 

@@ -47,12 +47,14 @@ def test_short_form_quantizes_and_says_what_it_did(command) -> None:
 def test_json_is_one_object_and_the_rest_is_talk(command, tmp_path: Path) -> None:
     status, out, _ = command("--qformat", "int4_rtn", "--json")
     assert status == 0
-    assert json.loads(out)["manifest"] == json.loads((tmp_path / "out" / "checkpoint.json").read_text())
+    assert json.loads(out)["manifest"] == json.loads((tmp_path / "out" / "checkpoint.json").read_text(encoding="utf-8"))
 
 
 def test_recipe_file_is_taken(command, root: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text((root / "quantize" / "int4_rtn.yaml").read_text().replace("-1: 128", "-1: 32"))
+    path.write_text(
+        (root / "quantize" / "int4_rtn.yaml").read_text(encoding="utf-8").replace("-1: 128", "-1: 32"), encoding="utf-8"
+    )
     status, out, _ = command("--recipe", path, "--json")
     facts = json.loads(out)["manifest"]["quantization"]
     assert status == 0
@@ -89,7 +91,7 @@ def test_bad_usage_is_refused_by_name(command, tmp_path: Path, arguments: tuple[
 )
 def test_calibration_data_that_holds_nothing_is_refused(command, tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     status, _, err = command("--int4", "--calib-dataset", path)
     assert status == 2
     assert name in err

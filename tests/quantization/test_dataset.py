@@ -116,8 +116,8 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped(write):
 
 def test_a_text_file_is_cut_into_documents(tmp_path):
     path = tmp_path / "mine.txt"
-    path.write_text("Sorted: apples, pens, books and lamps.\n" * 20)
-    ids = codec().encode(path.read_text())
+    path.write_text("Sorted: apples, pens, books and lamps.\n" * 20, encoding="utf-8")
+    ids = codec().encode(path.read_text(encoding="utf-8"))
     found = read(path, seq_len=50)
     assert sorted(document.ids for document in found) == sorted(ids[i : i + 50] for i in range(0, len(ids), 50))
     assert {document.answer_start for document in found} == {1}
@@ -186,7 +186,7 @@ def test_a_bad_line_is_found_even_if_it_would_not_be_drawn(write):
 @pytest.mark.parametrize("name", ["mine.jsonl", "mine.txt"])
 @pytest.mark.parametrize("content", ["", " \n\n"])
 def test_an_empty_file_is_refused(tmp_path, name, content):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, encoding="utf-8")
     assert "is empty" in refusal(tmp_path / name).what
 
 
@@ -197,7 +197,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path, name):
 
 
 def test_a_file_of_another_kind_and_a_folder_are_refused(tmp_path):
-    (tmp_path / "mine.csv").write_text("a,b")
+    (tmp_path / "mine.csv").write_text("a,b", encoding="utf-8")
     for path in (tmp_path / "mine.csv", tmp_path):
         assert ".jsonl or .txt" in (refusal(path).fix or "")
 
@@ -247,7 +247,7 @@ def test_a_shipped_set_is_read_by_its_name(name):
 
 def test_the_readme_describes_every_shipped_set_with_its_size():
     folder = shipped_sets()[DEFAULT_SET].parent
-    readme = (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     for name, path in shipped_sets().items():
         assert f"| `{name}` | {len(path.read_text(encoding='utf-8').splitlines())} |" in readme
 
@@ -262,13 +262,13 @@ def test_general_is_large_and_varied_enough():
 
 def test_the_set_of_nld_tiny_is_what_its_script_writes(root):
     script = root / "examples" / "nld-tiny" / "make_calibration.py"
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
-    assert done.stdout == shipped_sets()["nld-tiny"].read_text()
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, encoding="utf-8")
+    assert done.stdout == shipped_sets()["nld-tiny"].read_text(encoding="utf-8")
 
 
 def test_the_set_of_nld_tiny_has_nothing_that_nld_tiny_is_evaluated_on(root):
     def prompts(path: Path) -> list[str]:
-        return [json.loads(line)["prompt"] for line in path.read_text().splitlines()]
+        return [json.loads(line)["prompt"] for line in path.read_text(encoding="utf-8").splitlines()]
 
     shipped = prompts(shipped_sets()["nld-tiny"])
     assert len(set(shipped)) == 256

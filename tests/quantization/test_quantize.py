@@ -85,8 +85,8 @@ def test_head_is_quantized_on_request(quantized) -> None:
 
 def test_both_quantization_files_are_written(quantized) -> None:
     folder = quantized("fp8")
-    stated = json.loads((folder / "hf_quant_config.json").read_text())["quantization"]
-    block = json.loads((folder / "config.json").read_text())["quantization_config"]
+    stated = json.loads((folder / "hf_quant_config.json").read_text(encoding="utf-8"))["quantization"]
+    block = json.loads((folder / "config.json").read_text(encoding="utf-8"))["quantization_config"]
     assert stated["quant_algo"] == block["quant_algo"] == "FP8"
     assert block["quant_method"] == "modelopt"
     assert "diffusion_head" in stated["exclude_modules"]
@@ -100,7 +100,7 @@ def test_same_input_gives_the_same_bytes(tiny, few_documents, quantized, tmp_pat
 
 
 def test_layers_with_other_group_sizes_are_listed_one_by_one(quantized) -> None:
-    stated = json.loads((quantized("int4_awq") / "hf_quant_config.json").read_text())["quantization"]
+    stated = json.loads((quantized("int4_awq") / "hf_quant_config.json").read_text(encoding="utf-8"))["quantization"]
     assert stated["quant_algo"] == "MIXED_PRECISION"
     assert stated["quantized_layers"]["encoder.layers.0.mlp.down_proj"]["group_size"] == 128
     assert stated["quantized_layers"]["encoder.layers.0.mlp.gate_proj"]["group_size"] == 64
@@ -210,7 +210,7 @@ def test_nvfp4_activations_without_a_gpu_are_refused(tiny, few_documents, tmp_pa
 
 
 def test_manifest_says_how_it_was_made(quantized, tiny) -> None:
-    facts = json.loads((quantized("int4_awq") / "checkpoint.json").read_text())["quantization"]
+    facts = json.loads((quantized("int4_awq") / "checkpoint.json").read_text(encoding="utf-8"))["quantization"]
     assert facts["recipe"] == "int4_awq"
     assert facts["quantized_from"] == tiny.manifest["model_sha256"]
     assert facts["calibration"]["dataset"] == "random"

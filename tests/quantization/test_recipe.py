@@ -29,7 +29,7 @@ def test_shipped_recipe_loads(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_layer_left_in_high_precision_has_its_reason_above_it(name: str, root: Path) -> None:
-    lines = (root / "quantize" / f"{name}.yaml").read_text().splitlines()
+    lines = (root / "quantize" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     off = [index for index, line in enumerate(lines) if "quantizer_name:" in line and "false" in lines[index + 1]]
     kept = [index for index in off if "'*'" not in lines[index]]
     assert len(kept) == 2
@@ -38,7 +38,7 @@ def test_every_layer_left_in_high_precision_has_its_reason_above_it(name: str, r
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_shipped_recipe_is_plain_modelopt(name: str, root: Path) -> None:
-    content = yaml.safe_load((root / "quantize" / f"{name}.yaml").read_text())
+    content = yaml.safe_load((root / "quantize" / f"{name}.yaml").read_text(encoding="utf-8"))
     assert content.keys() == {"metadata", "quantize"}
 
 
@@ -47,7 +47,8 @@ def test_stock_units_can_be_imported(tmp_path: Path) -> None:
     path.write_text(
         "imports:\n  base: configs/ptq/units/base_disable_all\n  fp8: configs/ptq/units/w8a8_fp8_fp8\n"
         "metadata:\n  recipe_type: ptq\n  description: mine\n"
-        "quantize:\n  algorithm: max\n  quant_cfg:\n    - $import: base\n    - $import: fp8\n"
+        "quantize:\n  algorithm: max\n  quant_cfg:\n    - $import: base\n    - $import: fp8\n",
+        encoding="utf-8",
     )
     recipe = Recipe.load(path)
     assert [entry["quantizer_name"] for entry in recipe.entries] == ["*", "*weight_quantizer", "*input_quantizer"]
@@ -73,7 +74,7 @@ def test_stock_units_can_be_imported(tmp_path: Path) -> None:
 )
 def test_unusable_recipe_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=said):
         Recipe.load(path)
 

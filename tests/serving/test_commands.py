@@ -21,7 +21,7 @@ def test_repo_writes_what_it_says(served_engine, tmp_path, capsys) -> None:
     facts = json.loads(captured.out)
     assert facts["model"] == "mine"
     assert facts["linked"] == len(served_engine.manifest.files) + 1
-    assert json.loads((target / "mine" / "1" / "model.json").read_text()) == facts["settings"]
+    assert json.loads((target / "mine" / "1" / "model.json").read_text(encoding="utf-8")) == facts["settings"]
     assert facts["settings"]["defaults"]["mode"] == "ar"
     assert f"nld-trt serve {target}" in captured.err
     assert run(arguments) == 2

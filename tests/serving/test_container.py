@@ -20,12 +20,12 @@ REPOSITORY = Path("/repositories/r")
 
 @pytest.fixture
 def service(root: Path) -> dict:
-    return yaml.safe_load((root / "deploy" / "compose.yaml").read_text())["services"]["triton"]
+    return yaml.safe_load((root / "deploy" / "compose.yaml").read_text(encoding="utf-8"))["services"]["triton"]
 
 
 @pytest.fixture
 def dockerfile(root: Path) -> str:
-    return (root / container.DOCKERFILE).read_text()
+    return (root / container.DOCKERFILE).read_text(encoding="utf-8")
 
 
 def docker_run(**options) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ from tests.conftest import silent_stage
 
 
 def test_config_says_what_the_table_says(repository: Path) -> None:
-    config = parse_config((repository / "nld" / "config.pbtxt").read_text(), "config.pbtxt")
+    config = parse_config((repository / "nld" / "config.pbtxt").read_text(encoding="utf-8"), "config.pbtxt")
     assert (config.name, config.backend, config.max_batch_size) == ("nld", "python", 0)
     assert config.model_transaction_policy.decoupled
     assert [(group.count, group.kind == group.KIND_CPU) for group in config.instance_group] == [(1, True)]
@@ -33,7 +33,7 @@ def test_config_says_what_the_table_says(repository: Path) -> None:
 
 def test_config_shows_its_command_and_the_batch_size_that_printers_drop(served_engine, tmp_path) -> None:
     repository = write_repository(served_engine, tmp_path / "r", command="nld-trt repo engine -o r")
-    lines = repository.config_file.read_text().splitlines()
+    lines = repository.config_file.read_text(encoding="utf-8").splitlines()
     assert lines[:2] == ["# Made by: nld-trt repo engine -o r", "max_batch_size: 0"]
 
 
@@ -55,13 +55,17 @@ def test_files_are_copied_where_links_are_impossible(served_engine, tmp_path, mo
 
 
 def test_no_path_of_this_machine_is_written(served_engine, repository) -> None:
-    texts = [path.read_text() for path in repository.rglob("*") if path.suffix in (".pbtxt", ".json", ".md", ".py")]
+    texts = [
+        path.read_text(encoding="utf-8")
+        for path in repository.rglob("*")
+        if path.suffix in (".pbtxt", ".json", ".md", ".py")
+    ]
     places = (str(repository), str(served_engine.path), str(Path.home()))
     assert not [place for place in places for text in texts if place in text]
 
 
 def test_model_file_is_python_that_exposes_the_class(repository) -> None:
-    text = (repository / "nld" / "1" / "model.py").read_text()
+    text = (repository / "nld" / "1" / "model.py").read_text(encoding="utf-8")
     compile(text, "model.py", "exec")
     assert "import TritonPythonModel" in text
 
@@ -74,7 +78,7 @@ def test_existing_repository_is_replaced_only_by_force(served_engine, repository
 
 
 def test_force_does_not_replace_a_folder_that_is_something_else(served_engine, tmp_path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
     with pytest.raises(InputError, match="--force does not replace"):
         write_repository(served_engine, tmp_path, force=True)
 
@@ -112,9 +116,11 @@ def test_default_block_that_no_quadratic_pass_can_have_is_refused(golden, tmp_pa
 
 def test_damage_is_found_and_edits_are_told(repository) -> None:
     settings = repository / "nld" / "1" / "model.json"
-    settings.write_text(json.dumps({**json.loads(settings.read_text()), "max_waiting": 1}))
+    settings.write_text(
+        json.dumps({**json.loads(settings.read_text(encoding="utf-8")), "max_waiting": 1}), encoding="utf-8"
+    )
     assert describe_repository(repository)["models"]["nld"]["edited"] == ["1/model.json"]
-    (repository / "nld" / "1" / "model.py").write_text("pass\n")
+    (repository / "nld" / "1" / "model.py").write_text("pass\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"1/model\.py has changed"):
         describe_repository(repository)
 
@@ -133,7 +139,7 @@ def test_other_folders_are_told_apart(served_engine, repository, tmp_path) -> No
 
 
 def test_readme_has_a_line_for_every_client(repository) -> None:
-    text = (repository / "README.md").read_text()
+    text = (repository / "README.md").read_text(encoding="utf-8")
     for part in (
         "nld-trt serve",
         "tritonserver --model-repository",

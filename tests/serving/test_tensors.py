@@ -35,7 +35,7 @@ def test_token_counts_have_the_type_that_the_openai_front_end_reads() -> None:
 
 
 def test_documentation_has_the_tables(root: Path) -> None:
-    page = (root / "docs" / "serving.md").read_text()
+    page = (root / "docs" / "serving.md").read_text(encoding="utf-8")
     assert section(page, "inputs") == markdown_table("input")
     assert section(page, "outputs") == markdown_table("output")
     assert section(page, "metrics") == metrics.markdown_table()

@@ -54,9 +54,9 @@ def test_reload_and_end(repository, tmp_path) -> None:
         assert server.ask(text_input="hello", max_tokens=4)[-1].mode == "linear"
 
         settings = repository / "nld" / "1" / "model.json"
-        values = json.loads(settings.read_text())
+        values = json.loads(settings.read_text(encoding="utf-8"))
         values["defaults"]["mode"] = "ar"
-        settings.write_text(json.dumps(values))
+        settings.write_text(json.dumps(values), encoding="utf-8")
         assert server.post("/v2/repository/models/nld/load")[0] == 200
         assert server.ask(text_input="hello", max_tokens=4)[-1].mode == "ar", "load takes the edited settings"
 
@@ -84,7 +84,9 @@ def test_server_that_dies_while_starting_shows_why(repository, tmp_path, monkeyp
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    (repository / "nld" / "1" / "model.py").write_text("raise RuntimeError('no such thing as a free lunch')\n")
+    (repository / "nld" / "1" / "model.py").write_text(
+        "raise RuntimeError('no such thing as a free lunch')\n", encoding="utf-8"
+    )
     with pytest.raises(OperationError, match="ended while starting") as caught:
         start(repository, tmp_path).start()
     assert "no such thing as a free lunch" in str(caught.value)
@@ -101,7 +103,7 @@ def test_model_that_cannot_open_its_engine_says_so_in_one_line(repository, tmp_p
 
 
 def test_server_that_is_not_ready_in_time_is_ended(repository, tmp_path) -> None:
-    (repository / "nld" / "1" / "model.py").write_text("import time\ntime.sleep(60)\n")
+    (repository / "nld" / "1" / "model.py").write_text("import time\ntime.sleep(60)\n", encoding="utf-8")
     server = start(repository, tmp_path, timeout=1.5)
     server_pids: list[int] = []
     original = server._wait_ready
@@ -126,7 +128,7 @@ def test_killed_parent_takes_the_server_along(repository, tmp_path) -> None:
     arguments = [sys.executable, "-c", code, str(repository), str(tmp_path / "server.log")]
     # What a killed process cannot remove goes where the test's own files go.
     variables = {**os.environ, "TMPDIR": str(tmp_path)}
-    parent = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=variables)
+    parent = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=variables, encoding="utf-8")
     assert parent.stdout is not None
     group = int(parent.stdout.readline())
     assert group_lives(group)
@@ -199,7 +201,11 @@ class Command:
         arguments = ["serve", str(repository), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", *options]
         code = "from nld_trt.cli import main; main()"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
         )
 
     def facts(self) -> dict:

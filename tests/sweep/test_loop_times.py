@@ -122,7 +122,7 @@ def test_command_writes_what_it_prints(engine, tmp_path):
         cli, ["bench", "loop", folder, "--repeats", "3", "--block-length", "8", "-o", str(target), "--json"]
     )
     assert result.exit_code == 0, result.output
-    report = json.loads(target.read_text())
+    report = json.loads(target.read_text(encoding="utf-8"))
     assert json.loads(result.stdout) == report
     assert report["backend"] == "ort"
     assert report["repeats"] == 3
@@ -136,5 +136,5 @@ def test_command_writes_what_it_prints(engine, tmp_path):
 def test_every_key_of_the_report_is_in_the_documentation(engine, capsys, root):
     assert run(["bench", "loop", str(engine("tiny-a").path), "--repeats", "3", "--block-length", "8", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    page = (root / "docs" / "measuring.md").read_text()
+    page = (root / "docs" / "measuring.md").read_text(encoding="utf-8")
     assert [key for key in [*report, *report["clocks_before"]] if f"`{key}`" not in page] == []

@@ -120,7 +120,7 @@ def test_without_block_lengths_every_mode_has_its_own(built_for):
 @pytest.mark.parametrize("flags", [("--modes", "quadratic"), ("--modes", "quadratic,linear", "--dry-run")])
 def test_refusal_of_a_mode_writes_nothing(build, tmp_path, capsys, flags):
     folder, prompts = build(), tmp_path / "prompts.jsonl"
-    prompts.write_text('{"prompt_ids": [1, 73]}\n')
+    prompts.write_text('{"prompt_ids": [1, 73]}\n', encoding="utf-8")
     assert command(["sweep", str(folder), "--prompts", str(prompts), "-o", str(tmp_path / "results"), *flags]) == 2
     captured = capsys.readouterr()
     assert "built without quadratic passes" in captured.err
@@ -130,7 +130,7 @@ def test_refusal_of_a_mode_writes_nothing(build, tmp_path, capsys, flags):
 
 def test_a_dry_run_names_what_is_left_out(build, tmp_path, capsys):
     folder, prompts = build("--quadratic-length", "4"), tmp_path / "prompts.jsonl"
-    prompts.write_text('{"prompt_ids": [1, 73]}\n')
+    prompts.write_text('{"prompt_ids": [1, 73]}\n', encoding="utf-8")
     arguments = ["sweep", str(folder), "--prompts", str(prompts), "-o", str(tmp_path / "results"), "--dry-run"]
     arguments += ["--modes", "quadratic", "--block-length", "4,8", "--max-new-tokens", "4"]
     assert command(arguments) == 0
@@ -153,9 +153,9 @@ def test_rows_have_the_columns_and_the_work_that_was_asked_for(sweep, golden_ses
 
 def test_summaries_hold_every_point(sweep, golden_session):
     rows = run(sweep, golden_session("tiny-a"))
-    with (sweep.folder / "summary.csv").open() as file:
+    with (sweep.folder / "summary.csv").open(encoding="utf-8") as file:
         assert [line["mode"] for line in csv.DictReader(file)] == [row["mode"] for row in rows]
-    assert json.loads((sweep.folder / "summary.json").read_text())["rows"] == rows
+    assert json.loads((sweep.folder / "summary.json").read_text(encoding="utf-8"))["rows"] == rows
 
 
 def test_finished_points_are_not_measured_again(sweep, golden_session):
@@ -183,12 +183,12 @@ def test_interrupted_sweep_keeps_what_was_finished(sweep, golden_session):
     with pytest.raises(KeyboardInterrupt):
         run(sweep, golden_session("tiny-a"), stage=breaking)
     assert [sweep.finished(point) is not None for point in sweep.points] == [True, True, False, False, False, False]
-    assert len((sweep.folder / "summary.csv").read_text().splitlines()) == 3
+    assert len((sweep.folder / "summary.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
 def test_folder_that_is_no_sweep_is_refused(sweep):
     sweep.folder.mkdir()
-    (sweep.folder / "thesis.txt").write_text("mine")
+    (sweep.folder / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="no sweep folder"):
         sweep.prepare({})
 

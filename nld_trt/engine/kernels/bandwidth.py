@@ -127,7 +127,7 @@ class Memory:
         fields = "name,driver_version,clocks.sm,clocks.mem,power.draw"
         query = ["nvidia-smi", f"--id={self.driver.uuid}", f"--query-gpu={fields}", "--format=csv,noheader"]
         try:
-            return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+            return subprocess.run(query, capture_output=True, check=True, encoding="utf-8").stdout.strip()
         except (OSError, subprocess.CalledProcessError) as error:
             return f"unknown: {error}"
 

@@ -10,7 +10,6 @@ expressions that computes them at once.
 from __future__ import annotations
 
 import enum
-import importlib
 import importlib.util
 import operator
 import sys

@@ -121,7 +121,11 @@ def test_nvcc_agrees(capability: str, tmp_path, root) -> None:
         pytest.skip("no nvcc on PATH: NVRTC's code is not cross-checked")
     command = [nvcc, f"-arch={architecture(capability)}", *OPTIONS, "-cubin", "-o", str(tmp_path / "kernels.cubin")]
     done = subprocess.run(
-        [*command, str(root / "plugins" / "decode_kernels.cu")], capture_output=True, text=True, check=False
+        [*command, str(root / "plugins" / "decode_kernels.cu")],
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr

@@ -176,7 +176,7 @@ def test_report_has_a_floor_and_a_time_of_every_kernel(machine, monkeypatch, tmp
     monkeypatch.setattr(sys, "argv", ["/usr/bin/nld-trt", "bench", "kernels", "-o", "a report.json"])
     assert run(["bench", "kernels", "-o", str(tmp_path / "report.json"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report == json.loads((tmp_path / "report.json").read_text())
+    assert report == json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["command"] == "nld-trt bench kernels -o 'a report.json'"
     assert report["device"] == "NVIDIA H100 (9.0)"
     assert report["versions"]["cuda driver"] == "13.1"
