@@ -83,6 +83,7 @@ class EngineFolder:
             # The kernels do not mix; the functions of an engine with quadratic passes do.
             has_ensemble=manifest.limits.max_quadratic_length > 0
             and manifest.backends[name].proof.get("decode_operators") != "plugins",
+            generation=manifest.generation,
         )
 
     def open_session(self, name: str | None = None, *, debug: bool = False) -> Session:
