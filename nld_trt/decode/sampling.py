@@ -57,15 +57,20 @@ SETTINGS: Final[Mapping[str, Setting]] = {
 
 
 def default_sampling(generation: GenerationDefaults, mode: str) -> dict[str, float]:
-    """Settings of requests in ``mode`` that say nothing: the checkpoint's defaults, and where it has none, greedy.
+    """Settings of requests in ``mode`` that say nothing: the checkpoint's defaults, and where it has none, greedy."""
+    return {"temperature": 0.0, **NO_FILTER, **taken_over(generation, mode)}
 
-    Diffusion has no filters, and takes none over. An engine keeps SHORTLIST tokens wherever it filters, so that a larger
-    ``top_k`` is that many.
+
+def taken_over(generation: GenerationDefaults, mode: str) -> dict[str, float]:
+    """The checkpoint's defaults for the settings of requests in ``mode``, by name.
+
+    Diffusion has no filters, and takes none over. An engine keeps SHORTLIST tokens wherever it filters, so that a
+    larger ``top_k`` is that many.
     """
-    stated = {name: value for name, value in generation.sampling.items() if mode != "diffusion" or name not in NO_FILTER}
-    if "top_k" in stated:
-        stated["top_k"] = min(stated["top_k"], SHORTLIST)
-    return {"temperature": 0.0, **NO_FILTER, **stated}
+    stated = {
+        name: value for name, value in generation.sampling.items() if mode != "diffusion" or name not in NO_FILTER
+    }
+    return stated | ({"top_k": min(stated["top_k"], SHORTLIST)} if "top_k" in stated else {})
 
 
 def check_sampling(values: Mapping[str, Any], mode: str) -> None:

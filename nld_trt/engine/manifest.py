@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nld_trt.engine.backend import Artefact
@@ -46,7 +46,7 @@ class Manifest:
     backends: Mapping[str, Artefact]
     files: Mapping[str, FileRecord]
     quantization: Mapping[str, Any] | None = None
-    generation: GenerationDefaults = GenerationDefaults()
+    generation: GenerationDefaults = field(default_factory=GenerationDefaults)
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -10,7 +10,7 @@ integers per row cross the border; the block x vocabulary logits never do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -40,7 +40,7 @@ class EngineInfo:
     has_adapter: bool
     debug: bool = False
     has_ensemble: bool = False
-    generation: GenerationDefaults = GenerationDefaults()
+    generation: GenerationDefaults = field(default_factory=GenerationDefaults)
 
     @property
     def default_block_length(self) -> int:

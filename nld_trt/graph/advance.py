@@ -41,6 +41,7 @@ ADVANCE_OUTPUTS = ("next_tokens", "next_cache_length", "next_causal", "next_draw
 
 _HOLD, _DIFFUSION, _QUADRATIC = (contract.PROGRAMS.index(name) for name in ("hold", "diffusion", "quadratic"))
 
+
 def advance(mask_token_id: int) -> FunctionProto:
     """``Advance``: inputs and outputs are as in the step contract; block [B, W] int32 are the window tokens.
 

@@ -44,7 +44,9 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "max_new_tokens": _Kind(lambda value: _is_int(value) and value >= 1, "a whole number of at least 1"),
     "do_sample": _Kind(lambda value: isinstance(value, bool), "true or false"),
     "temperature": _Kind(lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
-    "top_k": _Kind(lambda value: _is_int(value) and value >= 0, "a whole number of at least 0, which keeps every token"),
+    "top_k": _Kind(
+        lambda value: _is_int(value) and value >= 0, "a whole number of at least 0, which keeps every token"
+    ),
     "top_p": _Kind(lambda value: _is_number(value) and 0 < value <= 1, "a number above 0 and at most 1"),
     "min_p": _Kind(lambda value: _is_number(value) and 0 <= value < 1, "a number of at least 0 and below 1"),
 }
@@ -98,6 +100,14 @@ class GenerationDefaults:
         """Everything that requests take over."""
         length = {} if self.max_new_tokens is None else {"max_new_tokens": self.max_new_tokens}
         return length | self.sampling
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines for the user: what requests take over, and what has no effect; none where there is nothing to say."""
+        taken = in_words(self.honoured)
+        lines = [f"defaults of requests, from {GENERATION_FILE}: {taken}"] if taken else []
+        without = ", ".join(self.ignored)
+        return lines + ([f"without effect in {GENERATION_FILE}: {without}"] if without else [])
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"ignored": list(self.ignored)}
@@ -173,6 +183,14 @@ class GenerationConfig:
                 details=found,
                 fix="Correct these entries, or restore the file that was released with the weights.",
             )
+
+
+def in_words(values: Mapping[str, float]) -> str:
+    """
+    >>> in_words({"temperature": 0.6, "top_k": 20})
+    'temperature 0.6, top_k 20'
+    """
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _asks(name: str, value: Any) -> bool:

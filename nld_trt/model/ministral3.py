@@ -100,4 +100,5 @@ def export_ministral3(checkpoint: Checkpoint, target: Path, *, force: bool = Fal
         "tensors": len(names),
         "bytes": checkpoint.weight_bytes,
         "adapter_left_out": checkpoint.adapter is not None,
+        "generation": checkpoint.generation.to_dict(),
     }

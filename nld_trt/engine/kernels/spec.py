@@ -5,8 +5,8 @@
 One table for the launcher, the TensorRT plugins, the tests and the benchmark. A kernel's parameters are its
 operator's inputs, scalars and outputs, in the order given here: what TensorRT's ahead-of-time plugins want.
 
-Axes: B rows, W window slots, V vocabulary, K drafted candidates of a slot, E tokens that end a row's answer, S splits of
-the vocabulary, P 32-bit words of a partial result.
+Axes: B rows, W window slots, V vocabulary, K drafted candidates of a slot, E tokens that end a row's answer, S splits
+of the vocabulary, P 32-bit words of a partial result.
 """
 
 from __future__ import annotations

@@ -128,7 +128,11 @@ def test_timed_block_is_all_masks(kernels, rows):
 
 def test_row_without_eos_has_no_eos_position(kernels):
     """Not even where it has no real slot and its padding, without a token, holds the same -1."""
-    values = case(2, 4, 300) | {"valid": np.zeros(2), "verify_valid": np.zeros(2), "eos_token_id": np.full((2, MAX_EOS_IDS), -1)}
+    values = case(2, 4, 300) | {
+        "valid": np.zeros(2),
+        "verify_valid": np.zeros(2),
+        "eos_token_id": np.full((2, MAX_EOS_IDS), -1),
+    }
     values["logits"][1, 0, 5] = np.nan
     found = kernels.step(values)
     assert (found["verified_tokens"][1, 0], found["eos_position"].tolist()) == (-1, [4, 4])
