@@ -22,6 +22,8 @@ GENERATION_FILE = "generation_config.json"
 SAMPLING: Final = ("temperature", "top_k", "top_p", "min_p")
 # What do_sample means where the file does not say a temperature; transformers' own default.
 _SAMPLED_TEMPERATURE = 1.0
+# Engines compute in float32.
+_MAX_FLOAT32 = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ def _is_number(value: Any) -> bool:
 _KINDS: Final[Mapping[str, _Kind]] = {
     "max_new_tokens": _Kind(lambda value: _is_int(value) and value >= 1, "a whole number of at least 1"),
     "do_sample": _Kind(lambda value: isinstance(value, bool), "true or false"),
-    "temperature": _Kind(lambda value: _is_number(value) and value >= 0, "a number of at least 0"),
+    "temperature": _Kind(
+        lambda value: _is_number(value) and 0 <= value <= _MAX_FLOAT32, f"a number from 0 to {_MAX_FLOAT32:.2g}"
+    ),
     "top_k": _Kind(
         lambda value: _is_int(value) and value >= 0, "a whole number of at least 0, which keeps every token"
     ),
