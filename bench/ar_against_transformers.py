@@ -68,7 +68,7 @@ def main() -> None:
     prompt = tuple(int(token) for token in np.random.default_rng(0).integers(200, 4000, arguments.prompt_tokens))
 
     def run_ours() -> list[int]:
-        request = Request(prompt, mode="ar", max_new_tokens=arguments.new_tokens, eos_token_id=-1)
+        request = Request(prompt, mode="ar", max_new_tokens=arguments.new_tokens, eos_token_id=-1, temperature=0.0)
         return next(iter(generate(ours, [request])))[1].output_ids
 
     def run_theirs() -> list[int]:

@@ -12,12 +12,14 @@ namespace nld {
 
 // nld_trt/engine/kernels/launch.py repeats all but kMostSplits, which its largest vocabulary has.
 constexpr int kMaxWidth = 256;         // window slots of a row
+constexpr int kMaxEosIds = 8;          // tokens that end a row's answer
 constexpr int kMostSplits = 16;        // chunks of a slot; lanes that choose its token together
 constexpr int kDecisionThreads = 512;  // leaves 128 registers to each thread
 
 // What is asked of a row and of one of its slots.
 struct Asked {
-    int valid, verified, quota, eos_token_id;
+    int valid, verified, quota;
+    int eos_token_id;  // the row's in the slot's place; kNoToken behind the last of them
     float threshold;
     int token, next;  // in the slot and in the one behind it; kNoToken behind the window
 };
@@ -36,7 +38,7 @@ struct Decision {
     const int* verify_valid;      // [B]: leading slots that are verified
     const float* threshold;       // [B]
     const int* quota;             // [B]
-    const int* eos_token_id;      // [B]
+    const int* eos_token_id;      // [B, kMaxEosIds]
     int width, vocab, mask_token_id;
     int* block_tokens;     // [B, W]
     float* confidence;     // [B, W]
@@ -56,7 +58,8 @@ struct Decision {
     NLD_DEVICE Asked asked(int batch, int slot) const {
         const int* slots = block + batch * width;
         const auto token = [&](int place) { return place < width ? slots[place] : kNoToken; };
-        return {lesser(valid[batch], width), lesser(verify_valid[batch], width), quota[batch], eos_token_id[batch],
+        const int eos = slot < kMaxEosIds ? eos_token_id[batch * kMaxEosIds + slot] : kNoToken;
+        return {lesser(valid[batch], width), lesser(verify_valid[batch], width), quota[batch], eos,
                 threshold[batch], token(slot), token(slot + 1)};
     }
 };
@@ -68,6 +71,7 @@ struct Row {
     float ranked[kMaxWidth];         // confidence where a mask waits, -1 elsewhere
     int run_end[kMaxWidth / kWarp];  // of each warp's slots the first that ends the accepted run
     int eos[kMaxWidth / kWarp];      // and the first with EOS
+    int eos_token_id[kMaxEosIds];    // any of them is EOS; below 0 is none
 };
 
 // What the warps of a sampled row share among their own lanes: of the candidates of one slot, how much of each weight the
@@ -179,6 +183,11 @@ NLD_DEVICE void sample(const Warp& warp, Row& row, float* taken, const Decision<
     if (warp.leads()) settle(row, slot, token, real ? Type::widen(pool.logits[token]) : minus_infinity(), all);
 }
 
+// Before step 2, for each of the first kMaxEosIds slots, of which a row may have fewer: what every slot looks for.
+NLD_DEVICE void tell_eos(Row& row, const Asked& asked, int slot) {
+    if (slot < kMaxEosIds) row.eos_token_id[slot] = asked.eos_token_id;
+}
+
 // Of one slot.
 struct Standing {
     bool sound;     // its logits decide something, or nobody asks
@@ -193,9 +202,11 @@ NLD_DEVICE Standing line_up(Row& row, const Decision<Type>& it, const Asked& ask
     it.verified_tokens[batch * it.width + slot] = token;
     const bool real = slot < asked.valid;
     row.ranked[slot] = real && asked.token == it.mask_token_id ? row.confidence[slot] : -1.0f;
+    bool is_eos = false;
+#pragma unroll
+    for (int place = 0; place < kMaxEosIds; ++place) is_eos |= token == row.eos_token_id[place];
     // An eos_token_id below 0 is none, and not the mark of a slot without a token.
-    return {!real || token != kNoToken, slot + 1 >= asked.verified || token != asked.next,
-            token >= 0 && token == asked.eos_token_id};
+    return {!real || token != kNoToken, slot + 1 >= asked.verified || token != asked.next, token >= 0 && is_eos};
 }
 
 // Step 3, for each slot: its outputs. Nothing is committed in a row whose logits are no numbers. Returns whether a mask

@@ -61,6 +61,7 @@ __device__ __forceinline__ void decide(const Decision<Type>& decision) {
             choose_likeliest(warp, row, decision, batch, slot);
         }
     }
+    tell_eos(row, asked, thread);
     __syncthreads();
     Standing standing{true, false, false};
     if (thread < width) standing = line_up(row, decision, asked, batch, thread);

@@ -16,6 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 MODES = ("ar", "diffusion", "linear", "quadratic")
 BACKENDS = ("ort", "trt-rtx", "trt")
 ACCEPTANCE_RULES = ("match", "reject")
+GENERATION_CONFIGS = ("checkpoint", "none")
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]
@@ -51,12 +52,25 @@ def backend_option(function: Command) -> Command:
     )(function)
 
 
+def generation_config_option(function: Command) -> Command:
+    return click.option(
+        "--generation-config",
+        type=click.Choice(GENERATION_CONFIGS),
+        default="checkpoint",
+        show_default=True,
+        help="Defaults of requests: the checkpoint's, from generation_config.json, or none. Its EOS ids always count.",
+    )(function)
+
+
 def decoding_options(function: Command) -> Command:
     """mode, block_length, threshold, lora, ensemble and max_new_tokens of one generation."""
     options = (
         click.option("--mode", type=click.Choice(MODES), default="linear", show_default=True, help="Decoding mode."),
         click.option(
-            "--max-new-tokens", type=int, default=None, help="Tokens to generate. Default: up to 512, as many as fit."
+            "--max-new-tokens",
+            type=int,
+            default=None,
+            help="Tokens to generate. Default: the checkpoint's, or up to 512; as many as fit.",
         ),
         click.option(
             "--block-length", type=int, default=None, help="Tokens per block or draft. Default: the checkpoint's."
@@ -90,22 +104,30 @@ def sampling_options(function: Command) -> Command:
     """temperature, filters, seed and acceptance of one generation; None where an option is not given."""
     options = (
         click.option(
-            "--temperature", type=float, default=None, help="Above 0: tokens are sampled. Default: 0, greedy."
+            "--temperature",
+            type=float,
+            default=None,
+            help="Above 0: tokens are sampled. Default: the checkpoint's, or 0, greedy.",
         ),
         click.option(
-            "--top-k", type=int, default=None, help="Sample from this many of the most likely tokens. Default: all."
+            "--top-k",
+            type=int,
+            default=None,
+            help="Sample from this many of the most likely tokens. Default: the checkpoint's, or all.",
         ),
         click.option(
             "--top-p",
             type=float,
             default=None,
-            help="Sample from the fewest most likely tokens whose probabilities add up to this. Default: 1.",
+            help="Sample from the fewest most likely tokens whose probabilities add up to this. Default: the "
+            "checkpoint's, or 1.",
         ),
         click.option(
             "--min-p",
             type=float,
             default=None,
-            help="Leave out tokens below this fraction of the most likely token's probability. Default: 0.",
+            help="Leave out tokens below this fraction of the most likely token's probability. Default: the "
+            "checkpoint's, or 0.",
         ),
         click.option(
             "--seed",

@@ -98,11 +98,14 @@ def command(
         "checkpoint": str(checkpoint),
         "output_dir": str(output_dir),
         "plans": [plan_facts(plan) for plan in plans],
+        "generation": source.generation.to_dict(),
         "fallbacks": {plan.backend: fallbacks(plan.backend, source) for plan in plans},
     }
     for name, lines in resolved["fallbacks"].items():
         for line in lines:
             output.warn(f"{name} has no kernels for {line}")
+    for line in source.generation.notes:
+        output.note(line)
     if dry_run:
         output.result(resolved, "\n".join(["would build:", *(f"  {describe(plan)}" for plan in plans)]))
         return

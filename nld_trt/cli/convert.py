@@ -39,8 +39,12 @@ def command(checkpoint: Path, output_dir: Path, form: str, force: bool) -> None:
       nld-trt convert Nemotron-Labs-Diffusion-8B -o checkpoint
       nld-trt convert Nemotron-Labs-Diffusion-8B -o ministral --to ministral3
     """
+    from nld_trt.model.generation import GenerationDefaults
+
     with output.stage("converting") as show:
         facts, text, following = _FORMS[form](checkpoint, output_dir, force, show)
+    for line in GenerationDefaults.from_dict(facts["generation"]).notes:
+        output.note(line)
     output.result({"output_dir": str(output_dir), "format": form, **facts}, text)
     output.note(f"next: {following}")
 
@@ -54,7 +58,7 @@ def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> tupl
     drafter = f"draft adapter of rank {adapter['rank']}" if adapter else "no draft adapter"
     size = human_bytes(sum(entry["bytes"] for entry in manifest["files"].values()))
     text = f"checkpoint in {target}: {manifest['parameters']:,} parameters, {size}, {drafter}"
-    return {"manifest": manifest}, text, f"nld-trt build {target} -o ENGINE_DIR"
+    return {"manifest": manifest, "generation": manifest["generation"]}, text, f"nld-trt build {target} -o ENGINE_DIR"
 
 
 def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) -> tuple[dict[str, Any], str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nld_trt.cli._generation import note_greedy
 from nld_trt.cli._options import BACKENDS, backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._scores import comparison_table, scores_table, side_by_side_table
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
     default=None,
     help="Comma list of ar, diffusion, linear, linear-no-lora, quadratic. Default: all the engine has.",
 )
-@click.option("--max-new-tokens", type=int, default=None, help="Limit per answer. Default: up to 512, as many as fit.")
+@click.option(
+    "--max-new-tokens",
+    type=int,
+    default=None,
+    help="Limit per answer. Default: the checkpoint's, or up to 512; as many as fit.",
+)
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Requests decoded together.")
 @click.option(
     "--block-length", type=int, default=None,
@@ -125,6 +131,8 @@ def command(
         for variant in chosen:
             requests_for(questions, variant, info, **settings)
 
+    for info in infos:
+        note_greedy(info)
     comparison = None
     # Opened first: an output file that cannot be written is refused before the work.
     with nullcontext() if output_file is None else publish_file(output_file) as work:

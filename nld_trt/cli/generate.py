@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import TEXT, backend_option, decoding_options, engine_argument, sampling_options
+from nld_trt.cli._generation import note_defaults
+from nld_trt.cli._options import (
+    TEXT,
+    backend_option,
+    decoding_options,
+    engine_argument,
+    generation_config_option,
+    sampling_options,
+)
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--stop", type=TEXT, multiple=True, help="String that ends the text. Repeatable.")
 @click.option("--input", "input_file", type=click.Path(path_type=Path), help="JSONL file of requests, one per line.")
 @click.option("--output", "output_file", type=click.Path(path_type=Path), help="JSONL file for their results.")
+@generation_config_option
 @backend_option
 @json_option
 def command(
@@ -37,6 +46,7 @@ def command(
     prompt: str | None,
     input_file: Path | None,
     output_file: Path | None,
+    generation_config: str,
     backend: str | None,
     **options: Any,
 ) -> None:
@@ -65,21 +75,22 @@ def command(
             raise InputError(f"--input {input_file} is not a file")
         if output_file.resolve() == input_file.resolve():
             raise InputError(f"--input and --output are both {input_file}", fix="Name another file for the results.")
-        click.get_current_context().exit(_run_file(engine_dir, backend, input_file, output_file))
+        click.get_current_context().exit(_run_file(engine_dir, backend, generation_config, input_file, output_file))
     assert prompt is not None
     # Once more with the engine, but opening one reads all of it.
     check_sampling({name: options[name] for name in SETTINGS}, options["mode"])
-    decoder = _open(engine_dir, backend)
+    decoder = _open(engine_dir, backend, generation_config)
+    note_defaults(decoder.session.info, mode=options["mode"], given=options)
     _run_prompt(decoder, _request(decoder, prompt, **options))
 
 
-def _open(engine_dir: Path, backend: str | None) -> Decoder:
+def _open(engine_dir: Path, backend: str | None, generation_config: str) -> Decoder:
     from nld_trt.decode.decoder import Decoder
     from nld_trt.decode.text import Codec
     from nld_trt.engine.folder import EngineFolder
 
     with output.stage("opening engine"):
-        folder = EngineFolder.open(engine_dir)
+        folder = EngineFolder.open(engine_dir).with_defaults(generation_config)
         return Decoder(folder.open_session(backend), Codec.open(folder.path))
 
 
@@ -181,7 +192,9 @@ def summary(result: Result, seconds: float) -> str:
     return f"[{', '.join(parts)}, finished by {result.finish_reason}]"
 
 
-def _run_file(engine_dir: Path, backend: str | None, input_file: Path, output_file: Path) -> int:
+def _run_file(
+    engine_dir: Path, backend: str | None, generation_config: str, input_file: Path, output_file: Path
+) -> int:
     """Returns the exit status: 1 when a line was no valid request."""
     import json
 
@@ -195,7 +208,9 @@ def _run_file(engine_dir: Path, backend: str | None, input_file: Path, output_fi
         input_file.open("rb") as lines,
         work.open("w", encoding="utf-8", errors="backslashreplace") as results,
     ):
-        for line in run_lines(lines, _open(engine_dir, backend)):
+        decoder = _open(engine_dir, backend, generation_config)
+        note_defaults(decoder.session.info)
+        for line in run_lines(lines, decoder):
             count += 1
             failed += "error" in line
             results.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -50,6 +50,8 @@ def _engine(path: Path) -> dict[str, Any]:
         "model": dict(manifest.model),
         "built": f"{manifest.created} by nld-trt {manifest.tool_version}",
         "limits": manifest.limits.to_dict(),
+        "eos_token_id": list(manifest.config.eos_token_ids),
+        "generation": manifest.generation.to_dict(),
         "draft_adapter": manifest.has_adapter,
         "debug_outputs": manifest.debug,
         "backends": {
@@ -89,6 +91,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         "tensors": len(checkpoint.names),
         "weight_bytes": checkpoint.weight_bytes,
         "config": config.to_dict(),
+        "generation": checkpoint.generation.to_dict(),
         "rotary_table_sha256": rotary.table_hash(config.rope, config.head_dim),
         "quantization": quantization,
         "draft_adapter": None if adapter is None else {"rank": adapter.rank, "scale": adapter.scale},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from nld_trt.cli._options import BACKENDS, MODES, engine_argument
+from nld_trt.cli._options import BACKENDS, MODES, engine_argument, generation_config_option
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import command_line
 
@@ -24,10 +24,16 @@ from nld_trt.cli._report import command_line
 )  # fmt: skip
 @click.option("--mode", type=click.Choice(MODES), default="linear", help="Mode of requests that name none.")
 @click.option("--block-length", type=int, default=None, help="For requests that give none. Default: the checkpoint's.")
-@click.option("--max-tokens", type=int, default=None, help="Limit of requests that give none. Default: as many as fit.")
+@click.option(
+    "--max-tokens",
+    type=int,
+    default=None,
+    help="Limit of requests that give none. Default: the checkpoint's, or as many as fit.",
+)
 @click.option("--max-waiting", type=int, default=256, help="Requests that may wait for a free row; more are refused.")
 @click.option("--raw", is_flag=True, help="Do not put texts into the chat template, unless a request says raw=false.")
 @click.option("--ignore-penalties", is_flag=True, help="Ignore frequency and presence penalties, not refuse them.")
+@generation_config_option
 @click.option("--force", is_flag=True, help="Replace a repository that exists.")
 @json_option
 def command(
@@ -41,6 +47,7 @@ def command(
     max_waiting: int,
     raw: bool,
     ignore_penalties: bool,
+    generation_config: str,
     force: bool,
 ) -> None:
     """Write a Triton Inference Server model repository around an engine.
@@ -64,6 +71,7 @@ def command(
         backend=backend,
         defaults=Defaults(mode=mode, block_length=block_length, max_tokens=max_tokens, raw=raw),  # type: ignore[arg-type]
         max_waiting=max_waiting,
+        generation_config=generation_config,
         ignore_penalties=ignore_penalties,
     )
     repository = write_repository(engine, output_dir, name=name, serving=serving, command=command_line(), force=force)
@@ -80,4 +88,6 @@ def command(
         },
         f"model {name} in {output_dir}: {len(files)} files, {repository.linked} hard-linked, {human_bytes(size)}",
     )
+    for line in engine.with_defaults(generation_config).manifest.generation.notes:
+        output.note(line)
     output.note(f"next: nld-trt serve {shlex.quote(str(output_dir))}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nld_trt.cli._generation import note_greedy
 from nld_trt.cli._options import backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
@@ -134,6 +135,7 @@ def command(
         return
     for line in _left_out(chosen):
         output.note(line)
+    note_greedy(info)
     sweep.prepare(facts)
     rows = sweep.run(decoder, questions, model, device, gpus, output.stage, resume=not no_resume)
     title = f"{model['name']}, {info.backend} {info.precision}, {device}"

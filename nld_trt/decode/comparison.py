@@ -60,10 +60,11 @@ def check_comparable(candidate: EngineFolder, reference: EngineFolder, block_len
         InputError: naming everything that differs.
     """
     ours, theirs = candidate.manifest, reference.manifest
+    stated = [manifest.config.to_dict() for manifest in (ours, theirs)]
     problems = [
-        f"{name} is {getattr(ours.config, name)} and {getattr(theirs.config, name)}"
+        f"{name} is {stated[0][name]} and {stated[1][name]}"
         for name in ("vocab_size", "mask_token_id", "eos_token_id", "block_size")
-        if getattr(ours.config, name) != getattr(theirs.config, name)
+        if stated[0][name] != stated[1][name]
     ]
     tokenizers = [
         manifest.files[TOKENIZER_FILE].sha256 for manifest in (ours, theirs) if TOKENIZER_FILE in manifest.files

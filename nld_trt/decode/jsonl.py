@@ -30,7 +30,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "max_new_tokens": (int,),
     "block_length": (int,),
     "threshold": (int, float, type(None)),
-    "eos_token_id": (int,),
+    "eos_token_id": (int, list),
     "stop": (list,),
     "max_thinking_tokens": (int,),
     "end_think_token_id": (int,),
@@ -89,18 +89,32 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
         max_new_tokens=values.get("max_new_tokens"),
         block_length=values.get("block_length"),
         threshold=values.get("threshold", DEFAULT_THRESHOLDS[mode]),
-        eos_token_id=values.get("eos_token_id"),
+        eos_token_id=parse_eos(values.get("eos_token_id")),
         stop=stop,
-        temperature=values.get("temperature", 0.0),
-        top_k=values.get("top_k", 0),
-        top_p=values.get("top_p", 1.0),
-        min_p=values.get("min_p", 0.0),
+        temperature=values.get("temperature"),
+        top_k=values.get("top_k"),
+        top_p=values.get("top_p"),
+        min_p=values.get("min_p"),
         seed=values.get("seed"),
         acceptance=values.get("acceptance"),
         ensemble=values.get("ensemble", 1.0),
         max_thinking_tokens=values.get("max_thinking_tokens"),
         end_think_token_id=values.get("end_think_token_id"),
     )
+
+
+def parse_eos(stated: int | list[Any] | None) -> int | tuple[int, ...] | None:
+    """One id or several of ``eos_token_id``.
+
+    Raises:
+        InputError: a list with something else in it.
+    """
+    if not isinstance(stated, list):
+        return stated
+    foreign = [token for token in stated if type(token) is not int]
+    if foreign:
+        raise InputError(f"eos_token_id has {shortened(repr(foreign[0]))}; it must be token ids")
+    return tuple(stated)
 
 
 def parse_prompt(values: Mapping[str, Any], codec: Codec | None) -> tuple[int, ...]:

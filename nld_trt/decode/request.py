@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from nld_trt.decode.sampling import (
@@ -14,11 +16,13 @@ from nld_trt.decode.sampling import (
     check_acceptance,
     check_ensemble,
     check_sampling,
+    default_sampling,
     fresh_seed,
 )
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
+from nld_trt.model.config import MAX_EOS_IDS, as_ids
 
 ModeName = Literal["ar", "diffusion", "linear", "quadratic"]
 MODES: tuple[ModeName, ...] = ("ar", "diffusion", "linear", "quadratic")
@@ -42,16 +46,18 @@ class Request:
     """One generation. Lengths are in tokens.
 
     Attributes:
-        max_new_tokens: None means up to DEFAULT_MAX_NEW_TOKENS, as many as fit behind the prompt.
+        max_new_tokens: None means the checkpoint's default or DEFAULT_MAX_NEW_TOKENS, as many as fit behind the prompt.
         lora: use the draft adapter; None means whenever the engine has one. Only drafts use it.
         block_length: of a diffusion block, a linear round or the drafts of a quadratic pass; None means the
             checkpoint's.
         threshold: diffusion: commit confidence, None for the fixed one-per-pass schedule; linear:
             0 fills the draft in one pass, above 0 drafts in several.
-        eos_token_id: None means the checkpoint's, -1 never stops.
+        eos_token_id: a token that ends the answer, or up to MAX_EOS_IDS of them; None means the checkpoint's, -1 is no
+            token and alone never stops.
         stop: strings that end the text; they are not part of it.
         temperature: 0 is greedy; above, tokens are drawn from softmax(logits / temperature).
-        top_k, top_p, min_p: which tokens can be drawn (``graph.candidates``); not in diffusion.
+        top_k, top_p, min_p: which tokens can be drawn (``graph.candidates``); not in diffusion. These and
+            ``temperature``: None means the checkpoint's default, or what is greedy and keeps every token.
         seed: of the draws; None means a fresh one. Greedy requests need none.
         acceptance: rule by which linear keeps drafted tokens; None means DEFAULT_ACCEPTANCE where it can be had.
         ensemble: quadratic: weight of the AR prediction in verifying, the rest is the diffusion's. Below 1 the
@@ -65,12 +71,12 @@ class Request:
     max_new_tokens: int | None = None
     block_length: int | None = None
     threshold: float | None = None
-    eos_token_id: int | None = None
+    eos_token_id: int | Sequence[int] | None = None
     stop: tuple[str, ...] = ()
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
     seed: int | None = None
     acceptance: AcceptanceName | None = None
     max_thinking_tokens: int | None = None
@@ -83,9 +89,19 @@ class Request:
         return {name: getattr(self, name) for name in SETTINGS}
 
     @property
+    def samples(self) -> bool:
+        """Whether tokens are drawn. Of a request that was resolved, as are the properties that follow."""
+        return bool(self.temperature)
+
+    @property
     def rejection(self) -> bool:
         """Whether drafts are verified by rejection sampling."""
-        return self.acceptance == "reject" and self.mode == "linear" and self.temperature > 0 and not self.threshold
+        return self.acceptance == "reject" and self.mode == "linear" and self.samples and not self.threshold
+
+    @cached_property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Every token that ends the answer."""
+        return tuple(token for token in dict.fromkeys(as_ids(self.eos_token_id)) if token != NEVER)
 
     def resolved(self, info: EngineInfo) -> Request:
         """This request with the engine's defaults filled in, checked against the engine's limits.
@@ -94,18 +110,27 @@ class Request:
             InputError: naming the field, its value and what the engine can do.
         """
         room = max(1, info.limits.max_seq_len - len(self.prompt_ids))
+        length = info.generation.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
+        drawn = default_sampling(info.generation, self.mode) | {
+            name: value for name, value in self.sampling.items() if value is not None
+        }
         filled = replace(
             self,
-            max_new_tokens=min(DEFAULT_MAX_NEW_TOKENS, room) if self.max_new_tokens is None else self.max_new_tokens,
+            max_new_tokens=min(length, room) if self.max_new_tokens is None else self.max_new_tokens,
             block_length=self._default_block_length(info) if self.block_length is None else self.block_length,
-            eos_token_id=info.config.eos_token_id if self.eos_token_id is None else self.eos_token_id,
+            eos_token_id=self._resolved_eos(info),
             lora=info.has_adapter if self.lora is None else self.lora,
-            seed=fresh_seed() if self.seed is None and self.temperature > 0 else self.seed,
             acceptance=self._default_acceptance() if self.acceptance is None else self.acceptance,
+            **{"seed": fresh_seed() if drawn["temperature"] else None, **drawn},
         )
         _check_values(filled, info)
         _check_lengths(filled, info)
         return filled
+
+    def _resolved_eos(self, info: EngineInfo) -> int | tuple[int, ...]:
+        """One id where there is one: most requests have no more."""
+        stated = info.config.eos_token_ids if self.eos_token_id is None else tuple(as_ids(self.eos_token_id))
+        return stated[0] if len(stated) == 1 else stated
 
     def _default_acceptance(self) -> AcceptanceName:
         return DEFAULT_ACCEPTANCE if self.mode == "linear" and not self.threshold else "match"
@@ -133,12 +158,7 @@ def _check_values(request: Request, info: EngineInfo) -> None:
     foreign = [token for token in request.prompt_ids if not 0 <= token < vocab]
     if foreign:
         raise InputError(f"prompt_ids has {foreign[0]}, which is no token id: the vocabulary has {vocab} tokens")
-    if request.eos_token_id is not None and not NEVER <= request.eos_token_id < vocab:
-        raise InputError(
-            f"eos_token_id is {request.eos_token_id}; it must be a token id below {vocab}, or -1 for never"
-        )
-    if request.eos_token_id == info.config.mask_token_id:
-        raise InputError(f"eos_token_id is {request.eos_token_id}, the mask token, which is never generated")
+    _check_eos(request, info)
     if request.lora and request.mode in SPECULATIVE and not info.has_adapter:
         raise InputError(
             "lora was asked for and the engine has no draft adapter",
@@ -163,6 +183,20 @@ def _check_values(request: Request, info: EngineInfo) -> None:
     if any(not text for text in request.stop):
         raise InputError("a stop string is empty")
     _check_thinking(request, info)
+
+
+def _check_eos(request: Request, info: EngineInfo) -> None:
+    stated, vocab, mask = as_ids(request.eos_token_id), info.config.vocab_size, info.config.mask_token_id
+    if not stated:
+        raise InputError("eos_token_id is an empty list; -1 is for never")
+    for token in stated:
+        if not NEVER <= token < vocab:
+            raise InputError(f"eos_token_id is {token}; it must be a token id below {vocab}, or -1 for never")
+        if token == mask:
+            raise InputError(f"eos_token_id is {token}, the mask token, which is never generated")
+    count = len(request.eos_token_ids)
+    if count > MAX_EOS_IDS:
+        raise InputError(f"eos_token_id has {count} token ids; an engine can look for up to {MAX_EOS_IDS}")
 
 
 def _check_thinking(request: Request, info: EngineInfo) -> None:

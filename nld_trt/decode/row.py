@@ -93,7 +93,7 @@ class Row:
     @property
     def draws(self) -> bool:
         """Whether its tokens are not simply the likeliest."""
-        return self.request.temperature > 0 or self.request.ensemble < 1
+        return self.request.samples or self.request.ensemble < 1
 
     @property
     def slots_kept(self) -> int:
@@ -157,7 +157,7 @@ class Row:
         for token in tokens:
             added.append(token)
             self.emitted.append(token)
-            is_eos = token == self.request.eos_token_id
+            is_eos = token in self.request.eos_token_ids
             if self._text is not None and not is_eos:
                 text += self._text.push(token)
             if is_eos or (self._text is not None and self._text.stopped):

@@ -13,6 +13,7 @@ import numpy as np
 
 from nld_trt.errors import InputError, shortened
 from nld_trt.graph.candidates import SHORTLIST
+from nld_trt.model.generation import GenerationDefaults
 
 AcceptanceName = Literal["match", "reject"]
 # By which a verify pass of linear mode accepts drafted tokens.
@@ -53,6 +54,23 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "min_p": Setting(lambda value: 0.0 <= value < 1.0, "below 1 and at least 0, which keeps every token"),
     "seed": Setting(lambda value: 0 <= value <= MAX_SEED, f"a whole number from 0 to {MAX_SEED}"),
 }
+
+
+def default_sampling(generation: GenerationDefaults, mode: str) -> dict[str, float]:
+    """Settings of requests in ``mode`` that say nothing: the checkpoint's defaults, and where it has none, greedy."""
+    return {"temperature": 0.0, **NO_FILTER, **taken_over(generation, mode)}
+
+
+def taken_over(generation: GenerationDefaults, mode: str) -> dict[str, float]:
+    """The checkpoint's defaults for the settings of requests in ``mode``, by name.
+
+    Diffusion has no filters, and takes none over. An engine keeps SHORTLIST tokens wherever it filters, so that a
+    larger ``top_k`` is that many.
+    """
+    stated = {
+        name: value for name, value in generation.sampling.items() if mode != "diffusion" or name not in NO_FILTER
+    }
+    return stated | ({"top_k": min(stated["top_k"], SHORTLIST)} if "top_k" in stated else {})
 
 
 def check_sampling(values: Mapping[str, Any], mode: str) -> None:

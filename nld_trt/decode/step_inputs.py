@@ -13,6 +13,7 @@ from nld_trt.decode.row import Row
 from nld_trt.decode.sampling import GREEDY
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.graph import contract
+from nld_trt.model.config import MAX_EOS_IDS
 
 # Inputs of every row in a greedy pass that commits nothing and does not go on by itself. Buffers are reused, so who
 # fills them says all of it.
@@ -71,9 +72,10 @@ def fill(session: Session, rows: Sequence[Row], passes: Sequence[Pass]) -> StepB
     return buffers
 
 
-def _row_inputs(row: Row, part: Pass) -> dict[str, float]:
-    """Engine inputs of one number per row."""
+def _row_inputs(row: Row, part: Pass) -> dict[str, float | Sequence[int]]:
+    """Engine inputs of a row that are no lists of its tokens."""
     request = row.request
+    ends = request.eos_token_ids
     return {
         "cache_length": row.state.cache_length,
         "valid_count": len(part.tokens),
@@ -82,7 +84,7 @@ def _row_inputs(row: Row, part: Pass) -> dict[str, float]:
         "segments": part.segments,
         "threshold": part.threshold,
         "quota": part.quota,
-        "eos_token_id": NEVER if request.eos_token_id is None else request.eos_token_id,
+        "eos_token_id": [*ends, *[NEVER] * (MAX_EOS_IDS - len(ends))],
         "ensemble": request.ensemble,
         "draw": part.draw,
         "rejection": request.rejection,

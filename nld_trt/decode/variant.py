@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from nld_trt.decode.request import DEFAULT_THRESHOLDS, ModeName, Request
+from nld_trt.decode.request import DEFAULT_THRESHOLDS, NEVER, ModeName, Request
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
@@ -35,7 +35,9 @@ class Variant:
             max_new_tokens=max_new_tokens,
             block_length=block_length,
             threshold=DEFAULT_THRESHOLDS[self.mode] if threshold is None else threshold,
-            eos_token_id=None if stop_on_eos else -1,
+            eos_token_id=None if stop_on_eos else NEVER,
+            # Whatever the checkpoint's default is: what is compared must be the same in every run.
+            temperature=0.0,
         )
 
     def block_length(self, info: EngineInfo, asked: int | None = None) -> int | None:

@@ -106,6 +106,7 @@ def build_engine(
             backends=artefacts,
             files=files,
             quantization=_quantization(checkpoint),
+            generation=checkpoint.generation,
         )
         write_json(work / manifests.FILE_NAME, manifest.to_dict())
     return manifest

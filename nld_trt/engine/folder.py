@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nld_trt.engine import manifest as manifests
@@ -14,6 +14,10 @@ from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json, sha256_of
 from nld_trt.model.checkpoint import COMPANION_FILES
+from nld_trt.model.generation import GenerationDefaults
+
+# Where requests that say nothing have their defaults from: the checkpoint's generation_config.json, or nowhere.
+GENERATION_CONFIGS = ("checkpoint", "none")
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,12 @@ class EngineFolder:
             )
         return cls(path, manifest)
 
+    def with_defaults(self, source: str) -> EngineFolder:
+        """This engine with the defaults of requests from ``source``, one of GENERATION_CONFIGS."""
+        if source == "checkpoint":
+            return self
+        return replace(self, manifest=replace(self.manifest, generation=GenerationDefaults()))
+
     def info(self, name: str, *, debug: bool = False) -> EngineInfo:
         """What backend ``name`` of this engine offers.
 
@@ -83,6 +93,7 @@ class EngineFolder:
             # The kernels do not mix; the functions of an engine with quadratic passes do.
             has_ensemble=manifest.limits.max_quadratic_length > 0
             and manifest.backends[name].proof.get("decode_operators") != "plugins",
+            generation=manifest.generation,
         )
 
     def open_session(self, name: str | None = None, *, debug: bool = False) -> Session:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nld_trt.engine.backend import Artefact
@@ -13,6 +13,7 @@ from nld_trt.errors import InputError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
 from nld_trt.model.config import ModelConfig
+from nld_trt.model.generation import GenerationDefaults
 
 FILE_NAME = "engine.json"
 SCHEMA_VERSION = 1
@@ -31,6 +32,7 @@ class Manifest:
     Attributes:
         model: name, weights hash and rotary hash of the checkpoint.
         quantization: algorithms, layers and bits per weight; None in high precision.
+        generation: the checkpoint's defaults for requests.
         files: every other file of the folder, by relative path.
     """
 
@@ -44,6 +46,7 @@ class Manifest:
     backends: Mapping[str, Artefact]
     files: Mapping[str, FileRecord]
     quantization: Mapping[str, Any] | None = None
+    generation: GenerationDefaults = field(default_factory=GenerationDefaults)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -53,6 +56,7 @@ class Manifest:
             "model": dict(self.model),
             "quantization": None if self.quantization is None else dict(self.quantization),
             "config": self.config.to_dict(),
+            "generation": self.generation.to_dict(),
             "limits": self.limits.to_dict(),
             "has_adapter": self.has_adapter,
             "debug": self.debug,
@@ -96,6 +100,7 @@ class Manifest:
                 backends={name: _artefact(entry, listed) for name, entry in values["backends"].items()},
                 files={name: FileRecord(**entry) for name, entry in values["files"].items()},
                 quantization=values.get("quantization"),
+                generation=GenerationDefaults.from_dict(values["generation"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{FILE_NAME} is not a manifest of this schema: {error!r}", fix=rebuild) from error

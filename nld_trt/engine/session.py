@@ -10,7 +10,7 @@ integers per row cross the border; the block x vocabulary logits never do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
 from nld_trt.model.config import ModelConfig
+from nld_trt.model.generation import GenerationDefaults
 
 Array = npt.NDArray[np.generic]
 
@@ -29,6 +30,7 @@ class EngineInfo:
 
     Attributes:
         has_ensemble: quadratic passes can verify with an ensemble.
+        generation: the checkpoint's defaults for requests.
     """
 
     config: ModelConfig
@@ -38,6 +40,7 @@ class EngineInfo:
     has_adapter: bool
     debug: bool = False
     has_ensemble: bool = False
+    generation: GenerationDefaults = field(default_factory=GenerationDefaults)
 
     @property
     def default_block_length(self) -> int:

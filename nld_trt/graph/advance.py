@@ -16,6 +16,7 @@ import numpy as np
 from onnx import FunctionProto, TensorProto
 
 from nld_trt.graph import contract
+from nld_trt.graph.first_token import first_token
 from nld_trt.graph.tape import Tape, make_function
 
 ADVANCE_INPUTS = (
@@ -39,7 +40,6 @@ ADVANCE_INPUTS = (
 ADVANCE_OUTPUTS = ("next_tokens", "next_cache_length", "next_causal", "next_draw", "next_room")
 
 _HOLD, _DIFFUSION, _QUADRATIC = (contract.PROGRAMS.index(name) for name in ("hold", "diffusion", "quadratic"))
-_LAST = -1
 
 
 def advance(mask_token_id: int) -> FunctionProto:
@@ -108,14 +108,11 @@ def _denoised(
     """``usual`` (filled, seed, committed, ends), each [B], with that of diffusion in its rows."""
 
     def first(tokens: str, wanted: str) -> str:
-        """[B]: the first real slot that holds a token, or W."""
-        here = tape.op("And", tape.op("Equal", tokens, wanted), real)
-        places = tape.op("Where", here, slots, width)
-        return tape.op("ReduceMin", places, tape.constant([_LAST], np.int64), keepdims=0)
+        return first_token(tape, tokens, real, wanted, slots, width)
 
-    eos = _column(tape, "eos_token_id")
     # An answer that is complete needs none of the masks behind its EOS.
-    complete = tape.op("Less", first("block_tokens", eos), first("block_tokens", mask))
+    masks = tape.op("Unsqueeze", mask, tape.constant([0, 1], np.int64))
+    complete = tape.op("Less", first("block_tokens", "eos_token_id"), first("block_tokens", masks))
     last = tape.op("GatherElements", "verified_tokens", _column(tape, _last_slot(tape, width)), axis=1)
     last = tape.op("Squeeze", last, tape.constant([1], np.int64))
     filled, seed, committed, ends = usual
@@ -123,7 +120,7 @@ def _denoised(
         tape.op("Or", filled, tape.op("And", is_diffusion, complete)),
         tape.op("Where", is_diffusion, last, seed),
         tape.op("Where", is_diffusion, "valid_count", committed),
-        _either(tape, is_diffusion, tape.op("Less", first("block", eos), width), ends),
+        _either(tape, is_diffusion, tape.op("Less", first("block", "eos_token_id"), width), ends),
     ]
 
 

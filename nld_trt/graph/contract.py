@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from nld_trt.graph.candidates import CANDIDATES
-from nld_trt.model.config import ModelConfig
+from nld_trt.model.config import MAX_EOS_IDS, ModelConfig
 
-# 2: sampling, quadratic passes, and rows that go on by themselves.
-CONTRACT_VERSION = 2
+# 2: sampling, quadratic passes, and rows that go on by themselves. 3: several EOS ids per row.
+CONTRACT_VERSION = 3
 
 Direction = Literal["input", "output"]
 Phase = Literal["prompt", "token", "block", "quadratic"]
@@ -86,7 +86,7 @@ BINDINGS: tuple[Binding, ...] = (
     ),
     Binding("threshold", "input", "float32", ("batch",), "BlockDenoise commits masks with at least this confidence"),
     Binding("quota", "input", "int32", ("batch",), "BlockDenoise commits at least this many masks, the most confident"),
-    Binding("eos_token_id", "input", "int32", ("batch",), "SpecVerify looks for this token; -1 never matches"),
+    Binding("eos_token_id", "input", "int32", ("batch", "eos_ids"), "tokens that end the answer, then -1: no token"),
     Binding(
         "ensemble",
         "input",
@@ -205,6 +205,7 @@ def fixed_axes(config: ModelConfig) -> dict[str, int]:
         "head_dim": config.head_dim,
         "vocab": config.vocab_size,
         "candidates": CANDIDATES,
+        "eos_ids": MAX_EOS_IDS,
         "hidden": config.hidden_size,
     }
 

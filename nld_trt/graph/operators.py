@@ -8,7 +8,7 @@ bodies, in standard operators, are their meaning: what ONNX Runtime and TensorRT
 implementation. Statistics are FP32 over the whole vocabulary. MASK stays in the softmax denominator, as in the
 reference, and is never chosen. The lowest id wins a tie.
 
-Shapes: B rows, W window tokens, V vocabulary, K candidates.
+Shapes: B rows, W window tokens, V vocabulary, K candidates, E places for EOS ids.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nld_trt.graph.advance import advance
 from nld_trt.graph.candidates import draft_candidates
 from nld_trt.graph.drawn_slots import DrawnSlots, only_if
 from nld_trt.graph.ensemble import mixed_scores, mixing_rows
+from nld_trt.graph.first_token import first_token
 from nld_trt.graph.linear import Dialect
 from nld_trt.graph.sampling import draw_tokens
 from nld_trt.graph.scores import allowed_scores, float_scores
@@ -147,11 +148,11 @@ def block_denoise(mask_token_id: int) -> FunctionProto:
 def spec_verify() -> FunctionProto:
     """``SpecVerify``: accept a drafted block by the choices of a causal pass over it (model-spec 3.4).
 
-    Inputs: choice [B, W] int32, block [B, W] int32, valid [B] int32, eos_token_id [B] int32 (-1 never matches).
+    Inputs: choice [B, W] int32, block [B, W] int32, valid [B] int32, eos_token_id [B, E] int32 (-1 never matches).
 
     Outputs: verified_tokens [B, W] int32, the choice behind each token; accepted_count [B] int32, the length of the
     longest run with choice[j] == block[j + 1], plus one; next_seed [B] int32, the last accepted token; eos_position
-    [B] int32, the first accepted EOS, or W if there is none.
+    [B] int32, the first accepted token that is one of the row's EOS ids, or W if there is none.
     """
 
     def body(tape: Tape) -> None:
@@ -177,15 +178,7 @@ def spec_verify() -> FunctionProto:
         seed = tape.op("GatherElements", verified, first_miss, axis=1)
         tape.op("Squeeze", seed, tape.constant([_LAST], np.int64), name="next_seed")
 
-        is_eos = tape.op("Equal", verified, _column(tape, "eos_token_id"))
-        stops = tape.op("And", is_eos, tape.op("Less", slots, accepted))
-        tape.op(
-            "ReduceMin",
-            tape.op("Where", stops, slots, width),
-            tape.constant([_LAST], np.int64),
-            name="eos_position",
-            keepdims=0,
-        )
+        first_token(tape, verified, tape.op("Less", slots, accepted), "eos_token_id", slots, width, name="eos_position")
 
     return make_function("SpecVerify", VERIFY_INPUTS, VERIFY_OUTPUTS, body)
 

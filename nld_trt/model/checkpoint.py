@@ -17,6 +17,7 @@ from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json
 from nld_trt.model.adapter import Adapter, Float32
 from nld_trt.model.config import ModelConfig
+from nld_trt.model.generation import GENERATION_FILE, GenerationConfig, GenerationDefaults
 from nld_trt.model.inventory import (
     EMBEDDING,
     FOREIGN_PREFIXES,
@@ -39,7 +40,7 @@ COMPANION_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
-    "generation_config.json",
+    GENERATION_FILE,
 )
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -57,6 +58,7 @@ class Checkpoint:
 
     Attributes:
         raw_config: ``config.json`` as it is.
+        generation: defaults of requests, from ``generation_config.json``.
         adapter: the draft adapter; None on base models.
         manifest: ``checkpoint.json`` of a converted checkpoint; None for a release.
         quantization: what the checkpoint says about it; None in high precision.
@@ -66,6 +68,7 @@ class Checkpoint:
     folder: Path
     config: ModelConfig
     raw_config: Mapping[str, Any]
+    generation: GenerationDefaults
     adapter: Adapter | None
     manifest: dict[str, Any] | None
     quantization: QuantConfig | None
@@ -80,7 +83,8 @@ class Checkpoint:
             InputError: the folder is not a usable checkpoint; all its faults of one kind are listed together.
         """
         raw = _read_config(folder)
-        config = ModelConfig.from_hf(raw)
+        generation = GenerationConfig.read(folder)
+        config = generation.with_eos(ModelConfig.from_hf(generation.completed(raw)))
         quantization = QuantConfig.read(folder, raw)
         sources, problems = _find_tensors(folder)
         formats = _formats(config, quantization, sources)
@@ -96,7 +100,9 @@ class Checkpoint:
             _check_tied(folder, sources)
         sources = {name: sources[name] for name in expected if name in sources}
         adapter = Adapter.open(folder, config)
-        return cls(folder, config, raw, adapter, read_manifest(folder), quantization, formats, sources)
+        return cls(
+            folder, config, raw, generation.defaults, adapter, read_manifest(folder), quantization, formats, sources
+        )
 
     @classmethod
     def open_converted(cls, folder: Path, *, verify: bool = False) -> Checkpoint:

@@ -10,14 +10,16 @@ are wrong for every released checkpoint (eos 2, mask -1).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeGuard
 
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, shortened
 
 MODEL_TYPE = "nemotron_labs_diffusion"
 ROPE_TYPES = ("yarn",)
+# Tokens that can end an answer: an engine's rows have so many places for them.
+MAX_EOS_IDS = 8
 
 # Settings of the reference network that have one supported value. A checkpoint may leave them out.
 _FIXED: dict[str, Any] = {
@@ -39,7 +41,7 @@ _INTEGERS = (
     "max_position_embeddings",
     "block_size",
 )
-_TOKEN_IDS = ("bos_token_id", "eos_token_id", "mask_token_id")
+_TOKEN_IDS = ("bos_token_id", "mask_token_id")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,12 @@ class RopeParameters:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Geometry, rotary parameters and token ids of one checkpoint. Sizes are in elements."""
+    """Geometry, rotary parameters and token ids of one checkpoint. Sizes are in elements.
+
+    Attributes:
+        eos_token_id: the token that is written behind an answer.
+        more_eos_token_ids: further tokens that end an answer when they are generated.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -76,6 +83,7 @@ class ModelConfig:
     mask_token_id: int
     tie_word_embeddings: bool
     rope: RopeParameters
+    more_eos_token_ids: tuple[int, ...] = ()
 
     @property
     def query_size(self) -> int:
@@ -91,14 +99,32 @@ class ModelConfig:
         """K and V elements that one cached token takes over all layers."""
         return 2 * self.key_value_size * self.num_hidden_layers
 
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Every token that ends an answer, the one that is written first."""
+        return (self.eos_token_id, *self.more_eos_token_ids)
+
+    def with_eos(self, ids: Sequence[int]) -> ModelConfig:
+        """This configuration with ``ids``, at least one, as the tokens that end an answer.
+
+        The token that is written stays the same if it is among them, and is the first of them otherwise.
+        """
+        first = self.eos_token_id if self.eos_token_id in ids else ids[0]
+        others = tuple(token for token in dict.fromkeys(ids) if token != first)
+        return replace(self, eos_token_id=first, more_eos_token_ids=others)
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As plain data; ``eos_token_id`` is one id or a list of them, as in a release's files."""
+        values = asdict(self)
+        more = values.pop("more_eos_token_ids")
+        return values | {"eos_token_id": [self.eos_token_id, *more]} if more else values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
         """Inverse of :meth:`to_dict`, for manifests. Raises KeyError or TypeError on another shape."""
         rope = RopeParameters(**values["rope"])
-        return cls(**{**values, "rope": rope})
+        first, *more = as_ids(values["eos_token_id"])
+        return cls(**{**values, "rope": rope, "eos_token_id": first, "more_eos_token_ids": tuple(more)})
 
     @classmethod
     def from_hf(cls, raw: Mapping[str, Any]) -> ModelConfig:
@@ -117,8 +143,11 @@ class ModelConfig:
                 fix="Use the config.json that was released with the weights, unedited.",
             )
         assert isinstance(rope, Mapping)
+        eos_token_id, *more = dict.fromkeys(as_ids(raw["eos_token_id"]))
         return cls(
             **{name: int(raw[name]) for name in (*_INTEGERS, *_TOKEN_IDS)},
+            eos_token_id=eos_token_id,
+            more_eos_token_ids=tuple(more),
             rms_norm_eps=float(raw["rms_norm_eps"]),
             tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
             rope=RopeParameters(
@@ -133,6 +162,31 @@ class ModelConfig:
                 llama_4_scaling_beta=float(rope["llama_4_scaling_beta"]),
             ),
         )
+
+
+_TOKEN_ID_WORDS = "a token id from 0 to vocab_size - 1"
+
+
+def as_ids(stated: Any) -> list[Any]:
+    """``eos_token_id`` as a list: files have one id or a list of them."""
+    return [*stated] if isinstance(stated, list | tuple) else [stated]
+
+
+def eos_problems(stated: Any, vocab: Any, mask: Any) -> list[str]:
+    """What is wrong with an ``eos_token_id``, one id or a list of them, in a vocabulary of ``vocab`` tokens."""
+    ids = as_ids(stated)
+    if not ids:
+        return ["eos_token_id is an empty list; it must be a token id or a list of them"]
+    foreign = [token for token in ids if not (_is_int(token) and _is_int(vocab) and 0 <= token < vocab)]
+    if foreign:
+        has = "has" if isinstance(stated, list | tuple) else "is"
+        return [f"eos_token_id {has} {shortened(repr(foreign[0]))}; it must be {_TOKEN_ID_WORDS} ({vocab!r} - 1)"]
+    if mask in ids:
+        return [f"eos_token_id and mask_token_id are both {mask}"]
+    count = len(set(ids))
+    if count > MAX_EOS_IDS:
+        return [f"eos_token_id has {count} token ids; an engine can look for up to {MAX_EOS_IDS}"]
+    return []
 
 
 def _check_fixed(raw: Mapping[str, Any]) -> list[str]:
@@ -154,7 +208,8 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _check_numbers(raw: Mapping[str, Any]) -> list[str]:
-    problems = [f"{name} is missing" for name in (*_INTEGERS, *_TOKEN_IDS, "rms_norm_eps") if raw.get(name) is None]
+    required = (*_INTEGERS, *_TOKEN_IDS, "eos_token_id", "rms_norm_eps")
+    problems = [f"{name} is missing" for name in required if raw.get(name) is None]
     for name in _INTEGERS:
         value = raw.get(name)
         if value is not None and not (_is_int(value) and value > 0):
@@ -163,9 +218,9 @@ def _check_numbers(raw: Mapping[str, Any]) -> list[str]:
     for name in _TOKEN_IDS:
         value = raw.get(name)
         if value is not None and not (_is_int(value) and _is_int(vocab) and 0 <= value < vocab):
-            problems.append(f"{name} is {value!r}; it must be a token id from 0 to vocab_size - 1 ({vocab!r} - 1)")
-    if raw.get("eos_token_id") is not None and raw.get("eos_token_id") == raw.get("mask_token_id"):
-        problems.append(f"eos_token_id and mask_token_id are both {raw['eos_token_id']}")
+            problems.append(f"{name} is {value!r}; it must be {_TOKEN_ID_WORDS} ({vocab!r} - 1)")
+    if raw.get("eos_token_id") is not None:
+        problems += eos_problems(raw["eos_token_id"], vocab, raw.get("mask_token_id"))
     tied = raw.get("tie_word_embeddings", False)
     if not isinstance(tied, bool):
         problems.append(f"tie_word_embeddings is {tied!r}; it must be true or false")

@@ -42,6 +42,7 @@ def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
         "model_sha256": _identity(checkpoint, files),
         "geometry": geometry,
         "token_ids": tokens,
+        "generation": checkpoint.generation.to_dict(),
         "rope": {**rope, "table_sha256": rotary.table_hash(config.rope, config.head_dim)},
         "parameters": parameter_count(config),
         "dtypes": dict(Counter(checkpoint.dtype_of(name) for name in checkpoint.names)),

@@ -51,7 +51,7 @@ def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
         # Written although it may be null: the class would take 11, which is this family's EOS.
         "pad_token_id": checkpoint.raw_config.get("pad_token_id"),
         "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
+        "eos_token_id": config.to_dict()["eos_token_id"],
         "tie_word_embeddings": False,
         "sliding_window": None,
         "attention_dropout": 0.0,
@@ -100,4 +100,5 @@ def export_ministral3(checkpoint: Checkpoint, target: Path, *, force: bool = Fal
         "tensors": len(names),
         "bytes": checkpoint.weight_bytes,
         "adapter_left_out": checkpoint.adapter is not None,
+        "generation": checkpoint.generation.to_dict(),
     }

@@ -228,7 +228,7 @@ def _block_starts(
     Decoding never starts a block from EOS. Behind a document that was cut there is no EOS but text that is not
     known: blocks stay in front of the cut where the answer is long enough.
     """
-    ended = document.ids[-1] == config.eos_token_id
+    ended = document.ids[-1] in config.eos_token_ids
     first, stop = document.answer_start, len(document.ids) - (1 if ended else length - 1)
     choices = np.arange(first, max(stop, first + 1))
     drawn = rng.choice(choices, size=count, replace=count > len(choices))

@@ -61,7 +61,7 @@ def read_inputs(
         max_new_tokens=_max_tokens(values.get("max_tokens", settings.defaults.max_tokens), len(prompt_ids), info),
         block_length=_block_length(values.get("block_length"), mode, settings, info),
         threshold=_threshold(values["threshold"]) if "threshold" in values else settings.defaults.thresholds.get(mode),
-        eos_token_id=NEVER if values.get("ignore_eos") else None,
+        eos_token_id=NEVER if values.get("ignore_eos") else values.get("eos_token_id"),
         stop=tuple(values.get("stop_words", ())),
         **{name: values[name] for name in _SAMPLING if name in values},
     )
@@ -132,7 +132,7 @@ def _max_tokens(asked: int | None, prompt: int, info: EngineInfo) -> int:
             fix=f"Shorten it, or rebuild the engine with nld-trt build --max-seq-len {prompt + (asked or 1)}.",
         )
     if asked is None:
-        return room
+        return min(room, info.generation.max_new_tokens or room)
     if asked < 1:
         raise InputError(f"max_tokens is {asked}; it must be at least 1")
     if asked > room:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nld_trt.decode.request import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, ModeName
+from nld_trt.engine.folder import GENERATION_CONFIGS
 from nld_trt.errors import InputError
 
 FILE_NAME = "model.json"
@@ -45,6 +46,8 @@ class ServingSettings:
         engine: engine folder, relative to the file's own.
         backend: of the engine; None means the first that the machine can run.
         max_waiting: requests that may wait for a free row; more are refused at once.
+        generation_config: ``checkpoint``: requests that say nothing have the checkpoint's defaults; ``none``: greedy
+            answers as long as fit. Its EOS ids count in both.
         ignore_penalties: ignore frequency and presence penalties, which no mode has, instead of refusing
             them. For clients that cannot leave them out.
     """
@@ -53,6 +56,7 @@ class ServingSettings:
     backend: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
     max_waiting: int = DEFAULT_MAX_WAITING
+    generation_config: str = GENERATION_CONFIGS[0]
     ignore_penalties: bool = False
 
     def check(self) -> None:
@@ -67,6 +71,10 @@ class ServingSettings:
         for name, value in self.defaults.thresholds.items():
             if value is not None and not 0.0 <= value <= 1.0:
                 raise InputError(f"the default threshold of {name} is {value}; it must be between 0 and 1, or null")
+        if self.generation_config not in GENERATION_CONFIGS:
+            raise InputError(
+                f"generation_config is {self.generation_config!r}; it must be {' or '.join(GENERATION_CONFIGS)}"
+            )
         if self.max_waiting < 0:
             raise InputError(f"max_waiting is {self.max_waiting}; it must be 0 or more")
 

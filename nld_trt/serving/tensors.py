@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nld_trt.model.config import MAX_EOS_IDS
+
 Direction = Literal["input", "output"]
 Dtype = Literal["STRING", "BOOL", "INT32", "UINT32", "UINT64", "FP32"]
 
@@ -75,7 +77,11 @@ TENSORS: tuple[Tensor, ...] = (
     _input("system", "STRING", "system message of the conversation"),
     _input("raw", "BOOL", "use `text_input` as it is, without the chat template"),
     _input("stream", "BOOL", "a response per committed piece of text, instead of one at the end (default false)"),
-    _input("max_tokens", "INT32", "tokens to generate (default: as many as fit behind the prompt)"),
+    _input(
+        "max_tokens",
+        "INT32",
+        "tokens to generate (default: the checkpoint's `max_new_tokens`, or as many as fit behind the prompt)",
+    ),
     _input("mode", "STRING", "`ar`, `diffusion`, `linear` or `quadratic` (default linear)"),
     _input(
         "block_length",
@@ -85,13 +91,29 @@ TENSORS: tuple[Tensor, ...] = (
     _input("threshold", "FP32", "confidence that commits a token, 0 to 1; negative: one token per pass"),
     _input("lora", "BOOL", "draft adapter on or off in linear and quadratic mode (default: when the engine has one)"),
     _input("stop_words", "STRING", "strings that end the text; they are not part of it", many=True),
+    _input(
+        "eos_token_id",
+        "INT32",
+        f"tokens that end the answer, up to {MAX_EOS_IDS}; -1: none (default: the checkpoint's)",
+        many=True,
+    ),
     _input("ignore_eos", "BOOL", "do not stop at the end-of-sequence token, for benchmarks"),
     _input(
-        "temperature", "FP32", "0: the likeliest token; above: a draw from softmax(logits / temperature) (default 0)"
+        "temperature",
+        "FP32",
+        "0: the likeliest token; above: a draw from softmax(logits / temperature) (default: the checkpoint's, or 0)",
     ),
-    _input("top_k", "INT32", "draw from so many of the likeliest tokens; 0: all (default 0)"),
-    _input("top_p", "FP32", "of those, from the fewest that have this share together; 1: all (default 1)"),
-    _input("min_p", "FP32", "of those, from tokens at least this likely against the likeliest; 0: all (default 0)"),
+    _input("top_k", "INT32", "draw from so many of the likeliest tokens; 0: all (default: the checkpoint's, or 0)"),
+    _input(
+        "top_p",
+        "FP32",
+        "of those, from the fewest that have this share together; 1: all (default: the checkpoint's, or 1)",
+    ),
+    _input(
+        "min_p",
+        "FP32",
+        "of those, from tokens at least this likely against the likeliest; 0: all (default: the checkpoint's, or 0)",
+    ),
     _input("seed", "UINT64", "repeats the draws of a seed, below 2^63 (default: a fresh one)"),
     _input(
         "acceptance",

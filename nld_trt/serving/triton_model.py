@@ -70,7 +70,9 @@ class TritonPythonModel:
     def _open(self, folder: Path, model: str) -> None:
         started = time.monotonic()
         self._settings = ServingSettings.from_dict(read_json(folder / FILE_NAME))
-        engine = EngineFolder.open(inside(folder, self._settings.engine))
+        engine = EngineFolder.open(inside(folder, self._settings.engine)).with_defaults(
+            self._settings.generation_config
+        )
         self._session = engine.open_session(self._settings.backend)
         self._codec = Codec.open(engine.path)
         opened = time.monotonic()
@@ -84,6 +86,8 @@ class TritonPythonModel:
             info.precision, info.limits.max_batch_size, info.limits.max_seq_len, opened - started,
             time.monotonic() - opened,
         )  # fmt: skip
+        for line in info.generation.notes:
+            log.info("%s: %s", model, line)
 
 
 def warm_up(session: Session) -> None:

@@ -146,6 +146,7 @@ class _Loop:
             max_new_tokens=room - context,
             threshold=0.0 if mode == "linear" else None,
             eos_token_id=NEVER,
+            temperature=0.0,
         )
         self._rows = rows
 

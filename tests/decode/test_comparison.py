@@ -264,6 +264,14 @@ def test_other_tokens_or_blocks_are_refused_by_name(engine, field):
         check_comparable(folder, other, None)
 
 
+def test_other_sets_of_eos_ids_are_refused_by_name(engine):
+    folder = engine("tiny-a")
+    config = folder.manifest.config.with_eos([11, 27])
+    other = replace(folder, manifest=replace(folder.manifest, config=config))
+    with pytest.raises(InputError, match=r"cannot be compared\n  eos_token_id is 11 and \[11, 27\]\n"):
+        check_comparable(folder, other, None)
+
+
 def test_another_tokenizer_is_refused(engine):
     folder = engine("nld-tiny")
     files = {**folder.manifest.files, "tokenizer.json": replace(folder.manifest.files["tokenizer.json"], sha256="0")}

@@ -44,7 +44,7 @@ REQUESTS = st.builds(
     max_new_tokens=st.integers(1, 60),
     block_length=st.integers(1, 40),
     threshold=st.sampled_from([0.0, 0.3, 0.9]),
-    eos_token_id=st.sampled_from([-1, 11, 20]),
+    eos_token_id=st.sampled_from([-1, 11, 20, (11, 20), (20, 73, 30, 11)]),
     temperature=st.sampled_from([0.0, 0.4, 1.0, 1.7]),
     seed=st.integers(0, 2**63 - 1),
     filters=st.sampled_from([{}, {}, {"top_k": 7}, {"top_p": 0.8, "min_p": 0.05}]),
@@ -93,8 +93,8 @@ def test_every_result_keeps_the_invariants(session, prompts, values):
     emitted, mask = result.output_ids, session.info.config.mask_token_id
     assert 1 <= len(emitted) <= request.max_new_tokens
     assert mask not in emitted
-    assert request.eos_token_id not in emitted[:-1]
-    assert result.finish_reason == ("stop" if emitted[-1] == request.eos_token_id else "length")
+    assert set(request.eos_token_ids).isdisjoint(emitted[:-1])
+    assert result.finish_reason == ("stop" if emitted[-1] in request.eos_token_ids else "length")
     behind = 0 if request.mode == "diffusion" else 1
     assert result.cache_length == len(request.prompt_ids) + len(emitted) - behind
     if request.mode in SPECULATIVE:

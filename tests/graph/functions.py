@@ -14,6 +14,7 @@ from nld_trt.engine.ort_session import session_options
 from nld_trt.graph import operators
 from nld_trt.graph.candidates import CANDIDATE_INPUTS, CANDIDATE_OUTPUTS, CANDIDATES
 from nld_trt.graph.tape import DOMAIN, OPSET
+from nld_trt.model.config import MAX_EOS_IDS
 
 # Input of an operator to its element type and axes; V is fixed when a session is opened.
 INPUTS = {
@@ -24,7 +25,7 @@ INPUTS = {
     "drawn_slots": (np.int32, ["N"]),
     "threshold": (np.float32, ["B"]),
     "quota": (np.int32, ["B"]),
-    "eos_token_id": (np.int32, ["B"]),
+    "eos_token_id": (np.int32, ["B", "E"]),
     "temperature": (np.float32, ["B"]),
     "top_k": (np.int32, ["B"]),
     "top_p": (np.float32, ["B"]),
@@ -85,7 +86,7 @@ def open_nodes(nodes, inputs, outputs, *, functions=(), initializers=()):
 
 @lru_cache
 def open_operators(mask, vocab, dialect="onnxruntime", logit_type=np.float32):
-    sizes = {"V": vocab, "K": CANDIDATES}
+    sizes = {"V": vocab, "K": CANDIDATES, "E": MAX_EOS_IDS}
     inputs = {name: (dtype, [sizes.get(axis, axis) for axis in axes]) for name, (dtype, axes) in INPUTS.items()}
     inputs["logits"] = (logit_type, inputs["logits"][1])
     nodes = [helper.make_node(name, *values, domain=DOMAIN) for name, values in STEPS.items()]
@@ -116,8 +117,8 @@ def run_operators(mask, logits, *, dialect="onnxruntime", logit_type=np.float32,
     given.setdefault("verify_valid", given["valid"])
     feeds = {}
     for name, (dtype, axes) in INPUTS.items():
-        last = {"V": vocab, "K": CANDIDATES}.get(axes[-1], 0)
+        sizes = {"B": rows, "W": width, "V": vocab, "K": CANDIDATES, "E": MAX_EOS_IDS}
         value = np.asarray(given[name], logit_type if name == "logits" else dtype)
-        shape = value.shape if name == "drawn_slots" else (rows, width, last)[: len(axes)]
+        shape = value.shape if name == "drawn_slots" else [sizes[axis] for axis in axes]
         feeds[name] = np.ascontiguousarray(np.broadcast_to(value, shape))
     return dict(zip((each.name for each in session.get_outputs()), session.run(None, feeds), strict=True))

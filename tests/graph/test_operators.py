@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nld_trt.graph import operators
+from nld_trt.model.config import MAX_EOS_IDS
 from tests.graph.functions import run_operators
 
 MASK, VOCAB = 5, 12
@@ -102,7 +103,7 @@ def test_padding_slots_are_never_committed():
 
 
 @settings(max_examples=150)
-@given(cases(), st.integers(-1, VOCAB - 1))
+@given(cases(), st.lists(st.integers(-1, VOCAB - 1), min_size=MAX_EOS_IDS, max_size=MAX_EOS_IDS))
 def test_verify_accepts_the_longest_matching_run(case, eos):
     logits, block, valid, rng = case
     rows, width = block.shape
@@ -119,5 +120,5 @@ def test_verify_accepts_the_longest_matching_run(case, eos):
         assert verified[row].tolist() == choice[row].tolist()
         assert accepted[row] == run + 1
         assert seed[row] == choice[row, run]
-        ends = [slot for slot in range(run + 1) if choice[row, slot] == eos]
+        ends = [slot for slot in range(run + 1) if choice[row, slot] in eos]
         assert eos_at[row] == (ends[0] if ends else width)

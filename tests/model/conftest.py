@@ -33,6 +33,9 @@ class Release:
     def edit_config(self, **changes: object) -> None:
         self.edit_json("config.json", **changes)
 
+    def edit_generation(self, **changes: object) -> None:
+        self.edit_json("generation_config.json", **changes)
+
     def edit_rope(self, **changes: object) -> None:
         rope = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))["rope_parameters"]
         self.edit_config(rope_parameters={**rope, **changes})

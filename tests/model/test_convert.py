@@ -168,7 +168,7 @@ def test_identity_depends_on_what_is_computed(release, target: Path, tmp_path: P
         "weights": lambda: release.edit_tensors(lambda tensors: tensors[NORM].__iadd__(1)),
         "rope": lambda: release.edit_rope(rope_theta=1e9),
         "adapter": lambda: release.edit_adapter_config(lora_alpha=8),
-        "eos": lambda: release.edit_config(eos_token_id=2),
+        "eos": lambda: release.edit_generation(eos_token_id=[11, 2]),
     }
     edits[part]()
     assert convert(release.folder, tmp_path / "again", report=report)["model_sha256"] != first["model_sha256"]
@@ -251,9 +251,9 @@ def test_taken_output_folder_is_refused_and_kept(release, target: Path) -> None:
 
 def test_force_replaces_an_earlier_conversion(release, target: Path, report) -> None:
     convert(release.folder, target, report=report)
-    release.edit_config(eos_token_id=2)
+    release.edit_config(bos_token_id=2)
     convert(release.folder, target, force=True, report=report)
-    assert Checkpoint.open_converted(target, verify=True).config.eos_token_id == 2
+    assert Checkpoint.open_converted(target, verify=True).config.bos_token_id == 2
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 

@@ -3,6 +3,7 @@
 """The Ministral-3 export, loaded by the transformers library itself."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import safetensors.torch
 import torch
 from safetensors.numpy import load_file
 
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.generate import generate
+from nld_trt.decode.request import Request
 from nld_trt.errors import InputError
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
@@ -88,6 +92,34 @@ def test_golden_autoregressive_output(models: dict, folder: str, case: dict) -> 
         if output[-1] == case["params"]["eos_token_id"]:
             break
     assert output == case["output_ids"]
+
+
+@pytest.mark.parametrize("stated", [[11, 27], [27], 27, None], ids=str)
+@torch.no_grad()
+def test_transformers_stops_where_ar_does(release, tmp_path: Path, report, golden_session, stated: object) -> None:
+    """The tokens that end an answer are those of the export, whichever of the two files names them."""
+    prompt, session = [1, 73, 20], golden_session("tiny-a")
+    endless = Request(tuple(prompt), "ar", max_new_tokens=40, eos_token_id=-1)
+    ((_, result),) = generate(Decoder(session), [endless])
+    ours = result.output_ids
+    found = {27: ours[12], 11: ours[30]}
+    ids = [found[token] for token in stated] if isinstance(stated, list) else found.get(stated)
+    release.edit_generation(eos_token_id=ids)
+    if ids is None:
+        (release.folder / "generation_config.json").unlink()
+        release.edit_config(eos_token_id=[found[11], found[27]])
+    checkpoint = Checkpoint.open(release.folder)
+    export_ministral3(checkpoint, tmp_path / "out", report=report)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokens = model.generate(torch.tensor([prompt]), max_new_tokens=len(ours), do_sample=False)[
+        0, len(prompt) :
+    ].tolist()
+    ends = checkpoint.config.eos_token_ids
+    expected = ours[: next(place for place, token in enumerate(ours) if token in ends) + 1]
+    assert tokens == expected
+    ((_, result),) = generate(Decoder(session), [replace(endless, eos_token_id=ends)])
+    assert result.output_ids == expected
+    assert len(expected) < len(ours)
 
 
 def test_tensors_are_unchanged_under_their_new_names(release, tmp_path: Path, report) -> None:

@@ -213,6 +213,13 @@ def test_no_block_starts_from_eos(config):
     assert {int(pack.tokens[rows[0]]) for rows in blocks_of(pack)}.isdisjoint({config.eos_token_id})
 
 
+def test_no_block_starts_from_any_eos(config):
+    """A document may end with another of several than the one that is written."""
+    several = config.with_eos([config.eos_token_id, 27])
+    pack = packed(several, [document(6, 3, 0, end=27)] * 20, pack_tokens=4096)[0]
+    assert {int(pack.tokens[rows[0]]) for rows in blocks_of(pack)}.isdisjoint(several.eos_token_ids)
+
+
 def test_a_document_that_was_cut_is_not_made_to_end(config):
     for pack in packed(config, [document(60, 20, 0, end=None)] * 5):
         assert config.eos_token_id not in pack.tokens

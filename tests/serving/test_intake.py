@@ -12,6 +12,7 @@ import pytest
 
 from nld_trt.decode.text import Codec
 from nld_trt.errors import InputError
+from nld_trt.model.generation import GenerationDefaults
 from nld_trt.serving.intake import Intake, read_inputs
 from nld_trt.serving.settings import Defaults, ServingSettings
 from nld_trt.serving.tensors import INPUTS
@@ -81,6 +82,39 @@ def test_every_value_reaches_the_request(read) -> None:
     assert (request.stop, request.eos_token_id) == (("a", "bé"), -1)
     assert (request.temperature, request.seed, request.acceptance) == (0.5, 2**63 - 1, "match")
     assert (intake.stream, intake.reply_ids, intake.count_input, intake.count_output) == (True, True, False, True)
+
+
+@pytest.mark.parametrize(("stated", "ids"), [([11], (11,)), ([11, 27, 30], (11, 27, 30)), ([-1], ())])
+def test_tokens_that_end_the_answer_reach_the_request(read, stated, ids) -> None:
+    assert read(text_input="a", eos_token_id=stated).request.eos_token_ids == ids
+    assert read(text_input="a", eos_token_id=stated, ignore_eos=True).request.eos_token_ids == ()
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [([], "eos_token_id is an empty list"), ([11, 10**6], "eos_token_id is 1000000"), ([*range(9)], "has 9 token ids")],
+)
+def test_tokens_that_cannot_end_an_answer_are_refused_by_name(read, stated, message) -> None:
+    with pytest.raises(InputError, match=message):
+        read(text_input="a", eos_token_id=stated)
+
+
+def test_every_eos_of_the_checkpoint_counts(info, codec) -> None:
+    several = replace(info, config=info.config.with_eos([11, 27]))
+    tensors = {"text_input": np.array([[b"hello"]], dtype=object)}
+    assert read_inputs(tensors, STANDARD, several, codec).request.eos_token_ids == (11, 27)
+
+
+def test_the_checkpoints_defaults_stand_behind_those_of_the_server_and_the_client(info, codec) -> None:
+    sampling = replace(info, generation=GenerationDefaults(max_new_tokens=9, temperature=0.7, top_p=0.9))
+    tensors = {"text_input": np.array([[b"hello"]], dtype=object)}
+    plain = read_inputs(tensors, STANDARD, sampling, codec).request
+    assert (plain.max_new_tokens, plain.temperature, plain.top_p) == (9, 0.7, 0.9)
+    server = ServingSettings(defaults=Defaults(max_tokens=12))
+    assert read_inputs(tensors, server, sampling, codec).request.max_new_tokens == 12
+    asked = tensors | {"max_tokens": np.array([[5]], np.int32), "temperature": np.array([[0]], np.float32)}
+    client = read_inputs(asked, server, sampling, codec).request
+    assert (client.max_new_tokens, client.temperature, client.seed) == (5, 0.0, None)
 
 
 def test_filters_reach_the_request(read) -> None:

@@ -96,6 +96,7 @@ def test_names_that_cannot_be_served_are_refused(served_engine, tmp_path, name) 
         (ServingSettings(backend="trt"), "has no trt backend; it has ort"),
         (ServingSettings(defaults=Defaults(block_length=33)), "block_length is 33"),
         (ServingSettings(defaults=Defaults(max_tokens=512)), "max_tokens is 512"),
+        (ServingSettings(generation_config="mine"), "generation_config is 'mine'; it must be checkpoint or none"),
         (ServingSettings(defaults=Defaults(mode="quadratic")), "built without quadratic passes"),
     ],
 )

@@ -61,5 +61,6 @@ class BlockDiffusion:
 
     def _ends_in_eos(self) -> bool:
         """Whether the answer is complete: EOS with no mask before it."""
-        eos, mask = self.state.request.eos_token_id, self.state.mask_token_id
-        return eos in self.block and mask not in self.block[: self.block.index(eos)]
+        ends, mask = self.state.request.eos_token_ids, self.state.mask_token_id
+        # Whichever comes first, an EOS or a mask.
+        return next((token for token in self.block if token == mask or token in ends), mask) != mask

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nld_trt.engine.kernels.reference import Array, Values
 from nld_trt.engine.kernels.spec import TENSORS
 from nld_trt.graph.candidates import CANDIDATES
+from nld_trt.model.config import MAX_EOS_IDS
 
 DTYPES: dict[str, npt.DTypeLike] = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
 MASK = 100
@@ -74,7 +75,7 @@ def case(
         "verify_valid": rng.integers(1, width + 1, batch),
         "threshold": rng.choice([0.0, 0.02, 0.3, 2.0], batch),
         "quota": rng.integers(0, 4, batch),
-        "eos_token_id": rng.choice(block.reshape(-1), batch),
+        "eos_token_id": _eos_ids(rng, block, best),
         "temperature": np.full(batch, temperature),
         "seed": rng.integers(0, 2**63, batch),
         "stream": rng.integers(0, 2, batch),
@@ -85,6 +86,12 @@ def case(
         "drafted_shares": shares,
     }
     return {name: value.astype(TENSORS[name].dtype.replace("logits", "float32")) for name, value in values.items()}
+
+
+def _eos_ids(rng: np.random.Generator, block: Array, best: Array) -> Array:
+    """[B, MAX_EOS_IDS] tokens of which rows often have some, in any of the places, with none (-1) in the others."""
+    ids = rng.choice([*block.reshape(-1), *best.reshape(-1)], (len(block), MAX_EOS_IDS))
+    return np.where(rng.random(ids.shape) < rng.choice([0.1, 0.5, 1.0], (len(block), 1)), ids, -1)
 
 
 def _drafts(rng: np.random.Generator, block: Array, best: Array, vocab: int) -> tuple[Array, Array]:
@@ -193,10 +200,10 @@ def matching_draft(values: Values) -> dict[str, Array]:
 
 
 def _whole_block(values: Values, block: Array, *, quota: int, threshold: float) -> dict[str, Array]:
-    batch, width = block.shape
+    width = block.shape[1]
     limits = {"valid": width, "verify_valid": width, "quota": quota, "threshold": threshold, "eos_token_id": -1}
     return {
         **values,
         "block": block,
-        **{name: np.full(batch, value, TENSORS[name].dtype) for name, value in limits.items()},
+        **{name: np.full_like(values[name], value) for name, value in limits.items()},
     }

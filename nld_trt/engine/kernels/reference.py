@@ -163,7 +163,7 @@ def verify(values: Values, choice: Array) -> tuple[Array, Array, Array]:
         run = 0
         while run + 1 < valid[row] and choice[row, run] == block[row, run + 1]:
             run += 1
-        ends = [slot for slot in range(run + 1) if choice[row, slot] == eos[row]]
+        ends = [slot for slot in range(run + 1) if choice[row, slot] >= 0 and choice[row, slot] in eos[row]]
         found.append((run + 1, choice[row, run], ends[0] if ends else width))
     counts, seeds, positions = (np.array(column) for column in zip(*found, strict=True))
     return counts, seeds, positions

@@ -5,8 +5,8 @@
 One table for the launcher, the TensorRT plugins, the tests and the benchmark. A kernel's parameters are its
 operator's inputs, scalars and outputs, in the order given here: what TensorRT's ahead-of-time plugins want.
 
-Axes: B rows, W window slots, V vocabulary, K drafted candidates of a slot, S splits of the vocabulary, P 32-bit words
-of a partial result.
+Axes: B rows, W window slots, V vocabulary, K drafted candidates of a slot, E tokens that end a row's answer, S splits
+of the vocabulary, P 32-bit words of a partial result.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ TENSORS: Mapping[str, Tensor] = {
     "verify_valid": Tensor("int32", "B", "leading window slots that are verified; of a quadratic pass only its drafts"),
     "threshold": Tensor("float32", "B", "masks with at least this confidence are committed"),
     "quota": Tensor("int32", "B", "at least this many masks are committed, the most confident"),
-    "eos_token_id": Tensor("int32", "B", "-1 never matches"),
+    "eos_token_id": Tensor("int32", "BE", "tokens that end the row's answer; -1 never matches"),
     "block_tokens": Tensor("int32", "BW", "window tokens after the step"),
     "confidence": Tensor("float32", "BW", "probability of a masked slot's choice, -1 elsewhere"),
     "masks_left": Tensor("int32", "B", "masks still in the window"),

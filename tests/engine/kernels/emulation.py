@@ -17,6 +17,7 @@ from nld_trt.engine.kernels.cases import DTYPES
 from nld_trt.engine.kernels.launch import Sizes, checked_sizes, launch
 from nld_trt.engine.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.graph.candidates import CANDIDATES
+from nld_trt.model.config import MAX_EOS_IDS
 
 
 def build(root: Path, folder: Path, source: str = "host.cpp") -> ctypes.CDLL:
@@ -77,7 +78,7 @@ class Emulation:
             "verify_valid": values.get("valid", np.full(batch, width)),
             "threshold": np.zeros(batch),
             "quota": np.zeros(batch),
-            "eos_token_id": np.full(batch, -1),
+            "eos_token_id": np.full((batch, MAX_EOS_IDS), -1),
         }
         values = neutral | values
         values |= self.run(LOGIT_STATISTICS, values, logit_type)

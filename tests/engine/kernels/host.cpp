@@ -133,6 +133,7 @@ void decide_all(const nld::Decision<Type>& decision, int rows) {
         }
         std::fill(std::begin(row.run_end), std::end(row.run_end), nld::kBehindAll);
         std::fill(std::begin(row.eos), std::end(row.eos), nld::kBehindAll);
+        for (int slot = 0; slot < nld::kMaxEosIds; ++slot) nld::tell_eos(row, decision.asked(batch, slot), slot);
         bool finite = true;
         for (int slot = 0; slot < width; ++slot) {
             const nld::Standing found = nld::line_up(row, decision, decision.asked(batch, slot), batch, slot);

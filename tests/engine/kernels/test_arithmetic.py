@@ -27,6 +27,7 @@ from nld_trt.engine.kernels.cases import (
 )
 from nld_trt.engine.kernels.check import spoilable, spoiled_problems
 from nld_trt.graph.contract import quadratic_width
+from nld_trt.model.config import MAX_EOS_IDS
 from tests.engine.kernels.oracle import assert_same, onnx_step
 
 
@@ -127,10 +128,30 @@ def test_timed_block_is_all_masks(kernels, rows):
 
 def test_row_without_eos_has_no_eos_position(kernels):
     """Not even where it has no real slot and its padding, without a token, holds the same -1."""
-    values = case(2, 4, 300) | {"valid": np.zeros(2), "verify_valid": np.zeros(2), "eos_token_id": np.full(2, -1)}
+    values = case(2, 4, 300) | {
+        "valid": np.zeros(2),
+        "verify_valid": np.zeros(2),
+        "eos_token_id": np.full((2, MAX_EOS_IDS), -1),
+    }
     values["logits"][1, 0, 5] = np.nan
     found = kernels.step(values)
     assert (found["verified_tokens"][1, 0], found["eos_position"].tolist()) == (-1, [4, 4])
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("place", range(MAX_EOS_IDS))
+def test_first_accepted_of_any_eos_ids_is_found(kernels, place, rows):
+    """Wherever in its row's list the id stands, and whatever the other ids of other rows are."""
+    values = with_rows(matching_draft(case(4, 40, 300)), rows)
+    chosen = kernels.step(values)["verified_tokens"]
+    wanted = [3, 39, 0, 20]
+    values["eos_token_id"][:, place] = chosen[range(4), wanted]
+    values["eos_token_id"][:, (place + 1) % MAX_EOS_IDS] = chosen[:, 39]
+    expected = [
+        min(list(row).index(token) for token in ids if token >= 0)
+        for row, ids in zip(chosen, values["eos_token_id"], strict=True)
+    ]
+    assert kernels.step(values)["eos_position"].tolist() == expected
 
 
 def test_rows_choose_their_own_temperature(kernels):

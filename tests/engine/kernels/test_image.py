@@ -31,7 +31,7 @@ from nld_trt.errors import InputError, OperationError
 # By operator, for each type of logits. 64 registers keep four blocks of 256 threads on a multiprocessor that has 65536,
 # and 96 fit in one of 512 threads; shared bytes are exactly what the sources declare.
 MOST_REGISTERS = {LOGIT_STATISTICS: 64, DECODE_STEP: 96}
-SHARED_BYTES = {LOGIT_STATISTICS: 128, DECODE_STEP: 3648}
+SHARED_BYTES = {LOGIT_STATISTICS: 128, DECODE_STEP: 3680}
 # Every GPU's kernels are compiled in the quick tests; what compiles them once more does so for one.
 ONE_QUICK = [CAPABILITIES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in CAPABILITIES[1:])]
 

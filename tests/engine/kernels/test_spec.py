@@ -16,6 +16,7 @@ from nld_trt.errors import InputError
 from nld_trt.graph import contract, operators
 from nld_trt.graph.candidates import CANDIDATES
 from nld_trt.graph.plugin_operators import PLUGIN_OPERATORS
+from nld_trt.model.config import MAX_EOS_IDS
 
 C_TYPES = {"float32": "float*", "int32": "int*", "int64": "long long*", "logits": "nld::TYPE::Storage*"}
 
@@ -49,6 +50,7 @@ def test_kernel_takes_what_the_table_says(source, operator) -> None:
         ("kWarp", launch.WARP),
         ("kChunk", launch.CHUNK),
         ("kMaxWidth", launch.MAX_WIDTH),
+        ("kMaxEosIds", MAX_EOS_IDS),
         ("kPartialWords", launch.PARTIAL_WORDS),
         ("kCandidates", CANDIDATES),
     ],
