@@ -163,7 +163,7 @@ def command(
 
 def _decoder(folder: EngineFolder, backend: str | None) -> Decoder:
     from nld_trt.decode.decoder import Decoder
-    from nld_trt.decode.text import Codec
+    from nld_trt.model.text.codec import Codec
 
     return Decoder(folder.open_session(backend), Codec.open(folder.path))
 

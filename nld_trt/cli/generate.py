@@ -75,8 +75,8 @@ def command(
 
 def _open(engine_dir: Path, backend: str | None) -> Decoder:
     from nld_trt.decode.decoder import Decoder
-    from nld_trt.decode.text import Codec
     from nld_trt.engine.folder import EngineFolder
+    from nld_trt.model.text.codec import Codec
 
     with output.stage("opening engine"):
         folder = EngineFolder.open(engine_dir)

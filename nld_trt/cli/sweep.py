@@ -94,10 +94,10 @@ def command(
     from nld_trt import environment, optional
     from nld_trt.decode.decoder import Decoder
     from nld_trt.decode.evaluation import read_questions
-    from nld_trt.decode.text import Codec
     from nld_trt.decode.variant import parse_variants
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import sha256_of
+    from nld_trt.model.text.codec import Codec
     from nld_trt.sweep import report
     from nld_trt.sweep.point import Workload, grid
     from nld_trt.sweep.run import Sweep

@@ -15,11 +15,11 @@ from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import parse_prompt
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
-from nld_trt.decode.text import Codec
 from nld_trt.decode.totals import Totals
 from nld_trt.decode.variant import Variant
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError, OperationError
+from nld_trt.model.text.codec import Codec
 
 
 @dataclass(frozen=True)

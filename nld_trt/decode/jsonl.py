@@ -15,8 +15,8 @@ from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.request import DEFAULT_MODE, DEFAULT_THRESHOLDS, Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
-from nld_trt.decode.text import Codec
 from nld_trt.errors import InputError, shortened
+from nld_trt.model.text.codec import Codec
 
 # Field name to the JSON types it may have; bool is not an int here.
 _FIELDS: dict[str, tuple[type, ...]] = {

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from nld_trt.decode.jsonl import parse_prompt
-from nld_trt.decode.text import TEMPLATE_FILE, TOKENIZER_FILE, Codec
 from nld_trt.errors import InputError
+from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.files import TEMPLATE_FILE, TOKENIZER_FILE
 from nld_trt.resources import data_folder
 
 DEFAULT_SET = "general"

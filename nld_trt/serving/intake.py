@@ -10,9 +10,9 @@ from typing import Any
 
 from nld_trt.decode.request import MODES, NEVER, ModeName, Request, fitting_block_length
 from nld_trt.decode.sampling import SETTINGS
-from nld_trt.decode.text import Codec
 from nld_trt.engine.session import Array, EngineInfo
 from nld_trt.errors import InputError
+from nld_trt.model.text.codec import Codec
 from nld_trt.serving.settings import ServingSettings
 from nld_trt.serving.tensors import INPUTS
 
