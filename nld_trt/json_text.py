@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +15,8 @@ from nld_trt.errors import InputError, shortened
 # Requests and tool descriptions need about ten. Python's own reader, templates and writers recurse, and end the
 # program's stack at some thousand.
 MAX_DEPTH = 100
+# Python itself neither reads nor writes a number of more than 4,300 digits, unless its environment says otherwise.
+MAX_DIGITS = 1000
 
 
 class JsonError(InputError):
@@ -38,7 +39,7 @@ def parse_json(text: str | bytes) -> Any:
         text: bytes are UTF-8. A byte order mark in front is skipped.
 
     Raises:
-        JsonError: it is not JSON, has a whole number of more digits than Python reads, gives a name twice in one
+        JsonError: it is not JSON, has a whole number of more than ``MAX_DIGITS`` digits, gives a name twice in one
             object, or is nested more than ``MAX_DEPTH`` deep.
     """
     faults: list[str] = []
@@ -96,12 +97,11 @@ _TOO_DEEP = f"is nested more than {MAX_DEPTH} deep"
 
 def _whole(faults: list[str]) -> Callable[[str], int]:
     def read(digits: str) -> int:
-        try:
+        count = len(digits.lstrip("-"))
+        if count <= MAX_DIGITS:
             return int(digits)
-        except ValueError:  # more digits than Python reads, because the time grows with their square
-            most = sys.get_int_max_str_digits()
-            faults.append(f"has a whole number of {len(digits.lstrip('-'))} digits; at most {most} are read")
-            return 0
+        faults.append(f"has a whole number of {count} digits; at most {MAX_DIGITS} are read")
+        return 0
 
     return read
 

@@ -27,6 +27,10 @@ from nld_trt.cli._output import json_option, output
 @click.option("--max-tokens", type=int, default=None, help="Limit of requests that give none. Default: as many as fit.")
 @click.option("--max-waiting", type=int, default=256, help="Requests that may wait for a free row; more are refused.")
 @click.option("--raw", is_flag=True, help="Do not put texts into the chat template, unless a request says raw=false.")
+@click.option(
+    "--chat-template", metavar="NAME|FILE", default=None, show_default=False,
+    help="Chat template to serve with: one of the engine's by name, or a Jinja file. Default: the engine's own.",
+)  # fmt: skip
 @click.option("--ignore-penalties", is_flag=True, help="Ignore frequency and presence penalties, not refuse them.")
 @click.option("--force", is_flag=True, help="Replace a repository that exists.")
 @json_option
@@ -40,13 +44,15 @@ def command(
     max_tokens: int | None,
     max_waiting: int,
     raw: bool,
+    chat_template: str | None,
     ignore_penalties: bool,
     force: bool,
 ) -> None:
     """Write a Triton Inference Server model repository around an engine.
 
     The repository is self-contained: the engine's files are in it, hard-linked where that is possible. For
-    Triton's OpenAI front end, which renders the chat template itself, add --raw.
+    Triton's OpenAI front end, which renders the chat template itself, add --raw. --chat-template changes the
+    repository's copy of the engine, and not the engine.
 
     \b
     Examples:
@@ -66,7 +72,13 @@ def command(
         ignore_penalties=ignore_penalties,
     )
     repository = write_repository(
-        engine, output_dir, name=name, serving=serving, command=shlex.join(["nld-trt", *sys.argv[1:]]), force=force
+        engine,
+        output_dir,
+        name=name,
+        serving=serving,
+        chat_template=chat_template,
+        command=shlex.join(["nld-trt", *sys.argv[1:]]),
+        force=force,
     )
     files = repository.manifest["files"]
     size = sum(record["size"] for record in files.values())

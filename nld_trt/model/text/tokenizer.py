@@ -61,6 +61,8 @@ def open_tokenizer(folder: Path) -> TextFiles | None:
     added = [*_declared_tokens(settings), *_missing(tokenizer, settings, special)]
     if added:
         tokenizer.add_tokens(added)
+    if tokenizer.padding is not None:
+        special.setdefault("pad_token", tokenizer.padding["pad_token"])
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = settings.get("split_special_tokens") is True
@@ -105,7 +107,8 @@ def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
                 f"{name} in {SETTINGS_FILE} is {shortened(repr(value))}, which is no text",
                 fix='Write the token itself, such as "</s>".',
             )
-    return found
+    # The order in which they are added where the tokenizer lacks them, which decides about their ids.
+    return {name: found[name] for name in (*STANDARD_TOKENS, *found) if name in found}
 
 
 def _declared_tokens(settings: Mapping[str, Any]) -> Iterator[AddedToken]:
