@@ -25,13 +25,13 @@ import onnxruntime
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
-from nld_trt.decode.text import Codec
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
+from nld_trt.model.text.codec import Codec
 
 SOURCE = Path("examples/nld-tiny")
 LIMITS = Limits(max_batch_size=32, max_seq_len=512, max_block_length=32, prompt_chunk=128, max_quadratic_length=16)

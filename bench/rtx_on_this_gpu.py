@@ -58,7 +58,6 @@ def answers(session: Session, prompts: list[list[int]]) -> dict[str, list[list[i
 
 
 def build(folder: Path) -> None:
-    from nld_trt.decode.text import Codec
     from nld_trt.engine import trt_build
     from nld_trt.engine.build import build_engine
     from nld_trt.engine.folder import EngineFolder
@@ -66,6 +65,7 @@ def build(folder: Path) -> None:
     from nld_trt.graph.precision import PRECISIONS
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.convert import convert
+    from nld_trt.model.text.codec import Codec
 
     folder.mkdir(parents=True, exist_ok=True)
     trt = TRT_RTX.load()

@@ -29,6 +29,7 @@ LOADED_BY: dict[str, tuple[str, ...]] = {
     "cuda": (),
     "datasets": (),
     "grpc": (),
+    "jinja2": ("nld_trt.model.text.sandbox",),
     "matplotlib": (),
     "modelopt": ("nld_trt.quantization",),
     "onnx": ("nld_trt.graph",),

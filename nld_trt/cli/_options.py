@@ -62,6 +62,15 @@ def generation_config_option(function: Command) -> Command:
     )(function)
 
 
+def chat_template_option(function: Command) -> Command:
+    return click.option(
+        "--chat-template",
+        metavar="NAME|FILE",
+        default=None,
+        help="Chat template to use: one of the engine's by name, or a Jinja file. Default: the engine's own.",
+    )(function)
+
+
 def decoding_options(function: Command) -> Command:
     """mode, block_length, threshold, lora, ensemble and max_new_tokens of one generation."""
     options = (

@@ -87,6 +87,7 @@ def command(
     from nld_trt.engine.support import fallbacks
     from nld_trt.files import check_target, human_bytes
     from nld_trt.model.checkpoint import Checkpoint
+    from nld_trt.model.text.files import TOKENIZER_FILE
 
     asked = settings(config_file, **flags)
     with output.stage("opening checkpoint"):
@@ -101,6 +102,8 @@ def command(
         "generation": source.generation.to_dict(),
         "fallbacks": {plan.backend: fallbacks(plan.backend, source) for plan in plans},
     }
+    if not any(path.name == TOKENIZER_FILE for path in source.companions()):
+        output.warn(f"{checkpoint} has no {TOKENIZER_FILE}: the engine will take token ids, and no texts")
     for name, lines in resolved["fallbacks"].items():
         for line in lines:
             output.warn(f"{name} has no kernels for {line}")

@@ -31,8 +31,9 @@ Report = Callable[[str], None]
 def command(checkpoint: Path, output_dir: Path, form: str, force: bool) -> None:
     """Check the released CHECKPOINT folder and write it in the form that the other commands read.
 
-    The whole checkpoint is looked at: configuration, every tensor's name, shape and values, the draft adapter.
-    Nothing is written when something is wrong. Memory stays below 1 GB at every model size.
+    The whole checkpoint is looked at: configuration, every tensor's name, shape and values, the draft adapter,
+    tokenizer and chat template. Nothing is written when something is wrong. Memory stays below 1 GB at every model
+    size.
 
     \b
     Examples:
@@ -53,7 +54,7 @@ def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> tupl
     from nld_trt.files import human_bytes
     from nld_trt.model.convert import convert
 
-    manifest = convert(checkpoint, target, force=force, report=report)
+    manifest = convert(checkpoint, target, force=force, report=report, warn=output.warn)
     adapter = manifest["adapter"]
     drafter = f"draft adapter of rank {adapter['rank']}" if adapter else "no draft adapter"
     size = human_bytes(sum(entry["bytes"] for entry in manifest["files"].values()))
@@ -66,7 +67,7 @@ def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) 
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.ministral3 import export_ministral3
 
-    facts = export_ministral3(Checkpoint.open(checkpoint), target, force=force, report=report)
+    facts = export_ministral3(Checkpoint.open(checkpoint), target, force=force, report=report, warn=output.warn)
     left_out = "; the draft adapter has no place in it and was left out" if facts["adapter_left_out"] else ""
     text = f"{facts['architecture']} in {target}: {facts['tensors']} tensors, {human_bytes(facts['bytes'])}{left_out}"
     return facts, text, f'AutoModelForCausalLM.from_pretrained("{target}") with transformers 5.0 or later'

@@ -131,14 +131,14 @@ class Verdict:
     fixes: tuple[str, ...]
 
 
+_TEXT = (Package("tokenizers", "0.21"), Package("jinja2", "3.1.6"))
 _CHECKPOINT = (
     Package("numpy", "1.26"),
     Package("ml_dtypes", "0.5"),
-    Package("tokenizers", "0.21"),
+    *_TEXT,
 )
 _GRAPH = (*_CHECKPOINT, Package("onnx", "1.23"))
 _ORT = (Package("onnxruntime", "1.32"), Provider("CPUExecutionProvider"))
-_TEXT = (Package("tokenizers", "0.21"), Package("minijinja", "2.0"))
 _RTX = Package("tensorrt-rtx", "1.7", "rtx")
 _TRT = Package("tensorrt", "11.0", "tensorrt")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nld_trt.cli._generation import note_greedy
-from nld_trt.cli._options import BACKENDS, backend_option, engine_argument
+from nld_trt.cli._options import BACKENDS, backend_option, chat_template_option, engine_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._scores import comparison_table, scores_table, side_by_side_table
 from nld_trt.errors import InputError
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @engine_argument
-@click.option("--prompts", type=click.Path(path_type=Path), required=True, help="JSONL file: prompt, answer, family.")
+@click.option(
+    "--prompts", type=click.Path(path_type=Path), required=True, help="JSONL file: prompt or messages, answer, family."
+)
 @click.option(
     "--modes",
     default=None,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--threshold", type=float, default=None, help="Default: 0.9 in diffusion, 0 in linear.")
 @click.option("--limit", type=int, default=None, help="Use only the first so many prompts.")
+@chat_template_option
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
@@ -69,6 +72,7 @@ def command(
     modes: str | None,
     batch_size: int,
     limit: int | None,
+    chat_template: str | None,
     against: Path | None,
     against_backend: str | None,
     output_file: Path | None,
@@ -107,7 +111,7 @@ def command(
 
     with output.stage("opening engine"):
         folders = [EngineFolder.open(engine_dir)]
-        decoders = [_decoder(folders[0], backend)]
+        decoders = [_decoder(folders[0], backend, chat_template)]
     if against is not None:
         with output.stage("opening the engine to compare with"):
             folders.append(EngineFolder.open(against))
@@ -169,11 +173,12 @@ def command(
     output.table(*comparison_table(comparison), title=f"predictions on the answers of {_title(report['against'])}")
 
 
-def _decoder(folder: EngineFolder, backend: str | None) -> Decoder:
+def _decoder(folder: EngineFolder, backend: str | None, chat_template: str | None = None) -> Decoder:
     from nld_trt.decode.decoder import Decoder
-    from nld_trt.decode.text import Codec
+    from nld_trt.model.text.codec import Codec
 
-    return Decoder(folder.open_session(backend), Codec.open(folder.path))
+    codec = Codec.open(folder.path, chat_template)
+    return Decoder(folder.open_session(backend), codec)
 
 
 def _same_backend(folder: EngineFolder, name: str) -> str:

@@ -14,6 +14,7 @@ from nld_trt.cli._generation import note_defaults
 from nld_trt.cli._options import (
     TEXT,
     backend_option,
+    chat_template_option,
     decoding_options,
     engine_argument,
     generation_config_option,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @sampling_options
 @click.option("--system", type=TEXT, default=None, help="System message of the conversation.")
 @click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
+@chat_template_option
 @click.option("--stop", type=TEXT, multiple=True, help="String that ends the text. Repeatable.")
 @click.option("--input", "input_file", type=click.Path(path_type=Path), help="JSONL file of requests, one per line.")
 @click.option("--output", "output_file", type=click.Path(path_type=Path), help="JSONL file for their results.")
@@ -48,13 +50,15 @@ def command(
     output_file: Path | None,
     generation_config: str,
     backend: str | None,
+    chat_template: str | None,
     **options: Any,
 ) -> None:
     """Generate text with an engine.
 
     With PROMPT, the answer streams to the terminal as it is committed. With --input and --output, every
     line of a requests file becomes a line of a results file; a bad line gives a line with "error", and
-    the exit status is 1. A prompt's own failure in the engine ends with status 1 as well.
+    the exit status is 1. A line has a prompt, prompt_ids, or messages of several turns, with tools if need be.
+    A prompt's own failure in the engine ends with status 1 as well.
 
     \b
     Examples:
@@ -75,23 +79,28 @@ def command(
             raise InputError(f"--input {input_file} is not a file")
         if output_file.resolve() == input_file.resolve():
             raise InputError(f"--input and --output are both {input_file}", fix="Name another file for the results.")
-        click.get_current_context().exit(_run_file(engine_dir, backend, generation_config, input_file, output_file))
+        status = _run_file(engine_dir, backend, generation_config, chat_template, input_file, output_file)
+        click.get_current_context().exit(status)
+    if chat_template is not None and options["raw"]:
+        raise InputError("--raw leaves the chat template out, and --chat-template names one", fix="Leave out either.")
     assert prompt is not None
     # Once more with the engine, but opening one reads all of it.
     check_sampling({name: options[name] for name in SETTINGS}, options["mode"])
-    decoder = _open(engine_dir, backend, generation_config)
+    decoder = _open(engine_dir, backend, generation_config, chat_template)
     note_defaults(decoder.session.info, mode=options["mode"], given=options)
     _run_prompt(decoder, _request(decoder, prompt, **options))
 
 
-def _open(engine_dir: Path, backend: str | None, generation_config: str) -> Decoder:
+def _open(engine_dir: Path, backend: str | None, generation_config: str, chat_template: str | None) -> Decoder:
     from nld_trt.decode.decoder import Decoder
-    from nld_trt.decode.text import Codec
     from nld_trt.engine.folder import EngineFolder
+    from nld_trt.model.text.codec import Codec
 
     with output.stage("opening engine"):
         folder = EngineFolder.open(engine_dir).with_defaults(generation_config)
-        return Decoder(folder.open_session(backend), Codec.open(folder.path))
+        # Before the session, whose opening takes longer and needs nothing of this.
+        codec = Codec.open(folder.path, chat_template)
+        return Decoder(folder.open_session(backend), codec)
 
 
 def _refuse_prompt_options(options: Iterable[str]) -> None:
@@ -193,7 +202,12 @@ def summary(result: Result, seconds: float) -> str:
 
 
 def _run_file(
-    engine_dir: Path, backend: str | None, generation_config: str, input_file: Path, output_file: Path
+    engine_dir: Path,
+    backend: str | None,
+    generation_config: str,
+    chat_template: str | None,
+    input_file: Path,
+    output_file: Path,
 ) -> int:
     """Returns the exit status: 1 when a line was no valid request."""
     import json
@@ -208,7 +222,7 @@ def _run_file(
         input_file.open("rb") as lines,
         work.open("w", encoding="utf-8", errors="backslashreplace") as results,
     ):
-        decoder = _open(engine_dir, backend, generation_config)
+        decoder = _open(engine_dir, backend, generation_config, chat_template)
         note_defaults(decoder.session.info)
         for line in run_lines(lines, decoder):
             count += 1

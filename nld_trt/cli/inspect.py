@@ -95,7 +95,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         "rotary_table_sha256": rotary.table_hash(config.rope, config.head_dim),
         "quantization": quantization,
         "draft_adapter": None if adapter is None else {"rank": adapter.rank, "scale": adapter.scale},
-        "companions": [companion.name for companion in checkpoint.companions()],
+        "companions": [companion.relative_to(path).as_posix() for companion in checkpoint.companions()],
         "next": "nld-trt build" if converted else "nld-trt convert",
     }
 

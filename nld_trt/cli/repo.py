@@ -32,6 +32,10 @@ from nld_trt.cli._report import command_line
 )
 @click.option("--max-waiting", type=int, default=256, help="Requests that may wait for a free row; more are refused.")
 @click.option("--raw", is_flag=True, help="Do not put texts into the chat template, unless a request says raw=false.")
+@click.option(
+    "--chat-template", metavar="NAME|FILE", default=None, show_default=False,
+    help="Chat template to serve with: one of the engine's by name, or a Jinja file. Default: the engine's own.",
+)  # fmt: skip
 @click.option("--ignore-penalties", is_flag=True, help="Ignore frequency and presence penalties, not refuse them.")
 @generation_config_option
 @click.option("--force", is_flag=True, help="Replace a repository that exists.")
@@ -46,6 +50,7 @@ def command(
     max_tokens: int | None,
     max_waiting: int,
     raw: bool,
+    chat_template: str | None,
     ignore_penalties: bool,
     generation_config: str,
     force: bool,
@@ -53,7 +58,8 @@ def command(
     """Write a Triton Inference Server model repository around an engine.
 
     The repository is self-contained: the engine's files are in it, hard-linked where that is possible. For
-    Triton's OpenAI front end, which renders the chat template itself, add --raw.
+    Triton's OpenAI front end, which renders the chat template itself, add --raw. --chat-template changes the
+    repository's copy of the engine, and not the engine.
 
     \b
     Examples:
@@ -74,7 +80,15 @@ def command(
         generation_config=generation_config,
         ignore_penalties=ignore_penalties,
     )
-    repository = write_repository(engine, output_dir, name=name, serving=serving, command=command_line(), force=force)
+    repository = write_repository(
+        engine,
+        output_dir,
+        name=name,
+        serving=serving,
+        chat_template=chat_template,
+        command=command_line(),
+        force=force,
+    )
     files = repository.manifest["files"]
     size = sum(record["size"] for record in files.values())
     output.result(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from nld_trt.cli._generation import note_greedy
-from nld_trt.cli._options import backend_option, engine_argument
+from nld_trt.cli._options import backend_option, chat_template_option, engine_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
+    from nld_trt.model.text.codec import Codec
     from nld_trt.sweep.point import Grid
 
 
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 @click.option(
     "--repeats", type=int, default=3, show_default=True, help="Timed repeats of each point; rates are their median."
 )
+@chat_template_option
 @click.option("--plots/--no-plots", default=None, help="Draw PNG plots. Default: when matplotlib is installed.")
 @click.option("--no-resume", is_flag=True, help="Measure points again that are already in the results folder.")
 @click.option("--dry-run", is_flag=True, help="List the points, and stop.")
@@ -72,6 +75,7 @@ def command(
     ignore_eos: bool,
     warmup: int,
     repeats: int,
+    chat_template: str | None,
     plots: bool | None,
     no_resume: bool,
     dry_run: bool,
@@ -95,10 +99,10 @@ def command(
     from nld_trt import environment, optional
     from nld_trt.decode.decoder import Decoder
     from nld_trt.decode.evaluation import read_questions
-    from nld_trt.decode.text import Codec
     from nld_trt.decode.variant import parse_variants
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import sha256_of
+    from nld_trt.model.text.codec import Codec
     from nld_trt.sweep import report
     from nld_trt.sweep.point import Workload, grid
     from nld_trt.sweep.run import Sweep
@@ -107,9 +111,10 @@ def command(
         optional.require("matplotlib", wanted_by="sweep --plots")
     with output.stage("opening engine"):
         folder = EngineFolder.open(engine_dir)
+        codec = Codec.open(folder.path, chat_template)
         session = folder.open_session(backend)
     info = session.info
-    decoder = Decoder(session, Codec.open(folder.path))
+    decoder = Decoder(session, codec)
     variants = parse_variants(modes, info)
     lengths = None if block_lengths is None else _numbers("--block-length", block_lengths)
     levels = _numbers("--concurrency", concurrency)
@@ -123,7 +128,7 @@ def command(
         workload=workload,
         points=chosen.points,
         variants={variant.name: variant for variant in variants},
-        engine_identity=f"{model['sha256']} {info} {device}",
+        engine_identity=f"{model['sha256']} {info} {device}{_identity(codec, chat_template)}",
     )
     with prompts.open("rb") as lines:
         questions = read_questions(lines, decoder.codec)
@@ -152,6 +157,14 @@ def command(
     output.note(
         f"* most tokens/s; results in {output_dir}: summary.csv, summary.json, {', '.join(drawn) or 'no plots'}"
     )
+
+
+def _identity(codec: Codec | None, chat_template: str | None) -> str:
+    """What a template that was asked for adds to the identity of a measured engine: it makes other prompts."""
+    if codec is None or chat_template is None:
+        return ""
+    source = "".join(template.source for template in codec.templates.values())
+    return f" {hashlib.sha256(source.encode()).hexdigest()}"
 
 
 def _left_out(grid: Grid) -> list[str]:

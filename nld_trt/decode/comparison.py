@@ -18,11 +18,11 @@ from nld_trt.decode.evaluation import Question, good, requests_for
 from nld_trt.decode.forcing import ForcedText
 from nld_trt.decode.generate import generate
 from nld_trt.decode.lockstep import Lockstep
-from nld_trt.decode.text import TOKENIZER_FILE
 from nld_trt.decode.variant import VARIANTS
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
+from nld_trt.model.text.files import TOKENIZER_FILE
 
 # Rows of one forward: more would only need more memory for logits.
 MAX_ROWS = 8

@@ -22,9 +22,9 @@ from nld_trt.decode.modes.base import Pass
 from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission, Row
 from nld_trt.decode.step_inputs import fill, outcomes
-from nld_trt.decode.text import Codec
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
+from nld_trt.model.text.codec import Codec
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,14 +11,15 @@ from typing import Any
 
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.generate import generate
-from nld_trt.decode.jsonl import parse_prompt
+from nld_trt.decode.prompt import parse_prompt
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
-from nld_trt.decode.text import Codec
 from nld_trt.decode.totals import Totals
 from nld_trt.decode.variant import Variant
 from nld_trt.engine.session import EngineInfo
-from nld_trt.errors import InputError, OperationError
+from nld_trt.errors import InputError, OperationError, shortened
+from nld_trt.json_text import JsonError, parse_json
+from nld_trt.model.text.codec import Codec
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Score:
 
 
 def read_questions(lines: Iterable[str | bytes], codec: Codec | None) -> list[Question]:
-    """Questions from JSONL lines with ``prompt`` (or ``prompt_ids``) and optionally ``answer``, ``id``, ``family``.
+    """Questions from JSONL lines: a prompt as in a request file, and optionally ``answer``, ``id``, ``family``.
 
     Raises:
         InputError: a line that is none, or an empty file.
@@ -75,15 +75,17 @@ def read_questions(lines: Iterable[str | bytes], codec: Codec | None) -> list[Qu
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
+            values = parse_json(line)
             if not isinstance(values, dict):
                 raise InputError("it is no JSON object")
             answer, family = values.get("answer"), values.get("family")
             for name, value in (("answer", answer), ("family", family)):
                 if not isinstance(value, str | None):
-                    raise InputError(f"{name} is {value!r}, which is no text")
+                    raise InputError(f"{name} is {shortened(repr(value))}, which is no text")
             questions.append(Question(str(values.get("id", number)), parse_prompt(values, codec), answer, family))
-        except (InputError, ValueError) as error:
+        except JsonError as error:
+            raise InputError(f"line {number} of the prompts file {error.what}") from error
+        except InputError as error:
             raise InputError(f"line {number} of the prompts file cannot be used: {error}") from error
     if not questions:
         raise InputError("the prompts file is empty")

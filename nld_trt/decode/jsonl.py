@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,18 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.prompt import parse_prompt
 from nld_trt.decode.request import DEFAULT_MODE, DEFAULT_THRESHOLDS, Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
-from nld_trt.decode.text import Codec
 from nld_trt.errors import InputError, shortened
+from nld_trt.json_text import JsonError, check_plain, parse_json
+from nld_trt.model.text.codec import Codec
 
 # Field name to the JSON types it may have; bool is not an int here.
 _FIELDS: dict[str, tuple[type, ...]] = {
     "id": (str, int, float, type(None)),
     "prompt": (str,),
     "prompt_ids": (list,),
-    "system": (str,),
+    "messages": (list,),
+    "tools": (list, type(None)),
+    "documents": (list, type(None)),
+    "chat_template_kwargs": (dict, type(None)),
+    "system": (str, type(None)),
     "raw": (bool,),
     "mode": (str,),
     "lora": (bool,),
@@ -49,6 +54,7 @@ _WORDS = {
     int: "a whole number",
     float: "a number",
     list: "a list",
+    dict: "an object",
     type(None): "null",
 }
 
@@ -69,7 +75,7 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
     """
     unknown = sorted(set(values) - set(_FIELDS))
     if unknown:
-        raise InputError(f"unknown field {unknown[0]!r}; known: {', '.join(_FIELDS)}")
+        raise InputError(f"unknown field {shortened(repr(unknown[0]))}; known: {', '.join(_FIELDS)}")
     for name, value in values.items():
         if not isinstance(value, _FIELDS[name]) or (isinstance(value, bool) and bool not in _FIELDS[name]):
             # A number may be whole; nobody needs to be told.
@@ -78,10 +84,11 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
             raise InputError(f"{name} is {shortened(repr(value))}; it must be {known}")
     mode = values.get("mode", DEFAULT_MODE)
     if mode not in DEFAULT_THRESHOLDS:
-        raise InputError(f"mode is {mode!r}; supported: {', '.join(DEFAULT_THRESHOLDS)}")
+        raise InputError(f"mode is {shortened(repr(mode))}; supported: {', '.join(DEFAULT_THRESHOLDS)}")
     stop = tuple(values.get("stop", ()))
     if not all(isinstance(text, str) for text in stop):
         raise InputError("stop must be a list of strings")
+    check_plain("stop", list(stop))
     return Request(
         prompt_ids=parse_prompt(values, codec),
         mode=mode,
@@ -117,26 +124,6 @@ def parse_eos(stated: int | list[Any] | None) -> int | tuple[int, ...] | None:
     return tuple(stated)
 
 
-def parse_prompt(values: Mapping[str, Any], codec: Codec | None) -> tuple[int, ...]:
-    """Token ids of ``prompt`` (text) or ``prompt_ids``, whichever the object has.
-
-    Raises:
-        InputError: neither, both, or one of another type.
-    """
-    if ("prompt" in values) == ("prompt_ids" in values):
-        raise InputError("give either prompt (text) or prompt_ids (token ids)")
-    if "prompt_ids" in values:
-        ids = values["prompt_ids"]
-        if not isinstance(ids, list) or not all(type(token) is int for token in ids):
-            raise InputError("prompt_ids must be a list of token ids")
-        return tuple(ids)
-    if codec is None:
-        raise InputError("the engine has no tokenizer: give prompt_ids instead of prompt")
-    if not isinstance(values["prompt"], str):
-        raise InputError(f"prompt is {values['prompt']!r}, which is no text")
-    return codec.encode_prompt(values["prompt"], system=values.get("system"), raw=values.get("raw", False))
-
-
 def read_lines(lines: Iterable[str | bytes], codec: Codec | None) -> Iterator[tuple[Any, Request] | BadLine]:
     """Parse a requests file; blank lines are skipped."""
     for number, line in enumerate(lines, start=1):
@@ -144,15 +131,13 @@ def read_lines(lines: Iterable[str | bytes], codec: Codec | None) -> Iterator[tu
             continue
         request_id: Any = None
         try:
-            values = json.loads(line)
+            values = parse_json(line)
             if not isinstance(values, dict):
                 raise InputError(f"line {number} is no JSON object, which a request is")
             request_id = _id(values)
             yield request_id, parse_request(values, codec)
-        except json.JSONDecodeError as error:
-            yield BadLine(request_id, f"line {number} is not JSON: {error.msg}")
-        except UnicodeError:
-            yield BadLine(request_id, f"line {number} has text that is not Unicode")
+        except JsonError as error:
+            yield BadLine(_id_of_faulty(error.values), f"line {number} {error.what}")
         except InputError as error:
             yield BadLine(request_id, str(error))
 
@@ -197,3 +182,9 @@ def _id(values: Mapping[str, Any]) -> Any:
     if isinstance(found, float) and not math.isfinite(found):
         raise InputError(f"id is {found}, which is no number in JSON")
     return found
+
+
+def _id_of_faulty(values: Any) -> Any:
+    """The id of a line that is refused as a whole, where it can be told."""
+    found = values.get("id") if isinstance(values, dict) else None
+    return found if isinstance(found, str | int) or (isinstance(found, float) and math.isfinite(found)) else None

@@ -12,9 +12,9 @@ from nld_trt.decode.modes import MODE_TYPES
 from nld_trt.decode.modes.base import Outcome, Pass, RowState
 from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import engine_values
-from nld_trt.decode.text import TextStream
 from nld_trt.errors import OperationError
 from nld_trt.graph.contract import quadratic_width
+from nld_trt.model.text.streaming import TextStream
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,8 +86,7 @@ def build_engine(
     first = plans[0]
     with publish_folder(target, force, marker=manifests.FILE_NAME) as work:
         artefacts = {plan.backend: backend(plan.backend).compile(checkpoint, plan, work, stage) for plan in plans}
-        for companion in checkpoint.companions():
-            shutil.copyfile(companion, work / companion.name)
+        checkpoint.copy_companions(work)
         with stage("hashing files"):
             files = {
                 path.relative_to(work).as_posix(): FileRecord(sha256_of(path), path.stat().st_size)

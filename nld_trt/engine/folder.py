@@ -13,7 +13,7 @@ from nld_trt.engine.manifest import Manifest
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json, sha256_of
-from nld_trt.model.checkpoint import COMPANION_FILES
+from nld_trt.model.checkpoint import companions_in
 from nld_trt.model.generation import GenerationDefaults
 
 # Where requests that say nothing have their defaults from: the checkpoint's generation_config.json, or nowhere.
@@ -50,8 +50,8 @@ class EngineFolder:
         # What a runtime would read beside the manifest's files must be the manifest's too.
         problems += [
             f"{name} was not built with this engine"
-            for name in COMPANION_FILES
-            if name not in manifest.files and (path / name).exists()
+            for name in (file.relative_to(path).as_posix() for file in companions_in(path))
+            if name not in manifest.files
         ]
         if problems:
             raise InputError(

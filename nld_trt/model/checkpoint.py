@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -31,17 +32,12 @@ from nld_trt.model.manifest import MANIFEST_FILE, check_files, read_manifest
 from nld_trt.model.quant_config import QUANT_CONFIG_FILE, QuantConfig
 from nld_trt.model.quantized import WEIGHT_SCALE, LinearFormat, QuantizedWeight
 from nld_trt.model.safetensors_file import Array, SafetensorsFile, TensorInfo
+from nld_trt.model.text.files import TEXT_FILES, template_files
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-COMPANION_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    GENERATION_FILE,
-)
+COMPANION_FILES = (*TEXT_FILES, GENERATION_FILE)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 # What else has been given as a checkpoint, told by a file in it.
@@ -176,10 +172,23 @@ class Checkpoint:
 
     def companions(self) -> list[Path]:
         """The tokenizer, template and generation files that exist."""
-        return [path for name in COMPANION_FILES if (path := inside(self.folder, name)).is_file()]
+        return companions_in(self.folder)
+
+    def copy_companions(self, target: Path) -> None:
+        """Copy :meth:`companions` to the same places in ``target``, as UTF-8 without a byte order mark."""
+        for path in self.companions():
+            copy = target / path.relative_to(self.folder)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(path.read_bytes().removeprefix(codecs.BOM_UTF8))
 
     def _info(self, name: str) -> TensorInfo:
         return self._sources[name].tensors[name]
+
+
+def companions_in(folder: Path) -> list[Path]:
+    """Whatever an engine or checkpoint folder has of the tokenizer, template and generation files."""
+    found = [path for name in COMPANION_FILES if (path := inside(folder, name)).is_file()]
+    return [*found, *(path for path in template_files(folder) if path not in found)]
 
 
 def _check_folder(folder: Path) -> None:

@@ -25,6 +25,7 @@ from nld_trt.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
 from nld_trt.model.manifest import MANIFEST_FILE, describe
 from nld_trt.model.quant_config import QUANT_CONFIG_FILE
 from nld_trt.model.safetensors_file import Array, SafetensorsWriter, dtype_name
+from nld_trt.model.text.check import check_text
 
 Report = Callable[[str], None]
 
@@ -41,7 +42,9 @@ _EXPONENT_BITS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
 }
 
 
-def convert(source: Path, target: Path, *, force: bool = False, report: Report) -> dict[str, Any]:
+def convert(
+    source: Path, target: Path, *, force: bool = False, report: Report, warn: Report = lambda text: None
+) -> dict[str, Any]:
     """Write the normalised form of the release in ``source`` to ``target``; returns its manifest.
 
     Holds a piece of one tensor in memory at a time.
@@ -49,10 +52,11 @@ def convert(source: Path, target: Path, *, force: bool = False, report: Report) 
     Args:
         force: replace an earlier conversion in ``target``.
         report: called with a few words when a stage begins.
+        warn: called with a sentence for everything that will not work, such as chat without a template.
 
     Raises:
-        InputError: the checkpoint is not usable, a weight is NaN or infinite (all such tensors are
-            listed), or ``target`` is taken. Nothing is left behind.
+        InputError: the checkpoint, its tokenizer or a chat template is not usable, a weight is NaN
+            or infinite (all such tensors are listed), or ``target`` is taken. Nothing is left behind.
         OperationError: the disk is too small.
     """
     checkpoint = Checkpoint.open(source)
@@ -60,7 +64,9 @@ def convert(source: Path, target: Path, *, force: bool = False, report: Report) 
     if checkpoint.quantization is not None:
         report("auditing the quantized layers")
         audit(checkpoint).require()
-    companions, adapter = checkpoint.companions(), checkpoint.adapter
+    for warning in check_text(source, checkpoint.config.vocab_size):
+        warn(warning)
+    adapter = checkpoint.adapter
     needs = checkpoint.weight_bytes + (4 * adapter.parameters if adapter else 0) + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=MANIFEST_FILE) as folder:
         report(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
@@ -68,9 +74,10 @@ def convert(source: Path, target: Path, *, force: bool = False, report: Report) 
         if adapter is not None:
             problems += copy_adapter(adapter, folder / adapters.ADAPTER_FOLDER)
         refuse_non_finite(source, problems)
-        stated = [source / name for name in (CONFIG_FILE, QUANT_CONFIG_FILE) if (source / name).is_file()]
-        for path in (*stated, *companions):
-            shutil.copyfile(path, folder / path.name)
+        for path in (source / name for name in (CONFIG_FILE, QUANT_CONFIG_FILE)):
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        checkpoint.copy_companions(folder)
         report("hashing the new files")
         manifest = describe(checkpoint, folder)
         write_json(folder / MANIFEST_FILE, manifest)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nld_trt.decode.text import Codec
 from nld_trt.errors import InputError
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.text.codec import Codec
 from nld_trt.quantization.calibration import DEFAULT_MIX, Mix, Pack, Summary, make_packs
 from nld_trt.quantization.dataset import DEFAULT_SET, read_documents
 

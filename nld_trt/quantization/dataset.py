@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from nld_trt.decode.jsonl import parse_prompt
-from nld_trt.decode.text import TEMPLATE_FILE, TOKENIZER_FILE, Codec
-from nld_trt.errors import InputError
+from nld_trt.decode.prompt import parse_prompt
+from nld_trt.errors import InputError, shortened
+from nld_trt.json_text import JsonError, check_plain, parse_json
+from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.conversation import Conversation
+from nld_trt.model.text.files import TEMPLATE_FILE, TOKENIZER_FILE
 from nld_trt.resources import data_folder
 
 DEFAULT_SET = "general"
@@ -68,8 +70,9 @@ def read_documents(
 
     Args:
         source: name of a shipped set, or path of a ``.jsonl`` or ``.txt`` file. A line of the former has
-            ``prompt`` and ``answer`` (or ``response``), with ``system`` and ``raw`` as in a request file;
-            ``messages`` that end with the assistant's; or ``text``. Plain text is cut into documents.
+            ``prompt`` and ``answer`` (or ``response``), with ``system``, ``raw`` or ``tools`` as in a request file;
+            ``messages`` that end with the assistant's, with ``tools`` likewise; or ``text``. Plain text is cut into
+            documents.
         eos_token_id: written behind every answer, as the model ends one.
 
     Raises:
@@ -144,16 +147,16 @@ def _line_candidates(path: Path, codec: Codec, eos_token_id: int, seq_len: int) 
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
+            values = parse_json(line)
             if not isinstance(values, dict):
                 raise InputError(f"it is a JSON {type(values).__name__}, not an object", fix=_LINE_FORMS)
             key = next((key for key in _FORMS if key in values), None)
             if key is None:
-                found = f"it has {', '.join(map(repr, values)) or 'nothing'}"
+                found = f"it has {', '.join(shortened(repr(name)) for name in values) or 'nothing'}"
                 raise InputError(f"{found}, and none of {', '.join(_FORMS)}", fix=_LINE_FORMS)
             check, read = _FORMS[key]
             check(values)
-        except (InputError, ValueError, RecursionError) as error:
+        except InputError as error:
             raise _bad_line(path, number, error) from error
         candidates.append(partial(_read_line, path, number, read, values, codec, eos_token_id))
     if not candidates:
@@ -184,7 +187,7 @@ def _check_exchange(values: Mapping[str, Any]) -> None:
     _text_of(values, given[0])
     for name, kind in (("system", str), ("raw", bool)):
         if not isinstance(values.get(name), kind | None):
-            raise InputError(f"{name} is {values[name]!r}, which has the wrong type")
+            raise InputError(f"{name} is {shortened(repr(values[name]))}, which has the wrong type")
 
 
 def _check_conversation(values: Mapping[str, Any]) -> None:
@@ -193,23 +196,25 @@ def _check_conversation(values: Mapping[str, Any]) -> None:
         raise InputError('messages must be a list of at least two objects with "role" and "content"')
     for turn in messages:
         _text_of(turn, "role")
-        if turn is messages[-1] or turn.get("content") != "":
+        silent = turn.get("content") == "" or (turn.get("content") is None and turn.get("tool_calls"))
+        if turn is messages[-1] or not silent:
             _text_of(turn, "content")
+    Conversation.parse(values)
     if messages[-1]["role"] != "assistant":
-        raise InputError(f"the last message is from {messages[-1]['role']!r}; it must be the assistant's answer")
+        last = shortened(repr(messages[-1]["role"]))
+        raise InputError(f"the last message is from {last}; it must be the assistant's answer")
 
 
 def _text_of(values: Mapping[str, Any], key: str) -> str:
     """The text under ``key``. Raises InputError if it is missing, no text, blank or not Unicode."""
     value = values.get(key)
     if not isinstance(value, str):
-        raise InputError(f"{key} is {value!r}, which is no text" if key in values else f"it has no {key}")
+        raise InputError(
+            f"{key} is {shortened(repr(value))}, which is no text" if key in values else f"it has no {key}"
+        )
     if not value.strip():
         raise InputError(f"{key} is empty")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{key} has text that is not Unicode") from None
+    check_plain(key, value)
     return value
 
 
@@ -227,25 +232,15 @@ def _read_exchange(values: Mapping[str, Any], codec: Codec, eos_token_id: int) -
 
 def _read_conversation(values: Mapping[str, Any], codec: Codec, eos_token_id: int) -> Document:
     *before, last = values["messages"]
-    return _answered(codec.encode_chat(before), last["content"], codec, eos_token_id)
+    prompt = codec.encode_conversation(Conversation.parse({**values, "messages": before}))
+    return _answered(prompt, last["content"], codec, eos_token_id)
 
 
 def _answered(prompt: tuple[int, ...], answer: str, codec: Codec, eos_token_id: int) -> Document:
-    ids = _without_frame(codec.encode(answer), codec.encode(""))
+    ids = codec.encode_part(answer)
     if not prompt or not ids:
         raise InputError(f"the {'answer' if prompt else 'prompt'} gives no tokens")
     return Document((*prompt, *ids, eos_token_id), len(prompt))
-
-
-def _without_frame(ids: tuple[int, ...], frame: tuple[int, ...]) -> tuple[int, ...]:
-    """``ids`` less what a tokenizer puts around every text, BOS for one: an answer continues its prompt.
-
-    ``frame`` is what it makes of an empty text. How much of that goes in front shows where the two part.
-    """
-    front = 0
-    while front < len(frame) and front < len(ids) and ids[front] == frame[front]:
-        front += 1
-    return ids[front : len(ids) - (len(frame) - front)]
 
 
 def _read(path: Path) -> str:
@@ -257,11 +252,10 @@ def _read(path: Path) -> str:
         raise InputError(f"the calibration data {path} is not UTF-8 text: {error}") from error
 
 
-def _bad_line(path: Path, number: int, error: Exception) -> InputError:
+def _bad_line(path: Path, number: int, error: InputError) -> InputError:
     what = f"line {number} of {path} cannot be used"
-    if not isinstance(error, InputError):
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        return InputError(f"{what}: it is not JSON: {reason}", fix="Write one JSON object per line.")
+    if isinstance(error, JsonError):
+        return InputError(f"{what}: it {error.what}", fix="Write one JSON object per line.")
     return InputError(f"{what}: {error.what}", details=error.details, fix=error.fix)
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import gc
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -203,5 +202,4 @@ def _write(checkpoint: Checkpoint, plan: Plan, work: Workplace, folder: Path) ->
         block = convert_hf_quant_config_format(dict(plan.hf_quant_config))
     write_json(folder / CONFIG_FILE, {**checkpoint.raw_config, CONFIG_KEY: block})
     write_json(folder / QUANT_CONFIG_FILE, dict(plan.hf_quant_config))
-    for path in checkpoint.companions():
-        shutil.copyfile(path, folder / path.name)
+    checkpoint.copy_companions(folder)

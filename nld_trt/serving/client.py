@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +51,8 @@ def stream(url: str, *, model: str = "nld", timeout: float = DEFAULT_TIMEOUT, **
     Args:
         url: the server's gRPC address, ``host:port``.
         timeout: longest wait for a response, in seconds.
-        inputs: input tensors by name, as plain values; those that are None are left out.
+        inputs: input tensors by name, as plain values; those that are None are left out. Those that hold JSON, such as
+            ``messages``, take its text or the value itself.
 
     Raises:
         InputError: a name that is no input, an address that is not gRPC's, or a model that the server does not have.
@@ -100,6 +102,8 @@ def _tensor(grpc: Any, name: str, value: Any) -> Any:
         raise InputError(f"the model has no input {name!r}; it has {', '.join(INPUTS)}")
     tensor = INPUTS[name]
     values = list(value) if tensor.many else [value]
+    if tensor.json:
+        values = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in values]
     if tensor.dtype == "STRING":
         values = [text.encode() for text in values]
     dtype = np.dtype(tensor.numpy_type)

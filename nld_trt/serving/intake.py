@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nld_trt.decode.prompt import refuse_beside
 from nld_trt.decode.request import MODES, NEVER, ModeName, Request, fitting_block_length
 from nld_trt.decode.sampling import SETTINGS
-from nld_trt.decode.text import Codec
 from nld_trt.engine.session import Array, EngineInfo
 from nld_trt.errors import InputError
+from nld_trt.json_text import JsonError, parse_json
+from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.conversation import BESIDE, Conversation, parse_beside
 from nld_trt.serving.settings import ServingSettings
 from nld_trt.serving.tensors import INPUTS
 
@@ -84,11 +87,20 @@ def _value(name: str, array: Array) -> Any:
             items = [item.decode() if isinstance(item, bytes) else str(item) for item in items]
         except UnicodeDecodeError as error:
             raise InputError(f"{name} is not UTF-8: {error.reason} at byte {error.start}") from error
+    if tensor.json:
+        items = [_parsed(name, item) for item in items]
     if tensor.many:
         return items
     if len(items) != 1:
         raise InputError(f"{name} has {len(items)} values; one was expected")
     return items[0]
+
+
+def _parsed(name: str, text: str) -> Any:
+    try:
+        return parse_json(text)
+    except JsonError as error:
+        raise InputError(f"{name} {error.what}") from error
 
 
 def _refuse_penalties(values: Mapping[str, Any]) -> None:
@@ -101,20 +113,30 @@ def _refuse_penalties(values: Mapping[str, Any]) -> None:
 
 
 def _prompt_ids(values: Mapping[str, Any], settings: ServingSettings, codec: Codec | None) -> tuple[int, ...]:
-    if ("text_input" in values) == ("input_ids" in values):
-        raise InputError("give either text_input or input_ids")
-    if "input_ids" in values:
+    given = [name for name in ("text_input", "input_ids", "messages") if name in values]
+    if len(given) != 1:
+        raise InputError("give either text_input or input_ids, or messages")
+    (kind,) = given
+    if kind == "input_ids":
+        refuse_beside(values, ("system", *BESIDE), "input_ids leave no place for {}")
         if not values["input_ids"]:
             raise InputError("input_ids is empty: at least one token is needed")
         return tuple(values["input_ids"])
-    if not values["text_input"]:
+    if kind == "text_input" and not values["text_input"]:
         raise InputError("text_input is empty")
     if codec is None:
-        raise InputError("the engine has no tokenizer: send input_ids instead of text_input")
-    raw = values.get("raw", settings.defaults.raw)
-    if raw and values.get("system"):
-        raise InputError("system has no place in a raw prompt: leave out one of system and raw")
-    return codec.encode_prompt(values["text_input"], system=values.get("system"), raw=raw)
+        raise InputError(f"the engine has no tokenizer: send input_ids instead of {kind}")
+    if kind == "messages":
+        refuse_beside(values, ("system", "raw"), "messages leave no place for {}")
+        return codec.encode_conversation(Conversation.parse(values))
+    if values.get("raw", settings.defaults.raw):
+        if values.get("system"):
+            raise InputError("system has no place in a raw prompt: leave out one of system and raw")
+        refuse_beside(values, BESIDE, "a raw prompt has no place for {}")
+        return codec.encode(values["text_input"])
+    return codec.encode_conversation(
+        Conversation.of_prompt(values["text_input"], values.get("system"), **parse_beside(values))
+    )
 
 
 def _block_length(asked: int | None, mode: ModeName, settings: ServingSettings, info: EngineInfo) -> int | None:

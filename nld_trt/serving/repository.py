@@ -20,6 +20,9 @@ from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.manifest import Manifest
 from nld_trt.errors import InputError
 from nld_trt.files import inside, publish_folder, read_json, sha256_of, write_json
+from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.files import TEMPLATE_FILE, TEMPLATES_FOLDER
+from nld_trt.model.text.template import DEFAULT_NAME as DEFAULT_TEMPLATE
 from nld_trt.serving import model_config, settings
 from nld_trt.serving.readme import render_readme
 from nld_trt.serving.settings import ServingSettings
@@ -68,6 +71,7 @@ def write_repository(
     *,
     name: str = DEFAULT_NAME,
     serving: ServingSettings = ServingSettings(),  # noqa: B008  (frozen)
+    chat_template: str | None = None,
     command: str = "nld-trt repo",
     force: bool = False,
 ) -> Repository:
@@ -78,14 +82,17 @@ def write_repository(
 
     Args:
         name: of the model, in URLs and file names.
+        chat_template: name of one of the engine's templates, or path of a Jinja file, that becomes the only template
+            of the repository's engine; None means the engine's own.
         command: what made it, for the files to say.
 
     Raises:
         InputError: a name that Triton or a file system cannot take, settings that do not fit the engine,
-            or ``target`` exists. Nothing is written.
+            a template that cannot be used, or ``target`` exists. Nothing is written.
     """
     _check_name(name)
     _check_settings(serving, engine.manifest)
+    template = None if chat_template is None else _template(engine, chat_template)
     serving = replace(serving, engine="engine")
     with publish_folder(target, force, marker=f"{name}/{MANIFEST_FILE}") as work:
         version = work / name / VERSION
@@ -96,7 +103,7 @@ def write_repository(
         (work / name / model_config.FILE_NAME).write_text(text, encoding="utf-8", errors="backslashreplace")
         (version / "model.py").write_text(_MODEL_PY, encoding="utf-8")
         write_json(version / settings.FILE_NAME, serving.to_dict())
-        linked = _take_engine(engine, version / serving.engine)
+        linked = _take_engine(engine, version / serving.engine, template)
         manifest = _manifest(work / name, engine.manifest, name, command)
         write_json(work / name / MANIFEST_FILE, manifest)
         readme = render_readme(name, serving, manifest)
@@ -204,10 +211,25 @@ def _instance_kind(engine: EngineFolder, serving: ServingSettings) -> str:
     return "KIND_CPU" if backends == ["ort"] else "KIND_MODEL"
 
 
-def _take_engine(engine: EngineFolder, target: Path) -> int:
-    """Link or copy the engine's files into ``target``; returns how many were linked."""
+def _template(engine: EngineFolder, asked: str) -> str:
+    """The Jinja source that was asked for."""
+    codec = Codec.open(engine.path, asked)
+    assert codec is not None, "an engine without a tokenizer was refused"
+    return codec.templates[DEFAULT_TEMPLATE].source
+
+
+def _take_engine(engine: EngineFolder, target: Path, template: str | None) -> int:
+    """Link or copy the engine's files into ``target``, with another chat template if there is one.
+
+    Returns:
+        How many were linked.
+    """
     linked = 0
+    if template is not None:
+        _write_template(engine, target, template)
     for name in (engine_manifests.FILE_NAME, *engine.manifest.files):
+        if template is not None and (name == engine_manifests.FILE_NAME or _is_template(name)):
+            continue
         source, copy = inside(engine.path, name), target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -219,8 +241,25 @@ def _take_engine(engine: EngineFolder, target: Path) -> int:
     return linked
 
 
+def _is_template(name: str) -> bool:
+    return name == TEMPLATE_FILE or name.startswith(f"{TEMPLATES_FOLDER}/")
+
+
+def _write_template(engine: EngineFolder, target: Path, template: str) -> None:
+    """The template's file, and an engine manifest that lists it in the place of all others."""
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / TEMPLATE_FILE
+    path.write_text(template, encoding="utf-8")
+    manifest = read_json(engine.path / engine_manifests.FILE_NAME)
+    kept = {name: record for name, record in manifest["files"].items() if not _is_template(name)}
+    record = {"sha256": sha256_of(path), "size": path.stat().st_size}
+    files = dict(sorted({**kept, TEMPLATE_FILE: record}.items()))
+    write_json(target / engine_manifests.FILE_NAME, {**manifest, "files": files})
+
+
 def _manifest(folder: Path, engine: Manifest, name: str, command: str) -> dict[str, Any]:
-    known = {f"{VERSION}/engine/{path}": record for path, record in engine.files.items()}
+    # A template may be another than the engine's.
+    known = {f"{VERSION}/engine/{path}": record for path, record in engine.files.items() if not _is_template(path)}
     files = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder).as_posix()

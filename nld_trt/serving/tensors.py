@@ -34,6 +34,7 @@ class Tensor:
 
     Attributes:
         many: holds any number of values; the others hold one.
+        json: the text is JSON; KServe's tensors have no type for objects.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Tensor:
     dtype: Dtype
     meaning: str
     many: bool = False
+    json: bool = False
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -63,8 +65,8 @@ class Tensor:
         return NUMPY_TYPES[self.dtype]
 
 
-def _input(name: str, dtype: Dtype, meaning: str, *, many: bool = False) -> Tensor:
-    return Tensor(name, "input", dtype, meaning, many)
+def _input(name: str, dtype: Dtype, meaning: str, *, many: bool = False, json: bool = False) -> Tensor:
+    return Tensor(name, "input", dtype, meaning, many, json)
 
 
 def _output(name: str, dtype: Dtype, meaning: str, *, many: bool = False) -> Tensor:
@@ -74,6 +76,15 @@ def _output(name: str, dtype: Dtype, meaning: str, *, many: bool = False) -> Ten
 TENSORS: tuple[Tensor, ...] = (
     _input("text_input", "STRING", "the prompt: a user message, which the chat template is put around"),
     _input("input_ids", "INT32", "the prompt as token ids, instead of `text_input`", many=True),
+    _input("messages", "STRING", "a conversation, instead of `text_input`: a JSON list of messages", json=True),
+    _input("tools", "STRING", "descriptions of functions for the chat template: a JSON list of objects", json=True),
+    _input("documents", "STRING", "documents for the chat template: a JSON list of objects", json=True),
+    _input(
+        "chat_template_kwargs",
+        "STRING",
+        'variables of the chat template, such as `{"enable_thinking": true}`: a JSON object',
+        json=True,
+    ),
     _input("system", "STRING", "system message of the conversation"),
     _input("raw", "BOOL", "use `text_input` as it is, without the chat template"),
     _input("stream", "BOOL", "a response per committed piece of text, instead of one at the end (default false)"),

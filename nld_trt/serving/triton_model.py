@@ -21,11 +21,11 @@ import numpy as np
 
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.request import NEVER, Request, modes_of
-from nld_trt.decode.text import Codec
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError
 from nld_trt.files import inside, path_of_library, read_json
+from nld_trt.model.text.codec import Codec
 from nld_trt.serving.intake import read_inputs
 from nld_trt.serving.metrics import Family, Metrics, Series
 from nld_trt.serving.replies import Outputs, Reply

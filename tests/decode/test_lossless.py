@@ -13,7 +13,7 @@ import pytest
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
-from nld_trt.decode.text import Codec
+from nld_trt.model.text.codec import Codec
 
 CASES = 208
 

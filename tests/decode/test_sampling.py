@@ -15,7 +15,7 @@ from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import fresh_seed
-from nld_trt.decode.text import Codec
+from nld_trt.model.text.codec import Codec
 from tests.graph import draws
 from tests.graph.passes import run_pass
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -66,6 +69,14 @@ class Release:
         return index
 
 
+def tokenizer() -> Tokenizer:
+    """A byte-level tokenizer with 256 ids, which every golden checkpoint's vocabulary holds."""
+    letters = sorted(ByteLevel.alphabet())
+    made = Tokenizer(BPE({letter: number for number, letter in enumerate(letters)}, []))
+    made.pre_tokenizer, made.decoder = ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return made
+
+
 @pytest.fixture(params=["tiny-a", "tiny-b"])
 def golden_folder(request: pytest.FixtureRequest) -> Path:
     """Each golden checkpoint folder in turn. Not to be written to."""
@@ -89,8 +100,8 @@ def release(tmp_path: Path) -> Release:
     shutil.copytree(GOLDENS / "tiny-a", folder)
     for name in ("cases.json", "forwards.json", "forwards.safetensors"):
         (folder / name).unlink()
-    (folder / "tokenizer.json").write_text("{}\n", encoding="utf-8")
-    (folder / "chat_template.jinja").write_text("{{ messages }}\n", encoding="utf-8")
+    tokenizer().save(str(folder / "tokenizer.json"))
+    (folder / "chat_template.jinja").write_text("{{ messages[-1].content }}\n", encoding="utf-8")
     return Release(folder)
 
 

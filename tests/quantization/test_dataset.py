@@ -15,8 +15,8 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from nld_trt.decode.text import Codec
 from nld_trt.errors import InputError
+from nld_trt.model.text.codec import Codec
 from nld_trt.quantization.dataset import DEFAULT_SET, Document, read_documents, shipped_sets
 
 EOS, BOS = 11, 1

@@ -19,8 +19,8 @@ import pytest
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.request import DEFAULT_THRESHOLDS, Request
 from nld_trt.decode.result import Result
-from nld_trt.decode.text import Codec
 from nld_trt.engine.folder import EngineFolder
+from nld_trt.model.text.codec import Codec
 from nld_trt.serving.client import Chunk, stream
 from nld_trt.serving.repository import write_repository
 from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer

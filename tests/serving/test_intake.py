@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nld_trt.decode.text import Codec
 from nld_trt.errors import InputError
 from nld_trt.model.generation import GenerationDefaults
+from nld_trt.model.text.codec import Codec
 from nld_trt.serving.intake import Intake, read_inputs
 from nld_trt.serving.settings import Defaults, ServingSettings
 from nld_trt.serving.tensors import INPUTS

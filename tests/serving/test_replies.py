@@ -11,8 +11,8 @@ import pytest
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission
-from nld_trt.decode.text import Codec
 from nld_trt.errors import OperationError
+from nld_trt.model.text.codec import Codec
 from nld_trt.serving.intake import Intake
 from nld_trt.serving.replies import Reply
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nld_trt.decode.text import Codec
 from nld_trt.errors import InputError
+from nld_trt.model.text.codec import Codec
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Between text and tokens: a checkpoint's tokenizer and chat templates together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nld_trt.errors import InputError
+from nld_trt.json_text import is_unicode
+from nld_trt.model.text import template
+from nld_trt.model.text.conversation import Conversation
+from nld_trt.model.text.streaming import TextStream
+from nld_trt.model.text.template import ChatTemplate
+from nld_trt.model.text.tokenizer import open_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class Codec:
+    """A checkpoint's tokenizer and chat templates.
+
+    Attributes:
+        templates: by name; ``default`` is the one for conversations without tools.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, templates: Mapping[str, ChatTemplate], special: Mapping[str, str]) -> None:
+        self._tokenizer = tokenizer
+        self._special = dict(special)
+        self.templates = dict(templates)
+        self._fronts = _fronts(tokenizer, special.get("bos_token"))
+
+    @classmethod
+    def open(cls, folder: Path, chat_template: str | None = None) -> Codec | None:
+        """The codec of an engine or checkpoint folder, or None if it has no tokenizer.
+
+        Args:
+            chat_template: name of one of the checkpoint's templates, or path of a Jinja file, to be used for every
+                conversation; None means the checkpoint's default.
+
+        Raises:
+            InputError: a tokenizer or template file that cannot be read, or no such template.
+        """
+        found = open_tokenizer(folder)
+        if found is None:
+            if chat_template is not None:
+                raise InputError(
+                    f"--chat-template {chat_template} was given, and {folder} has no tokenizer to go with it",
+                    fix="Leave it out and give token ids, or convert from a checkpoint with tokenizer.json.",
+                )
+            return None
+        templates = template.choose(template.read_templates(folder, found.settings), chat_template)
+        return cls(found.tokenizer, templates, found.special)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a whole text: with what the tokenizer's post-processor puts around one, such as BOS.
+
+        A text that begins with BOS already is a rendered conversation and stays as it is, like one that the chat
+        template of this codec renders: the model has seen neither a second BOS nor an EOS behind a question.
+
+        Raises:
+            InputError: the text is not Unicode.
+        """
+        ids = self.encode_part(text)
+        if any(ids[: len(front)] == front for front in self._fronts):
+            return ids
+        return tuple(self._tokenizer.encode(text).ids)
+
+    def encode_part(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text that continues another, without what the post-processor adds.
+
+        Raises:
+            InputError: the text is not Unicode.
+        """
+        if not is_unicode(text):
+            raise InputError("the prompt has text that is not Unicode")
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def render(self, conversation: Conversation, *, thinking: bool = False) -> str:
+        """The text that the checkpoint's chat template makes of a conversation, up to where the answer begins.
+
+        Args:
+            thinking: value of ``enable_thinking`` where the conversation's own variables have none.
+
+        Raises:
+            InputError: there is no template, or it rejects the messages.
+        """
+        chosen = template.select(self.templates, tools=conversation.tools is not None)
+        return chosen.render({"enable_thinking": thinking, **self._special, **conversation.template_values})
+
+    def encode_conversation(self, conversation: Conversation, *, thinking: bool = False) -> tuple[int, ...]:
+        """Token ids of a conversation as :meth:`render` writes it.
+
+        Raises:
+            InputError: there is no template, or it rejects the messages.
+        """
+        # The template decides about BOS: a post-processor that adds another would double it (model-spec 1.6).
+        return self.encode_part(self.render(conversation, thinking=thinking))
+
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], *, thinking: bool = False, **beside: Any
+    ) -> tuple[int, ...]:
+        """Token ids of messages; ``beside`` are further arguments of :class:`Conversation`.
+
+        Raises:
+            InputError: there is no template, or it rejects the messages.
+        """
+        return self.encode_conversation(Conversation(messages, **beside), thinking=thinking)
+
+    def encode_prompt(self, prompt: str, *, system: str | None = None, raw: bool = False) -> tuple[int, ...]:
+        """One user prompt: as it is with ``raw``, else as a conversation with an optional system message.
+
+        Raises:
+            InputError: both ``raw`` and ``system``, or the template cannot render the conversation.
+        """
+        if raw and system:
+            raise InputError("a raw prompt has no system message", fix="Leave out raw, or the system message.")
+        if raw:
+            return self.encode(prompt)
+        return self.encode_conversation(Conversation.of_prompt(prompt, system))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def stream(self, stop: Sequence[str] = ()) -> TextStream:
+        return TextStream(self._tokenizer, stop)
+
+
+def _fronts(tokenizer: Tokenizer, bos_token: str | None) -> set[tuple[int, ...]]:
+    """The ids that a rendered text begins with: BOS, and what the post-processor puts in front of a text."""
+    bos = None if bos_token is None else tokenizer.token_to_id(bos_token)
+    fronts: set[tuple[int, ...]] = set() if bos is None else {(bos,)}
+    bare, framed = tokenizer.encode("a", add_special_tokens=False).ids, tokenizer.encode("a").ids
+    for count in range(1, len(framed) - len(bare) + 1):
+        if bare and framed[count : count + len(bare)] == bare:
+            return fronts | {tuple(framed[:count])}
+    return fronts
