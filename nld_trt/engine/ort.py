@@ -20,6 +20,7 @@ from nld_trt.errors import InputError, OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
+from nld_trt.interrupts import interruptible
 from nld_trt.model.checkpoint import Checkpoint
 
 # The operator of the kernels that read packed weights, into which ONNX Runtime fuses what it recognises.
@@ -74,9 +75,11 @@ class OrtBackend:
         element = {"fp32": "tensor(float)", "fp16": "tensor(float16)"}[plan.precision]
         options = session_options()
         options.enable_profiling = True
-        with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent) as scratch:
+        with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent, ignore_cleanup_errors=True) as scratch:
             options.profile_file_prefix = str(Path(scratch, "ort"))
-            session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            session = interruptible(
+                lambda: onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            )
             types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
             _refuse(_binding_problems(types, element, checkpoint, plan))
             session.run(None, _one_token(checkpoint, plan))
