@@ -17,6 +17,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -25,7 +26,8 @@ import nld_trt
 from nld_trt import optional
 from nld_trt.errors import NldError
 
-INTERRUPTED = 130
+# Exit statuses above this one name a signal.
+_SIGNALLED = 128
 
 # Name -> (module with `command`, what the list of commands says). The order is that of the work.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -79,8 +81,11 @@ class LazyGroup(click.Group):
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
+        from nld_trt import interrupts
+
         try:
-            return super().invoke(ctx)
+            with interrupts.handled():
+                return super().invoke(ctx)
         except ModuleNotFoundError as error:
             explanation = optional.explain(error, wanted_by=ctx.invoked_subcommand)
             if explanation is None:
@@ -111,18 +116,32 @@ class LazyGroup(click.Group):
 def cli(verbose: int, quiet: bool) -> None:
     """From a Nemotron-Labs-Diffusion checkpoint to a TensorRT deployment in four decoding modes.
 
-    Data goes to stdout and talk to stderr. Exit status: 0 done, 1 the work failed, 2 something given cannot be used.
+    Data goes to stdout and talk to stderr. Exit status: 0 done, 1 the work failed, 2 something given cannot be used,
+    128 + N ended by signal N.
     """
     from nld_trt.cli._output import output
 
     if verbose and quiet:
         raise click.UsageError("-v and -q ask for opposite things; give one of them")
     output.configure(level=-1 if quiet else verbose)
+    output.show_warnings()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run ``nld-trt`` with ``arguments`` (default: the process's own) and exit."""
-    sys.exit(run(arguments))
+    status = run(arguments)
+    if status > _SIGNALLED and _library_at_work():
+        # The interpreter's end would pull the ground from under it.
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _library_at_work() -> bool:
+    from nld_trt import interrupts
+
+    return interrupts.left_behind()
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -146,13 +165,25 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # click makes one of Ctrl-C and of an end of file met anywhere; the second is no wish of the user.
         if isinstance(error.__cause__, EOFError):
             raise error.__cause__ from None
-        return _fail("interrupted", INTERRUPTED)
+        return _interrupted(error.__cause__)
+    except KeyboardInterrupt as error:  # before or after click's part
+        return _interrupted(error)
     except BrokenPipeError:
         # The reader has gone, as in `nld-trt inspect engine | head`. Python must not find it out again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     # click returns the status of ctx.exit(), or else whatever the command returned.
     return status if type(status) is int else 0
+
+
+def _interrupted(error: BaseException | None) -> int:
+    from nld_trt import interrupts
+
+    named = isinstance(error, interrupts.Terminated)
+    # The terminal may be what went away.
+    with suppress(OSError):
+        _fail(f"ended by {error}" if named else "interrupted", interrupts.exit_status(error))
+    return interrupts.exit_status(error)
 
 
 def _fail(message: str, status: int) -> int:

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -52,6 +52,18 @@ class Output:
     def configure(self, *, level: int) -> None:
         """Set the talk's level (-1 quiet, 0 normal, 1 and more verbose) and forget an earlier command's --json."""
         self.json, self.level = False, level
+
+    def show_warnings(self) -> None:
+        """Show what the layer of files warns of, such as the leftovers of a killed process, as :meth:`warn` does."""
+        import logging
+
+        class Shown(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                output.warn(record.getMessage())
+
+        logger = logging.getLogger("nld_trt.files")
+        if not logger.handlers:
+            logger.addHandler(Shown())
 
     def detail(self, text: str) -> None:
         """Something only ``-v`` shows."""
@@ -148,10 +160,12 @@ class Output:
         return not self.json and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
     def _talk(self, text: str) -> None:
-        if self._progress is None:
-            print(text, file=sys.stderr, flush=True)
-        else:  # above the spinner, which would otherwise overwrite it
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        # A terminal that is gone, as after a lost ssh, is no reason for work or its clean-up to fail.
+        with suppress(OSError):
+            if self._progress is None:
+                print(text, file=sys.stderr, flush=True)
+            else:  # above the spinner, which would otherwise overwrite it
+                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def _lines(self, text: str) -> Iterator[Callable[[str], None]]:

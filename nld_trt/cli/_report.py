@@ -8,22 +8,39 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+# Shows a report to the user, then writes it to the file if there is one.
+Write = Callable[[dict[str, Any], Callable[[], None]], None]
+
 
 @contextmanager
-def writing(output_file: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that writes the report, if it goes to a file; a file that cannot be there is refused at once."""
+def writing(output_file: Path | None) -> Iterator[Write]:
+    """Yield a function that shows a report and writes it to ``output_file``. Enter it before the work.
+
+    A file that cannot be there is refused at once. What was found is shown before it is written, so that no failure
+    to write costs it; nor is the file given up when it cannot be shown, since the reader of stdout has gone.
+    """
     from nld_trt.files import publish_file, write_json
 
-    if output_file is None:
-        yield lambda report: None
-        return
-    with publish_file(output_file) as work:
-        yield lambda report: write_json(work, report)
+    unseen: list[OSError] = []
+    with nullcontext() if output_file is None else publish_file(output_file) as work:
+
+        def write(report: dict[str, Any], show: Callable[[], None]) -> None:
+            try:
+                show()
+                sys.stdout.flush()
+            except OSError as error:
+                unseen.append(error)
+            if work is not None:
+                write_json(work, report)
+
+        yield write
+    if unseen:
+        raise unseen[0]
 
 
 def command_line() -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,9 @@ from nld_trt.cli._kernels import kernels_report, resources_report, resources_tex
 from nld_trt.cli._options import backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import origin, writing
+
+if TYPE_CHECKING:
+    from nld_trt.sweep.loop_times import LoopTimes
 
 
 @click.group("bench")
@@ -62,8 +66,7 @@ def kernels(output_file: Path | None, check_only: bool, compile_only: bool, capa
     with writing(output_file) as write:
         if compile_only:
             report = resources_report(capabilities or image.CAPABILITIES)
-            write(report)
-            output.result(report, resources_text(report))
+            write(report, lambda: output.result(report, resources_text(report)))
             return
         gpus = present_gpus()
         if not gpus:
@@ -73,9 +76,12 @@ def kernels(output_file: Path | None, check_only: bool, compile_only: bool, capa
                 "with nvidia-smi; --compile-only needs none.",
             )
         report = kernels_report(gpus[0], check_only)
-        write(report)
+        write(report, lambda: None if report["wrong"] else _show_kernels(report))
     if report["wrong"]:
         raise OperationError(f"the kernels are wrong on {gpus[0].name}", details=report["wrong"][:20])
+
+
+def _show_kernels(report: dict[str, Any]) -> None:
     lines = [f"{report['device']}: every result is right"]
     if "timed" in report:
         lines += times_text(report)
@@ -156,10 +162,14 @@ def loop(
             "clocks_after": clocks(info.backend),
             **times.to_dict(),
         }
-        write(report)
+        write(report, lambda: output.result(report, loop_text(report, times)))
+
+
+def loop_text(report: dict[str, Any], times: LoopTimes) -> str:
+    """The lines for the terminal."""
     round_note = "" if times.gaps >= 0 else ": its forwards took longer when timed by themselves"
     lines = [
-        f"{report['model']}, {info.backend} {info.precision}, {device}",
+        f"{report['model']}, {report['backend']} {report['precision']}, {report['device']}",
         f"batch {times.rows}, {times.context} cached tokens per row",
         f"one-token forward      {times.one_token * 1e3:9.3f} ms",
         f"draft forward          {times.draft * 1e3:9.3f} ms  (block of {times.block_length})",
@@ -169,4 +179,4 @@ def loop(
         f"host outside engine    {times.host_share:9.1%} of a round",
         f"ideal fraction         {times.ideal_fraction:9.3f}",
     ]
-    output.result(report, "\n".join(lines))
+    return "\n".join(lines)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import click
 from nld_trt.cli._generation import note_greedy
 from nld_trt.cli._options import BACKENDS, backend_option, chat_template_option, engine_argument
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._report import Write, writing
 from nld_trt.cli._scores import comparison_table, scores_table, side_by_side_table
 from nld_trt.errors import InputError
 
@@ -93,6 +93,35 @@ def command(
       nld-trt evaluate engine --prompts examples/nld-tiny/eval.jsonl
       nld-trt evaluate engine-fp16 --prompts examples/nld-tiny/eval.jsonl --against engine
     """
+    with writing(output_file) as write:
+        _evaluate(
+            engine_dir,
+            prompts,
+            modes,
+            batch_size,
+            limit,
+            chat_template,
+            against,
+            against_backend,
+            write,
+            backend,
+            **settings,
+        )
+
+
+def _evaluate(
+    engine_dir: Path,
+    prompts: Path,
+    modes: str | None,
+    batch_size: int,
+    limit: int | None,
+    chat_template: str | None,
+    against: Path | None,
+    against_backend: str | None,
+    write: Write,
+    backend: str | None,
+    **settings: Any,
+) -> None:
     if not prompts.is_file():
         raise InputError(f"--prompts {prompts} is not a file")
     if limit is not None and limit < 1:
@@ -107,7 +136,6 @@ def command(
     from nld_trt.decode.evaluation import read_questions, requests_for
     from nld_trt.decode.variant import parse_variants
     from nld_trt.engine.folder import EngineFolder
-    from nld_trt.files import publish_file, write_json
 
     with output.stage("opening engine"):
         folders = [EngineFolder.open(engine_dir)]
@@ -138,29 +166,35 @@ def command(
     for info in infos:
         note_greedy(info)
     comparison = None
-    # Opened first: an output file that cannot be written is refused before the work.
-    with nullcontext() if output_file is None else publish_file(output_file) as work:
-        scores = [
-            _scores(decoder, questions, chosen, whose, batch_size=batch_size, **settings)
-            for decoder, chosen, whose in zip(decoders, variants, ("", " (against)"), strict=False)
-        ]
-        block_length = settings["block_length"] or infos[0].default_block_length
-        report = {
-            **_identity(folders[0], infos[0]),
-            "prompts": prompts.name,
-            "batch_size": batch_size,
-            "scores": [score.to_dict() for score in scores[0]],
+    scores = [
+        _scores(decoder, questions, chosen, whose, batch_size=batch_size, **settings)
+        for decoder, chosen, whose in zip(decoders, variants, ("", " (against)"), strict=False)
+    ]
+    block_length = settings["block_length"] or infos[0].default_block_length
+    report = {
+        **_identity(folders[0], infos[0]),
+        "prompts": prompts.name,
+        "batch_size": batch_size,
+        "scores": [score.to_dict() for score in scores[0]],
+    }
+    if against is not None:
+        with output.progress("comparing predictions", len(questions), "prompts") as advance:
+            comparison = _compare(folders, decoders, questions, settings["max_new_tokens"], block_length, advance)
+        report["against"] = {
+            **_identity(folders[1], infos[1]),
+            "scores": [score.to_dict() for score in scores[1]],
         }
-        if against is not None:
-            with output.progress("comparing predictions", len(questions), "prompts") as advance:
-                comparison = _compare(folders, decoders, questions, settings["max_new_tokens"], block_length, advance)
-            report["against"] = {
-                **_identity(folders[1], infos[1]),
-                "scores": [score.to_dict() for score in scores[1]],
-            }
-            report["comparison"] = {"block_length": block_length, **comparison.to_dict()}
-        if work is not None:
-            write_json(work, report)
+        report["comparison"] = {"block_length": block_length, **comparison.to_dict()}
+    write(report, lambda: _show(report, scores, comparison, folders, batch_size))
+
+
+def _show(
+    report: dict[str, Any],
+    scores: Sequence[list[Score]],
+    comparison: Comparison | None,
+    folders: Sequence[EngineFolder],
+    batch_size: int,
+) -> None:
     if output.json:
         output.result(report)
         return

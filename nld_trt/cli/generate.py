@@ -68,6 +68,7 @@ def command(
       nld-trt generate engine --input requests.jsonl --output results.jsonl
     """
     from nld_trt.decode.sampling import SETTINGS, check_sampling
+    from nld_trt.files import resolved
 
     if (prompt is None) == (input_file is None):
         raise InputError("give either a PROMPT or --input FILE", fix='For example: nld-trt generate ENGINE_DIR "Hello"')
@@ -77,7 +78,7 @@ def command(
         _refuse_prompt_options(options)
         if not input_file.is_file():
             raise InputError(f"--input {input_file} is not a file")
-        if output_file.resolve() == input_file.resolve():
+        if resolved(output_file) == resolved(input_file):
             raise InputError(f"--input and --output are both {input_file}", fix="Name another file for the results.")
         status = _run_file(engine_dir, backend, generation_config, chat_template, input_file, output_file)
         click.get_current_context().exit(status)

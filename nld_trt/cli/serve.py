@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -35,8 +33,8 @@ def command(
 ) -> None:
     """Start Triton Inference Server on a model repository and stay with it.
 
-    The server is the tritonserver on PATH, else the one that the package nvidia-pytriton carries. Ctrl-C or
-    SIGTERM stops it: open requests have ten seconds to end.
+    The server is the tritonserver on PATH, else the one that the package nvidia-pytriton carries. Ctrl-C,
+    SIGTERM or SIGHUP stops it: open requests have ten seconds to end.
 
     \b
     Examples:
@@ -57,7 +55,6 @@ def command(
     server = TritonServer(
         repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), log_file=log_file, timeout=timeout
     )
-    before = signal.signal(signal.SIGTERM, _interrupt)
     ready = False
     try:
         try:
@@ -84,12 +81,7 @@ def command(
         finally:
             with output.stage("stopping tritonserver"):
                 server.stop()
-            signal.signal(signal.SIGTERM, before)
     except KeyboardInterrupt:
         # To be stopped is how serving ends well; before that, it is an interruption like any other.
         if not ready:
             raise
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -66,6 +67,39 @@ def command(
     engine_dir: Path,
     prompts: Path,
     output_dir: Path,
+    dry_run: bool,
+    plots: bool | None,
+    **options: Any,
+) -> None:
+    """Measure an engine over modes x block lengths x concurrency.
+
+    Every point is written as soon as it ends; the same command continues an interrupted sweep. The timed
+    region is prefill, decoding and detokenization; loading and warm-up are outside.
+
+    \b
+    Example:
+      nld-trt sweep engine --prompts examples/nld-tiny/eval.jsonl -o results --concurrency 1,4,8
+    """
+    if not prompts.is_file():
+        raise InputError(f"--prompts {prompts} is not a file")
+    for name, least in (("requests", 1), ("repeats", 1), ("warmup", 0)):
+        if options[name] < least:
+            raise InputError(f"--{name} is {options[name]}; it must be at least {least}")
+
+    from nld_trt import optional
+    from nld_trt.sweep.run import results_of
+
+    if plots:
+        optional.require("matplotlib", wanted_by="sweep --plots")
+    with nullcontext() if dry_run else results_of(output_dir):
+        _sweep(engine_dir, prompts, output_dir, dry_run=dry_run, plots=plots, **options)
+
+
+def _sweep(
+    engine_dir: Path,
+    prompts: Path,
+    output_dir: Path,
+    *,
     modes: str | None,
     block_lengths: str | None,
     concurrency: str,
@@ -81,22 +115,7 @@ def command(
     dry_run: bool,
     backend: str | None,
 ) -> None:
-    """Measure an engine over modes x block lengths x concurrency.
-
-    Every point is written as soon as it ends; the same command continues an interrupted sweep. The timed
-    region is prefill, decoding and detokenization; loading and warm-up are outside.
-
-    \b
-    Example:
-      nld-trt sweep engine --prompts examples/nld-tiny/eval.jsonl -o results --concurrency 1,4,8
-    """
-    if not prompts.is_file():
-        raise InputError(f"--prompts {prompts} is not a file")
-    for name, value, least in (("requests", requests, 1), ("repeats", repeats, 1), ("warmup", warmup, 0)):
-        if value < least:
-            raise InputError(f"--{name} is {value}; it must be at least {least}")
-
-    from nld_trt import environment, optional
+    from nld_trt import environment
     from nld_trt.decode.decoder import Decoder
     from nld_trt.decode.evaluation import read_questions
     from nld_trt.decode.variant import parse_variants
@@ -107,8 +126,6 @@ def command(
     from nld_trt.sweep.point import Workload, grid
     from nld_trt.sweep.run import Sweep
 
-    if plots:
-        optional.require("matplotlib", wanted_by="sweep --plots")
     with output.stage("opening engine"):
         folder = EngineFolder.open(engine_dir)
         codec = Codec.open(folder.path, chat_template)
@@ -144,6 +161,8 @@ def command(
     sweep.prepare(facts)
     rows = sweep.run(decoder, questions, model, device, gpus, output.stage, resume=not no_resume)
     title = f"{model['name']}, {info.backend} {info.precision}, {device}"
+    # Before anything that could fail: drawing, and the folder's disk.
+    output.table(*report.terminal_table(rows), title=title)
     drawn: list[str] = []
     if plots or (plots is None and find_spec("matplotlib") is not None):
         from nld_trt.sweep.plots import draw
@@ -153,7 +172,6 @@ def command(
     if output.json:
         output.result({"output_dir": str(output_dir), "rows": rows, "left_out": chosen.left_out, "plots": drawn})
         return
-    output.table(*report.terminal_table(rows), title=title)
     output.note(
         f"* most tokens/s; results in {output_dir}: summary.csv, summary.json, {', '.join(drawn) or 'no plots'}"
     )

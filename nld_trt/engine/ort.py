@@ -21,6 +21,7 @@ from nld_trt.files import library_path, path_of_library
 from nld_trt.graph import contract
 from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
+from nld_trt.interrupts import interruptible
 from nld_trt.model.checkpoint import Checkpoint
 
 # The operator of the kernels that read packed weights, into which ONNX Runtime fuses what it recognises.
@@ -75,9 +76,11 @@ class OrtBackend:
         element = {"fp32": "tensor(float)", "fp16": "tensor(float16)"}[plan.precision]
         options = session_options()
         options.enable_profiling = True
-        with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent) as scratch:
+        with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent, ignore_cleanup_errors=True) as scratch:
             options.profile_file_prefix = library_path(Path(scratch, "ort"))
-            session = onnxruntime.InferenceSession(library_path(model), options, providers=["CPUExecutionProvider"])
+            session = interruptible(
+                lambda: onnxruntime.InferenceSession(library_path(model), options, providers=["CPUExecutionProvider"])
+            )
             types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
             _refuse(_binding_problems(types, element, checkpoint, plan))
             session.run(None, _one_token(checkpoint, plan))

@@ -18,6 +18,7 @@ from nld_trt.files import library_path
 from nld_trt.graph import contract
 from nld_trt.graph.export import load_graph
 from nld_trt.graph.precision import PRECISIONS
+from nld_trt.interrupts import interruptible
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -112,7 +113,9 @@ class OrtSession:
         if info.debug:
             source = _with_debug_outputs(model)
             options.add_session_config_entry(_WEIGHTS_FOLDER, library_path(model.parent))
-        self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        self._session = interruptible(
+            lambda: onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        )
         self._dtype = PRECISIONS[info.precision].numpy_type
         self._caches: dict[str, npt.NDArray[np.generic]] = {}
         self._capacity = 0

@@ -59,7 +59,8 @@ class TensorRtBackend:
         target = folder / self.name
         target.mkdir()
         path = target / PLAN_FILE
-        with tempfile.TemporaryDirectory(prefix="graph-", dir=target) as scratch:
+        # An interrupted compiler may still have its files open, which network file systems then keep for it.
+        with tempfile.TemporaryDirectory(prefix="graph-", dir=target, ignore_cleanup_errors=True) as scratch:
             with stage(f"{self.name}: writing graph and weights"):
                 model = write_graph(
                     checkpoint,

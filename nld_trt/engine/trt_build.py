@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from nld_trt.errors import OperationError
 from nld_trt.files import library_path
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits, Phase
+from nld_trt.interrupts import interruptible
 from nld_trt.model.config import ModelConfig
 
 # Warnings kept for a failure's report.
@@ -101,7 +103,7 @@ def parse_network(trt: Any, model: Path) -> ParsedNetwork:
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(library_path(model)):
+    if not interruptible(lambda: parser.parse_from_file(library_path(model))):
         errors = [_parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
         raise OperationError(f"{trt.__name__} {trt.__version__} cannot read the graph", details=errors or log.report())
     return ParsedNetwork(trt, log, logger, builder, network, parser)
@@ -127,6 +129,8 @@ def binding_ranges(binding: Binding, config: ModelConfig, limits: Limits, phase:
 def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, config: ModelConfig, path: Path) -> None:
     """Compile a network with one optimisation profile per phase and write the plan to ``path``.
 
+    A signal ends it at once, whatever the compiler is doing then: see :func:`nld_trt.interrupts.interruptible`.
+
     Raises:
         OperationError: with the compiler's errors.
     """
@@ -144,9 +148,14 @@ def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, confi
         _set_targets(trt, settings, [flavour.targets[name] for name in plan.compute_capabilities])
     for phase in plan.limits.phases:
         _add_profile(parsed, settings, config, plan.limits, phase)
+    stopped = threading.Event()
+    settings.progress_monitor = monitor = _progress_monitor(trt, stopped)
     with path.open("wb") as file:
         writer = _plan_writer(trt, file)
-        done = parsed.builder.build_serialized_network_to_stream(parsed.network, settings, writer)
+        done = interruptible(
+            lambda: parsed.builder.build_serialized_network_to_stream(parsed.network, settings, writer), stopped.set
+        )
+    del monitor
     if writer.error is not None:
         raise writer.error
     if not done or path.stat().st_size == 0:
@@ -178,6 +187,25 @@ def _add_profile(parsed: ParsedNetwork, settings: Any, config: ModelConfig, limi
         )
 
 
+def _progress_monitor(trt: Any, stopped: threading.Event) -> Any:
+    """Ends a compilation after the step in which ``stopped`` was set. Keep it alive as long as the compilation."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            pass
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            return not stopped.is_set()
+
+        def phase_finish(self, phase: str) -> None:
+            pass
+
+    return Monitor()
+
+
 def _plan_writer(trt: Any, file: BinaryIO) -> Any:
     """Streams a plan to a file: a plan of several GB never has to be in memory twice."""
 
@@ -205,7 +233,8 @@ def inspect_plan(trt: Any, path: Path) -> str:
     """
     log = BuilderLog()
     runtime = trt.Runtime(log.logger(trt))
-    engine = runtime.deserialize_cuda_engine(path.read_bytes())
+    plan = path.read_bytes()
+    engine = interruptible(lambda: runtime.deserialize_cuda_engine(plan))
     if engine is None:
         raise OperationError(f"the compiled plan {path.name} cannot be loaded again", details=log.report())
     listing: str = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.ONELINE)

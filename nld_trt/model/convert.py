@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nld_trt.errors import InputError
-from nld_trt.files import human_bytes, publish_folder, write_json
+from nld_trt.files import human_bytes, publish_folder, resolved, write_json
 from nld_trt.model import adapter as adapters
 from nld_trt.model.adapter import Adapter
 from nld_trt.model.audit import audit
@@ -86,7 +86,7 @@ def convert(
 
 def refuse_overlap(source: Path, target: Path) -> None:
     """Raises InputError when writing ``target`` would replace ``source``."""
-    if source.resolve().is_relative_to(target.resolve()):
+    if resolved(source).is_relative_to(resolved(target)):
         raise InputError(
             f"The output folder {target} is or contains the checkpoint {source}",
             fix="Choose another output folder with -o.",

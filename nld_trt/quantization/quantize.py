@@ -14,9 +14,11 @@ from typing import Any
 import torch
 
 import nld_trt
+from nld_trt import interrupts
 from nld_trt.environment import package_version, peak_resident_bytes
 from nld_trt.errors import InputError, OperationError
-from nld_trt.files import check_space, disk_is_full, publish_folder, write_json
+from nld_trt.files import check_space, disk_is_full, locked_folder, publish_folder, resolved, write_json
+from nld_trt.files.lock import OutputLock
 from nld_trt.model import adapter as adapters
 from nld_trt.model.audit import audit
 from nld_trt.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
@@ -66,15 +68,16 @@ def quantize(
 ) -> dict[str, Any]:
     """Quantize ``checkpoint`` by ``plan`` into the folder ``target``; returns the new manifest.
 
-    An interrupted call leaves its finished layers beside ``target``; the next one with the same arguments goes on
-    from there. One layer and the calibration's hidden states are in memory at a time.
+    An interrupted call leaves its finished layers in a hidden folder beside ``target``, which it reports; the next one
+    with the same arguments goes on from there. One layer and the calibration's hidden states are in memory at a time.
 
     Args:
         calibration: required when the plan reads activations.
         report: called with a few words when a stage begins.
 
     Raises:
-        InputError: the checkpoint is quantized already, ``target`` is taken, or a GPU is needed.
+        InputError: the checkpoint is quantized already, ``target`` is taken or being written by another process, or a
+            GPU is needed.
         OperationError: the disk is or became too small, or the audit found fault with the result.
     """
     checkpoint.refuse_quantized()
@@ -93,47 +96,70 @@ def quantize(
         "nld_trt": nld_trt.__version__,
         "tools": {name: package_version(name) for name in ("nvidia-modelopt", "torch")},
     }
-    started = time.perf_counter()
     needs = _output_bytes(checkpoint, plan)
     hidden_bytes = sum(4 * len(pack) * checkpoint.config.hidden_size for pack in packs)
-    check_space(target.resolve().parent, 2 * needs + 2 * hidden_bytes)
-    work = Workplace(target, facts)
-    resumed = work.finished
-    try:
-        _run_parts(checkpoint, plan, packs, device, work, report, progress)
-        report("writing the checkpoint")
-        with publish_folder(target, force, needs_bytes=needs + SPARE_BYTES, marker=MANIFEST_FILE) as folder:
-            _write(checkpoint, plan, work, folder)
-            report("auditing the result")
-            result = Checkpoint.open(folder)
-            found = audit(result, head=plan.head)
-            if found.problems:
-                raise OperationError("the quantized checkpoint failed its audit", details=list(found.problems))
-            manifest = describe(result, folder)
-            manifest["source"] = checkpoint.manifest["source"]
-            manifest["quantization"] |= {
-                **json.loads(json.dumps(facts)),
-                "bits_per_weight": found.bits_per_weight,
-                "run": {
-                    "device": device.type,
-                    "seconds": round(time.perf_counter() - started, 1),
-                    "peak_resident_bytes": peak_resident_bytes(),
-                    "resumed_at_layer": resumed or None,
-                },
-            }
-            write_json(folder / MANIFEST_FILE, manifest)
-    except OSError as error:
-        if not disk_is_full(error):
+    check_space(resolved(target).parent, 2 * needs + 2 * hidden_bytes)
+    with locked_folder(target, keep_parents=True) as lock:
+        work = Workplace(lock.target, lock.path.parent, facts)
+        try:
+            manifest = _quantize(checkpoint, plan, packs, device, work, lock, force, facts, report, progress)
+        except OSError as error:
+            if not disk_is_full(error):
+                work.keep(report)
+                raise
+            work.remove()
+            raise OperationError(
+                f"The disk that holds {lock.path.parent} is full; nothing was written to {target}",
+                fix="Free some space or choose an output folder on another disk with -o.",
+            ) from error
+        except OperationError:
+            work.remove()
+            raise
+        except BaseException:
+            with interrupts.held():
+                work.keep(report)
             raise
         work.remove()
-        raise OperationError(
-            f"The disk that holds {target.resolve().parent} is full; nothing was written to {target}",
-            fix="Free some space or choose an output folder on another disk with -o.",
-        ) from error
-    except OperationError:
-        work.remove()
-        raise
-    work.remove()
+    return manifest
+
+
+def _quantize(
+    checkpoint: Checkpoint,
+    plan: Plan,
+    packs: Sequence[Pack],
+    device: torch.device,
+    work: Workplace,
+    lock: OutputLock,
+    force: bool,
+    facts: dict[str, Any],
+    report: Report,
+    progress: Progress,
+) -> dict[str, Any]:
+    assert checkpoint.manifest is not None, "quantize() looked"
+    started, resumed = time.perf_counter(), work.finished
+    needs = _output_bytes(checkpoint, plan) + SPARE_BYTES
+    _run_parts(checkpoint, plan, packs, device, work, report, progress)
+    report("writing the checkpoint")
+    with publish_folder(lock.target, force, needs_bytes=needs, marker=MANIFEST_FILE, lock=lock) as folder:
+        _write(checkpoint, plan, work, folder)
+        report("auditing the result")
+        result = Checkpoint.open(folder)
+        found = audit(result, head=plan.head)
+        if found.problems:
+            raise OperationError("the quantized checkpoint failed its audit", details=list(found.problems))
+        manifest = describe(result, folder)
+        manifest["source"] = checkpoint.manifest["source"]
+        manifest["quantization"] |= {
+            **json.loads(json.dumps(facts)),
+            "bits_per_weight": found.bits_per_weight,
+            "run": {
+                "device": device.type,
+                "seconds": round(time.perf_counter() - started, 1),
+                "peak_resident_bytes": peak_resident_bytes(),
+                "resumed_at_layer": resumed or None,
+            },
+        }
+        write_json(folder / MANIFEST_FILE, manifest)
     return manifest
 
 

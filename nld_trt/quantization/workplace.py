@@ -7,13 +7,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nld_trt.errors import InputError
 from nld_trt.files import read_json, write_json
+from nld_trt.files.lock import RESUMABLE
 from nld_trt.model.safetensors_file import Array, SafetensorsFile, SafetensorsWriter, dtype_name
 
 _SETTINGS_FILE = "settings.json"
@@ -28,26 +30,33 @@ class Workplace:
         finished: parts that are done, counted from the first layer.
     """
 
-    def __init__(self, target: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, target: Path, home: Path, settings: Mapping[str, Any]) -> None:
         """Open the folder of an earlier run with the same settings, or begin a new one.
 
+        The caller is the only process that writes ``target``.
+
         Args:
-            target: the output folder.
+            target: the output folder, absolute and with links followed.
+            home: the folder to be in.
             settings: everything that the result depends on. A run with others starts anew.
         """
-        target = target.resolve()
-        self.folder = target.with_name(f".{target.name}.quantizing")
+        self.folder = home / f".{target.name}.{RESUMABLE}"
         wanted = json.loads(json.dumps(settings))
-        if self.folder.is_dir():
-            path = self.folder / _SETTINGS_FILE
-            if not path.is_file() or read_json(path) != wanted:
-                self.remove()
+        if self.folder.is_dir() and self._settings() != wanted:
+            self.remove()
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True)
             write_json(self.folder / _SETTINGS_FILE, wanted)
         self.finished = 0
         while self._path(self.finished).is_file():
             self.finished += 1
+
+    def _settings(self) -> dict[str, Any] | None:
+        """Those of the earlier run, or None where it was killed before they were written."""
+        try:
+            return read_json(self.folder / _SETTINGS_FILE)
+        except InputError:
+            return None
 
     def store(self, part: int, tensors: Mapping[str, Array]) -> None:
         """Keep the finished tensors of ``part``, by their full names."""
@@ -69,6 +78,13 @@ class Workplace:
             return None
         file = SafetensorsFile.open(path)
         return int(file.metadata[_LAYER]), [file.read(str(index)) for index in range(len(file.tensors))]
+
+    def keep(self, report: Callable[[str], None]) -> None:
+        """Leave the folder for a later run, and say where it is; without a finished part it is of no use and goes."""
+        if self.finished:
+            report(f"{self.finished} finished layers are kept in {self.folder}; the same command goes on from there")
+        else:
+            self.remove()
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -218,7 +218,12 @@ class TritonServer:
 
 
 def last_lines(log_file: Path, count: int = _LOG_LINES) -> list[str]:
-    """The end of a server's log without its tables, which repeat what the lines say."""
+    """The end of a server's log without its tables, which repeat what the lines say.
+
+    Nothing of a log that is a device or a pipe: what went there cannot be read again.
+    """
+    if not log_file.is_file():
+        return []
     with log_file.open(encoding="utf-8", errors="replace") as lines:
         told = (line.rstrip("\n\0") for line in lines)
         return list(deque((line for line in told if line and not re.match(r"[+|]", line)), maxlen=count))

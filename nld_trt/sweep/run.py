@@ -18,12 +18,17 @@ from nld_trt.decode.request import Request
 from nld_trt.decode.variant import Variant
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError, OperationError
-from nld_trt.files import publish_file, read_json, write_json
+from nld_trt.files import publish_file, read_json, refuse_other_results, results_folder, write_json
 from nld_trt.sweep import report
 from nld_trt.sweep.measure import run_closed_loop
 from nld_trt.sweep.point import Point, Workload
 
 SUMMARY_CSV, SUMMARY_JSON, ENVIRONMENT, POINTS = "summary.csv", "summary.json", "environment.json", "points"
+
+
+def results_of(folder: Path) -> AbstractContextManager[Path]:
+    """Be the only sweep into ``folder``, which is created; see :func:`nld_trt.files.results_folder`."""
+    return results_folder(folder, marker=ENVIRONMENT, kind="sweep")
 
 
 @dataclass(frozen=True)
@@ -66,15 +71,15 @@ class Sweep:
         Raises:
             InputError: it holds something that is no sweep, or cannot be created.
         """
-        other = "Choose another output folder with -o."
-        occupied = self.folder.exists() and any(self.folder.iterdir()) if self.folder.is_dir() else self.folder.exists()
-        if occupied and not (self.folder / ENVIRONMENT).is_file():
-            raise InputError(f"{self.folder} exists and is no sweep folder", fix=other)
+        refuse_other_results(self.folder, ENVIRONMENT, "sweep")
         try:
             (self.folder / POINTS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"Cannot create the folder {self.folder}: {error.strerror}", fix=other) from error
-        write_json(self.folder / ENVIRONMENT, dict(environment))
+            raise InputError(
+                f"Cannot create the folder {self.folder}: {error.strerror}", fix="Choose another output folder with -o."
+            ) from error
+        with publish_file(self.folder / ENVIRONMENT) as work:
+            write_json(work, dict(environment))
 
     def run(
         self,

@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Paths: where they lead, and whether they stay inside a folder."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from nld_trt.errors import InputError
+
+
+@dataclass(frozen=True)
+class HubSnapshot:
+    """Where a folder sits in a Hugging Face cache: ``models--OWNER--NAME/snapshots/REVISION``."""
+
+    cache: Path
+    revision: str
+
+    @property
+    def repository(self) -> str:
+        return self.cache.name.removeprefix("models--").replace("--", "/")
+
+    @property
+    def blobs(self) -> Path:
+        return self.cache / "blobs"
+
+    @classmethod
+    def around(cls, folder: Path) -> HubSnapshot | None:
+        """The snapshot that ``folder`` is or lies in, or None."""
+        folder = folder.resolve()
+        for path in (folder, *folder.parents):
+            if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+                return cls(path.parent.parent, path.name)
+        return None
+
+
+def inside(folder: Path, relative: str | Path) -> Path:
+    """``folder / relative``, which need not exist, after checking that it does not lead out of ``folder``.
+
+    Links are followed. A link from a Hugging Face snapshot to the blobs of the same repository is how
+    that cache stores every file, so it counts as inside; no other escape does.
+
+    Raises:
+        InputError: an absolute path, a ``..``, or a link to somewhere else.
+    """
+    try:
+        if Path(relative).is_absolute() or ".." in Path(relative).parts:
+            raise InputError(f"{str(relative)!r} is not a path inside {folder}")
+        resolved = (folder / relative).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{str(relative)!r} in {folder} cannot be followed: {error}") from error
+    if not resolved.is_relative_to(folder.resolve()):
+        snapshot = HubSnapshot.around(folder)
+        if snapshot is None or resolved.parent != snapshot.blobs:
+            raise InputError(
+                f"{folder / relative} is a link that leaves its folder, to {resolved}",
+                fix="Replace the link by a copy of the file.",
+            )
+    return folder / relative
+
+
+def resolved(path: Path) -> Path:
+    """``path``, which need not exist, absolute and with its links followed.
+
+    Raises:
+        InputError: links that lead in a circle, or a relative path in a working folder that was deleted.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(
+            f"{path} cannot be followed: {reason}", fix="Give an absolute path, without links that lead in a circle."
+        ) from error
+
+
+def own_folders() -> list[Path]:
+    """The user's working and home folder, as far as they exist: a container's user may have neither."""
+    found = []
+    for find in (Path.cwd, Path.home):
+        # RuntimeError: HOME is not set and no user has this number.
+        with suppress(OSError, RuntimeError):
+            found.append(find().resolve())
+    return found
+
+
+def library_path(path: Path) -> str:
+    """``path`` for a library that takes text and makes UTF-8 of it, where Python may take ASCII for the file system's.
+
+    Triton's Python backend does, under every locale. :func:`path_of_library` is the way back.
+    """
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def path_of_library(text: str) -> Path:
+    """The path that a library gave as UTF-8."""
+    return Path(os.fsdecode(text.encode("utf-8", "surrogateescape")))
