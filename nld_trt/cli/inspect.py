@@ -93,6 +93,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         "quantization": quantization,
         "draft_adapter": None if adapter is None else {"rank": adapter.rank, "scale": adapter.scale},
         "companions": [companion.name for companion in checkpoint.companions()],
+        "notes": list(checkpoint.notes),
         "next": "nld-trt build" if converted else "nld-trt convert",
     }
 
