@@ -107,8 +107,14 @@ def support() -> str:
         for name in SUPPORT
         if SUPPORT[name][backend].executed
     ]
-    lines += ["", "## Key/value caches", "", "Caches are in the engine's precision. A checkpoint that asks for others"]
-    lines += ["(`kv_cache_quant_algo`) is refused by every backend:", "", "| backend | why |", "|---|---|"]
+    lines += [
+        "",
+        "## Key/value caches",
+        "",
+        "Caches are in the engine's precision, also for a checkpoint that was made",
+    ]
+    lines += ["for others (`kv_cache_quant_algo`): `build` says so, and refuses it with `--kv-cache checkpoint`."]
+    lines += ["", "| backend | why not quantized |", "|---|---|"]
     lines += [f"| `{backend}` | {reason} |" for backend, reason in kv_cache_support().items()]
     lines += [
         "",

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 # Of a value in a message; JSON has whole numbers of any length.
 _LONGEST = 30
+# Of a list in a message: with what stands around it, a message fits a terminal window of 24 lines.
+_MOST_LINES = 16
 
 
 class NldError(Exception):
@@ -47,3 +49,18 @@ def shortened(value: object) -> str:
     """A value for a message, as it is written, or its beginning."""
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def some(*kinds: Iterable[str]) -> list[str]:
+    """Lines of every kind, at most 16 together: a kind that is cut ends with how many more there are."""
+    lists = [list(kind) for kind in kinds]
+    room, shares = _MOST_LINES, [0] * len(lists)
+    # Short lists first: what they leave of their share is for the long ones.
+    for done, place in enumerate(sorted(range(len(lists)), key=lambda place: len(lists[place]))):
+        shares[place] = min(len(lists[place]), room // (len(lists) - done))
+        room -= shares[place]
+    found: list[str] = []
+    for lines, share in zip(lists, shares, strict=True):
+        cut = len(lines) - share
+        found += [*lines[: share - 1], f"... and {cut + 1} more such lines"] if cut else lines
+    return found

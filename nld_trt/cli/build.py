@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PLATFORM_NAMES = ("gb200", "rtx-pro-6000", "dgx-spark", "h100", "cpu")
 PRECISION_NAMES = ("fp32", "bf16", "fp16")
+KV_CACHE_NAMES = ("auto", "engine", "checkpoint")
 
 
 @click.command("build")
@@ -57,6 +58,11 @@ PRECISION_NAMES = ("fp32", "bf16", "fp16")
     "--plugins/--no-plugins", default=None,
     help="trt: run the decode operators as this project's CUDA kernels, or as standard operators. Default: kernels.",
 )  # fmt: skip
+@click.option(
+    "--kv-cache", type=click.Choice(KV_CACHE_NAMES), default=None,
+    help="Precision of cached keys and values. auto (default), engine: the engine's; auto says so where the checkpoint "
+    "was made for another. checkpoint: that of the checkpoint, or no engine.",
+)  # fmt: skip
 @click.option("--debug-outputs", is_flag=True, help="Add logits and hidden states to the outputs, for comparisons.")
 @click.option("--force", is_flag=True, help="Replace an engine folder that exists.")
 @click.option("--dry-run", is_flag=True, help="Show what would be built, and stop.")
@@ -84,7 +90,7 @@ def command(
     from nld_trt.engine.build import build_engine, check_plans
     from nld_trt.engine.manifest import FILE_NAME
     from nld_trt.engine.planning import make_plans
-    from nld_trt.engine.support import fallbacks
+    from nld_trt.engine.support import cache_note, fallbacks
     from nld_trt.files import check_target, human_bytes
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.text.files import TOKENIZER_FILE
@@ -109,6 +115,8 @@ def command(
             output.warn(f"{name} has no kernels for {line}")
     for line in source.generation.notes:
         output.note(line)
+    if note := cache_note(plans, source):
+        output.note(note)
     if dry_run:
         output.result(resolved, "\n".join(["would build:", *(f"  {describe(plan)}" for plan in plans)]))
         return
@@ -138,6 +146,7 @@ def plan_facts(plan: BuildPlan) -> dict[str, Any]:
         "compute_capabilities": list(plan.compute_capabilities),
         "adapter": plan.adapter,
         "plugins": plan.plugins,
+        "kv_cache": plan.kv_cache,
         **plan.limits.to_dict(),
     }
 

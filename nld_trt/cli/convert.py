@@ -13,6 +13,8 @@ import click
 from nld_trt.cli._output import json_option, output
 
 Report = Callable[[str], None]
+# Facts for --json, notes on the source, what was written, and what to run next.
+Written = tuple[dict[str, Any], list[str], str, str]
 
 
 @click.command("convert")
@@ -43,14 +45,14 @@ def command(checkpoint: Path, output_dir: Path, form: str, force: bool) -> None:
     from nld_trt.model.generation import GenerationDefaults
 
     with output.stage("converting") as show:
-        facts, text, following = _FORMS[form](checkpoint, output_dir, force, show)
-    for line in GenerationDefaults.from_dict(facts["generation"]).notes:
+        facts, notes, text, following = _FORMS[form](checkpoint, output_dir, force, show)
+    for line in (*notes, *GenerationDefaults.from_dict(facts["generation"]).notes):
         output.note(line)
     output.result({"output_dir": str(output_dir), "format": form, **facts}, text)
     output.note(f"next: {following}")
 
 
-def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> tuple[dict[str, Any], str, str]:
+def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> Written:
     from nld_trt.files import human_bytes
     from nld_trt.model.convert import convert
 
@@ -59,10 +61,11 @@ def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> tupl
     drafter = f"draft adapter of rank {adapter['rank']}" if adapter else "no draft adapter"
     size = human_bytes(sum(entry["bytes"] for entry in manifest["files"].values()))
     text = f"checkpoint in {target}: {manifest['parameters']:,} parameters, {size}, {drafter}"
-    return {"manifest": manifest, "generation": manifest["generation"]}, text, f"nld-trt build {target} -o ENGINE_DIR"
+    facts = {"manifest": manifest, "generation": manifest["generation"]}
+    return facts, manifest["notes"], text, f"nld-trt build {target} -o ENGINE_DIR"
 
 
-def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) -> tuple[dict[str, Any], str, str]:
+def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) -> Written:
     from nld_trt.files import human_bytes
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.ministral3 import export_ministral3
@@ -70,7 +73,8 @@ def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) 
     facts = export_ministral3(Checkpoint.open(checkpoint), target, force=force, report=report, warn=output.warn)
     left_out = "; the draft adapter has no place in it and was left out" if facts["adapter_left_out"] else ""
     text = f"{facts['architecture']} in {target}: {facts['tensors']} tensors, {human_bytes(facts['bytes'])}{left_out}"
-    return facts, text, f'AutoModelForCausalLM.from_pretrained("{target}") with transformers 5.0 or later'
+    following = f'AutoModelForCausalLM.from_pretrained("{target}") with transformers 5.0 or later'
+    return facts, facts["notes"], text, following
 
 
 _FORMS = {"nld": _to_nld, "ministral3": _to_ministral3}

@@ -96,6 +96,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         "quantization": quantization,
         "draft_adapter": None if adapter is None else {"rank": adapter.rank, "scale": adapter.scale},
         "companions": [companion.relative_to(path).as_posix() for companion in checkpoint.companions()],
+        "notes": list(checkpoint.notes),
         "next": "nld-trt build" if converted else "nld-trt convert",
     }
 

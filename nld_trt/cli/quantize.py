@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 # Short form -> shipped recipe.
 SHORT_FORMS = {"int4": "int4_awq", "fp8": "fp8", "nvfp4": "nvfp4"}
-KV_FORMATS = ("none", "fp8_cast", "fp8")
 
 
 @click.command("quantize")
@@ -36,13 +35,6 @@ KV_FORMATS = ("none", "fp8_cast", "fp8")
 )
 @click.option("--recipe", type=click.Path(path_type=Path), default=None, help="A ModelOpt PTQ recipe (YAML).")
 @click.option("--quantize-head", is_flag=True, help="Quantize diffusion_head too. Default: it stays as it is.")
-@click.option(
-    "--kv-cache-qformat",
-    type=click.Choice(KV_FORMATS),
-    default="none",
-    show_default=True,
-    help="Precision of cached keys and values.",
-)
 @click.option(
     "--calib-dataset", default="general", show_default=True, metavar="NAME|FILE",
     help="Calibration data: a shipped set (general, nld-tiny), a .jsonl or a .txt file.",
@@ -63,7 +55,6 @@ def command(
     qformat: str | None,
     recipe: Path | None,
     quantize_head: bool,
-    kv_cache_qformat: str,
     force: bool,
     int4: bool,
     fp8: bool,
@@ -86,10 +77,8 @@ def command(
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.convert import refuse_overlap
     from nld_trt.model.manifest import MANIFEST_FILE
-    from nld_trt.quantization.kv_cache import require_kv_format
 
     chosen = chosen_recipe(qformat, recipe, {"int4": int4, "fp8": fp8, "nvfp4": nvfp4})
-    require_kv_format(kv_cache_qformat)
     with output.stage("opening checkpoint"):
         source = Checkpoint.open_converted(checkpoint, verify=True)
     source.refuse_quantized()

@@ -28,6 +28,7 @@ class BuildPlan:
         compute_capabilities: GPU targets such as ``12.0``; empty for backends that have none.
         debug: add the contract's debug outputs.
         plugins: run the decode operators as the project's own CUDA kernels, not as standard operators.
+        kv_cache: one of ``build_config.KV_CACHES``.
     """
 
     backend: str
@@ -37,6 +38,7 @@ class BuildPlan:
     compute_capabilities: tuple[str, ...] = ()
     debug: bool = False
     plugins: bool = False
+    kv_cache: str = "auto"
 
 
 @dataclass(frozen=True)

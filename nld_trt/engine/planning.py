@@ -20,6 +20,7 @@ AHEAD_OF_TIME_BACKEND = "trt-rtx"
 DEFAULT_MAX_BATCH_SIZE = 8
 DEFAULT_MAX_SEQ_LEN = 4096
 DEFAULT_PROMPT_CHUNK = 512
+DEFAULT_KV_CACHE = "auto"
 
 
 def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = False) -> list[BuildPlan]:
@@ -55,6 +56,7 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
             compute_capabilities=_targets(name, asked),
             debug=debug,
             plugins=name == PLUGIN_BACKEND and asked.plugins is not False,
+            kv_cache=asked.kv_cache or DEFAULT_KV_CACHE,
         )
         for name in names
     ]

@@ -83,7 +83,8 @@ SUPPORT: Mapping[str, Mapping[str, Support]] = {
     },
 }
 
-# Why a backend has no quantized caches. None has, so a checkpoint that asks for them is refused by every one.
+# Why a backend has no quantized caches. None has: caches are in the engine's precision, also for checkpoints that were
+# made for others.
 _KV_CACHE: Mapping[str, str] = {
     "ort": "ONNX Runtime 1.32 cannot update an FP8 cache: it has no CPU kernel for TensorScatter of that type",
     "trt-rtx": "TensorRT for RTX 1.7 takes caches in fp32, fp16 and bf16 only",
@@ -102,18 +103,29 @@ def check(plan: BuildPlan, checkpoint: Checkpoint) -> None:
     Raises:
         InputError: naming the algorithm, the reason, and what can run it.
     """
-    quantization = checkpoint.quantization
-    if quantization is None or plan.backend not in BACKENDS:
-        return
-    if quantization.kv_cache is not None:
+    if plan.kv_cache == "checkpoint" and checkpoint.kv_cache is not None:
         raise InputError(
-            f"{checkpoint.folder} asks for {quantization.kv_cache} key/value caches, which no backend can run",
+            f"{checkpoint.folder} was made for {checkpoint.kv_cache} key/value caches, which no backend can run",
             details=[f"{name}: {reason}" for name, reason in _KV_CACHE.items()],
-            fix="Quantize again without it (kv_cache_quant_algo null): the caches are then in the engine's precision.",
+            fix="Build with --kv-cache auto (the default): the caches are then in the engine's precision.",
         )
+    if plan.backend not in BACKENDS:
+        return
     distinct = {(format.algorithm.name, format.group_size): format for format in checkpoint.formats.values()}
     for format in distinct.values():
         _check_format(plan, format, checkpoint)
+
+
+def cache_note(plans: Iterable[BuildPlan], checkpoint: Checkpoint) -> str | None:
+    """What is worth saying about the precision of the caches; None where it was chosen, or is as expected."""
+    made = [plan for plan in plans if plan.kv_cache == "auto"]
+    if checkpoint.kv_cache is None or not made:
+        return None
+    precisions = ", ".join(dict.fromkeys(plan.precision for plan in made))
+    return (
+        f"the checkpoint was made for {checkpoint.kv_cache} key/value caches, which no backend can run: caches are in "
+        f"{precisions}, the engine's precision (--kv-cache engine leaves this note out)"
+    )
 
 
 def algorithms(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -36,12 +36,25 @@ class HubSnapshot:
                 return cls(path.parent.parent, path.name)
         return None
 
+    @classmethod
+    def holds(cls, path: Path, folder: Path) -> bool:
+        """Whether ``path``, without links, is what a link in ``folder`` may lead to: a file or folder of a cache.
+
+        A snapshot has its files in the blobs of its own repository. Any other folder may consist of links into a
+        cache, wherever that lies: to blobs, or to a snapshot's folders, such as an adapter's.
+        """
+        snapshot = cls.around(folder)
+        if snapshot is not None:
+            return path.parent == snapshot.blobs
+        is_blob = path.parent.name == "blobs" and path.parent.parent.name.startswith("models--")
+        return is_blob or cls.around(path) is not None
+
 
 def inside(folder: Path, relative: str | Path) -> Path:
     """``folder / relative``, which need not exist, after checking that it does not lead out of ``folder``.
 
-    Links are followed. A link from a Hugging Face snapshot to the blobs of the same repository is how
-    that cache stores every file, so it counts as inside; no other escape does.
+    Links are followed. What :meth:`HubSnapshot.holds` accepts counts as inside, since a Hugging Face cache stores
+    every file behind a link; no other escape does.
 
     Raises:
         InputError: an absolute path, a ``..``, or a link to somewhere else.
@@ -52,13 +65,12 @@ def inside(folder: Path, relative: str | Path) -> Path:
         resolved = (folder / relative).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{str(relative)!r} in {folder} cannot be followed: {error}") from error
-    if not resolved.is_relative_to(folder.resolve()):
-        snapshot = HubSnapshot.around(folder)
-        if snapshot is None or resolved.parent != snapshot.blobs:
-            raise InputError(
-                f"{folder / relative} is a link that leaves its folder, to {resolved}",
-                fix="Replace the link by a copy of the file.",
-            )
+    if not resolved.is_relative_to(folder.resolve()) and not HubSnapshot.holds(resolved, folder):
+        raise InputError(
+            f"{folder / relative} is a link that leaves its folder, to {resolved}",
+            fix="Replace the link by a copy of the file. Links into a Hugging Face cache, to "
+            "models--OWNER--NAME/blobs, need no copy.",
+        )
     return folder / relative
 
 

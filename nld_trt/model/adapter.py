@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,38 +14,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, some
 from nld_trt.files import inside, read_json
+from nld_trt.model.adapter_config import CONFIG_FILE, AdapterConfig
 from nld_trt.model.config import ModelConfig
+from nld_trt.model.names import canonical
 from nld_trt.model.safetensors_file import SafetensorsFile
 
 Float32 = npt.NDArray[np.float32]
 
 ADAPTER_FOLDER = "linear_spec_lora"
-CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-TARGET_MODULES = ["o_proj"]
 ADAPTER_DTYPES = ("F32", "BF16", "F16")
 
-# PEFT settings that change what the tensors mean, and the values that mean "plain LoRA on o_proj".
-# The first two must be there; the others may be left out.
-_REQUIRED: dict[str, tuple[Any, ...]] = {"peft_type": ("LORA",), "target_modules": (TARGET_MODULES,)}
-_OPTIONAL: dict[str, tuple[Any, ...]] = {
-    "bias": ("none",),
-    "use_dora": (False, None),
-    "use_rslora": (False, None),
-    "use_qalora": (False, None),
-    "lora_bias": (False, None),
-    "fan_in_fan_out": (False, None),
-    "modules_to_save": (None, []),
-    "rank_pattern": (None, {}),
-    "alpha_pattern": (None, {}),
-    "layers_to_transform": (None, []),
-    "layer_replication": (None, []),
-    "target_parameters": (None, []),
-    "exclude_modules": (None, []),
-}
-
+# The adapter's own name, which some files keep in the names of its tensors.
+_ADAPTER_NAME = re.compile(r"\.lora_([AB])\.[^.]+\.weight$")
 _FIX = "Use the linear_spec_lora/ folder that was released with the weights, or remove it to go without an adapter."
 
 
@@ -62,7 +46,9 @@ class Adapter:
     and off everywhere else.
 
     Attributes:
+        raw_config: ``adapter_config.json``, in the plainest spelling.
         stored_names: canonical tensor name to the name in the file.
+        notes: a line for the settings, and one for the tensors, that are spelled otherwise than in a release.
     """
 
     rank: int
@@ -71,6 +57,7 @@ class Adapter:
     raw_config: Mapping[str, Any]
     file: SafetensorsFile
     stored_names: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def scale(self) -> float:
@@ -108,13 +95,25 @@ class Adapter:
         if missing:
             raise InputError(f"The adapter in {folder} is incomplete: {' and '.join(missing)} missing", fix=_FIX)
         raw, file = read_json(paths[0]), SafetensorsFile.open(paths[1])
-        stored, problems = _canonical_names(file)
-        problems = [*_config_problems(raw), *problems]
-        if not problems:
-            problems = _tensor_problems(file, stored, _expected_shapes(config, raw["r"]))
+        stored, repeated = _canonical_names(file)
+        settings, faults = AdapterConfig.read(raw, config)
+        if settings is None or repeated:
+            raise InputError(f"The adapter in {folder} cannot be used", details=some(faults, repeated), fix=_FIX)
+        problems = _tensor_problems(file, stored, _expected_shapes(config, settings.rank))
         if problems:
+            if "rank_pattern" in settings.respelled:
+                pattern = f"{CONFIG_FILE}: rank_pattern is {raw['rank_pattern']!r}, rank {settings.rank} in all layers"
+                problems.insert(0, pattern)
             raise InputError(f"The adapter in {folder} cannot be used", details=problems, fix=_FIX)
-        return cls(raw["r"], float(raw["lora_alpha"]), config.num_hidden_layers, raw, file, stored)
+        return cls(
+            rank=settings.rank,
+            alpha=settings.alpha,
+            layers=config.num_hidden_layers,
+            raw_config=settings.canonical,
+            file=file,
+            stored_names=stored,
+            notes=tuple(_notes(settings, stored)),
+        )
 
 
 def _expected_shapes(config: ModelConfig, rank: int) -> dict[str, tuple[int, int]]:
@@ -126,42 +125,35 @@ def _expected_shapes(config: ModelConfig, rank: int) -> dict[str, tuple[int, int
 
 
 def _canonical_names(file: SafetensorsFile) -> tuple[dict[str, str], list[str]]:
-    """Canonical to stored names. PEFT versions differ in the prefix and in naming the ``default`` adapter."""
+    """Canonical to stored names. PEFT versions differ in the prefix and in naming the adapter, ``default`` mostly."""
     stored: dict[str, str] = {}
     problems = []
     for name in file.tensors:
-        bare = name.removeprefix("base_model.model.")
-        canonical = "base_model.model." + bare.replace(".default.weight", ".weight")
-        if canonical in stored:
-            problems.append(f"{name} and {stored[canonical]} are the same tensor")
-        stored[canonical] = name
+        found = "base_model.model." + canonical(_ADAPTER_NAME.sub(r".lora_\1.weight", name))
+        if found in stored:
+            problems.append(f"{name} and {stored[found]} are the same tensor")
+        stored[found] = name
     return stored, problems
 
 
-def _config_problems(raw: Mapping[str, Any]) -> list[str]:
-    problems = []
-    for name, accepted in {**_REQUIRED, **_OPTIONAL}.items():
-        if name in _OPTIONAL and name not in raw:
-            continue
-        if raw.get(name) not in accepted:
-            problems.append(f"{CONFIG_FILE}: {name} is {raw.get(name)!r}; supported: {accepted[0]!r}")
-    rank, alpha = raw.get("r"), raw.get("lora_alpha")
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-        problems.append(f"{CONFIG_FILE}: r is {rank!r}; it must be a positive whole number")
-    if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not 0 < alpha < math.inf:
-        problems.append(f"{CONFIG_FILE}: lora_alpha is {alpha!r}; it must be a positive number")
-    return problems
+def _notes(settings: AdapterConfig, stored: Mapping[str, str]) -> Iterator[str]:
+    if settings.respelled:
+        yield f"the adapter's {', '.join(settings.respelled)}: read as LoRA of rank {settings.rank} on every o_proj"
+    renamed = [(name, found) for found, name in stored.items() if name != found]
+    if renamed:
+        yield f"{len(renamed)} tensors of the adapter renamed, such as {renamed[0][0]} to {renamed[0][1]}"
 
 
 def _tensor_problems(
     file: SafetensorsFile, stored: Mapping[str, str], expected: Mapping[str, tuple[int, int]]
 ) -> list[str]:
-    problems = [f"missing: {name} {list(shape)}" for name, shape in expected.items() if name not in stored]
-    problems += [f"unexpected: {stored[name]}" for name in stored if name not in expected]
+    missing = [f"missing: {name} {list(shape)}" for name, shape in expected.items() if name not in stored]
+    unexpected = [f"unexpected: {stored[name]}" for name in stored if name not in expected]
+    shapes, dtypes = [], []
     for name in (name for name in expected if name in stored):
         info = file.tensors[stored[name]]
         if info.shape != expected[name]:
-            problems.append(f"{name} is {list(info.shape)}; {list(expected[name])} was expected")
+            shapes.append(f"{name} is {list(info.shape)}; {list(expected[name])} was expected")
         if info.dtype not in ADAPTER_DTYPES:
-            problems.append(f"{name} is {info.dtype}; supported: {', '.join(ADAPTER_DTYPES)}")
-    return problems
+            dtypes.append(f"{name} is {info.dtype}; supported: {', '.join(ADAPTER_DTYPES)}")
+    return some(missing, unexpected, shapes, dtypes)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeGuard
 
 from nld_trt.errors import InputError, shortened
+from nld_trt.model.rope_config import RopeStatement
 
 MODEL_TYPE = "nemotron_labs_diffusion"
 ROPE_TYPES = ("yarn",)
@@ -128,14 +129,15 @@ class ModelConfig:
 
     @classmethod
     def from_hf(cls, raw: Mapping[str, Any]) -> ModelConfig:
-        """Read a release ``config.json``.
+        """Read a release ``config.json``, or one that says the same about positions in another spelling.
 
         Raises:
-            InputError: listing every missing or unsupported entry, not only the first.
+            InputError: listing every missing, unsupported or contradictory entry, not only the first.
         """
         problems = [*_check_fixed(raw), *_check_numbers(raw)]
-        rope = raw.get("rope_parameters")
-        problems += _check_rope(rope)
+        stated = RopeStatement.gather(raw)
+        rope = stated.raw.get("rope_parameters")
+        problems += [*stated.problems, *_check_rope(rope)]
         if problems:
             raise InputError(
                 "config.json does not describe a Nemotron-Labs-Diffusion text model",

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a released checkpoint to the normalised one that every later step starts from.
 
-Normalised means: one weights file in canonical order and in the original dtypes, an adapter with
-canonical names in float32, nothing that is not used, and a manifest. Every value is looked at on the
-way, because a NaN in one weight otherwise shows up much later, as an engine that answers nonsense.
+Normalised means: one weights file with canonical names in canonical order and in the original dtypes, an
+adapter with canonical names in float32, settings in the releases' spelling, nothing that is not used, and a
+manifest. Every value is looked at on the way, because a NaN in one weight otherwise shows up much later, as
+an engine that answers nonsense.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, some
 from nld_trt.files import human_bytes, publish_folder, resolved, write_json
 from nld_trt.model import adapter as adapters
 from nld_trt.model.adapter import Adapter
+from nld_trt.model.adapter_config import CONFIG_FILE as ADAPTER_CONFIG_FILE
 from nld_trt.model.audit import audit
-from nld_trt.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
+from nld_trt.model.checkpoint import CONFIG_FILE, Checkpoint
 from nld_trt.model.manifest import MANIFEST_FILE, describe
 from nld_trt.model.quant_config import QUANT_CONFIG_FILE
 from nld_trt.model.safetensors_file import Array, SafetensorsWriter, dtype_name
+from nld_trt.model.shards import WEIGHTS_FILE
 from nld_trt.model.text.check import check_text
 
 Report = Callable[[str], None]
@@ -78,6 +81,8 @@ def convert(
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
         checkpoint.copy_companions(folder)
+        if checkpoint.respelled_config:
+            write_json(folder / CONFIG_FILE, checkpoint.raw_config)
         report("hashing the new files")
         manifest = describe(checkpoint, folder)
         write_json(folder / MANIFEST_FILE, manifest)
@@ -111,7 +116,7 @@ def refuse_non_finite(source: Path, problems: list[str]) -> None:
     if problems:
         raise InputError(
             f"Weights in {source} are NaN or infinite",
-            details=problems,
+            details=some(problems),
             fix="Download the checkpoint again; if the values are the same, the training run that wrote it diverged.",
         )
 
@@ -119,7 +124,7 @@ def refuse_non_finite(source: Path, problems: list[str]) -> None:
 def copy_adapter(adapter: Adapter, folder: Path) -> list[str]:
     """Write ``adapter`` with canonical names in float32; returns a line for every tensor with NaN or infinity."""
     folder.mkdir()
-    write_json(folder / adapters.CONFIG_FILE, adapter.raw_config)
+    write_json(folder / ADAPTER_CONFIG_FILE, adapter.raw_config)
     names = [name for layer in range(adapter.layers) for name in adapter.names(layer)]
     declared = {name: ("F32", adapter.shape_of(name)) for name in names}
     problems: list[str] = []

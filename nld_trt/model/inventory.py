@@ -15,14 +15,13 @@ from nld_trt.model.config import ModelConfig
 
 Shape = tuple[int, ...]
 
+# The module that holds everything but the head.
+BODY = "encoder"
 EMBEDDING = "encoder.embed_tokens.weight"
 FINAL_NORM = "encoder.norm.weight"
 HEAD = "diffusion_head.weight"
 
 WEIGHT_DTYPES = ("BF16", "F16", "F32")
-
-# Stored by some tools although it follows from the configuration; dropped on purpose.
-IGNORED_SUFFIX = "rotary_emb.inv_freq"
 
 # Axes: H hidden, Q query heads, K key/value heads, I MLP, V vocabulary.
 _LAYER_AXES: dict[str, str] = {
@@ -44,8 +43,8 @@ LAYER_LINEARS = tuple(part for part, axes in _LAYER_AXES.items() if len(axes) ==
 # First part of the names in checkpoints that users mistake for a release.
 FOREIGN_PREFIXES: dict[str, str] = {
     "language_model.": "a Ministral-3 source checkpoint, from before it became a diffusion model",
-    "model.": "a port or an export that renamed the tensors",
-    "module.": "a training checkpoint",
+    "encoder.vision_tower.": "a model that also reads images, of which only the text model is supported",
+    "encoder.multi_modal_projector.": "a model that also reads images, of which only the text model is supported",
 }
 
 
@@ -97,7 +96,3 @@ def linear_modules(config: ModelConfig) -> dict[str, tuple[int, int]]:
 def parameter_count(config: ModelConfig) -> int:
     """Elements in all tensors, without the adapter (model-spec 1.1)."""
     return sum(math.prod(shape) for shape in expected_tensors(config).values())
-
-
-def is_ignored(name: str) -> bool:
-    return name.endswith(IGNORED_SUFFIX)

@@ -39,6 +39,7 @@ def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "nld-trt", "version": nld_trt.__version__},
         "source": _source(checkpoint.folder),
+        "notes": list(checkpoint.notes),
         "model_sha256": _identity(checkpoint, files),
         "geometry": geometry,
         "token_ids": tokens,
@@ -65,7 +66,7 @@ def quantization_facts(checkpoint: Checkpoint) -> dict[str, Any] | None:
         "formats": [{**json.loads(text), "layers": count} for text, count in formats.items()],
         "excluded": list(quantization.excluded),
         "head": HEAD.removesuffix(".weight") in checkpoint.formats,
-        "kv_cache": quantization.kv_cache,
+        "kv_cache": checkpoint.kv_cache,
         "producer": quantization.producer,
     }
 

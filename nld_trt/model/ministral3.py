@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from nld_trt.files import human_bytes, publish_folder, write_json
-from nld_trt.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
+from nld_trt.model.checkpoint import CONFIG_FILE, Checkpoint
 from nld_trt.model.convert import SPARE_BYTES, Report, copy_weights, refuse_non_finite, refuse_overlap
 from nld_trt.model.inventory import HEAD
+from nld_trt.model.shards import WEIGHTS_FILE
 from nld_trt.model.text.check import check_text
 
 _ENCODER, _MODEL, _LM_HEAD = "encoder.", "model.", "lm_head.weight"
@@ -30,7 +31,10 @@ def ministral3_name(name: str) -> str:
 
 
 def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """``config.json`` of the export, for transformers 5.0 or later."""
+    """``config.json`` of the export, for transformers 5.0 or later and for vLLM.
+
+    The two look for two facts in different places: each finds its own and ignores the other's.
+    """
     config, rope = checkpoint.config, checkpoint.config.rope
     (stored, _), *_ = Counter(checkpoint.dtype_of(name) for name in checkpoint.names).most_common(1)
     return {
@@ -66,7 +70,14 @@ def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
             "mscale_all_dim": rope.mscale_all_dim,
             # Without this, mscale 0 (or a reader that ignores mscale) would scale cos and sin by 1.277.
             "attention_factor": 1.0,
+            # The same for vLLM, which reads neither mscale nor, before explicit support, attention_factor.
+            "apply_yarn_scaling": False,
             "llama_4_scaling_beta": rope.llama_4_scaling_beta,
+        },
+        # Where vLLM looks for the query scale.
+        "llama_4_scaling": {
+            "original_max_position_embeddings": rope.original_max_position_embeddings,
+            "beta": rope.llama_4_scaling_beta,
         },
         "dtype": _DTYPES[stored],
     }
@@ -104,4 +115,5 @@ def export_ministral3(
         "bytes": checkpoint.weight_bytes,
         "adapter_left_out": checkpoint.adapter is not None,
         "generation": checkpoint.generation.to_dict(),
+        "notes": list(checkpoint.notes),
     }

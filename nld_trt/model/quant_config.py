@@ -15,12 +15,16 @@ from typing import Any
 
 from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json
+from nld_trt.model.inventory import HEAD
+from nld_trt.model.names import OTHER_HEADS, canonical
 from nld_trt.model.quantized import ALGORITHMS, LinearFormat
 
 QUANT_CONFIG_FILE = "hf_quant_config.json"
 # The key in config.json.
 CONFIG_KEY = "quantization_config"
 MIXED = "MIXED_PRECISION"
+# An export of a checkpoint whose weights are as they were, such as one with scales for caches and nothing else.
+NO_WEIGHTS = "none"
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,11 @@ class QuantConfig:
     """What a checkpoint says about its quantization.
 
     Attributes:
-        algorithm: a name in ``ALGORITHMS``, or ``MIXED_PRECISION``.
+        algorithm: a name in ``ALGORITHMS``, ``MIXED_PRECISION``, or ``NO_WEIGHTS``.
         group_size: input features per weight scale; None when the checkpoint does not say.
-        excluded: module names in high precision; a star stands for any characters.
-        layers: of a mixed checkpoint: module name to format. Others are in high precision.
-        kv_cache: algorithm for keys and values, or None.
+        excluded: module names in high precision, in the canonical spelling; a star stands for any characters.
+        layers: of a mixed checkpoint: canonical module name to format. Others are in high precision.
+        kv_cache: algorithm for cached keys and values, such as FP8, or None.
     """
 
     algorithm: str
@@ -44,7 +48,7 @@ class QuantConfig:
 
     @classmethod
     def read(cls, folder: Path, raw_config: Mapping[str, Any]) -> QuantConfig | None:
-        """What ``folder`` says, or None for a checkpoint in high precision.
+        """What ``folder`` says, or None when it says nothing.
 
         Raises:
             InputError: another quantization method, an unknown algorithm, or two files that disagree.
@@ -104,7 +108,7 @@ class QuantConfig:
             group_size=sizes.pop() if len(sizes) == 1 else None,
             excluded=block.get("ignore") or [],
             layers=block.get("quantized_layers") or {},
-            kv_cache="FP8" if isinstance(scheme, Mapping) else scheme,
+            kv_cache=_cache_algorithm(scheme) if isinstance(scheme, Mapping) else scheme,
             producer="",
         )
 
@@ -112,7 +116,8 @@ class QuantConfig:
     def _checked(
         cls, where: Path, *, algorithm: Any, group_size: Any, excluded: Any, layers: Any, kv_cache: Any, producer: str
     ) -> QuantConfig:
-        if algorithm not in (*ALGORITHMS, MIXED):
+        algorithm = NO_WEIGHTS if algorithm in (None, "NO_QUANT") else algorithm
+        if algorithm not in (*ALGORITHMS, MIXED, NO_WEIGHTS):
             raise InputError(
                 f"{where} names the quantization algorithm {algorithm!r}, which is not understood",
                 details=[f"understood: {', '.join((*ALGORITHMS, MIXED))}"],
@@ -124,17 +129,35 @@ class QuantConfig:
         if not isinstance(layers, Mapping) or not all(isinstance(entry, Mapping) for entry in layers.values()):
             raise InputError(f"{where} has quantized_layers that are not objects")
         formats = {
-            name: LinearFormat.named(str(entry.get("quant_algo")), entry.get("group_size"))
+            canonical(name): LinearFormat.named(str(entry.get("quant_algo")), entry.get("group_size"))
             for name, entry in layers.items()
         }
         if algorithm == MIXED and not formats:
             raise InputError(f"{where} says {MIXED} and lists no quantized_layers")
-        return cls(algorithm, group_size, tuple(sorted(excluded)), formats, kv_cache, producer)
+        if not isinstance(kv_cache, str) or kv_cache.lower() in ("", "none", "auto"):
+            kv_cache = None
+        return cls(algorithm, group_size, tuple(sorted(map(_module_pattern, excluded))), formats, kv_cache, producer)
 
     def format_of(self, module: str) -> LinearFormat | None:
         """How a linear layer is quantized; None for high precision."""
+        if self.algorithm == NO_WEIGHTS:
+            return None
         if self.algorithm == MIXED:
             return self.layers.get(module)
         if any(fnmatchcase(module, name) or module.startswith(f"{name}.") for name in self.excluded):
             return None
         return LinearFormat.named(self.algorithm, self.group_size)
+
+
+def _module_pattern(name: str) -> str:
+    """An excluded name in the canonical spelling; the head's can stand between stars."""
+    found = canonical(name)
+    for head in OTHER_HEADS:
+        found = found.replace(head, HEAD.removesuffix(".weight"))
+    return found
+
+
+def _cache_algorithm(scheme: Mapping[str, Any]) -> str:
+    """The algorithm's name of a ``kv_cache_scheme``, which says bits and type."""
+    bits = scheme.get("num_bits", 8)
+    return f"INT{bits}" if scheme.get("type") == "int" else "NVFP4" if bits == 4 else f"FP{bits}"

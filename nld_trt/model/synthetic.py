@@ -20,11 +20,14 @@ from nld_trt.errors import InputError
 from nld_trt.files import human_bytes, publish_folder, write_json
 from nld_trt.model import adapter as adapters
 from nld_trt.model.adapter import tensor_names
-from nld_trt.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from nld_trt.model.adapter_config import CONFIG_FILE as ADAPTER_CONFIG_FILE
+from nld_trt.model.adapter_config import TARGET
+from nld_trt.model.checkpoint import CONFIG_FILE
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.convert import SPARE_BYTES, Report
 from nld_trt.model.inventory import expected_tensors, parameter_count
 from nld_trt.model.safetensors_file import NUMPY_TYPES, Array, SafetensorsWriter, byte_size
+from nld_trt.model.shards import WEIGHTS_FILE
 
 ADAPTER_RANK, ADAPTER_ALPHA = 128, 512
 
@@ -135,7 +138,7 @@ def write_synthetic(
         _write_random(folder / WEIGHTS_FILE, weights, seed)
         if adapter:
             (folder / adapters.ADAPTER_FOLDER).mkdir()
-            write_json(folder / adapters.ADAPTER_FOLDER / adapters.CONFIG_FILE, _adapter_config())
+            write_json(folder / adapters.ADAPTER_FOLDER / ADAPTER_CONFIG_FILE, _adapter_config())
             _write_random(folder / adapters.ADAPTER_FOLDER / adapters.WEIGHTS_FILE, drafter, seed)
     return config
 
@@ -154,7 +157,7 @@ def _adapter_config() -> dict[str, Any]:
         "peft_type": "LORA",
         "r": ADAPTER_RANK,
         "lora_alpha": ADAPTER_ALPHA,
-        "target_modules": list(adapters.TARGET_MODULES),
+        "target_modules": [TARGET],
         "bias": "none",
         "inference_mode": True,
         "lora_dropout": 0.0,

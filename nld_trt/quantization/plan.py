@@ -147,7 +147,7 @@ def _refuse_unmatched(recipe: Recipe, quantizers: list[str]) -> None:
                 "quantizers are called encoder.layers.N.PART.KIND, with PART self_attn.q_proj, k_proj, v_proj, o_proj, "
                 "mlp.gate_proj, up_proj or down_proj and KIND weight_quantizer, input_quantizer or output_quantizer",
             ],
-            fix="Correct the names. Keys and values of attention are quantized with --kv-cache-qformat.",
+            fix="Correct the names. Keys and values of attention are not quantized: no backend has caches for them.",
         )
 
 

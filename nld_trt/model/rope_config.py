@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a ``config.json`` says how positions are encoded: the releases' place, and those of other writers.
+
+Releases have one ``rope_parameters`` block. transformers before 5.0 wrote ``rope_scaling`` with ``rope_theta`` beside
+it, and vLLM looks for the query scale in ``llama_4_scaling``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+KEY = "rope_parameters"
+_BLOCKS = (KEY, "rope_scaling")
+# Keys inside a block, by the names that other writers have for them.
+_RENAMED = {"type": "rope_type"}
+# Entries that may stand beside a block, and vLLM's block with its names for two of them.
+_BESIDE = ("rope_theta", "original_max_position_embeddings", "llama_4_scaling_beta", "partial_rotary_factor")
+_QUERY_SCALE = "llama_4_scaling"
+_IN_QUERY_SCALE = {
+    "beta": "llama_4_scaling_beta",
+    "original_max_position_embeddings": "original_max_position_embeddings",
+}
+
+
+@dataclass(frozen=True)
+class RopeStatement:
+    """What a configuration says about positions, gathered from all places.
+
+    Attributes:
+        raw: the configuration in the releases' spelling; the given one where it has that already.
+        note: what was read from elsewhere; None when nothing was.
+        problems: entries that contradict each other.
+    """
+
+    raw: Mapping[str, Any]
+    note: str | None = None
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def gather(cls, raw: Mapping[str, Any]) -> RopeStatement:
+        if not any(isinstance(raw.get(block), Mapping) for block in _BLOCKS):
+            return cls(raw)
+        merged: dict[str, Any] = {}
+        said_by: dict[str, str] = {}
+        problems = []
+        for place, key, value in _entries(raw):
+            if key not in merged:
+                merged[key], said_by[key] = value, place
+            elif merged[key] != value:
+                problems.append(f"{said_by[key]} is {merged[key]!r}, and {place} is {value!r}")
+        own = raw.get(KEY)
+        gathered = {said_by[key] for key in merged if not isinstance(own, Mapping) or own.get(key) is None}
+        if problems or not gathered:
+            return cls(raw, problems=tuple(problems))
+        others = {key: value for key, value in raw.items() if key not in (*_BLOCKS, *_BESIDE, _QUERY_SCALE)}
+        sources = " and ".join(sorted({place.partition(".")[0] for place in gathered}))
+        return cls({**others, KEY: merged}, f"config.json: {KEY} taken from {sources}")
+
+
+def _entries(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Place, key of ``rope_parameters``, value. A null says nothing."""
+    for block in _BLOCKS:
+        values = raw.get(block)
+        for key, value in values.items() if isinstance(values, Mapping) else ():
+            if value is not None:
+                yield f"{block}.{key}", _RENAMED.get(key) or key, value
+    for key in _BESIDE:
+        if raw.get(key) is not None:
+            yield key, key, raw[key]
+    scale = raw.get(_QUERY_SCALE)
+    if isinstance(scale, Mapping):
+        for name, meaning in _IN_QUERY_SCALE.items():
+            if scale.get(name) is not None:
+                yield f"{_QUERY_SCALE}.{name}", meaning, scale[name]
