@@ -128,7 +128,7 @@ def test_fp4_label_on_fp8_weights_is_refused(export) -> None:
     folder = export("FP8")
     for name in ("hf_quant_config.json", "config.json"):
         (folder / name).write_text(relabel((folder / name).read_text()))
-    assert f"{MODULE}.weight is F8_E4M3; supported: U8" in refusal(folder)
+    assert "encoder.layers.0.self_attn.q_proj.weight is F8_E4M3; supported: U8" in refusal(folder)
 
 
 def test_scales_without_a_quantization_file_are_explained(export) -> None:
