@@ -28,6 +28,11 @@ from nld_trt.model.safetensors_file import SafetensorsWriter, dtype_name
 FP8, FP4, BF16 = ml_dtypes.float8_e4m3fn, ml_dtypes.float4_e2m1fn, ml_dtypes.bfloat16
 SCALE_TYPES = {"F32": np.float32, "F16": np.float16, "BF16": BF16}
 GROUP_SIZES = {"W4A16_AWQ": 16, "FP8": 0, "FP8_PER_CHANNEL_PER_TOKEN": 0, "W4A16_NVFP4": 16, "NVFP4": 16}
+CACHE_SCHEMES = {
+    "FP8": {"dynamic": False, "num_bits": 8, "type": "float"},
+    "NVFP4": {"dynamic": False, "num_bits": 4, "type": "float"},
+    "INT8": {"dynamic": False, "num_bits": 8, "type": "int"},
+}
 # Largest value of a rounded input in units of its input_scale; of FP4 with FP8 scales of groups, both largest together.
 INPUT_RANGES = {"FP8": 448, "NVFP4": 6 * 448}
 
@@ -49,6 +54,7 @@ class Export:
         mixed: pattern of module names to (algorithm, group size), instead of one ``algorithm``; without a match, high
             precision.
         input_peak: largest activation that static input scales are made for, as a calibration would have found.
+        kv_cache: algorithm of cached keys and values; their scales are stored with it.
         files: which of the two places say how the checkpoint is quantized.
     """
 
@@ -103,6 +109,8 @@ def write_quantized(source: Path, target: Path, export: Export | None = None) ->
         tensors |= {f"{module}.{part}": value for part, value in parts.items()}
         if prescale is not None:
             tensors[f"{module}.pre_quant_scale"] = prescale.astype(SCALE_TYPES[export.scale_dtype])
+    if export.kv_cache:
+        tensors |= {name: np.ones((), np.float32) for name in cache_scales(checkpoint.config)}
     target.mkdir(parents=True)
     declared = {name: (dtype_name(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}
     with SafetensorsWriter(target / "model.safetensors", declared) as writer:
@@ -111,6 +119,12 @@ def write_quantized(source: Path, target: Path, export: Export | None = None) ->
     _write_statements(checkpoint, target, export, formats)
     _copy_others(source, target)
     return target
+
+
+def cache_scales(config: ModelConfig) -> list[str]:
+    """Names of the scales that an export with quantized caches has."""
+    layers = range(config.num_hidden_layers)
+    return [f"encoder.layers.{layer}.self_attn.{kind}_proj.{kind}_scale" for layer in layers for kind in "kv"]
 
 
 def write_effective(source: Path, target: Path) -> Path:
@@ -150,7 +164,7 @@ def _write_statements(
             "quant_algo": algorithm,
             "config_groups": {"group_0": {"weights": dict(group), "targets": ["Linear"]}},
             **({"quantized_layers": layers} if export.mixed else {"ignore": list(export.excluded)}),
-            **({"kv_cache_scheme": {"num_bits": 8, "type": "float"}} if export.kv_cache else {}),
+            **({"kv_cache_scheme": CACHE_SCHEMES[export.kv_cache]} if export.kv_cache else {}),
         }
     (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
     if "hf_quant_config.json" in export.files:

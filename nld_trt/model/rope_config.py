@@ -64,9 +64,10 @@ def _entries(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """Place, key of ``rope_parameters``, value. A null says nothing."""
     for block in _BLOCKS:
         values = raw.get(block)
-        for key, value in values.items() if isinstance(values, Mapping) else ():
-            if value is not None:
-                yield f"{block}.{key}", _RENAMED.get(key) or key, value
+        if isinstance(values, Mapping):
+            for key, value in values.items():
+                if value is not None:
+                    yield f"{block}.{key}", _RENAMED.get(key, key), value
     for key in _BESIDE:
         if raw.get(key) is not None:
             yield key, key, raw[key]

@@ -55,10 +55,33 @@ def test_only_what_was_seen_counts_as_executed():
 
 
 @pytest.mark.parametrize("backend", PLANS)
-def test_quantized_caches_are_refused_by_every_backend(quantized, tmp_path, backend):
-    message = refusal(quantized(Export(kv_cache="FP8")), PLANS[backend], tmp_path)
-    assert "asks for FP8 key/value caches, which no backend can run" in message
+def test_quantized_caches_are_refused_by_every_backend_when_insisted_on(quantized, tmp_path, backend):
+    plan = replace(PLANS[backend], kv_cache="checkpoint")
+    message = refusal(quantized(Export(kv_cache="FP8")), plan, tmp_path)
+    assert "was made for FP8 key/value caches, which no backend can run" in message
     assert all(f"{name}: {reason}" in message for name, reason in kv_cache_support().items())
+    assert "--kv-cache auto" in message
+
+
+@pytest.mark.parametrize("backend", PLANS)
+@pytest.mark.parametrize("choice", ["auto", "engine"])
+def test_quantized_caches_become_those_of_the_engine(quantized, backend, choice):
+    support.check(replace(PLANS[backend], kv_cache=choice), quantized(Export(kv_cache="FP8")))
+
+
+def test_caches_of_the_checkpoint_are_the_engines_when_it_asks_for_no_others(quantized):
+    support.check(replace(PLAN, kv_cache="checkpoint"), quantized(Export()))
+
+
+def test_note_on_caches_names_both_precisions(quantized):
+    note = support.cache_note([PLAN, RTX_PLAN], quantized(Export(kv_cache="NVFP4")))
+    assert "made for NVFP4 key/value caches" in note
+    assert "fp32, bf16" in note
+
+
+@pytest.mark.parametrize(("choice", "made_for"), [("engine", "FP8"), ("auto", None)])
+def test_there_is_no_note_on_caches_that_were_chosen_or_are_as_expected(quantized, choice, made_for):
+    assert support.cache_note([replace(PLAN, kv_cache=choice)], quantized(Export(kv_cache=made_for))) is None
 
 
 @pytest.mark.parametrize(

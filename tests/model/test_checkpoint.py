@@ -121,13 +121,44 @@ def test_faults_of_different_kinds_are_listed_together(release) -> None:
     assert f"{NORM} is I32; supported: BF16, F16, F32" in text
 
 
-def test_names_of_a_port_are_explained(release) -> None:
+@pytest.mark.parametrize(
+    ("prefix", "kind"),
+    [
+        ("language_model.", "a Ministral-3 source checkpoint"),
+        ("encoder.vision_tower.", "a model that also reads images"),
+    ],
+)
+def test_names_of_another_model_are_explained(release, prefix: str, kind: str) -> None:
     def edit(tensors: dict) -> None:
         for name in list(tensors):
-            tensors[name.replace("encoder.", "model.")] = tensors.pop(name)
+            tensors[prefix + name] = tensors.pop(name)
 
     release.edit_tensors(edit)
-    assert "Names that begin with 'model.' mean a port" in refusal(release.folder)
+    assert f"Names that begin with {prefix!r} mean {kind}" in refusal(release.folder)
+
+
+def test_adapter_that_was_not_merged_is_explained(release) -> None:
+    factor = {"encoder.layers.0.mlp.up_proj.lora_A.weight": np.zeros((4, 64), np.float32)}
+    release.edit_tensors(lambda tensors: tensors.update(factor))
+    text = refusal(release.folder)
+    assert f"unexpected: {next(iter(factor))}" in text
+    assert "merge it" in text
+
+
+def test_long_lists_of_faults_are_cut_and_keep_every_kind(release) -> None:
+    def edit(tensors: dict) -> None:
+        for name in list(tensors):
+            tensors[f"other.{name}"] = tensors.pop(name)
+        tensors[NORM] = np.zeros(65, np.int32)
+
+    release.edit_tensors(edit)
+    text = refusal(release.folder)
+    assert len(text.splitlines()) <= 20
+    assert "missing: encoder.embed_tokens.weight" in text
+    assert "unexpected: other." in text
+    assert text.count("more such lines") == 2
+    assert f"{NORM} is [65]; [64] was expected" in text
+    assert f"{NORM} is I32" in text
 
 
 # Refused: heads that are said to be tied
@@ -146,10 +177,18 @@ def test_tied_flag_with_an_equal_head_is_accepted(release) -> None:
     assert Checkpoint.open(release.folder).config.tie_word_embeddings
 
 
-def test_tied_flag_without_a_head_is_refused(release) -> None:
+def test_tied_flag_without_a_head_takes_the_embedding_and_says_so(release) -> None:
     release.edit_config(tie_word_embeddings=True)
     release.edit_tensors(lambda tensors: tensors.pop("diffusion_head.weight"))
-    assert "released models have a head of their own" in refusal(release.folder)
+    checkpoint = Checkpoint.open(release.folder)
+    embedding = checkpoint.read("encoder.embed_tokens.weight")
+    np.testing.assert_array_equal(checkpoint.read("diffusion_head.weight"), embedding)
+    assert any("diffusion_head.weight is not stored" in line for line in checkpoint.notes)
+
+
+def test_missing_head_that_is_not_said_to_be_tied_is_refused(release) -> None:
+    release.edit_tensors(lambda tensors: tensors.pop("diffusion_head.weight"))
+    assert "missing: diffusion_head.weight" in refusal(release.folder)
 
 
 # Refused: folders that are something else
