@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan

@@ -26,7 +26,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan

@@ -31,7 +31,7 @@ import numpy as np
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
-from nld_trt.engine.ort_session import OrtSession
+from nld_trt.engine.ort.session import OrtSession
 from nld_trt.engine.session import execute
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint

@@ -9,7 +9,7 @@ and needs no PyTorch. It has not been run: where it was written, there was no GP
 
 Both sides do a greedy denoise step in BF16, over a block of masks, on the same tensors; the kernels' step also
 verifies, which PyTorch's does not. Both are recorded as CUDA graphs and timed alike, as
-nld_trt/engine/kernels/timing.py has it. ``cold`` goes round copies of the logits, so many that 4 times the L2 cache is
+nld_trt/measure/kernels/timing.py has it. ``cold`` goes round copies of the logits, so many that 4 times the L2 cache is
 read before one comes again; ``warm`` reads one again and again. Exit status 1 if the kernels are wrong, or commit other
 tokens than PyTorch.
 """
@@ -28,16 +28,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from nld_trt.engine.gpu import present_gpus
-from nld_trt.engine.kernels import check, measure, targets
-from nld_trt.engine.kernels.bandwidth import Bandwidth, Memory, compile_bandwidth
-from nld_trt.engine.kernels.cases import MASK
-from nld_trt.engine.kernels.driver import Driver, Kernels
-from nld_trt.engine.kernels.image import compile_kernels
-from nld_trt.engine.kernels.launch import checked_sizes
-from nld_trt.engine.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
-from nld_trt.engine.kernels.tensors import step
-from nld_trt.engine.kernels.timing import Times, Work, copies_beyond, time, time_recorded
+from nld_trt.engine.trt.kernels.image import compile_kernels
+from nld_trt.engine.trt.kernels.launch import checked_sizes
+from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
+from nld_trt.machine.gpu import present_gpus
+from nld_trt.measure.kernels import check, targets
+from nld_trt.measure.kernels import times as measure
+from nld_trt.measure.kernels.bandwidth import Bandwidth, Memory, compile_bandwidth
+from nld_trt.measure.kernels.cases import MASK
+from nld_trt.measure.kernels.driver import Driver, Kernels
+from nld_trt.measure.kernels.tensors import step
+from nld_trt.measure.kernels.timing import Times, Work, copies_beyond, time, time_recorded
 
 Values = dict[str, torch.Tensor]
 

@@ -22,12 +22,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import MODES, Request
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.session import EngineInfo, Session
-from nld_trt.engine.trt_flavour import TRT_RTX
+from nld_trt.engine.trt.flavour import TRT_RTX
 from nld_trt.graph.contract import Limits
 from nld_trt.model.config import ModelConfig
 
@@ -58,9 +58,9 @@ def answers(session: Session, prompts: list[list[int]]) -> dict[str, list[list[i
 
 
 def build(folder: Path) -> None:
-    from nld_trt.engine import trt_build
     from nld_trt.engine.build import build_engine
     from nld_trt.engine.folder import EngineFolder
+    from nld_trt.engine.trt import compile as trt_build
     from nld_trt.graph.export import write_graph
     from nld_trt.graph.precision import PRECISIONS
     from nld_trt.model.checkpoint import Checkpoint
@@ -104,7 +104,7 @@ def build(folder: Path) -> None:
 
 
 def run_one(path: Path) -> dict[str, object]:
-    from nld_trt.engine.trt_session import TrtSession
+    from nld_trt.engine.gpu.session import TrtSession
 
     expected = json.loads((path.parent / EXPECTED).read_text(encoding="utf-8"))
     info = EngineInfo(ModelConfig.from_hf(expected["config"]), LIMITS, TRT_RTX.name, PLAN.precision, has_adapter=True)
@@ -120,7 +120,7 @@ def run_one(path: Path) -> dict[str, object]:
 
 
 def run(folder: Path, script: str) -> dict[str, object]:
-    from nld_trt.engine.gpu import present_gpus
+    from nld_trt.machine.gpu import present_gpus
 
     plans = {}
     for path in sorted(folder.glob("*.plan")):

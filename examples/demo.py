@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from nld_trt.cli._output import output
-from nld_trt.serving.client import Chunk, stream
-from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer
+from nld_trt.serving.triton.client import Chunk, stream
+from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "Add 478 and 356 with steps."

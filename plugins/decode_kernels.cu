@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The kernels: how threads share the work of logit_statistics.h and block_decision.h. Parameters are in the order
-// that TensorRT's ahead-of-time plugins want: inputs, scalars, outputs. nld_trt/engine/kernels/spec.py lists them, and
-// nld_trt/engine/kernels/launch.py says with how many threads each runs.
+// that TensorRT's ahead-of-time plugins want: inputs, scalars, outputs. nld_trt/engine/trt/kernels/spec.py lists them, and
+// nld_trt/engine/trt/kernels/launch.py says with how many threads each runs.
 #include "block_decision.h"
 #include "warp.h"
 

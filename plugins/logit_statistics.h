@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The one pass over the logits: kThreads threads reduce kChunk vocabulary entries of one window slot to 16 bytes. The
-// ONNX functions in nld_trt/graph/operators.py say what is computed.
+// ONNX functions in nld_trt/graph/step/operators.py say what is computed.
 //
 // Logits are read from memory once and stay in registers: first for the largest of a chunk, then for what is relative to
 // it, so that no sum is rescaled within a chunk. kChunk depends on nothing, and sums are added in a fixed order: what a
@@ -13,7 +13,7 @@
 
 namespace nld {
 
-// nld_trt/engine/kernels/launch.py repeats all but kResident and kBehindAll.
+// nld_trt/engine/trt/kernels/launch.py repeats all but kResident and kBehindAll.
 constexpr int kThreads = 256;
 constexpr int kChunk = 8192;
 constexpr int kWarp = 32;

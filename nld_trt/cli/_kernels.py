@@ -13,12 +13,12 @@ from nld_trt.cli._output import output
 from nld_trt.cli._report import origin
 
 if TYPE_CHECKING:
-    from nld_trt.engine.gpu import Gpu
+    from nld_trt.machine.gpu import Gpu
 
 
 def resources_report(capabilities: Sequence[str]) -> dict[str, Any]:
     """What each kernel takes on each GPU, as the compiler says."""
-    from nld_trt.engine.kernels import image
+    from nld_trt.engine.trt.kernels import image
 
     for capability in capabilities:
         image.check_compiler(capability)
@@ -46,9 +46,11 @@ def resources_text(report: dict[str, Any]) -> str:
 def kernels_report(gpu: Gpu, check_only: bool) -> dict[str, Any]:
     """What the kernels do on ``gpu``, and, if that is right and wanted, in what time."""
     import nld_trt
-    from nld_trt.engine.kernels import bandwidth, check, image, measure, targets
-    from nld_trt.engine.kernels.driver import Driver, Kernels
-    from nld_trt.engine.kernels.tensors import step
+    from nld_trt.engine.trt.kernels import image
+    from nld_trt.measure.kernels import bandwidth, check, targets
+    from nld_trt.measure.kernels import times as measure
+    from nld_trt.measure.kernels.driver import Driver, Kernels
+    from nld_trt.measure.kernels.tensors import step
 
     with output.stage(f"compiling for {gpu.compute_capability}"):
         compiled = image.compile_kernels(gpu.compute_capability)
@@ -84,7 +86,7 @@ def kernels_report(gpu: Gpu, check_only: bool) -> dict[str, Any]:
 
 def times_text(report: dict[str, Any]) -> list[str]:
     """Bandwidths, times and targets, a line each."""
-    from nld_trt.engine.kernels import targets
+    from nld_trt.measure.kernels import targets
 
     return [*_rates(report), *_times(report), *map(str, targets.verdicts(report["timed"]))]
 

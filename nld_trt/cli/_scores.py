@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nld_trt.decode.comparison import Comparison
-    from nld_trt.decode.evaluation import Score
+    from nld_trt.measure.compare.comparison import Comparison
+    from nld_trt.measure.score import Score
 
 Table = tuple[list[str], list[list[str]]]
 Figure = float | None

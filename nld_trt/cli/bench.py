@@ -16,7 +16,7 @@ from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import origin, writing
 
 if TYPE_CHECKING:
-    from nld_trt.sweep.loop_times import LoopTimes
+    from nld_trt.measure.loop_times import LoopTimes
 
 
 @click.group("bench")
@@ -52,9 +52,9 @@ def kernels(output_file: Path | None, check_only: bool, compile_only: bool, capa
       nld-trt bench kernels -o kernels.json
       nld-trt bench kernels --compile-only --compute-capability 9.0
     """
-    from nld_trt.engine.gpu import present_gpus
-    from nld_trt.engine.kernels import image
+    from nld_trt.engine.trt.kernels import image
     from nld_trt.errors import InputError, OperationError
+    from nld_trt.machine.gpu import present_gpus
 
     if check_only and compile_only:
         raise InputError("--check-only and --compile-only are different things", fix="Leave one of them out.")
@@ -124,10 +124,10 @@ def loop(
       nld-trt bench loop engine --batch-size 4 --context 1024 -o loop.json
     """
     import nld_trt
-    from nld_trt import environment
     from nld_trt.engine.folder import EngineFolder
-    from nld_trt.sweep.clocks import clocks
-    from nld_trt.sweep.loop_times import measure_loop
+    from nld_trt.machine import environment
+    from nld_trt.machine.clocks import clocks
+    from nld_trt.measure.loop_times import measure_loop
 
     with writing(output_file) as write:
         with output.stage("opening engine"):

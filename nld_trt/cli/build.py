@@ -89,7 +89,7 @@ def command(
     """
     from nld_trt.engine.build import build_engine, check_plans
     from nld_trt.engine.manifest import FILE_NAME
-    from nld_trt.engine.planning import make_plans
+    from nld_trt.engine.plan import make_plans
     from nld_trt.engine.support import cache_note, fallbacks
     from nld_trt.files import check_target, human_bytes
     from nld_trt.model.checkpoint import Checkpoint

@@ -13,7 +13,7 @@ from nld_trt.cli._options import MODES, TEXT, sampling_options
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:
-    from nld_trt.serving.client import Chunk
+    from nld_trt.serving.triton.client import Chunk
 
 
 @click.command("client")
@@ -67,7 +67,7 @@ def command(
     """
     from nld_trt.cli.generate import parse_threshold
     from nld_trt.decode.sampling import SETTINGS, check_ensemble, check_sampling
-    from nld_trt.serving.client import stream
+    from nld_trt.serving.triton.client import stream
 
     # Numbers that the request's types cannot hold would reach the server as others.
     check_sampling({name: sampling[name] for name in SETTINGS}, mode or "")

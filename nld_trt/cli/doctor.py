@@ -13,7 +13,7 @@ import click
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:
-    from nld_trt.environment import Environment
+    from nld_trt.machine.environment import Environment
 
 # From good to bad: a capability is as good as the worst thing it needs.
 STATES = ("ok", "too old", "too new", "missing")
@@ -43,7 +43,7 @@ class Package:
     below: str | None = None
 
     def check(self, environment: Environment) -> Finding:
-        from nld_trt.environment import release
+        from nld_trt.machine.environment import release
 
         version = environment.packages.get(self.name)
         if version is None:
@@ -82,7 +82,7 @@ class GpuFor:
 
     def check(self, environment: Environment) -> Finding:
         from nld_trt.engine.platforms import PLATFORMS, titles_with
-        from nld_trt.engine.trt_flavour import TRT_RTX
+        from nld_trt.engine.trt.flavour import TRT_RTX
 
         # A plan for RTX runs on what the library compiles for; a TensorRT one on the platforms that are supported.
         known = {
@@ -217,7 +217,7 @@ def command(context: click.Context, wanted: tuple[str, ...]) -> None:
       nld-trt doctor
       nld-trt doctor --for build-trt-rtx && nld-trt build checkpoint --platform dgx-spark -o engine
     """
-    from nld_trt import environment
+    from nld_trt.machine import environment
 
     found = environment.collect()
     chosen = [capability for capability in CAPABILITIES if not wanted or capability.name in wanted]

@@ -19,12 +19,12 @@ from nld_trt.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from nld_trt.decode.comparison import Comparison
-    from nld_trt.decode.decoder import Decoder
-    from nld_trt.decode.evaluation import Question, Score
-    from nld_trt.decode.variant import Variant
+    from nld_trt.decode.batch import Decoder
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.engine.session import EngineInfo, Session
+    from nld_trt.measure.compare.comparison import Comparison
+    from nld_trt.measure.score import Question, Score
+    from nld_trt.measure.variant import Variant
 
 
 @click.command("evaluate")
@@ -132,10 +132,10 @@ def _evaluate(
             fix="Name its folder: --against ENGINE_DIR",
         )
 
-    from nld_trt.decode.comparison import check_comparable
-    from nld_trt.decode.evaluation import read_questions, requests_for
-    from nld_trt.decode.variant import parse_variants
     from nld_trt.engine.folder import EngineFolder
+    from nld_trt.measure.compare.comparison import check_comparable
+    from nld_trt.measure.score import read_questions, requests_for
+    from nld_trt.measure.variant import parse_variants
 
     with output.stage("opening engine"):
         folders = [EngineFolder.open(engine_dir)]
@@ -208,7 +208,7 @@ def _show(
 
 
 def _decoder(folder: EngineFolder, backend: str | None, chat_template: str | None = None) -> Decoder:
-    from nld_trt.decode.decoder import Decoder
+    from nld_trt.decode.batch import Decoder
     from nld_trt.model.text.codec import Codec
 
     codec = Codec.open(folder.path, chat_template)
@@ -231,7 +231,7 @@ def _scores(
     decoder: Decoder, questions: Sequence[Question], variants: Sequence[Variant], whose: str, **settings: Any
 ) -> list[Score]:
     """One score per variant. ``whose`` tells the two engines of a comparison apart in the progress lines."""
-    from nld_trt.decode.evaluation import evaluate
+    from nld_trt.measure.score import evaluate
 
     scores = []
     for variant in variants:
@@ -249,7 +249,7 @@ def _compare(
     progress: Callable[[int], None],
 ) -> Comparison:
     """Compare the engines' predictions. Takes ``decoders`` apart: weights need not be in memory twice."""
-    from nld_trt.decode.comparison import compare
+    from nld_trt.measure.compare.comparison import compare
 
     candidate, reference = (_with_logits(folder, decoders.pop(0)) for folder in folders)
     return compare(

@@ -24,7 +24,7 @@ from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
-    from nld_trt.decode.decoder import Decoder
+    from nld_trt.decode.batch import Decoder
     from nld_trt.decode.request import Request
     from nld_trt.decode.result import Result
 
@@ -93,7 +93,7 @@ def command(
 
 
 def _open(engine_dir: Path, backend: str | None, generation_config: str, chat_template: str | None) -> Decoder:
-    from nld_trt.decode.decoder import Decoder
+    from nld_trt.decode.batch import Decoder
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.model.text.codec import Codec
 

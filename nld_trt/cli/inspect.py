@@ -70,10 +70,10 @@ def _engine(path: Path) -> dict[str, Any]:
 
 def _checkpoint(path: Path) -> dict[str, Any]:
     from nld_trt.model import rotary
-    from nld_trt.model.audit import audit
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.inventory import parameter_count
     from nld_trt.model.manifest import MANIFEST_FILE, quantization_facts
+    from nld_trt.model.quantized.audit import audit
 
     converted = (path / MANIFEST_FILE).is_file()
     checkpoint = Checkpoint.open_converted(path, verify=True) if converted else Checkpoint.open(path)
@@ -102,7 +102,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _repository(path: Path) -> dict[str, Any]:
-    from nld_trt.serving.repository import describe_repository
+    from nld_trt.serving.triton.repository import describe_repository
 
     return describe_repository(path)
 

@@ -68,8 +68,8 @@ def command(
     """
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import human_bytes
-    from nld_trt.serving.repository import write_repository
     from nld_trt.serving.settings import Defaults, ServingSettings
+    from nld_trt.serving.triton.repository import write_repository
 
     with output.stage("opening engine"):
         engine = EngineFolder.open(engine_dir)

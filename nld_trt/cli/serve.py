@@ -42,10 +42,10 @@ def command(
       nld-trt serve repository --http-port 0 --grpc-port 0 --metrics-port 0 --log-file server.log
       nld-trt serve repository --print
     """
-    from nld_trt.serving.container import container_commands
-    from nld_trt.serving.readme import client_line, curl_line
-    from nld_trt.serving.repository import model_names
-    from nld_trt.serving.tritonserver import Ports, TritonServer
+    from nld_trt.serving.triton.container import container_commands
+    from nld_trt.serving.triton.readme import client_line, curl_line
+    from nld_trt.serving.triton.repository import model_names
+    from nld_trt.serving.triton.server import Ports, TritonServer
 
     models = model_names(repo_dir)
     if print_only:

@@ -18,8 +18,8 @@ from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
+    from nld_trt.measure.sweep.point import Grid
     from nld_trt.model.text.codec import Codec
-    from nld_trt.sweep.point import Grid
 
 
 @click.command("sweep")
@@ -87,7 +87,7 @@ def command(
             raise InputError(f"--{name} is {options[name]}; it must be at least {least}")
 
     from nld_trt import optional
-    from nld_trt.sweep.run import results_of
+    from nld_trt.measure.sweep.run import results_of
 
     if plots:
         optional.require("matplotlib", wanted_by="sweep --plots")
@@ -115,16 +115,16 @@ def _sweep(
     dry_run: bool,
     backend: str | None,
 ) -> None:
-    from nld_trt import environment
-    from nld_trt.decode.decoder import Decoder
-    from nld_trt.decode.evaluation import read_questions
-    from nld_trt.decode.variant import parse_variants
+    from nld_trt.decode.batch import Decoder
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import sha256_of
+    from nld_trt.machine import environment
+    from nld_trt.measure.score import read_questions
+    from nld_trt.measure.sweep import report
+    from nld_trt.measure.sweep.point import Workload, grid
+    from nld_trt.measure.sweep.run import Sweep
+    from nld_trt.measure.variant import parse_variants
     from nld_trt.model.text.codec import Codec
-    from nld_trt.sweep import report
-    from nld_trt.sweep.point import Workload, grid
-    from nld_trt.sweep.run import Sweep
 
     with output.stage("opening engine"):
         folder = EngineFolder.open(engine_dir)
@@ -165,7 +165,7 @@ def _sweep(
     output.table(*report.terminal_table(rows), title=title)
     drawn: list[str] = []
     if plots or (plots is None and find_spec("matplotlib") is not None):
-        from nld_trt.sweep.plots import draw
+        from nld_trt.measure.sweep.plots import draw
 
         with output.stage("drawing plots"):
             drawn = [path.name for path in draw(rows, output_dir, title)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nld_trt.errors import InputError, shortened
-from nld_trt.json_text import check_plain
+from nld_trt.files.json_text import check_plain
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.conversation import BESIDE, Conversation, parse_beside
 

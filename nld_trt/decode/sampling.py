@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from nld_trt.errors import InputError, shortened
-from nld_trt.graph.candidates import SHORTLIST
+from nld_trt.graph.step.candidates import SHORTLIST
 from nld_trt.model.generation import GenerationDefaults
 
 AcceptanceName = Literal["match", "reject"]

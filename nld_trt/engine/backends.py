@@ -11,9 +11,9 @@ from nld_trt.errors import InputError
 
 # Name to (module, class). The order is the one in which an engine folder prefers to run them.
 BACKENDS: dict[str, tuple[str, str]] = {
-    "trt": ("nld_trt.engine.trt", "TrtBackend"),
-    "trt-rtx": ("nld_trt.engine.trt", "TrtRtxBackend"),
-    "ort": ("nld_trt.engine.ort", "OrtBackend"),
+    "trt": ("nld_trt.engine.trt.backend", "TrtBackend"),
+    "trt-rtx": ("nld_trt.engine.trt.backend", "TrtRtxBackend"),
+    "ort": ("nld_trt.engine.ort.backend", "OrtBackend"),
 }
 
 # Backends that add the contract's debug outputs while loading. The others have what was compiled in.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nld_trt.engine.support import SUPPORT, fallback
-from nld_trt.model.quantized import LinearFormat
+from nld_trt.model.quantized.formats import LinearFormat
 
 
 @dataclass(frozen=True)

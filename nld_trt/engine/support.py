@@ -14,11 +14,11 @@ from typing import Literal
 
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.backends import BACKENDS
-from nld_trt.engine.gpu import present_gpus
 from nld_trt.engine.platforms import titles_with
 from nld_trt.errors import InputError
+from nld_trt.machine.gpu import present_gpus
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.quantized import LinearFormat
+from nld_trt.model.quantized.formats import LinearFormat
 
 Status = Literal["native", "fallback", "refused"]
 

@@ -13,14 +13,14 @@ from typing import Any
 from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json
 from nld_trt.model.adapter import Adapter, Float32
-from nld_trt.model.comparison import expected_of, linear_formats, require_complete, require_tied
 from nld_trt.model.config import ModelConfig
+from nld_trt.model.expected import expected_of, linear_formats, require_complete, require_tied
 from nld_trt.model.generation import GENERATION_FILE, GenerationConfig, GenerationDefaults
 from nld_trt.model.inventory import EMBEDDING, HEAD
 from nld_trt.model.manifest import MANIFEST_FILE, check_files, read_manifest
 from nld_trt.model.names import Names
-from nld_trt.model.quant_config import NO_WEIGHTS, QuantConfig
-from nld_trt.model.quantized import LinearFormat, QuantizedWeight
+from nld_trt.model.quantized.config import NO_WEIGHTS, QuantConfig
+from nld_trt.model.quantized.formats import LinearFormat, QuantizedWeight
 from nld_trt.model.rope_config import RopeStatement
 from nld_trt.model.safetensors_file import Array, TensorInfo
 from nld_trt.model.shards import Shards, StoredTensor

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nld_trt.model.quantized import INPUT_SCALE, PRE_QUANT_SCALE, WEIGHT_SCALE, WEIGHT_SCALE_2, LinearFormat
+from nld_trt.model.quantized.formats import INPUT_SCALE, PRE_QUANT_SCALE, WEIGHT_SCALE, WEIGHT_SCALE_2, LinearFormat
 from nld_trt.model.safetensors_file import Array
 from nld_trt.quantization.modelopt import quietly
 

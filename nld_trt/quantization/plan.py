@@ -22,8 +22,8 @@ from nld_trt.errors import InputError
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.inventory import HEAD, linear_modules
 from nld_trt.model.network import Network
-from nld_trt.model.quant_config import MIXED
-from nld_trt.model.quantized import LinearFormat
+from nld_trt.model.quantized.config import MIXED
+from nld_trt.model.quantized.formats import LinearFormat
 from nld_trt.quantization.modelopt import quietly
 from nld_trt.quantization.recipe import Recipe
 
@@ -224,7 +224,7 @@ def _refuse_others(recipe: Recipe, network: Network, config: ModelConfig, *, hea
 
 
 def _formats(facts: Mapping[str, Any], config: ModelConfig) -> dict[str, LinearFormat]:
-    from nld_trt.model.quant_config import QuantConfig
+    from nld_trt.model.quantized.config import QuantConfig
 
     details = facts["quantization"]
     if details.get("quant_algo") is None:

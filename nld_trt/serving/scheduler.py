@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError, OperationError

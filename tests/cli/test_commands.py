@@ -9,7 +9,7 @@ import json
 import pytest
 
 from nld_trt.cli import run
-from nld_trt.engine.ort_session import OrtSession
+from nld_trt.engine.ort.session import OrtSession
 
 QUESTION = "Convert 37 km to m."
 SMALL = ("--max-seq-len", "256", "--max-batch-size", "4")

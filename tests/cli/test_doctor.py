@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from nld_trt import environment
 from nld_trt.cli import doctor, run
 from nld_trt.cli.doctor import CAPABILITIES, Package, judge
-from nld_trt.environment import Environment, Gpu
+from nld_trt.machine import environment
+from nld_trt.machine.environment import Environment, Gpu
 
 NAMED = {capability.name: capability for capability in CAPABILITIES}
 NEEDED = {need.name: need for capability in CAPABILITIES for need in capability.needs if isinstance(need, Package)}

@@ -11,9 +11,9 @@ import pytest
 
 from nld_trt.cli import run
 from nld_trt.cli._scores import comparison_table, side_by_side_table
-from nld_trt.decode.comparison import Comparison
-from nld_trt.decode.divergence import Divergence
-from nld_trt.decode.evaluation import Score
+from nld_trt.measure.compare.comparison import Comparison
+from nld_trt.measure.compare.divergence import Divergence
+from nld_trt.measure.score import Score
 
 SMALL = ("--max-seq-len", "256", "--max-batch-size", "4")
 PROMPTS = 6

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.modes import MODE_TYPES
 from nld_trt.decode.modes.linear import LinearSpeculation

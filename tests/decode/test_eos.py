@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nld_trt.decode.decoder import Decoder
-from nld_trt.decode.evaluation import Question, requests_for
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
 from nld_trt.decode.request import MODES, NEVER, Request
 from nld_trt.decode.text import Codec
-from nld_trt.decode.variant import VARIANTS
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError
+from nld_trt.measure.score import Question, requests_for
+from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import MAX_EOS_IDS
 from nld_trt.model.convert import convert

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
+from nld_trt.decode.fill import fill
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import MODES, Request
-from nld_trt.decode.step_inputs import fill
 from nld_trt.engine.session import StepBuffers
 
 NAME = "tiny-a"

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.jsonl import run_lines
 
 BAD_LINES = {

@@ -9,13 +9,11 @@ import json
 import numpy as np
 import pytest
 
-from nld_trt.decode.decoder import Decoder
-from nld_trt.decode.evaluation import Question, evaluate
+from nld_trt.decode.batch import Decoder
+from nld_trt.decode.fill import PLAIN
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
 from nld_trt.decode.request import MODES, Request
-from nld_trt.decode.step_inputs import PLAIN
-from nld_trt.decode.variant import VARIANTS
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -23,6 +21,8 @@ from nld_trt.engine.session import execute
 from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
+from nld_trt.measure.score import Question, evaluate
+from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import EMBEDDING
 from tests.conftest import silent_stage

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nld_trt.decode.prompt import parse_prompt
 from nld_trt.errors import InputError
-from nld_trt.json_text import parse_json
+from nld_trt.files.json_text import parse_json
 from nld_trt.model.text.codec import Codec
 
 SHOW = "{{ messages | tojson }}{{ tools | tojson }}{{ documents | tojson }}{{ enable_thinking }}{{ mood }}"

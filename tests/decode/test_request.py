@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import MODES, Request, modes_of
 from nld_trt.errors import InputError

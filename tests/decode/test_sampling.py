@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import fresh_seed

@@ -17,7 +17,7 @@ import pytest
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
-from nld_trt.engine.ort import OrtBackend
+from nld_trt.engine.ort.backend import OrtBackend
 from nld_trt.errors import InputError, OperationError
 from nld_trt.graph.contract import Limits
 

@@ -10,7 +10,7 @@ import pytest
 
 from nld_trt.engine.build_config import BuildConfig
 from nld_trt.engine.platforms import PLATFORMS
-from nld_trt.engine.trt_flavour import TRT_RTX
+from nld_trt.engine.trt.flavour import TRT_RTX
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
 from nld_trt.model.config import ModelConfig

@@ -8,7 +8,7 @@ import pytest
 
 from nld_trt.engine.backends import BACKENDS, backend
 from nld_trt.engine.platforms import PLATFORMS, platform, titles_with
-from nld_trt.engine.trt_flavour import TRT_RTX
+from nld_trt.engine.trt.flavour import TRT_RTX
 from nld_trt.errors import InputError
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from nld_trt.cli import cli
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
@@ -19,10 +19,10 @@ from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof
 from nld_trt.errors import OperationError
-from nld_trt.graph import linear
+from nld_trt.graph.network import linear
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
-from nld_trt.model.quantized import ALGORITHMS, LinearFormat
+from nld_trt.model.quantized.formats import ALGORITHMS, LinearFormat
 from nld_trt.model.text.codec import Codec
 from tests.conftest import TINY_LIMITS, silent_stage
 from tests.quantized_checkpoint import Export, random_prescale, write_effective, write_quantized

@@ -17,7 +17,7 @@ from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
-from nld_trt.model.quantized import ALGORITHMS
+from nld_trt.model.quantized.formats import ALGORITHMS
 from tests.conftest import silent_stage
 from tests.quantized_checkpoint import Export, write_quantized
 

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from safetensors.numpy import load_file
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.errors import InputError

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from nld_trt.model.quantized import LinearFormat, QuantizedWeight
+from nld_trt.model.quantized.formats import LinearFormat, QuantizedWeight
 from nld_trt.quantization.modelopt import quietly
 from nld_trt.quantization.packing import pack, to_numpy, to_torch
 from nld_trt.quantization.recipe import Recipe

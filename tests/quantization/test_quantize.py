@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from nld_trt.errors import InputError, OperationError
-from nld_trt.model.audit import audit
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import linear_modules
+from nld_trt.model.quantized.audit import audit
 from nld_trt.quantization.calibration import TEXT_ONLY
 from nld_trt.quantization.workplace import Workplace
 

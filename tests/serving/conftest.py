@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.request import DEFAULT_THRESHOLDS, Request
 from nld_trt.decode.result import Result
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.model.text.codec import Codec
-from nld_trt.serving.client import Chunk, stream
-from nld_trt.serving.repository import write_repository
-from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer
+from nld_trt.serving.triton.client import Chunk, stream
+from nld_trt.serving.triton.repository import write_repository
+from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 
 # Some 400 forwards of a whole block: about a second, in which a client can leave.
 LONG = {"mode": "diffusion", "threshold": -1.0, "block_length": 32, "ignore_eos": True}

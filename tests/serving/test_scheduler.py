@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission
 from nld_trt.engine.session import Session

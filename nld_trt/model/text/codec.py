@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nld_trt.errors import InputError
-from nld_trt.json_text import is_unicode
+from nld_trt.files.json_text import is_unicode
 from nld_trt.model.text import template
 from nld_trt.model.text.conversation import Conversation
 from nld_trt.model.text.streaming import TextStream

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nld_trt.errors import InputError, shortened
-from nld_trt.json_text import check_plain
+from nld_trt.files.json_text import check_plain
 
 # Names under which a model's reasoning is sent; templates read the first, and some the second.
 _REASONING = ("reasoning_content", "thinking", "reasoning")

@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The batch: rows in any phase and any mode share each forward of one engine session.
+
+Live rows are always the first cache rows. A row joins at the end, and when one finishes the last
+takes its place, so no forward spends time on dead rows.
+
+As long as the rows stay the same, the engine makes each row's next pass from the results of this one, and the host only
+reads what was committed. A session whose device works by itself is then always given one forward more than the host
+has read, so that the device never waits for the host. Requests that come or go, and passes that need the host, end
+such a stretch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from nld_trt.decode.fill import fill, outcomes
+from nld_trt.decode.modes.base import Pass
+from nld_trt.decode.request import Request
+from nld_trt.decode.row import Emission, Row
+from nld_trt.engine.session import Session, StepBuffers
+from nld_trt.errors import InputError
+from nld_trt.model.text.codec import Codec
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A forward that was started.
+
+    Attributes:
+        rows: the live rows then, in the order of the cache rows.
+        passes: what the rows asked for; None where the engine went on by itself.
+        goes_on: the engine prepares the next pass of every row.
+    """
+
+    buffers: StepBuffers
+    rows: list[Row]
+    passes: list[Pass] | None
+    goes_on: bool
+
+
+class Decoder:
+    """Continuous batching over one session. Not thread-safe.
+
+    Attributes:
+        max_rows: requests decoded together; the engine's limit unless a smaller number was given.
+        engine_seconds: wall time spent inside the engine, for comparing with the time around it.
+        steps: forwards executed.
+    """
+
+    def __init__(self, session: Session, codec: Codec | None = None, *, max_rows: int | None = None) -> None:
+        self.session = session
+        self.codec = codec
+        limit = session.info.limits.max_batch_size
+        self.max_rows = limit if max_rows is None else min(max_rows, limit)
+        self.engine_seconds = 0.0
+        self.steps = 0
+        self._waiting: deque[Row] = deque()
+        self._live: list[Row] = []
+        self._cancelled: list[Row] = []
+        self._last: Flight | None = None
+        self._ahead: Flight | None = None
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting or self._live or self._cancelled or self._ahead)
+
+    @property
+    def live_rows(self) -> int:
+        return sum(row.finish_reason is None for row in self._live)
+
+    def submit(self, request: Request) -> Row:
+        """Queue a request; it joins the batch when a row is free.
+
+        Raises:
+            InputError: the request does not fit this engine. Nothing is queued.
+        """
+        info = self.session.info
+        request = request.resolved(info)
+        if request.stop and self.codec is None:
+            raise InputError("the engine has no tokenizer, so it cannot look for stop strings")
+        text = self.codec.stream(request.stop) if self.codec is not None else None
+        row = Row(request, info.config.mask_token_id, text)
+        self._waiting.append(row)
+        return row
+
+    def cancel(self, row: Row) -> None:
+        """Drop a request before the next forward; a finished one is left as it is.
+
+        A round in progress ends there: what it has drafted is not verified.
+        """
+        if row in self._waiting:
+            self._waiting.remove(row)
+        elif row not in self._live or row.finish_reason is not None or row in self._cancelled:
+            return
+        self._cancelled.append(row)
+
+    def step(self) -> list[Emission]:
+        """Run one forward over every live row; returns what it added, one emission per row."""
+        ended = [row.cancel() for row in self._cancelled]
+        self._cancelled.clear()
+        flight, self._ahead = self._ahead or self._launch(), None
+        if flight is None:
+            return ended
+        if self.session.runs_ahead and self._goes_on(flight):
+            self._ahead = self._follow(flight)
+        emissions = self._land(flight)
+        if self._ahead is None:
+            self._retire()
+        return [*ended, *emissions]
+
+    def run(self) -> Iterator[Emission]:
+        """Emissions of every queued request until all are done."""
+        while self.busy:
+            yield from self.step()
+
+    def _launch(self) -> Flight | None:
+        """Start a forward: the one that the engine has prepared, where nothing has changed, or one made by the host."""
+        self._retire()
+        self._admit()
+        if not self._live:
+            return None
+        if self._last is not None and self._goes_on(self._last):
+            return self._follow(self._last)
+        passes = self._passes()
+        buffers = fill(self.session, self._live, passes)
+        return self._start(Flight(buffers, list(self._live), passes, all(part.program != "hold" for part in passes)))
+
+    def _follow(self, flight: Flight) -> Flight:
+        """Start the forward that ``flight`` prepares for its rows."""
+        return self._start(replace(flight, buffers=self.session.follow(flight.buffers), passes=None))
+
+    def _start(self, flight: Flight) -> Flight:
+        started = time.perf_counter()
+        self.session.launch(flight.buffers)
+        self.engine_seconds += time.perf_counter() - started
+        self.steps += 1
+        return flight
+
+    def _goes_on(self, flight: Flight) -> bool:
+        """Whether its rows make their next passes by themselves, and no one else wants to join them."""
+        return (
+            flight.goes_on
+            and flight.rows == self._live
+            and all(row.finish_reason is None for row in self._live)
+            and not (self._waiting and len(self._live) < self.max_rows)
+        )
+
+    def _land(self, flight: Flight) -> list[Emission]:
+        """Wait for a forward and give its rows their results."""
+        started = time.perf_counter()
+        self.session.wait(flight.buffers)
+        self.engine_seconds += time.perf_counter() - started
+        self._last = flight
+        # A row that ended while the engine went on has no part in this any more, but what it left in its cache.
+        passes = flight.passes or [row.pending if row.finish_reason else row.next_pass(1) for row in flight.rows]
+        emissions = []
+        for row, outcome in zip(flight.rows, outcomes(flight.rows, passes, flight.buffers), strict=True):
+            if row.finish_reason is None:
+                emissions.append(row.advance(outcome))
+            else:
+                row.spoiled |= not outcome.finite
+        return emissions
+
+    def _retire(self) -> None:
+        """Let the rows go that have ended."""
+        for index in reversed(range(len(self._live))):
+            if self._live[index].finish_reason is not None:
+                self._release(index)
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._live) < self.max_rows:
+            self._live.append(self._waiting.popleft())
+
+    def _release(self, index: int) -> None:
+        last = len(self._live) - 1
+        if index != last:
+            self.session.move_row(last, index)
+        if self._live[last].spoiled:
+            self.session.clear_row(last)
+        self._live[index] = self._live[last]
+        self._live.pop()
+
+    def _passes(self) -> list[Pass]:
+        """Every row's next pass. Prefill chunks adapt to the room behind the longest row.
+
+        A forward writes ``width`` slots in every row, the padding of narrow rows included, so the
+        caches must reach that far behind every row's length.
+        """
+        rows = self._live
+        limits = self.session.info.limits
+        slots = max(row.slots_kept for row in rows) + max(row.overhang for row in rows)
+        empty = all(row.state.cache_length == 0 for row in rows)
+        self.session.reserve(self.session.row_count(len(rows)), min(slots, limits.capacity), empty=empty)
+        longest = max(row.state.cache_length for row in rows)
+        chunk = max(1, min(limits.prompt_chunk, self.session.capacity - longest))
+        return [row.next_pass(chunk) for row in rows]

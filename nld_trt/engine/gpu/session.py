@@ -1,0 +1,277 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""A compiled plan at work: caches that never move, forwards that follow each other without the host.
+
+A forward that the host fills starts with one copy of a few integers per row to the device; one that follows another
+starts with nothing, because its inputs are the other's results. Both end with one copy of the decode operators' small
+results back, and with an event that the host can wait for while the next forward runs already.
+
+Shapes that can be followed are those that decoding repeats. Each has an execution context of its own for either side
+of its arena, as a captured graph belongs to the context that it was captured from: its first forward runs as it is,
+the second is captured into a CUDA graph, and from then on a forward is one call. They come in few row counts, and the
+rows that a forward lacks are empty ones. Prompt chunks come in every width, alone and beside other rows: those shapes
+share a context per phase and are not captured.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nld_trt.engine.gpu.arena import ALIGNMENT, Arena, Side, Slot
+from nld_trt.engine.gpu.device import Device
+from nld_trt.engine.session import Array, EngineInfo, StepBuffers
+from nld_trt.engine.trt.compile import BuilderLog
+from nld_trt.engine.trt.contexts import Contexts
+from nld_trt.engine.trt.flavour import Flavour
+from nld_trt.errors import OperationError
+from nld_trt.graph import contract
+from nld_trt.graph.contract import Phase
+from nld_trt.graph.precision import PRECISIONS
+
+# With these no forward of up to 256 rows has more than a third of empty ones.
+_ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+# Prompts leave chunks of every length behind, so that a long-lived session would collect shapes without end.
+_MAX_SHAPES = 128
+
+ShapeKey = tuple[int, int, int, bool]
+
+
+@dataclass
+class Forward:
+    """One side of a shape.
+
+    Attributes:
+        context: its own, or the phase's where the shape is not captured.
+        landed: event behind the copy of its results.
+        runs: how often it ran outside of a graph.
+        graph: of the whole forward, once captured.
+    """
+
+    buffers: StepBuffers
+    side: Side
+    context: Any
+    landed: Any
+    runs: int = 0
+    graph: Any = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape that was asked for.
+
+    Attributes:
+        captured: its forwards follow each other, in contexts of their own.
+        forwards: the first, and the one that follows it once that was asked for.
+    """
+
+    arena: Arena
+    phase: Phase
+    captured: bool
+    forwards: list[Forward] = field(default_factory=list)
+
+    def forward(self, buffers: StepBuffers) -> Forward:
+        return self.forwards[buffers is not self.forwards[0].buffers]
+
+
+class TrtSession:
+    """Runs a plan on the current GPU. Not thread-safe: one decode loop owns it."""
+
+    runs_ahead = True
+
+    def __init__(self, flavour: Flavour, plan: Path, info: EngineInfo, device: Device | None = None) -> None:
+        """Load the plan, allocate the caches for every row and slot that it was built for.
+
+        Raises:
+            OperationError: the library refuses the plan, or the GPU's memory is too small.
+        """
+        trt = flavour.load()
+        self.info = info
+        self._device = device or Device(flavour)
+        self._log = BuilderLog()
+        self._runtime = trt.Runtime(self._log.logger(trt))
+        self._engine = self._load(plan)
+        self._check_bindings()
+        config, limits = info.config, info.limits
+        cache_shape = config.num_key_value_heads, limits.capacity, config.head_dim
+        self._row_bytes = prod(cache_shape) * PRECISIONS[info.precision].bytes
+        self._caches = {
+            name: self._device.allocate(self._row_bytes * limits.max_batch_size)
+            for binding in contract.bindings("input")
+            if binding.per_layer
+            for name in binding.names(config)
+        }
+        scratch = self._device.allocate(max(self._engine.device_memory_size_v2, ALIGNMENT))
+        self._contexts = Contexts(
+            trt,
+            self._engine,
+            info,
+            self._device,
+            self._log,
+            caches=self._caches,
+            cache_shape=cache_shape,
+            scratch=scratch,
+        )
+        self._shared = {phase: self._contexts.make(phase, "any shape") for phase in limits.phases}
+        # What each shared context was bound to last.
+        self._bound: dict[Phase, Side] = {}
+        sizes = [contract.axis_ranges(limits, phase) for phase in limits.phases]
+        width, window = (max(ranges[axis][2] for ranges in sizes) for axis in ("width", "window"))
+        size = Arena.lay_out(info, limits.max_batch_size, width, window, True).size
+        self._host = self._device.allocate_host(size)
+        self._memory = self._device.allocate(size)
+        # The one asked for last comes last.
+        self._shapes: dict[ShapeKey, Shape] = {}
+        self._filled: StepBuffers | None = None
+
+    @property
+    def capacity(self) -> int:
+        return self.info.limits.capacity
+
+    def row_count(self, rows: int) -> int:
+        most = self.info.limits.max_batch_size
+        return min((count for count in _ROW_COUNTS if rows <= count < most), default=most)
+
+    def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
+        """Everything was allocated at the start; this checks the request only."""
+        assert rows <= self.info.limits.max_batch_size, f"{rows} rows"
+        assert capacity <= self.capacity, f"{capacity} slots"
+
+    def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
+        """Buffers for a forward. Buffers of all shapes share one memory: fill them after this call."""
+        key = rows, width, window, draws
+        shape = self._shapes.pop(key, None) or self._new_shape(key)
+        self._shapes[key] = shape
+        self._filled = shape.forwards[0].buffers
+        self._filled.fill_constants()
+        return self._filled
+
+    def follow(self, buffers: StepBuffers) -> StepBuffers:
+        shape = self._shapes[buffers.shape]
+        assert shape.captured, "only passes whose every token has logits prepare the next ones"
+        if len(shape.forwards) == 1:
+            self._add_forward(shape, buffers.shape)
+        return shape.forwards[buffers is shape.forwards[0].buffers].buffers
+
+    def launch(self, buffers: StepBuffers) -> None:
+        shape = self._shapes[buffers.shape]
+        forward = shape.forward(buffers)
+        if buffers is self._filled:
+            self._transfer(shape.arena.given, to_device=True)
+            self._filled = None
+        if forward.graph is None and forward.runs == 1 and self._can_be_captured(shape, forward):
+            forward.graph = self._device.capture(lambda: self._run(shape, forward))
+        if forward.graph is None:
+            self._run(shape, forward)
+            forward.runs += 1
+        else:
+            self._device.launch(forward.graph)
+        self._device.record(forward.landed)
+
+    def wait(self, buffers: StepBuffers) -> None:
+        forward = self._shapes[buffers.shape].forward(buffers)
+        self._device.wait(forward.landed)
+        if not self.info.debug:
+            return
+        for name, slot in forward.side.outputs.items():
+            # Only debug outputs are activations; the loop reads them as float32.
+            if buffers.outputs[name].dtype != slot.dtype:
+                buffers.outputs[name][...] = slot.view(self._host)
+
+    def clear_row(self, row: int) -> None:
+        for address in self._caches.values():
+            self._device.clear(address + row * self._row_bytes, self._row_bytes)
+
+    def move_row(self, source: int, target: int) -> None:
+        for address in self._caches.values():
+            self._device.copy(address + target * self._row_bytes, address + source * self._row_bytes, self._row_bytes)
+
+    def _load(self, plan: Path) -> Any:
+        with plan.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            engine = self._runtime.deserialize_cuda_engine(content)
+        if engine is None:
+            raise OperationError(f"{plan} cannot be loaded", details=self._log.take())
+        return engine
+
+    def _check_bindings(self) -> None:
+        engine, info = self._engine, self.info
+        found = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
+        expected = {
+            name
+            for binding in contract.BINDINGS
+            if info.debug or not binding.debug
+            for name in binding.names(info.config)
+        }
+        problems = [f"{name} is missing" for name in sorted(expected - found)]
+        problems += [f"{name} is not in the contract" for name in sorted(found - expected)]
+        phases = info.limits.phases
+        if engine.num_optimization_profiles != len(phases):
+            problems.append(f"it has {engine.num_optimization_profiles} profiles for {len(phases)} phases")
+        if problems:
+            raise OperationError("the plan does not follow the step contract", details=problems)
+
+    def _new_shape(self, key: ShapeKey) -> Shape:
+        rows, width, window, _ = key
+        limits = self.info.limits
+        phase = limits.phase_for(width, window)
+        ranges = contract.axis_ranges(limits, phase)
+        for axis, size in (("batch", rows), ("width", width), ("window", window)):
+            low, _, high = ranges[axis]
+            assert low <= size <= high, f"{axis} {size} is outside {low} to {high} of the {phase} phase"
+        if len(self._shapes) == _MAX_SHAPES:
+            self._forget_one()
+        shape = Shape(Arena.lay_out(self.info, *key), phase, captured=width == window)
+        self._add_forward(shape, key)
+        return shape
+
+    def _add_forward(self, shape: Shape, key: ShapeKey) -> None:
+        """The next side of a shape."""
+        side = shape.arena.sides[len(shape.forwards)]
+        context = self._shared[shape.phase]
+        if shape.captured:
+            context = self._contexts.make(shape.phase, "one shape")
+            self._contexts.bind(context, side, key[0], self._memory)
+        buffers = StepBuffers(*key, self._views(side.inputs), self._views(side.outputs))
+        shape.forwards.append(Forward(buffers, side, context, self._device.event()))
+
+    def _can_be_captured(self, shape: Shape, forward: Forward) -> bool:
+        # TensorRT for RTX says so; of the other library an attempt tells.
+        ask = getattr(forward.context, "is_stream_capturable", None)
+        return shape.captured and (ask is None or bool(ask(self._device.stream)))
+
+    def _forget_one(self) -> None:
+        """Drop the shape that was not asked for longest. One that is not captured is soon made again."""
+        cheap = (key for key, shape in self._shapes.items() if not shape.captured)
+        self._device.synchronize()
+        for forward in self._shapes.pop(next(cheap, None) or next(iter(self._shapes))).forwards:
+            self._device.destroy_event(forward.landed)
+            if forward.graph is not None:
+                self._device.destroy_graph(forward.graph)
+
+    def _run(self, shape: Shape, forward: Forward) -> None:
+        """Queue the forward and the copy of its results."""
+        if not shape.captured and self._bound.get(shape.phase) is not forward.side:
+            self._contexts.bind(forward.context, forward.side, forward.buffers.rows, self._memory)
+            self._bound[shape.phase] = forward.side
+        if not forward.context.execute_async_v3(self._device.stream):
+            raise self._contexts.failure(f"the engine failed in the {shape.phase} phase")
+        self._transfer(forward.side.results, to_device=False)
+
+    def _transfer(self, part: slice, *, to_device: bool) -> None:
+        ends = self._memory + part.start, self._host.ctypes.data + part.start
+        target, source = ends if to_device else reversed(ends)
+        self._device.copy(target, source, part.stop - part.start)
+
+    def _views(self, slots: Mapping[str, Slot]) -> dict[str, Array]:
+        """Host arrays of a side's bindings; activations are float32 copies."""
+        activation = PRECISIONS[self.info.precision].numpy_type
+        return {
+            name: np.zeros(slot.shape, np.float32) if slot.dtype == activation else slot.view(self._host)
+            for name, slot in slots.items()
+        }

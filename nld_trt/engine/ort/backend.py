@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The ``ort`` backend: the graph itself, run by ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nld_trt.engine.backend import Artefact, BuildPlan, Stage
+from nld_trt.engine.layer_proof import LayerKernel, LayerProof
+from nld_trt.engine.session import EngineInfo, Session
+from nld_trt.errors import InputError, OperationError
+from nld_trt.files import library_path, path_of_library
+from nld_trt.graph import contract
+from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
+from nld_trt.graph.precision import PRECISIONS
+from nld_trt.interrupts import interruptible
+from nld_trt.model.checkpoint import Checkpoint
+
+# The operator of the kernels that read packed weights, into which ONNX Runtime fuses what it recognises.
+_QUANTIZED_KERNEL = "MatMulNBits"
+_KERNEL_SUFFIX = "_kernel_time"
+
+
+class OrtBackend:
+    name = "ort"
+    precisions = ("fp32", "fp16")
+    default_precision = "fp32"
+
+    def check(self, plan: BuildPlan) -> None:
+        if plan.precision not in self.precisions:
+            raise InputError(
+                f"the ort backend cannot compute in {plan.precision}: ONNX Runtime has no such kernels for the CPU; "
+                f"it has {', '.join(self.precisions)}",
+                fix=f"Build with --precision {self.default_precision} or leave --precision out.",
+            )
+
+    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, stage: Stage) -> Artefact:
+        import onnxruntime
+
+        target = folder / self.name
+        target.mkdir()
+        with stage("ort: writing graph and weights"):
+            model = write_graph(
+                checkpoint,
+                target,
+                precision=PRECISIONS[plan.precision],
+                limits=plan.limits,
+                adapter=plan.adapter,
+                static_capacity=False,
+                debug=plan.debug,
+            )
+        with stage("ort: loading and checking"):
+            proof = self._prove(model, checkpoint, plan)
+        files = {"model": f"{self.name}/{MODEL_FILE}", "weights": f"{self.name}/{WEIGHTS_FILE}"}
+        return Artefact(self.name, plan.precision, files, tools={"onnxruntime": onnxruntime.__version__}, proof=proof)
+
+    def open(self, folder: Path, artefact: Artefact, info: EngineInfo) -> Session:
+        from nld_trt.engine.ort.session import OrtSession
+
+        return OrtSession(folder / artefact.files["model"], info)
+
+    def _prove(self, model: Path, checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
+        """Load the graph as it will be used, run one token, and compare with what was asked for."""
+        import onnxruntime
+
+        from nld_trt.engine.ort.session import session_options
+
+        element = {"fp32": "tensor(float)", "fp16": "tensor(float16)"}[plan.precision]
+        options = session_options()
+        options.enable_profiling = True
+        with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent, ignore_cleanup_errors=True) as scratch:
+            options.profile_file_prefix = library_path(Path(scratch, "ort"))
+            session = interruptible(
+                lambda: onnxruntime.InferenceSession(library_path(model), options, providers=["CPUExecutionProvider"])
+            )
+            types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
+            _refuse(_binding_problems(types, element, checkpoint, plan))
+            session.run(None, _one_token(checkpoint, plan))
+            kernels = _kernels(path_of_library(session.end_profiling()))
+        found, wanted = Counter(kernels.values())["Attention"], checkpoint.config.num_hidden_layers
+        problems = [f"{found} attention nodes for {wanted} layers"] if found != wanted else []
+        readers = {name: LayerKernel(kind, kind == _QUANTIZED_KERNEL) for name, kind in kernels.items()}
+        layers = LayerProof.compare(self.name, checkpoint.formats, readers)
+        _refuse([*problems, *layers.problems])
+        return {"attention_nodes": found, "activation": element, **layers.to_dict()}
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise OperationError("the ort engine is not what was asked for", details=problems)
+
+
+def _binding_problems(types: Mapping[str, str], activation: str, checkpoint: Checkpoint, plan: BuildPlan) -> list[str]:
+    """Bindings of the contract that are missing, or caches in another precision. ``types`` by name."""
+    problems = []
+    for binding in contract.BINDINGS:
+        if binding.debug and not plan.debug:
+            continue
+        for name in binding.names(checkpoint.config):
+            if name not in types:
+                problems.append(f"binding {name} is missing")
+            elif binding.dtype == "activation" and types[name] != activation:
+                problems.append(f"binding {name} is {types[name]}, not {activation}")
+    return problems
+
+
+def _one_token(checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
+    """Inputs of the smallest forward: every run-time size is 1."""
+    run_time = dict.fromkeys(("batch", "width", "window", "slots", "capacity"), 1)
+    sizes = {**contract.fixed_axes(checkpoint.config), **run_time}
+    activation = PRECISIONS[plan.precision].numpy_type
+    feeds: dict[str, Any] = {}
+    for binding in contract.bindings("input"):
+        dtype = activation if binding.dtype == "activation" else np.dtype(binding.dtype)
+        for name in binding.names(checkpoint.config):
+            feeds[name] = np.zeros([sizes[axis] for axis in binding.axes], dtype)
+    return {**feeds, "valid_count": np.ones(1, np.int32)}
+
+
+def _kernels(profile: Path) -> Mapping[str, str]:
+    """Operator of every kernel that ran, by the name of its node. Fused kernels keep a node's name."""
+    events = json.loads(profile.read_text(encoding="utf-8"))
+    return {
+        event["name"].removesuffix(_KERNEL_SUFFIX): event["args"]["op_name"]
+        for event in events
+        if event.get("cat") == "Node" and event["name"].endswith(_KERNEL_SUFFIX)
+    }

@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The operators as ahead-of-time plugins of TensorRT: the kernel goes into the engine, and Python does not.
+
+A plugin of this kind is one launch of one kernel on the plugin's tensors, without workspace and without memory that
+lives between launches. So the statistics pass and the decision are plugins of their own, and the partial results
+between them are a tensor that TensorRT allocates. docs/plugins.md has the reasons, and what was never executed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nld_trt.engine.trt.kernels.image import Image
+from nld_trt.engine.trt.kernels.launch import CHUNK, Sizes, checked_sizes, launch
+from nld_trt.engine.trt.kernels.spec import LOGIT_TYPES, OPERATORS, PLUGIN_NAMESPACE, TENSORS, Operator
+
+# What an engine carries. TensorRT documents PTX; its messages name CUBIN as well.
+Form = Literal["ptx", "cubin"]
+
+_TYPE_NAMES = {"float32": "FP32", "int32": "INT32", "int64": "INT64"}
+
+
+@dataclass
+class _Loaded:
+    """The kernels that plugins created from now on carry. TensorRT keeps a plugin for the life of the process."""
+
+    image: Image
+    form: Form
+
+
+_loaded: _Loaded | None = None
+
+
+def register_plugins(image: Image, *, batch: int, width: int, vocab: int, form: Form = "ptx") -> None:
+    """Make the operators known to TensorRT, or hand those that it knows another image.
+
+    Args:
+        batch, width, vocab: the largest that an engine will run with.
+
+    Raises:
+        InputError: the kernels do not take these sizes, or TensorRT is not installed.
+    """
+    from nld_trt.engine.trt.flavour import TRT
+
+    global _loaded
+    checked_sizes(batch, width, vocab)
+    trt = TRT.load()
+    if _loaded is None:
+        from tensorrt import plugin
+
+        for operator in OPERATORS.values():
+            _register(trt, plugin, operator)
+    _loaded = _Loaded(image, form)
+
+
+def _register(trt: Any, plugin: Any, operator: Operator) -> None:
+    identity = f"{PLUGIN_NAMESPACE}::{operator.name}"
+    count = len(operator.inputs)
+    types = {
+        "float32": trt.DataType.FLOAT,
+        "int32": trt.DataType.INT32,
+    }
+    logit_types = {trt.DataType.BF16: "bf16", trt.DataType.HALF: "fp16", trt.DataType.FLOAT: "fp32"}
+
+    def sizes_of(inputs: Sequence[Any]) -> Sizes[Any]:
+        batch, width, vocab = (inputs[0].shape_expr[axis] for axis in range(3))
+        return Sizes(batch, width, vocab, plugin.cdiv(vocab, CHUNK))
+
+    def describe(*inputs: Any, mask_token_id: int) -> tuple[Any, ...]:
+        sizes = sizes_of(inputs)
+        return tuple(plugin.from_shape_expr(sizes.shape(name), types[TENSORS[name].dtype]) for name in operator.outputs)
+
+    def supported(*arguments: Any) -> list[Any]:
+        return [plugin.AutoTuneCombination(io_types, "LINEAR") for io_types in io_types_of(operator)]
+
+    def implement(*arguments: Any) -> tuple[str, str | bytes, Any, Any]:
+        inputs, (mask_token_id, _outputs, _tactic) = arguments[:count], arguments[count:]
+        assert _loaded is not None
+        sizes = sizes_of(inputs)
+        planned = launch(operator, sizes)
+        parameters = plugin.KernelLaunchParams()
+        parameters.grid_x, parameters.grid_y, parameters.grid_z = planned.grid
+        parameters.block_x = planned.threads
+        parameters.shared_mem = planned.shared_bytes
+        # Attributes are not kept in an engine: what the kernel needs of them is passed as a constant scalar.
+        scalars = sizes.scalars(operator, mask_token_id)
+        extra = plugin.SymIntExprs(len(scalars))
+        for index, value in enumerate(scalars):
+            extra[index] = plugin.SymInt32(value)
+        kernel = operator.kernel(logit_types[inputs[0].dtype])
+        return kernel, _code(_loaded), parameters, extra
+
+    tensor, one_of = plugin.TensorDesc, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    inputs = [inspect.Parameter(name, one_of, annotation=tensor) for name in operator.inputs]
+    attribute = inspect.Parameter("mask_token_id", one_of, annotation=int)
+    outputs = inspect.Parameter("outputs", one_of, annotation=_tuple_of(tensor, len(operator.outputs)))
+    tactic = inspect.Parameter("tactic", one_of, annotation=int)
+    code = tuple[str | bytes, str | bytes, plugin.KernelLaunchParams, plugin.SymIntExprs]
+
+    plugin.register(identity)(_signed(describe, [*inputs, attribute], outputs.annotation))
+    plugin.autotune(identity)(_signed(supported, [*inputs, outputs], list[plugin.AutoTuneCombination]))
+    plugin.aot_impl(identity)(_signed(implement, [*inputs, attribute, outputs, tactic], code))
+
+
+def io_types_of(operator: Operator) -> list[str]:
+    """Types of inputs and outputs, as TensorRT writes them, one line per type of logits.
+
+    >>> io_types_of(OPERATORS["LogitStatistics"])[0]
+    'BF16, FP32, FP32, INT32'
+    """
+    names = [*operator.inputs, *operator.outputs]
+    lines = (
+        ", ".join(_TYPE_NAMES.get(TENSORS[name].dtype, logit_type) for name in names)
+        for logit_type in LOGIT_TYPES.values()
+    )
+    return list(lines)
+
+
+def _code(loaded: _Loaded) -> str | bytes:
+    # TensorRT measures the text itself; the zero that ends it is the driver's convention.
+    return loaded.image.ptx.rstrip(b"\0").decode() if loaded.form == "ptx" else loaded.image.cubin
+
+
+def _tuple_of(item: Any, count: int) -> Any:
+    return tuple.__class_getitem__((item,) * count)
+
+
+def _signed(function: Callable[..., Any], parameters: list[inspect.Parameter], returns: Any) -> Callable[..., Any]:
+    """``function`` with the signature that TensorRT reads: it insists on one named, annotated parameter per tensor."""
+    function.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
+    return function

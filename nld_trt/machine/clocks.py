@@ -1,0 +1,33 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""How fast this machine runs, and how busy it is, at the moment of asking: times mean little without."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nld_trt.machine import environment
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def clocks(backend: str) -> dict[str, Any]:
+    """Of what ``backend`` computes on. What cannot be found out is None or empty.
+
+    Returns:
+        ``load_average``: of the last minute: processes that run or want to.
+        ``cpu_mhz``: of every core, as the kernel has it; a virtual machine often shows a fixed one.
+        ``gpus``: name, clock and limits of each, where the backend computes on a GPU.
+    """
+    load, cpu = None, ""
+    with suppress(OSError, AttributeError):  # only Unix has a load
+        load = round(os.getloadavg()[0], 2)
+    with suppress(OSError):
+        cpu = _CPUINFO.read_text(encoding="utf-8", errors="replace")
+    rates = [float(rate) for rate in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", cpu, re.MULTILINE)]
+    gpus = [] if backend == "ort" else list(environment.facts()["gpus"])
+    return {"load_average": load, "cpu_mhz": rates, "gpus": gpus}

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Inputs and outputs of the decode operators in the memory of a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from nld_trt.engine.trt.kernels.launch import Sizes, checked_sizes
+from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
+from nld_trt.measure.kernels.cases import DTYPES, MASK
+from nld_trt.measure.kernels.driver import Driver, Kernels
+from nld_trt.measure.kernels.reference import Array
+
+
+@dataclass
+class Tensors:
+    """Tensors of both operators on the device, by name."""
+
+    driver: Driver
+    sizes: Sizes[int]
+    logit_type: str
+    addresses: dict[str, int]
+
+    @classmethod
+    @contextmanager
+    def on_device(cls, driver: Driver, values: Mapping[str, Array], logit_type: str) -> Iterator[Tensors]:
+        """``values`` and room for what the operators write. A single row of logits stands for every row."""
+        batch, width = values["block"].shape
+        sizes = checked_sizes(batch, width, values["logits"].shape[2])
+        tensors = cls(driver, sizes, logit_type, {})
+        try:
+            for name in dict.fromkeys((*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs, *DECODE_STEP.outputs)):
+                size = prod(sizes.shape(name)) * np.dtype(tensors._dtype(name)).itemsize
+                tensors.addresses[name] = driver.allocate(size)
+            tensors.write(values)
+            yield tensors
+        finally:
+            driver.wait()
+            for address in tensors.addresses.values():
+                driver.release(address)
+
+    def write(self, values: Mapping[str, Array]) -> None:
+        for name, address in self.addresses.items():
+            if name not in values:
+                continue
+            array = np.ascontiguousarray(values[name], self._dtype(name))
+            for copy in range(self.sizes.batch // len(array)):
+                self.driver.upload(address + copy * array.nbytes, array)
+
+    def read(self, name: str) -> Array:
+        array = np.empty(self.sizes.shape(name), TENSORS[name].dtype)
+        self.driver.download(array, self.addresses[name])
+        return array
+
+    def _dtype(self, name: str) -> Any:
+        return DTYPES[self.logit_type] if TENSORS[name].dtype == "logits" else TENSORS[name].dtype
+
+
+def step(kernels: Kernels, values: Mapping[str, Array], logit_type: str) -> dict[str, Array]:
+    """Both operators, once; their outputs by name."""
+    with Tensors.on_device(kernels.driver, values, logit_type) as tensors:
+        for operator in (LOGIT_STATISTICS, DECODE_STEP):
+            kernels.launch(operator, tensors.sizes, tensors.addresses, logit_type, MASK)
+        kernels.driver.wait()
+        return {name: tensors.read(name) for name in DECODE_STEP.outputs}

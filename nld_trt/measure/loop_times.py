@@ -1,0 +1,207 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a round of linear self-speculation costs against two one-token forwards, the least that two forwards can cost.
+
+Decoding reads every weight once per forward, whatever its width: where memory is the limit, a draft and a verify of a
+whole block should cost what two tokens cost one by one. The ideal fraction is how close an engine and its loop come:
+
+    2 * t1 / (t_draft + t_verify + gaps)
+
+with the time of one token's forward, and of a round from one verify to the next as the loop makes it; gaps are what
+the round takes beyond its two forwards.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nld_trt.decode.batch import Decoder
+from nld_trt.decode.fill import PLAIN
+from nld_trt.decode.request import NEVER, Request
+from nld_trt.engine.session import EngineInfo, Session, StepBuffers, execute
+from nld_trt.errors import InputError
+
+_WARM_UP = 3
+# Forwards that are launched before the last is waited for, and rounds that are timed together.
+_IN_A_ROW = 8
+# Rounds of a request before those.
+_UNTIMED_ROUNDS = 2
+_TIMES = ("one_token", "draft", "verify", "round", "gaps", "token_round")
+
+
+@dataclass(frozen=True)
+class LoopTimes:
+    """Medians over repeats, in seconds; every forward has ``rows`` rows with ``context`` cached tokens before it.
+
+    Attributes:
+        one_token: a forward of one token per row.
+        draft, verify: forwards of a block per row.
+        round: of the decode loop, draft and verify, with everything that the host does.
+        token_round: of the decode loop in AR mode: one token per row.
+        host_share: part of a round in which the host neither launches a forward nor waits for one.
+    """
+
+    rows: int
+    context: int
+    block_length: int
+    repeats: int
+    one_token: float
+    draft: float
+    verify: float
+    round: float
+    token_round: float
+    host_share: float
+
+    @property
+    def gaps(self) -> float:
+        """What a round takes beyond its two forwards. Below 0 where they cost more when they were timed by themselves:
+        the machine was slower then."""
+        return self.round - self.draft - self.verify
+
+    @property
+    def ideal_fraction(self) -> float:
+        return 2 * self.one_token / self.round
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "context": self.context,
+            "block_length": self.block_length,
+            "repeats": self.repeats,
+            **{f"{name}_ms": getattr(self, name) * 1e3 for name in _TIMES},
+            "block_over_token": self.verify / self.one_token,
+            "host_share": self.host_share,
+            "ideal_fraction": self.ideal_fraction,
+        }
+
+
+def measure_loop(session: Session, *, rows: int, context: int, block_length: int, repeats: int) -> LoopTimes:
+    """Time single forwards and the loop, in turns, so that a busy machine slows all of them alike.
+
+    Raises:
+        InputError: the engine is too small for this.
+    """
+    needed = _tokens_needed(context, block_length)
+    _check(session.info, rows, context, block_length)
+    linear = _Loop(session, "linear", rows, context, block_length, needed)
+    token = _Loop(session, "ar", rows, context, block_length, needed)
+    kinds: dict[str, Callable[[], StepBuffers]] = {
+        "one_token": lambda: _forward(session, rows, context, 1, causal=True),
+        "draft": lambda: _forward(session, rows, context, block_length, causal=False),
+        "verify": lambda: _forward(session, rows, context, block_length, causal=True),
+    }
+    times: dict[str, list[float]] = {name: [] for name in (*kinds, "round", "token_round", "host")}
+    for repeat in range(repeats + _WARM_UP):
+        found = {name: _timed(session, make()) for name, make in kinds.items()}
+        found["round"], engine = linear.round()
+        found["host"] = (found["round"] - engine) / found["round"]
+        found["token_round"], _ = token.round()
+        if repeat >= _WARM_UP:
+            for name, value in found.items():
+                times[name].append(value)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    host_share = medians.pop("host")
+    return LoopTimes(rows, context, block_length, repeats, host_share=host_share, **medians)
+
+
+def _tokens_needed(context: int, block_length: int) -> int:
+    """A round emits a whole block at most."""
+    return context + 1 + (_UNTIMED_ROUNDS + _IN_A_ROW) * block_length
+
+
+def _check(info: EngineInfo, rows: int, context: int, block_length: int) -> None:
+    """Refuse, with the flags of both ways out, what the engine is too small for."""
+    limits, needed = info.limits, _tokens_needed(context, block_length)
+    longest = context + limits.max_seq_len - needed
+    context_fix = f"--context {longest} or less" if longest > 0 else "a smaller --block-length"
+    for asked, value, built_for, flag, most, fix in (
+        (f"--batch-size is {rows}", rows, limits.max_batch_size, "--max-batch-size", None,
+         f"--batch-size {limits.max_batch_size} or less"),
+        (f"--block-length is {block_length}", block_length, limits.max_block_length, "--block-length", None,
+         f"--block-length {limits.max_block_length} or less"),
+        (f"rounds of {block_length} tokens behind {context} take {needed} tokens", needed, limits.max_seq_len,
+         "--max-seq-len", info.config.max_position_embeddings, context_fix),
+    ):  # fmt: skip
+        if value > built_for:
+            other = f", or rebuild with nld-trt build {flag} {value}"
+            if most is not None and value > most:
+                other = f"; nld-trt build {flag} goes up to {most} with this checkpoint"
+            raise InputError(f"{asked}; the engine was built for {built_for}", fix=f"Use {fix}{other}.")
+
+
+class _Loop:
+    """The decode loop at work on full batches of endless requests."""
+
+    def __init__(self, session: Session, mode: str, rows: int, context: int, block_length: int, room: int) -> None:
+        self.decoder = Decoder(session)
+        self.mode = mode
+        self._request = Request(
+            prompt_ids=_tokens(session, context),
+            mode=mode,  # type: ignore[arg-type]
+            block_length=block_length,
+            max_new_tokens=room - context,
+            threshold=0.0 if mode == "linear" else None,
+            eos_token_id=NEVER,
+            temperature=0.0,
+        )
+        self._rows = rows
+
+    def round(self) -> tuple[float, float]:
+        """Seconds of a round, and of those the ones inside the engine.
+
+        Every round starts on fresh requests: the caches are shared with the single forwards that are timed in
+        between. Their prefill and first round are not timed.
+        """
+        decoder = self.decoder
+        rows = [decoder.submit(self._request) for _ in range(self._rows)]
+        steps = 2 if self.mode == "linear" else 1
+        while any(row.in_prefill for row in rows):
+            decoder.step()
+        for _ in range(_UNTIMED_ROUNDS * steps):
+            decoder.step()
+        engine = decoder.engine_seconds
+        started = time.perf_counter()
+        for _ in range(_IN_A_ROW * steps):
+            decoder.step()
+        seconds = (time.perf_counter() - started) / _IN_A_ROW
+        engine = (decoder.engine_seconds - engine) / _IN_A_ROW
+        for row in rows:
+            decoder.cancel(row)
+        list(decoder.run())
+        return seconds, engine
+
+
+def _tokens(session: Session, count: int) -> tuple[int, ...]:
+    """Any tokens but MASK: what they are costs nothing."""
+    config = session.info.config
+    usual = [token for token in range(config.vocab_size) if token != config.mask_token_id]
+    return tuple(usual[7 * place % len(usual)] for place in range(count))
+
+
+def _forward(session: Session, rows: int, context: int, width: int, *, causal: bool) -> StepBuffers:
+    """Buffers of a forward of ``width`` tokens per row behind ``context`` cached ones."""
+    limits = session.info.limits
+    rows = session.row_count(rows)
+    session.reserve(rows, min(context + width + limits.max_block_length, limits.capacity))
+    buffers = session.step(rows, width, width)
+    inputs = buffers.inputs
+    own = {"cache_length": context, "valid_count": width, "causal": causal, "draft_adapter": not causal}
+    for name, value in {**PLAIN, **own}.items():
+        inputs[name][:] = value
+    inputs["tokens"][:] = _tokens(session, width)
+    inputs["logit_rows"][:] = range(width)
+    return buffers
+
+
+def _timed(session: Session, buffers: StepBuffers) -> float:
+    """Seconds per forward, launched one after another as fast as the session takes them."""
+    execute(session, buffers)
+    started = time.perf_counter()
+    for _ in range(_IN_A_ROW):
+        session.launch(buffers)
+    session.wait(buffers)
+    return (time.perf_counter() - started) / _IN_A_ROW

@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy, tokens per forward, acceptance length and speed of an engine on prompts with known answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nld_trt.decode.batch import Decoder
+from nld_trt.decode.generate import generate
+from nld_trt.decode.prompt import parse_prompt
+from nld_trt.decode.request import Request
+from nld_trt.decode.result import Result
+from nld_trt.decode.totals import Totals
+from nld_trt.engine.session import EngineInfo
+from nld_trt.errors import InputError, OperationError, shortened
+from nld_trt.files.json_text import JsonError, parse_json
+from nld_trt.measure.variant import Variant
+from nld_trt.model.text.codec import Codec
+
+
+@dataclass(frozen=True)
+class Question:
+    """One evaluation prompt. ``answer`` None means it counts for speed only."""
+
+    request_id: str
+    prompt_ids: tuple[int, ...]
+    answer: str | None
+    family: str | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of an evaluation.
+
+    Attributes:
+        accuracy: share of answers that equal the expected text exactly, outer white space aside; None
+            without expected answers or a tokenizer.
+        block_length: what was asked for, or the mode's own; None without blocks.
+        tokens_per_forward: all generated tokens over all forward evaluations (counting rules of the mode).
+        acceptance_length: linear: tokens emitted per round, over all rounds.
+        denoise_passes_per_block: diffusion.
+        tokens_per_second: generated tokens over the wall time of the whole run, prefill included.
+        host_share: part of that wall time outside the engine.
+    """
+
+    mode: str
+    block_length: int | None
+    requests: int
+    tokens: int
+    accuracy: float | None
+    accuracy_by_family: dict[str, float]
+    tokens_per_forward: float
+    acceptance_length: float | None
+    denoise_passes_per_block: float | None
+    tokens_per_second: float
+    seconds: float
+    host_share: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_questions(lines: Iterable[str | bytes], codec: Codec | None) -> list[Question]:
+    """Questions from JSONL lines: a prompt as in a request file, and optionally ``answer``, ``id``, ``family``.
+
+    Raises:
+        InputError: a line that is none, or an empty file.
+    """
+    questions = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            values = parse_json(line)
+            if not isinstance(values, dict):
+                raise InputError("it is no JSON object")
+            answer, family = values.get("answer"), values.get("family")
+            for name, value in (("answer", answer), ("family", family)):
+                if not isinstance(value, str | None):
+                    raise InputError(f"{name} is {shortened(repr(value))}, which is no text")
+            questions.append(Question(str(values.get("id", number)), parse_prompt(values, codec), answer, family))
+        except JsonError as error:
+            raise InputError(f"line {number} of the prompts file {error.what}") from error
+        except InputError as error:
+            raise InputError(f"line {number} of the prompts file cannot be used: {error}") from error
+    if not questions:
+        raise InputError("the prompts file is empty")
+    return questions
+
+
+def requests_for(
+    questions: Sequence[Question],
+    variant: Variant,
+    info: EngineInfo,
+    *,
+    max_new_tokens: int | None,
+    block_length: int | None = None,
+    threshold: float | None = None,
+) -> list[Request]:
+    """A request for each question, with the engine's defaults filled in.
+
+    Raises:
+        InputError: a question or a setting does not fit the engine.
+    """
+    variant.block_length(info, block_length)
+    return [
+        variant.request(
+            question.prompt_ids, max_new_tokens=max_new_tokens, block_length=block_length, threshold=threshold
+        ).resolved(info)
+        for question in questions
+    ]
+
+
+def evaluate(
+    decoder: Decoder,
+    questions: Sequence[Question],
+    variant: Variant,
+    *,
+    max_new_tokens: int | None,
+    batch_size: int,
+    block_length: int | None = None,
+    threshold: float | None = None,
+    progress: Callable[[int], None] = lambda finished: None,
+) -> Score:
+    """Decode every question in batches of ``batch_size`` and score the answers.
+
+    Wall time covers prefill, decoding and detokenization; one untimed batch goes first.
+
+    Args:
+        progress: called with the number of questions that were finished since its last call.
+
+    Raises:
+        InputError: a question or a setting does not fit the engine; nothing was decoded.
+        OperationError: an answer ended by an error.
+    """
+    info = decoder.session.info
+    requests = requests_for(
+        questions,
+        variant,
+        info,
+        max_new_tokens=max_new_tokens,
+        block_length=block_length,
+        threshold=threshold,
+    )
+    for index, result in generate(decoder, requests[:batch_size]):
+        good(result, questions[index], variant)
+    results: dict[int, Result] = {}
+    engine_before = decoder.engine_seconds
+    started = time.perf_counter()
+    for first in range(0, len(questions), batch_size):
+        for index, result in generate(decoder, requests[first : first + batch_size]):
+            results[first + index] = good(result, questions[first + index], variant)
+            progress(1)
+    seconds = time.perf_counter() - started
+    engine_seconds = decoder.engine_seconds - engine_before
+    return _score(variant, variant.block_length(info, block_length), questions, results, seconds, engine_seconds)
+
+
+def good(result: Result, question: Question, variant: Variant) -> Result:
+    """``result``, the answer to ``question``.
+
+    Raises:
+        OperationError: it ended by an error.
+    """
+    if result.error is not None:
+        raise OperationError(
+            f"the answer to prompt {question.request_id} in mode {variant.name} failed: {result.error}"
+        )
+    return result
+
+
+def _score(
+    variant: Variant,
+    block_length: int | None,
+    questions: Sequence[Question],
+    results: dict[int, Result],
+    seconds: float,
+    engine_seconds: float,
+) -> Score:
+    right: dict[str, list[bool]] = {}
+    for index, question in enumerate(questions):
+        text = results[index].text
+        if question.answer is not None and text is not None:
+            right.setdefault(question.family or "all", []).append(text.strip() == question.answer.strip())
+    marks = [mark for family in right.values() for mark in family]
+    totals = Totals.of(results.values())
+    return Score(
+        mode=variant.name,
+        block_length=block_length,
+        requests=len(questions),
+        tokens=totals.tokens,
+        accuracy=sum(marks) / len(marks) if marks else None,
+        accuracy_by_family={family: sum(values) / len(values) for family, values in sorted(right.items())},
+        tokens_per_forward=totals.tokens_per_forward,
+        acceptance_length=totals.acceptance_length,
+        denoise_passes_per_block=totals.denoise_passes_per_block,
+        tokens_per_second=totals.tokens / seconds,
+        seconds=seconds,
+        host_share=1 - engine_seconds / seconds,
+    )

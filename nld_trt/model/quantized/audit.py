@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Does a quantized checkpoint hold what it says? Looked up in the bytes, not in the names.
+
+Exports that are labelled one way and hold another have been published: they load, run and answer worse. Opening a
+checkpoint already compares dtypes and shapes with its quantization; this reads every scale and weight as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nld_trt.errors import InputError
+from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.inventory import HEAD, linear_modules
+from nld_trt.model.quantized.formats import INPUT_SCALE, PRE_QUANT_SCALE, WEIGHT_SCALE, WEIGHT_SCALE_2
+from nld_trt.model.safetensors_file import Array
+
+_SCALES = (WEIGHT_SCALE, WEIGHT_SCALE_2, INPUT_SCALE, PRE_QUANT_SCALE)
+_HEAD_MODULE = HEAD.removesuffix(".weight")
+# Every layer's weights reach the ends of their range in all but rare groups: a scale is the group's largest weight
+# over the largest code. Clipping makes more groups do so, not fewer.
+_FULL_RANGE = {"int8": 7, "float4_e2m1fn": 6.0, "float8_e4m3fn": 448.0}
+# Rounding scales to BF16 or E4M3 moves the largest weight by up to one code.
+_ROUNDED_RANGE = {"int8": 6, "float4_e2m1fn": 4.0, "float8_e4m3fn": 208.0}
+_MOST_GROUPS = 0.9
+
+
+@dataclass(frozen=True)
+class LinearAudit:
+    """One linear layer: its algorithm (None in high precision) and bits per weight, scales included."""
+
+    module: str
+    algorithm: str | None
+    group_size: int
+    bits_per_weight: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Attributes:
+    linears: in the order of the network.
+    problems: what is not as the checkpoint says; empty when all is well.
+    """
+
+    folder: str
+    linears: tuple[LinearAudit, ...]
+    problems: tuple[str, ...]
+    weights: int
+    bits: float
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Mean over all linear layers, the head included."""
+        return self.bits / self.weights
+
+    @property
+    def head_quantized(self) -> bool:
+        return any(linear.module == _HEAD_MODULE and linear.algorithm for linear in self.linears)
+
+    def require(self) -> None:
+        """Raises InputError listing every problem."""
+        if self.problems:
+            raise InputError(
+                f"The quantized checkpoint {self.folder} does not hold what it says",
+                details=list(self.problems),
+                fix="Quantize again: nld-trt quantize CHECKPOINT -o DIR --int4",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Facts for ``inspect`` and manifests, one entry for each algorithm and group size."""
+        groups: dict[tuple[str, int], list[LinearAudit]] = {}
+        for linear in self.linears:
+            groups.setdefault((linear.algorithm or "high precision", linear.group_size), []).append(linear)
+        return {
+            "bits_per_weight": round(self.bits_per_weight, 3),
+            "head_quantized": self.head_quantized,
+            "linears": [
+                {
+                    "algorithm": algorithm,
+                    **({"group_size": group} if group else {}),
+                    "layers": len(found),
+                    "bits_per_weight": sorted({round(linear.bits_per_weight, 3) for linear in found}),
+                }
+                for (algorithm, group), found in groups.items()
+            ],
+            "problems": list(self.problems),
+        }
+
+
+def audit(checkpoint: Checkpoint, *, head: bool | None = None) -> Audit:
+    """Read every quantized layer of ``checkpoint``; one layer is in memory at a time.
+
+    Args:
+        head: whether the head should be quantized; None when that is not known.
+    """
+    linears: list[LinearAudit] = []
+    problems: list[str] = []
+    weights, bits = 0, 0.0
+    for module, (outputs, inputs) in linear_modules(checkpoint.config).items():
+        stored = [name for name in checkpoint.names if name.rpartition(".")[0] == module]
+        size = sum(checkpoint.nbytes_of(name) for name in stored) * 8
+        found = checkpoint.formats.get(module)
+        linears.append(
+            LinearAudit(
+                module,
+                found.algorithm.name if found else None,
+                found.group_size if found else 0,
+                size / (outputs * inputs),
+            )
+        )
+        weights, bits = weights + outputs * inputs, bits + size
+        if found is not None:
+            problems += _layer_problems(checkpoint, module, stored)
+    if head is not None and (_HEAD_MODULE in checkpoint.formats) != head:
+        problems.append(f"{_HEAD_MODULE} is {'quantized' if not head else 'not quantized'}, and should not be so")
+    if checkpoint.quantization is not None and not checkpoint.formats:
+        problems.append("no layer is quantized: all are excluded")
+    return Audit(str(checkpoint.folder), tuple(linears), tuple(problems), weights, bits)
+
+
+def _layer_problems(checkpoint: Checkpoint, module: str, stored: list[str]) -> Iterator[str]:
+    faulty = False
+    for name in (name for name in stored if name.rpartition(".")[2] in _SCALES):
+        for problem in _scale_problems(name, checkpoint.read(name)):
+            faulty = True
+            yield problem
+    if not faulty:
+        yield from _value_problems(checkpoint, module)
+
+
+def _scale_problems(name: str, stored: Array) -> Iterator[str]:
+    # A block of weights that are all zero has scale zero in E4M3; a zero elsewhere silences a layer.
+    zero_allowed = name.endswith(f".{WEIGHT_SCALE}") and stored.ndim == 2
+    scale = stored.astype(np.float32)
+    if bad := int(np.count_nonzero(~np.isfinite(scale))):
+        yield f"{name}: {bad} of {scale.size} scales are NaN or infinite"
+    if bad := int(np.count_nonzero(scale < 0 if zero_allowed else scale <= 0)):
+        yield f"{name}: {bad} of {scale.size} scales are {'negative' if zero_allowed else 'not positive'}"
+
+
+def _value_problems(checkpoint: Checkpoint, module: str) -> Iterator[str]:
+    weight = checkpoint.read_quantized(module)
+    kind = weight.values.dtype.name
+    rows = weight.values.reshape(-1, weight.format.group_size) if weight.format.group_size else weight.values
+    largest = np.empty(len(rows), np.float32)
+    step = max(1, (1 << 24) // max(1, rows.shape[1]))
+    for start in range(0, len(rows), step):
+        largest[start : start + step] = np.abs(rows[start : start + step].astype(np.float32)).max(axis=1)
+    if weight.format.algorithm.name == "FP8":  # one scale for the whole matrix
+        largest = largest.max(keepdims=True)
+    if bad := int(np.count_nonzero(~np.isfinite(largest))):
+        yield f"{module}.weight: {bad} rows hold NaN"
+        return
+    live = largest[(weight.scale.reshape(-1) > 0)] if weight.scale.size == largest.size else largest
+    reached = np.count_nonzero(live >= _ROUNDED_RANGE[kind]) / max(1, live.size)
+    if reached < _MOST_GROUPS:
+        yield (
+            f"{module}.weight: only {reached:.0%} of its groups reach the end of the {kind} range "
+            f"({_FULL_RANGE[kind]}): the weights are not what the scales were made for"
+        )

@@ -1,0 +1,169 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""A client of the served model: one request over gRPC, its pieces as they come."""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nld_trt.errors import InputError, NldError, OperationError
+from nld_trt.optional import require
+from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
+
+DEFAULT_TIMEOUT = 300.0
+# Triton's words for a model that it does not have. It streams errors without a status: the one header that asks for
+# it, triton_grpc_error, ends Triton 2.51 itself (docs/serving.md).
+_NO_SUCH_MODEL = "Request for unknown model"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One response. The statistics are on the last one.
+
+    Attributes:
+        tokens: how many this chunk adds.
+        output_ids: those tokens, in answers to ``input_ids``.
+        finish_reason: empty until the last chunk.
+    """
+
+    text: str
+    tokens: int
+    finish_reason: str
+    mode: str
+    num_input_tokens: int
+    output_ids: tuple[int, ...] = ()
+    tokens_per_forward: float | None = None
+    acceptance_length: float | None = None
+    nfe: int | None = None
+    seed: int | None = None
+
+
+def stream(url: str, *, model: str = "nld", timeout: float = DEFAULT_TIMEOUT, **inputs: Any) -> Iterator[Chunk]:
+    """Send one request and yield its responses; closing the generator early cancels the request on the server.
+
+    >>> for chunk in stream("localhost:8001", text_input="Hello", mode="linear"):  # doctest: +SKIP
+    ...     print(chunk.text, end="")
+
+    Args:
+        url: the server's gRPC address, ``host:port``.
+        timeout: longest wait for a response, in seconds.
+        inputs: input tensors by name, as plain values; those that are None are left out. Those that hold JSON, such as
+            ``messages``, take its text or the value itself.
+
+    Raises:
+        InputError: a name that is no input, an address that is not gRPC's, or a model that the server does not have.
+        OperationError: the server cannot be reached, takes longer than ``timeout``, or reports an error.
+    """
+    grpc = require("tritonclient.grpc", wanted_by="client")
+    address = _address(url)
+    given = {"stream": True, **{name: value for name, value in inputs.items() if value is not None}}
+    tensors = [_tensor(grpc, name, value) for name, value in given.items()]
+    responses: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    client = grpc.InferenceServerClient(address)
+    finished = False
+    try:
+        client.start_stream(lambda result, error: responses.put((result, error)))
+        _send(client, model, tensors)
+        while not finished:
+            result, error = _next(responses, address, timeout)
+            if error is not None:
+                finished = True
+                raise _failure(error, address, model)
+            finished = result.get_response().parameters["triton_final_response"].bool_param
+            chunk = _chunk(result)
+            if chunk is not None:
+                yield chunk
+    finally:
+        client.stop_stream(cancel_requests=not finished)
+        client.close()
+
+
+def _address(url: str) -> str:
+    scheme, mark, rest = url.rpartition("://")
+    if mark and scheme != "grpc":
+        raise InputError(
+            f"{url} is an address for {scheme}; the client speaks gRPC",
+            fix="Give the server's gRPC port, by default: nld-trt client localhost:8001 ...",
+        )
+    host, _, port = rest.rstrip("/").rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError(f"{url!r} is no address; give HOST:PORT, such as localhost:8001")
+    return f"{host}:{port}"
+
+
+def _tensor(grpc: Any, name: str, value: Any) -> Any:
+    import numpy as np
+
+    if name not in INPUTS:
+        raise InputError(f"the model has no input {name!r}; it has {', '.join(INPUTS)}")
+    tensor = INPUTS[name]
+    values = list(value) if tensor.many else [value]
+    if tensor.json:
+        values = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in values]
+    if tensor.dtype == "STRING":
+        values = [text.encode() for text in values]
+    dtype = np.dtype(tensor.numpy_type)
+    # NumPy 1 wraps numbers that are too large, and says no more than a warning.
+    if dtype.kind in "iu" and not all(np.iinfo(dtype).min <= number <= np.iinfo(dtype).max for number in values):
+        raise InputError(f"{name} is {value!r}, which does not fit the type {tensor.dtype}")
+    array = np.array([values], dtype=dtype)
+    sent = grpc.InferInput(name, list(array.shape), tensor.wire_type)
+    sent.set_data_from_numpy(array)
+    return sent
+
+
+def _send(client: Any, model: str, tensors: list[Any]) -> None:
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        client.async_stream_infer(model, tensors, enable_empty_final_response=True)
+    except InferenceServerException:
+        # The stream has broken already, and why comes like any other response.
+        pass
+
+
+def _next(responses: queue.SimpleQueue[tuple[Any, Any]], address: str, timeout: float) -> tuple[Any, Any]:
+    try:
+        return responses.get(timeout=timeout)
+    except queue.Empty:
+        raise OperationError(
+            f"no response from {address} within {timeout:g} s; the request was cancelled",
+            fix="Raise --timeout if the server is busy or slow.",
+        ) from None
+
+
+def _failure(error: Any, address: str, model: str) -> NldError:
+    text = str(error.message())
+    if "UNAVAILABLE" in str(error.status()):
+        return OperationError(
+            f"no Triton server answers at {address}: {text}",
+            fix="Start one with nld-trt serve REPO_DIR, and give its gRPC address.",
+        )
+    # Triton puts "[request id: <id_unknown>] " before messages of its own.
+    message = text.replace("[request id: <id_unknown>] ", "")
+    kind = InputError if message.startswith(_NO_SUCH_MODEL) else OperationError
+    return kind(f"the server at {address} did not serve the request to {model}: {message}")
+
+
+def _chunk(result: Any) -> Chunk | None:
+    """What a response holds; None for the empty one that only marks the end."""
+    values = {name: array.tolist() for name in OUTPUTS if (array := result.as_numpy(name)) is not None}
+    if not values:
+        return None
+    single = {name: items[0] for name, items in values.items() if not OUTPUTS[name].many}
+    return Chunk(
+        text=single["text_output"].decode(),
+        tokens=single.get("num_output_tokens", 0),
+        finish_reason=single["finish_reason"].decode(),
+        mode=single["mode"].decode(),
+        num_input_tokens=single.get("num_input_tokens", 0),
+        output_ids=tuple(values.get("output_ids", ())),
+        tokens_per_forward=single.get("tokens_per_forward"),
+        acceptance_length=single.get("acceptance_length"),
+        nfe=single.get("nfe"),
+        seed=single.get("seed"),
+    )

@@ -1,0 +1,169 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""From the tensors of one inference request to a request for the decoder, with errors that name the tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nld_trt.decode.prompt import refuse_beside
+from nld_trt.decode.request import MODES, NEVER, ModeName, Request, fitting_block_length
+from nld_trt.decode.sampling import SETTINGS
+from nld_trt.engine.session import Array, EngineInfo
+from nld_trt.errors import InputError
+from nld_trt.files.json_text import JsonError, parse_json
+from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.conversation import BESIDE, Conversation, parse_beside
+from nld_trt.serving.settings import ServingSettings
+from nld_trt.serving.triton.tensors import INPUTS
+
+# What no mode has; 0 asks for nothing.
+_PENALTIES = ("frequency_penalty", "presence_penalty")
+# Tensors that are the request's fields of the same names.
+_SAMPLING = (*SETTINGS, "acceptance", "ensemble")
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What one client asked for.
+
+    Attributes:
+        echo: put before the first text.
+        reply_ids: the client speaks token ids, so the answer has them too.
+    """
+
+    request: Request
+    stream: bool = False
+    echo: str = ""
+    reply_ids: bool = False
+    count_input: bool = True
+    count_output: bool = True
+
+
+def read_inputs(
+    tensors: Mapping[str, Array], settings: ServingSettings, info: EngineInfo, codec: Codec | None
+) -> Intake:
+    """Interpret a request's input tensors; those left out have the settings' defaults.
+
+    Raises:
+        InputError: naming the tensor, its value and what is possible.
+    """
+    values = {name: _value(name, array) for name, array in tensors.items()}
+    if not settings.ignore_penalties:
+        _refuse_penalties(values)
+    mode = values.get("mode", settings.defaults.mode)
+    if mode not in MODES:
+        raise InputError(f"mode is {mode!r}; supported: {', '.join(MODES)}")
+    prompt_ids = _prompt_ids(values, settings, codec)
+    request = Request(
+        prompt_ids=prompt_ids,
+        mode=mode,
+        lora=values.get("lora", settings.defaults.lora),
+        max_new_tokens=_max_tokens(values.get("max_tokens", settings.defaults.max_tokens), len(prompt_ids), info),
+        block_length=_block_length(values.get("block_length"), mode, settings, info),
+        threshold=_threshold(values["threshold"]) if "threshold" in values else settings.defaults.thresholds.get(mode),
+        eos_token_id=NEVER if values.get("ignore_eos") else values.get("eos_token_id"),
+        stop=tuple(values.get("stop_words", ())),
+        **{name: values[name] for name in _SAMPLING if name in values},
+    )
+    return Intake(
+        request=request.resolved(info),
+        stream=values.get("stream", False),
+        echo=values.get("text_input", "") if not values.get("exclude_input_in_output", True) else "",
+        reply_ids="input_ids" in values,
+        count_input=values.get("return_num_input_tokens", True),
+        count_output=values.get("return_num_output_tokens", True),
+    )
+
+
+def _value(name: str, array: Array) -> Any:
+    """A tensor as plain Python values."""
+    tensor = INPUTS[name]
+    items = array.reshape(-1).tolist()
+    if tensor.dtype == "STRING":
+        try:
+            items = [item.decode() if isinstance(item, bytes) else str(item) for item in items]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name} is not UTF-8: {error.reason} at byte {error.start}") from error
+    if tensor.json:
+        items = [_parsed(name, item) for item in items]
+    if tensor.many:
+        return items
+    if len(items) != 1:
+        raise InputError(f"{name} has {len(items)} values; one was expected")
+    return items[0]
+
+
+def _parsed(name: str, text: str) -> Any:
+    try:
+        return parse_json(text)
+    except JsonError as error:
+        raise InputError(f"{name} {error.what}") from error
+
+
+def _refuse_penalties(values: Mapping[str, Any]) -> None:
+    for name in _PENALTIES:
+        if values.get(name, 0.0) != 0.0:
+            raise InputError(
+                f"{name} is {values[name]:g}; only 0 is supported",
+                fix=f"Leave {name} out, or write the repository with nld-trt repo --ignore-penalties.",
+            )
+
+
+def _prompt_ids(values: Mapping[str, Any], settings: ServingSettings, codec: Codec | None) -> tuple[int, ...]:
+    given = [name for name in ("text_input", "input_ids", "messages") if name in values]
+    if len(given) != 1:
+        raise InputError("give either text_input or input_ids, or messages")
+    (kind,) = given
+    if kind == "input_ids":
+        refuse_beside(values, ("system", *BESIDE), "input_ids leave no place for {}")
+        if not values["input_ids"]:
+            raise InputError("input_ids is empty: at least one token is needed")
+        return tuple(values["input_ids"])
+    if kind == "text_input" and not values["text_input"]:
+        raise InputError("text_input is empty")
+    if codec is None:
+        raise InputError(f"the engine has no tokenizer: send input_ids instead of {kind}")
+    if kind == "messages":
+        refuse_beside(values, ("system", "raw"), "messages leave no place for {}")
+        return codec.encode_conversation(Conversation.parse(values))
+    if values.get("raw", settings.defaults.raw):
+        if values.get("system"):
+            raise InputError("system has no place in a raw prompt: leave out one of system and raw")
+        refuse_beside(values, BESIDE, "a raw prompt has no place for {}")
+        return codec.encode(values["text_input"])
+    return codec.encode_conversation(
+        Conversation.of_prompt(values["text_input"], values.get("system"), **parse_beside(values))
+    )
+
+
+def _block_length(asked: int | None, mode: ModeName, settings: ServingSettings, info: EngineInfo) -> int | None:
+    default = settings.defaults.block_length
+    if asked is not None or default is None:
+        return asked
+    return fitting_block_length(default, mode, info)
+
+
+def _max_tokens(asked: int | None, prompt: int, info: EngineInfo) -> int:
+    room = info.limits.max_seq_len - prompt
+    if room < 1:
+        raise InputError(
+            f"the prompt has {prompt} tokens; the engine was built for {info.limits.max_seq_len}, answer included",
+            fix=f"Shorten it, or rebuild the engine with nld-trt build --max-seq-len {prompt + (asked or 1)}.",
+        )
+    if asked is None:
+        return min(room, info.generation.max_new_tokens or room)
+    if asked < 1:
+        raise InputError(f"max_tokens is {asked}; it must be at least 1")
+    if asked > room:
+        raise InputError(
+            f"max_tokens is {asked}; behind a prompt of {prompt} tokens the engine has room for {room}",
+            fix=f"Ask for less, or rebuild the engine with nld-trt build --max-seq-len {prompt + asked}.",
+        )
+    return asked
+
+
+def _threshold(asked: float) -> float | None:
+    return None if asked < 0.0 else asked

@@ -1,0 +1,168 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The model as Triton's Python backend runs it, in a stub process of the server.
+
+``triton_python_backend_utils`` exists only in there, so it is imported when the model is initialised.
+What can work without it lives in the scheduler, the intake, the replies and the metrics.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nld_trt.decode.batch import Decoder
+from nld_trt.decode.request import NEVER, Request, modes_of
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.engine.session import Session
+from nld_trt.errors import InputError, NldError
+from nld_trt.files import inside, path_of_library, read_json
+from nld_trt.model.text.codec import Codec
+from nld_trt.serving.metrics import Family, Metrics, Series
+from nld_trt.serving.scheduler import QueueFull, Scheduler
+from nld_trt.serving.settings import FILE_NAME, ServingSettings
+from nld_trt.serving.triton.intake import read_inputs
+from nld_trt.serving.triton.replies import Outputs, Reply
+from nld_trt.serving.triton.tensors import OUTPUTS
+
+log = logging.getLogger(__name__)
+
+# Triton waits for open requests before it finalises a model, so there is little left to wait for.
+_CLOSE_SECONDS = 5.0
+
+
+class TritonPythonModel:
+    """Called by the backend: ``initialize`` once, ``execute`` per request, ``finalize`` when unloaded."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname).1s %(name)s: %(message)s")
+        self._pb = importlib.import_module("triton_python_backend_utils")
+        try:
+            self._open(path_of_library(args["model_repository"]) / args["model_version"], args["model_name"])
+        except NldError as error:
+            raise self._pb.TritonModelException(str(error)) from error
+
+    def execute(self, requests: Sequence[Any]) -> None:
+        """Queue every request and return at once; answers go through each request's response sender."""
+        for request in requests:
+            channel = TritonChannel(self._pb, request.get_response_sender())
+            try:
+                tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+                intake = read_inputs(tensors, self._settings, self._session.info, self._codec)
+                self._scheduler.submit(intake.request, Reply(intake, channel))
+            except NldError as error:
+                channel.fail(error)
+            except Exception as error:
+                log.exception("a request could not be read")
+                channel.fail(NldError(f"internal error: {type(error).__name__}: {error}"))
+
+    def finalize(self) -> None:
+        self._scheduler.close(grace=_CLOSE_SECONDS)
+
+    def _open(self, folder: Path, model: str) -> None:
+        started = time.monotonic()
+        self._settings = ServingSettings.from_dict(read_json(folder / FILE_NAME))
+        engine = EngineFolder.open(inside(folder, self._settings.engine)).with_defaults(
+            self._settings.generation_config
+        )
+        self._session = engine.open_session(self._settings.backend)
+        self._codec = Codec.open(engine.path)
+        opened = time.monotonic()
+        warm_up(self._session)
+        decoder = Decoder(self._session, self._codec)
+        metrics = Metrics(TritonMetrics(self._pb, model))
+        self._scheduler = Scheduler(decoder, max_waiting=self._settings.max_waiting, observer=metrics)
+        info = self._session.info
+        log.info(
+            "%s: %s %s, batch %d, %d tokens, opened in %.1f s, warmed up in %.1f s", model, info.backend,
+            info.precision, info.limits.max_batch_size, info.limits.max_seq_len, opened - started,
+            time.monotonic() - opened,
+        )  # fmt: skip
+        for line in info.generation.notes:
+            log.info("%s: %s", model, line)
+
+
+def warm_up(session: Session) -> None:
+    """Decode a few tokens in every mode, so that no client pays for first-time work.
+
+    A session of a GPU compiles and captures each number of rows by itself, with and without a temperature; one of the
+    CPU has next to nothing to prepare.
+
+    This is done here and not through ``model_warmup`` in the configuration, which works for this model as
+    well: that would need binary tensor files in the repository and would show up in the metrics.
+    """
+    info = session.info
+    decoder = Decoder(session)
+    prompt = (info.config.bos_token_id,)
+    # A whole block and one token more, in blocks modes two rounds.
+    tokens = min(info.default_block_length + 1, info.limits.max_seq_len - len(prompt))
+    counts, temperatures = {1}, [0.0]
+    if session.runs_ahead:
+        counts = {session.row_count(rows + 1) for rows in range(info.limits.max_batch_size)}
+        temperatures = [0.0, 1.0]
+    for mode, temperature, rows in product(modes_of(info), temperatures, sorted(counts)):
+        request = Request(
+            prompt, mode, max_new_tokens=tokens, threshold=0.0, eos_token_id=NEVER, temperature=temperature
+        )
+        for _ in range(rows):
+            decoder.submit(request)
+        for _ in decoder.run():
+            pass
+
+
+class TritonChannel:
+    """A request's response sender."""
+
+    def __init__(self, pb: Any, sender: Any) -> None:
+        self._pb = pb
+        self._sender = sender
+
+    def send(self, outputs: Outputs, *, final: bool) -> None:
+        tensors = [self._tensor(name, value) for name, value in outputs.items()]
+        flags = self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
+        self._sender.send(self._pb.InferenceResponse(output_tensors=tensors), flags=flags)
+
+    def fail(self, error: NldError) -> None:
+        found = self._pb.TritonError(str(error), self._code(error))
+        self._sender.send(self._pb.InferenceResponse(error=found), flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def is_cancelled(self) -> bool:
+        return bool(self._sender.is_cancelled())
+
+    def _tensor(self, name: str, value: Any) -> Any:
+        tensor = OUTPUTS[name]
+        values = value if tensor.many else [value]
+        if tensor.dtype == "STRING":
+            values = [text.encode() for text in values]
+        return self._pb.Tensor(name, np.array(values, dtype=tensor.numpy_type))
+
+    def _code(self, error: NldError) -> Any:
+        if isinstance(error, InputError):
+            return self._pb.TritonError.INVALID_ARG
+        return self._pb.TritonError.UNAVAILABLE if isinstance(error, QueueFull) else self._pb.TritonError.INTERNAL
+
+
+class TritonMetrics:
+    """Makes series of the server's own metrics."""
+
+    def __init__(self, pb: Any, model: str) -> None:
+        self._pb = pb
+        self._model = model
+        self._families: dict[str, Any] = {}
+
+    def __call__(self, family: Family, labels: Mapping[str, str]) -> Series:
+        if family.name not in self._families:
+            kinds = {"counter": self._pb.MetricFamily.COUNTER, "gauge": self._pb.MetricFamily.GAUGE}
+            self._families[family.name] = self._pb.MetricFamily(
+                name=family.name, description=family.help, kind=kinds[family.kind]
+            )
+        series: Series = self._families[family.name].Metric(labels={"model": self._model, **labels})
+        return series

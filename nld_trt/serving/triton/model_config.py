@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``config.pbtxt``: made as the protobuf message that Triton parses, so that it cannot be misspelt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nld_trt.errors import InputError
+from nld_trt.optional import require
+from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
+
+FILE_NAME = "config.pbtxt"
+
+
+def render_config(model: str, *, instance_kind: str, comment: str) -> str:
+    """The text of a model's configuration, checked by parsing it back.
+
+    Args:
+        instance_kind: KIND_CPU or KIND_MODEL, which leaves the choice of the GPU to the engine.
+        comment: a line above everything, such as the command that made it.
+    """
+    messages, text_format = _protobuf()
+    config = messages.ModelConfig(name=model, backend="python")
+    config.model_transaction_policy.decoupled = True
+    for tensor in INPUTS.values():
+        config.input.add(
+            name=tensor.name,
+            data_type=messages.DataType.Value(f"TYPE_{tensor.dtype}"),
+            dims=tensor.dims,
+            # Which of them a request needs depends on the others; the model says so by name.
+            optional=True,
+        )
+    for tensor in OUTPUTS.values():
+        config.output.add(name=tensor.name, data_type=messages.DataType.Value(f"TYPE_{tensor.dtype}"), dims=tensor.dims)
+    group = config.instance_group.add(count=1)
+    group.kind = messages.ModelInstanceGroup.Kind.Value(instance_kind)
+    # The printer leaves out what equals protobuf's default. Here the 0 is a decision and has to be seen:
+    # batches are made by the model's own scheduler, request by request, and not by Triton.
+    # A command line can have line breaks, in a path for one; each of its lines stays a comment.
+    comment = "\n".join(f"# {line}" for line in comment.splitlines())
+    text = f"{comment}\nmax_batch_size: 0\n{text_format.MessageToString(config)}"
+    assert text_format.Parse(text, messages.ModelConfig()) == config
+    return text
+
+
+def parse_config(text: str, place: object) -> Any:
+    """The protobuf message in ``text``.
+
+    Raises:
+        InputError: it is no model configuration; names ``place`` and the line.
+    """
+    messages, text_format = _protobuf()
+    try:
+        return text_format.Parse(text, messages.ModelConfig())
+    except text_format.ParseError as error:
+        raise InputError(f"{place} is not a Triton model configuration: {error}") from error
+
+
+def _protobuf() -> tuple[Any, Any]:
+    messages = require("tritonclient.grpc.model_config_pb2", wanted_by="repo")
+    return messages, require("google.protobuf.text_format", wanted_by="repo", extra="serve")

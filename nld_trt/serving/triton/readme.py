@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The README of a written repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nld_trt.serving.settings import FILE_NAME, ServingSettings
+from nld_trt.serving.triton.container import container_commands
+from nld_trt.serving.triton.tensors import markdown_table
+
+# Where a server with default ports listens, as clients on the same machine write it.
+HTTP_URL = "http://localhost:8000"
+GRPC_URL = "localhost:8001"
+EXAMPLE_PROMPT = "Sort these numbers: 42 17 88 35"
+
+_TEMPLATE = """\
+# Triton model repository: {model}
+
+Written by nld-trt {version} with
+
+```
+{command}
+```
+
+From the engine of `{engine}`: backends {backends}; {rows} requests at once, {tokens} tokens each with the prompt.
+`{model}/manifest.json` has versions and hashes. Defaults of requests are in `{model}/1/{settings}`.
+
+## Start
+
+```
+nld-trt serve .                          # the tritonserver of this machine
+```
+
+```
+tritonserver --model-repository=. --model-control-mode=explicit --load-model=*
+```
+
+The second needs nld_trt in the Python that the server's backend uses. In a container, from a checkout of nld-trt:
+
+```
+{docker}
+```
+
+## Ask
+
+```
+{curl}
+```
+
+```
+{client}
+```
+
+```
+{perf_analyzer}
+```
+
+The model is decoupled: a request has as many responses as there are pieces of text. Plain `/infer` over HTTP refuses
+such models; use `generate_stream`, gRPC streaming, or `/generate` without `stream`. The status of `generate_stream` is
+decided by the first response, so a client also has to look for `error` in those that follow.
+
+## Inputs
+
+All are optional, except that a request has either `text_input` or `input_ids`.
+
+{inputs}
+
+## Outputs
+
+{outputs}
+"""
+
+
+def render_readme(model: str, serving: ServingSettings, manifest: Mapping[str, Any]) -> str:
+    engine = manifest["engine"]
+    return _TEMPLATE.format(
+        model=model,
+        version=manifest["tool_version"],
+        command=manifest["command"],
+        engine=engine["name"],
+        backends=", ".join(engine["backends"]),
+        rows=engine["limits"]["max_batch_size"],
+        tokens=engine["limits"]["max_seq_len"],
+        settings=FILE_NAME,
+        docker="\n".join(container_commands(Path("/path/to/this/folder"))),
+        curl=curl_line(model, mode=serving.defaults.mode),
+        client=client_line(model),
+        perf_analyzer=perf_analyzer_line(model),
+        inputs=markdown_table("input"),
+        outputs=markdown_table("output"),
+    )
+
+
+def curl_line(model: str, url: str = HTTP_URL, *, mode: str = "linear") -> str:
+    body = f'{{"text_input": "{EXAMPLE_PROMPT}", "stream": true, "mode": "{mode}", "max_tokens": 128}}'
+    return f"curl -N {url}/v2/models/{model}/generate_stream -d '{body}'"
+
+
+def client_line(model: str, url: str = GRPC_URL) -> str:
+    flag = "" if model == "nld" else f" --model {model}"
+    return f'nld-trt client {url} "{EXAMPLE_PROMPT}"{flag}'
+
+
+def perf_analyzer_line(model: str, url: str = GRPC_URL) -> str:
+    return (
+        f"perf_analyzer -m {model} -u {url} -i grpc --async --streaming --input-data prompts.json "
+        "--concurrency-range 1:16:1 --profile-export-file profile.json"
+    )

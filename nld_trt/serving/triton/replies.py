@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a request's emissions to the responses its client gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from nld_trt.decode.result import Result
+from nld_trt.decode.row import Emission, Row
+from nld_trt.errors import NldError
+from nld_trt.serving.triton.intake import Intake
+
+# Output tensor to its value, or list of values.
+Outputs = Mapping[str, Any]
+
+
+class Channel(Protocol):
+    """The way to one client."""
+
+    def send(self, outputs: Outputs, *, final: bool) -> None:
+        """One response."""
+
+    def fail(self, error: NldError) -> None:
+        """The last response, an error."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the client has gone."""
+
+
+class Reply:
+    """A listener that gathers emissions into responses: one per piece of text, or one at the end.
+
+    A request that ends by an error has that as its last response; text that was not sent by then is dropped.
+    """
+
+    def __init__(self, intake: Intake, channel: Channel) -> None:
+        self._intake = intake
+        self._channel = channel
+        self._text = intake.echo
+        self._tokens: list[int] = []
+
+    def emitted(self, emission: Emission) -> None:
+        self._text += emission.text
+        self._tokens += emission.tokens
+        if emission.error is not None:
+            self._channel.fail(emission.error)
+            return
+        final = emission.finish_reason is not None
+        news = self._text or (self._intake.reply_ids and self._tokens)
+        if not final and not (self._intake.stream and news):
+            return
+        outputs = self._outputs(emission.row, emission.finish_reason or "")
+        self._text, self._tokens = "", []
+        self._channel.send(outputs, final=final)
+
+    def failed(self, error: NldError) -> None:
+        self._channel.fail(error)
+
+    def abandoned(self) -> bool:
+        return self._channel.is_cancelled()
+
+    def _outputs(self, row: Row, finish_reason: str) -> Outputs:
+        intake = self._intake
+        outputs: dict[str, Any] = {
+            "text_output": self._text,
+            "finish_reason": finish_reason,
+            "mode": row.request.mode,
+        }
+        if intake.count_input:
+            outputs["num_input_tokens"] = len(row.request.prompt_ids)
+        if intake.count_output:
+            outputs["num_output_tokens"] = len(self._tokens)
+        if intake.reply_ids:
+            outputs["output_ids"] = self._tokens
+        return outputs | _statistics(row) if finish_reason else outputs
+
+
+def _statistics(row: Row) -> dict[str, Any]:
+    """What the last response says about the whole; nothing if the request was cancelled before its first token."""
+    if not row.emitted:
+        return {}
+    result = Result.of(row)
+    figures: dict[str, Any] = {"tokens_per_forward": result.tokens_per_forward, "nfe": result.nfe}
+    if result.acceptance_length is not None:
+        figures["acceptance_length"] = result.acceptance_length
+    if result.seed is not None:
+        figures["seed"] = result.seed
+    return figures

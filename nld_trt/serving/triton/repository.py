@@ -1,0 +1,305 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""A Triton model repository around an engine folder: self-contained, and complete or not there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nld_trt
+from nld_trt.engine import manifest as engine_manifests
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.engine.manifest import Manifest
+from nld_trt.errors import InputError
+from nld_trt.files import inside, publish_folder, read_json, sha256_of, write_json
+from nld_trt.machine import environment
+from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.files import TEMPLATE_FILE, TEMPLATES_FOLDER
+from nld_trt.model.text.template import DEFAULT_NAME as DEFAULT_TEMPLATE
+from nld_trt.serving import settings
+from nld_trt.serving.settings import ServingSettings
+from nld_trt.serving.triton import model_config
+from nld_trt.serving.triton.readme import render_readme
+
+MANIFEST_FILE = "manifest.json"
+SCHEMA_VERSION = 1
+DEFAULT_NAME = "nld"
+VERSION = "1"
+# What an operator may change by hand. Anything else that changes is damage.
+EDITABLE = (model_config.FILE_NAME, f"{VERSION}/{settings.FILE_NAME}")
+
+# Everything the model does is in the installed package, so that fixing it does not mean editing repositories.
+_MODEL_PY = '''\
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Written by nld-trt repo. The model is in the installed nld_trt package; its settings are in model.json."""
+
+from nld_trt.serving.triton.model import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A written repository.
+
+    Attributes:
+        manifest: what ``manifest.json`` says.
+        linked: engine files that share their disk space with the engine folder.
+    """
+
+    path: Path
+    model: str
+    manifest: Mapping[str, Any]
+    linked: int
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / self.model / model_config.FILE_NAME
+
+
+def write_repository(
+    engine: EngineFolder,
+    target: Path,
+    *,
+    name: str = DEFAULT_NAME,
+    serving: ServingSettings = ServingSettings(),  # noqa: B008  (frozen)
+    chat_template: str | None = None,
+    command: str = "nld-trt repo",
+    force: bool = False,
+) -> Repository:
+    """Write a repository with one model into ``target``.
+
+    Engine files are hard-linked where the file system allows it, so a repository beside its engine
+    costs no space; elsewhere they are copied.
+
+    Args:
+        name: of the model, in URLs and file names.
+        chat_template: name of one of the engine's templates, or path of a Jinja file, that becomes the only template
+            of the repository's engine; None means the engine's own.
+        command: what made it, for the files to say.
+
+    Raises:
+        InputError: a name that Triton or a file system cannot take, settings that do not fit the engine,
+            a template that cannot be used, or ``target`` exists. Nothing is written.
+    """
+    _check_name(name)
+    _check_settings(serving, engine.manifest)
+    template = None if chat_template is None else _template(engine, chat_template)
+    serving = replace(serving, engine="engine")
+    with publish_folder(target, force, marker=f"{name}/{MANIFEST_FILE}") as work:
+        version = work / name / VERSION
+        version.mkdir(parents=True)
+        text = model_config.render_config(
+            name, instance_kind=_instance_kind(engine, serving), comment=f"Made by: {command}"
+        )
+        (work / name / model_config.FILE_NAME).write_text(text, encoding="utf-8", errors="backslashreplace")
+        (version / "model.py").write_text(_MODEL_PY, encoding="utf-8")
+        write_json(version / settings.FILE_NAME, serving.to_dict())
+        linked = _take_engine(engine, version / serving.engine, template)
+        manifest = _manifest(work / name, engine.manifest, name, command)
+        write_json(work / name / MANIFEST_FILE, manifest)
+        readme = render_readme(name, serving, manifest)
+        (work / "README.md").write_text(readme, encoding="utf-8", errors="backslashreplace")
+    return Repository(target, name, manifest, linked)
+
+
+def model_names(path: Path) -> list[str]:
+    """The models of a repository.
+
+    Raises:
+        InputError: ``path`` is something else.
+    """
+    names = sorted(config.parent.name for config in path.glob(f"*/{model_config.FILE_NAME}"))
+    if names:
+        return names
+    if (path / engine_manifests.FILE_NAME).is_file():
+        raise InputError(
+            f"{path} is an engine folder; a Triton model repository was expected",
+            fix=f"Write one: nld-trt repo {path} -o REPO_DIR",
+        )
+    if (path / model_config.FILE_NAME).is_file():
+        raise InputError(
+            f"{path} is one model of a repository", fix=f"Pass the folder around it: {path.resolve().parent}"
+        )
+    present = "holds no model (no */config.pbtxt)" if path.is_dir() else "is not a folder"
+    found = present if path.exists() else "does not exist"
+    raise InputError(
+        f"the model repository {path} {found}",
+        fix=f"Write one: nld-trt repo ENGINE_DIR -o {path}",
+    )
+
+
+def describe_repository(path: Path) -> dict[str, Any]:
+    """Facts about a repository; its files are compared with their manifests.
+
+    Raises:
+        InputError: it is none, or its files are not those that were written; all are listed.
+    """
+    models = {}
+    for name in model_names(path):
+        config = model_config.parse_config(
+            (path / name / model_config.FILE_NAME).read_text(encoding="utf-8"), path / name / model_config.FILE_NAME
+        )
+        manifest = read_json(path / name / MANIFEST_FILE)
+        problems = _damage(path / name, manifest)
+        if problems:
+            raise InputError(
+                f"the model {name} in {path} is damaged",
+                details=problems,
+                fix=f"Write it again: nld-trt repo ENGINE_DIR -o {path} --force",
+            )
+        models[name] = {
+            "edited": _edited(path / name, manifest),
+            "decoupled": config.model_transaction_policy.decoupled,
+            "inputs": [tensor.name for tensor in config.input],
+            "outputs": [tensor.name for tensor in config.output],
+            "engine": manifest["engine"],
+            "settings": read_json(path / name / VERSION / settings.FILE_NAME),
+            "tool_version": manifest["tool_version"],
+            "command": manifest["command"],
+        }
+    return {"kind": "Triton model repository", "models": models, "intact": True, "next": f"nld-trt serve {path}"}
+
+
+def _check_name(name: str) -> None:
+    # Also the characters that need no escaping in a URL.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(
+            f"--name is {name!r}; a model name starts with a letter or digit and has letters, digits, '.', '_' and '-'"
+        )
+
+
+def _check_settings(serving: ServingSettings, manifest: Manifest) -> None:
+    serving.check()
+    if serving.backend is not None and serving.backend not in manifest.backends:
+        raise InputError(f"the engine has no {serving.backend} backend; it has {', '.join(manifest.backends)}")
+    limits, defaults = manifest.limits, serving.defaults
+    if defaults.block_length is not None and defaults.block_length > limits.max_block_length:
+        raise InputError(
+            f"the default block_length is {defaults.block_length}; the engine was built for {limits.max_block_length}",
+        )
+    drafts = limits.max_quadratic_length
+    if defaults.mode == "quadratic" and not drafts:
+        raise InputError(
+            "the default mode is quadratic, and the engine was built without quadratic passes",
+            fix="Use another --mode, or rebuild with nld-trt build --quadratic-length 8.",
+        )
+    if defaults.mode == "quadratic" and (defaults.block_length or 0) > drafts:
+        raise InputError(
+            f"the default mode is quadratic and the default block_length {defaults.block_length}; the engine was built "
+            f"for quadratic passes of up to {drafts} drafts",
+            fix="Use a smaller --block-length, or leave it out.",
+        )
+    if defaults.max_tokens is not None and defaults.max_tokens >= limits.max_seq_len:
+        raise InputError(
+            f"the default max_tokens is {defaults.max_tokens}; the engine has {limits.max_seq_len}, prompt included"
+        )
+    if defaults.lora and not manifest.has_adapter:
+        raise InputError("--lora was asked for and the engine has no draft adapter", fix="Leave it out.")
+
+
+def _instance_kind(engine: EngineFolder, serving: ServingSettings) -> str:
+    backends = [serving.backend] if serving.backend else list(engine.manifest.backends)
+    return "KIND_CPU" if backends == ["ort"] else "KIND_MODEL"
+
+
+def _template(engine: EngineFolder, asked: str) -> str:
+    """The Jinja source that was asked for."""
+    codec = Codec.open(engine.path, asked)
+    assert codec is not None, "an engine without a tokenizer was refused"
+    return codec.templates[DEFAULT_TEMPLATE].source
+
+
+def _take_engine(engine: EngineFolder, target: Path, template: str | None) -> int:
+    """Link or copy the engine's files into ``target``, with another chat template if there is one.
+
+    Returns:
+        How many were linked.
+    """
+    linked = 0
+    if template is not None:
+        _write_template(engine, target, template)
+    for name in (engine_manifests.FILE_NAME, *engine.manifest.files):
+        if template is not None and (name == engine_manifests.FILE_NAME or _is_template(name)):
+            continue
+        source, copy = inside(engine.path, name), target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # A link to a link would not be self-contained.
+            os.link(source.resolve(), copy)
+            linked += 1
+        except OSError:
+            shutil.copyfile(source, copy)
+    return linked
+
+
+def _is_template(name: str) -> bool:
+    return name == TEMPLATE_FILE or name.startswith(f"{TEMPLATES_FOLDER}/")
+
+
+def _write_template(engine: EngineFolder, target: Path, template: str) -> None:
+    """The template's file, and an engine manifest that lists it in the place of all others."""
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / TEMPLATE_FILE
+    path.write_text(template, encoding="utf-8")
+    manifest = read_json(engine.path / engine_manifests.FILE_NAME)
+    kept = {name: record for name, record in manifest["files"].items() if not _is_template(name)}
+    record = {"sha256": sha256_of(path), "size": path.stat().st_size}
+    files = dict(sorted({**kept, TEMPLATE_FILE: record}.items()))
+    write_json(target / engine_manifests.FILE_NAME, {**manifest, "files": files})
+
+
+def _manifest(folder: Path, engine: Manifest, name: str, command: str) -> dict[str, Any]:
+    # A template may be another than the engine's.
+    known = {f"{VERSION}/engine/{path}": record for path, record in engine.files.items() if not _is_template(path)}
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder).as_posix()
+        if path.is_file():
+            # The engine was verified when it was opened: its files need not be read again.
+            digest = known[relative].sha256 if relative in known else sha256_of(path)
+            files[relative] = {"sha256": digest, "size": path.stat().st_size}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": name,
+        "tool_version": nld_trt.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "tools": {tool: environment.package_version(tool) for tool in ("tritonclient", "protobuf")},
+        "engine": {
+            "name": engine.model["name"],
+            "sha256": engine.model["sha256"],
+            "tool_version": engine.tool_version,
+            "backends": {
+                backend: {"precision": artefact.precision, "compute_capabilities": list(artefact.compute_capabilities)}
+                for backend, artefact in engine.backends.items()
+            },
+            "limits": engine.limits.to_dict(),
+            "has_adapter": engine.has_adapter,
+        },
+        "files": files,
+    }
+
+
+def _damage(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for name, record in manifest["files"].items():
+        file = inside(folder, name)
+        if not file.is_file():
+            problems.append(f"{name} is missing")
+        elif name not in EDITABLE and sha256_of(file) != record["sha256"]:
+            problems.append(f"{name} has changed since it was written")
+    return problems
+
+
+def _edited(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    return [name for name in EDITABLE if sha256_of(inside(folder, name)) != manifest["files"][name]["sha256"]]

@@ -1,0 +1,272 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checks and timings of the kernels, and ``nld-trt bench kernels``, on a driver whose GPU is the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from nld_trt.cli import run
+from nld_trt.engine.trt.kernels import image as image_module
+from nld_trt.engine.trt.kernels.image import Image
+from nld_trt.engine.trt.kernels.spec import KERNELS, OPERATORS
+from nld_trt.errors import InputError, OperationError
+from nld_trt.machine import gpu
+from nld_trt.machine.gpu import Gpu
+from nld_trt.measure.kernels import bandwidth, check, targets, timing
+from nld_trt.measure.kernels import driver as driver_module
+from nld_trt.measure.kernels import times as measure
+from nld_trt.measure.kernels.cases import DTYPES, MASK, SIZES, case
+from nld_trt.measure.kernels.driver import Driver, Kernels
+from nld_trt.measure.kernels.targets import Target
+from nld_trt.measure.kernels.tensors import Tensors, step
+from tests.measure.kernels.fake_driver import FakeDriver
+
+IMAGE = Image("9.0", b"machine code", b"", {}, "NVRTC 13.0")
+H100 = Gpu("NVIDIA H100", "9.0", 80 << 30)
+SMALL = (3, 2, 300)
+
+
+@pytest.fixture
+def fake(library, monkeypatch) -> FakeDriver:
+    """Small sizes: what is measured here is no kernel."""
+    monkeypatch.setattr(check, "SIZES", SIZES[:2])
+    monkeypatch.setattr(check, "CORNERS", ())
+    monkeypatch.setattr(check, "PATTERN_SIZES", ((4, 2, 300),))
+    monkeypatch.setattr(check, "SPOILED_VOCABS", (257,))
+    monkeypatch.setattr(targets, "TARGETS", (Target((1, 2, 300), 1.25, 1e9), Target(SMALL, 1e-9)))
+    for name, count in {"REPEATS": 3, "REPEATS_OF_SHORT": 6, "SAMPLES": 3}.items():
+        monkeypatch.setattr(timing, name, count)
+    monkeypatch.setattr(bandwidth, "BUFFER_BYTES", 2 * bandwidth.BLOCK_BYTES)
+    monkeypatch.setattr(bandwidth, "FILL_BYTES", bandwidth.BLOCK_BYTES)
+    monkeypatch.setattr(bandwidth, "LOAD_MILLISECONDS", 1e-3)
+    fake = FakeDriver(library)
+    fake.attributes[38] = 512
+    return fake
+
+
+@pytest.fixture
+def machine(fake, monkeypatch) -> FakeDriver:
+    """The command sees an H100 whose kernels are compiled."""
+    monkeypatch.setattr(gpu, "present_gpus", lambda: [H100])
+    monkeypatch.setattr(image_module, "compile_kernels", lambda capability: IMAGE)
+    monkeypatch.setattr(bandwidth, "compile_bandwidth", lambda capability: IMAGE)
+    monkeypatch.setattr(driver_module, "Driver", lambda: Driver(fake))
+    return fake
+
+
+def problems(fake) -> list[str]:
+    kernels = Kernels(Driver(fake), IMAGE)
+    return check.problems(lambda values, logit_type: step(kernels, values, logit_type))
+
+
+class Wrong:
+    """A library whose BF16 decision counts one mask too many in the first row."""
+
+    def __init__(self, library) -> None:
+        self.library = library
+
+    def __getattr__(self, name):
+        return getattr(self.library, name)
+
+    def nld_decode_step_bf16(self, rows, *arguments):
+        self.library.nld_decode_step_bf16(rows, *arguments)
+        ctypes.memset(arguments[-6].value, 1, 4)
+
+
+def test_right_kernels_have_no_problems(fake) -> None:
+    assert problems(fake) == []
+    kernels = {name for name, *_ in fake.launches}
+    assert kernels == {f"nld_{name}_{kind}" for name in ("decode_step", "logit_statistics") for kind in DTYPES}
+    assert not fake.live
+
+
+def test_wrong_kernels_are_named_with_their_inputs(fake) -> None:
+    fake.library = Wrong(fake.library)
+    found = problems(fake)
+    assert "masks_left at 2 x 5 x 257, bf16, greedy rows, random logits" in found
+    assert "masks_left at 4 x 2 x 300, bf16, mixed rows, ties" in found
+    assert not [problem for problem in found if "bf16" not in problem]
+
+
+def test_kernels_that_let_a_spoiled_row_be_are_named(fake) -> None:
+    """Finite whatever the logits are."""
+
+    class Careless(Wrong):
+        def nld_decode_step_bf16(self, rows, *arguments):
+            self.library.nld_decode_step_bf16(rows, *arguments)
+            np.ctypeslib.as_array(ctypes.cast(arguments[-1], ctypes.POINTER(ctypes.c_int)), (rows.value,))[:] = 1
+
+    fake.library = Careless(fake.library)
+    assert "finite of a spoiled row, with nan at the last token, vocabulary 257, bf16, greedy rows" in problems(fake)
+
+
+def test_kernels_in_which_rows_meet_are_named(fake) -> None:
+    class Mixing(Wrong):
+        """The last row's confidences depend on the number of rows."""
+
+        def nld_decode_step_bf16(self, rows, *arguments):
+            self.library.nld_decode_step_bf16(rows, *arguments)
+            ctypes.memset(arguments[-7].value, rows.value, 1)
+
+    fake.library = Mixing(fake.library)
+    assert any("confidence of a spoiled row's neighbour" in problem for problem in problems(fake))
+
+
+@pytest.mark.parametrize("sizes", [SIZES, (*SIZES, *check.CORNERS, *check.PATTERN_SIZES)], ids=["tests", "check"])
+def test_sizes_reach_the_ends_of_what_is_promised(sizes) -> None:
+    assert {256, 257, 131071, 131072} <= {vocab for *_, vocab in sizes}
+    assert {1, 64} <= {batch for batch, *_ in sizes}
+    assert {1, 64} <= {width for _, width, _ in sizes}
+    assert max(np.prod(size) for size in sizes) * 8 < 1 << 30
+
+
+def test_memory_is_given_back(fake) -> None:
+    kernels = Kernels(Driver(fake), IMAGE)
+    with bandwidth.Memory.on_device(kernels.driver, IMAGE) as memory:
+        measure.timings(kernels, SMALL, memory.bandwidth())
+    assert not fake.live
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_both_operators_go_round_the_copies_of_the_logits(fake, monkeypatch, operator) -> None:
+    kernels, launched = Kernels(Driver(fake), IMAGE), []
+    monkeypatch.setattr(
+        kernels, "launch", lambda which, sizes, addresses, *rest: launched.append((which.name, addresses["logits"]))
+    )
+    with Tensors.on_device(kernels.driver, case(1, 2, 300), "bf16") as tensors:
+        measure._works(kernels, tensors)[operator](4711)
+    assert launched == [(operator, 4711)]
+
+
+@pytest.mark.parametrize("shape", [target.shape for target in targets.TARGETS])
+@pytest.mark.parametrize("l2_bytes", [50 << 20, 126 << 20], ids=["50 MB", "126 MB"])
+def test_cold_logits_have_left_the_cache(shape, l2_bytes) -> None:
+    size = 2 * int(np.prod(shape))
+    count = measure.copies_beyond(measure.L2_TIMES * l2_bytes, size)
+    assert count >= 2
+    assert (count - 1) * size >= 4 * l2_bytes
+
+
+def test_copies_hold_the_logits(fake) -> None:
+    driver = Driver(fake)
+    values = measure.timed_case(SMALL, "denoise", "greedy")
+    with Tensors.on_device(driver, values, "bf16") as tensors:
+        size = 2 * 3 * 2 * 300
+        with measure._copies(driver, tensors.addresses["logits"], size, 3) as logits:
+            assert len(set(logits)) == 3
+            assert len({ctypes.string_at(address, size) for address in logits}) == 1
+
+
+@pytest.mark.parametrize("rows", measure.TIMED_ROWS)
+@pytest.mark.parametrize(("name", "accepted", "left"), [("denoise", None, 1), ("verify", 2, 0)])
+def test_what_is_timed_is_a_whole_block(fake, name, accepted, left, rows) -> None:
+    values = measure.timed_case(SMALL, name, rows)
+    found = step(Kernels(Driver(fake), IMAGE), values, "bf16")
+    assert (values["block"] == MASK).all() == (name == "denoise")
+    assert found["masks_left"].tolist() == [left] * 3
+    assert accepted is None or found["accepted_count"].tolist() == [accepted] * 3
+
+
+def test_report_has_a_floor_and_a_time_of_every_kernel(machine, monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/nld-trt", "bench", "kernels", "-o", "a report.json"])
+    assert run(["bench", "kernels", "-o", str(tmp_path / "report.json"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["command"] == "nld-trt bench kernels -o 'a report.json'"
+    assert report["device"] == "NVIDIA H100 (9.0)"
+    assert report["versions"]["cuda driver"] == "13.1"
+    assert report["wrong"] == []
+    rates = report["gigabytes_per_second"]
+    assert rates["theoretical"] == 3352.3
+    found = report["timed"]["3 x 2 x 300"]
+    assert found["logit_bytes"] == 3 * 2 * 300 * 2
+    assert found["copies_of_the_logits"] == 2
+    best = max(rates[name] for name in ("memcpy", "copy_kernel", "read_kernel"))
+    assert np.isclose(found["floor_us"], found["logit_bytes"] / best / 1000, atol=0.01)
+    for name in ("denoise", "verify"):
+        for rows in ("greedy", "sampled"):
+            assert set(found[name][rows]) == {"LogitStatistics", "DecodeStep", "both"}
+            assert set(found[name][rows]["both"]) == {"cold_us", "warm_us"}
+    assert [target["met"] for target in report["targets"]] == [True, False]
+
+
+def test_targets_are_printed(machine, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(check, "problems", lambda step: [])
+    assert run(["bench", "kernels"]) == 0
+    out = capsys.readouterr().out
+    assert "target met: denoise at 1 x 2 x 300" in out
+    assert "target MISSED: denoise at 3 x 2 x 300" in out
+    assert "read kernel: " in out
+
+
+def test_target_is_the_larger_of_its_two_limits() -> None:
+    small, large = targets.TARGETS
+    assert small.limit_us(2.5) == 6.0
+    assert small.limit_us(8.0) == 10.0
+    assert large.limit_us(80.0) == pytest.approx(92.0)
+
+
+def test_targets_against_torch_are_factors() -> None:
+    found = targets.of_torch(targets.TARGETS[0], {"kernels": 6.0, "eager": 31.0, "torch.compile": 6.0})
+    assert [(verdict.found, verdict.met) for verdict in found] == [(5.17, True), (1.0, False)]
+
+
+def test_check_only_times_nothing(machine, capsys) -> None:
+    assert run(["bench", "kernels", "--check-only"]) == 0
+    assert "every result is right" in capsys.readouterr().out
+    assert "mark" not in machine.log
+
+
+def test_machine_without_gpu_is_refused_by_name(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(gpu, "present_gpus", lambda: [])
+    assert run(["bench", "kernels"]) == 2
+    assert "nld-trt bench kernels needs an NVIDIA GPU" in capsys.readouterr().err
+
+
+def test_wrong_results_are_a_failure(machine, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(check, "problems", lambda step: ["finite at 1 x 1 x 256"])
+    assert run(["bench", "kernels"]) == 1
+    assert "finite at 1 x 1 x 256" in capsys.readouterr().err
+
+
+def test_missing_driver_is_named(monkeypatch) -> None:
+    def refuse(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    with pytest.raises(InputError, match=r"libcuda\.so\.1 is not here"):
+        Driver()
+
+
+def test_refused_call_is_named(fake) -> None:
+    with pytest.raises(OperationError, match="the GPU refused cuModuleGetFunction: CUresult 500"):
+        Driver(fake).function(ctypes.c_void_p(), "unheard_of")
+
+
+@pytest.mark.parametrize("capability", ["9.0", "12.1"])
+def test_what_the_kernels_take_is_shown_without_a_gpu(capsys, monkeypatch, capability):
+    monkeypatch.setattr(gpu, "present_gpus", list)
+    assert run(["bench", "kernels", "--compile-only", "--compute-capability", capability, "--json"]) == 0
+    resources = json.loads(capsys.readouterr().out)["resources"]
+    assert list(resources) == [capability]
+    assert set(KERNELS) == set(resources[capability])
+    assert all(found["registers"] > 0 and found["spill_bytes"] == 0 for found in resources[capability].values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--compile-only", "--compute-capability", "8.9"], "compute capability 8.9"),
+        (["--compute-capability", "9.0"], "without --compile-only"),
+        (["--compile-only", "--check-only"], "Leave one of them out"),
+    ],
+)
+def test_compile_only_refuses_what_does_not_go_together(capsys, options, message):
+    assert run(["bench", "kernels", *options]) == 2
+    assert message in capsys.readouterr().err

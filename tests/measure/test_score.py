@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading prompts files, and what an evaluation refuses before it decodes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nld_trt.decode.batch import Decoder
+from nld_trt.errors import InputError
+from nld_trt.measure.score import Question, evaluate, read_questions, requests_for
+from nld_trt.measure.variant import VARIANTS
+
+BAD_LINES = {
+    "no JSON": ("{", "line 2"),
+    "no object": ("[1]", "line 2.*no JSON object"),
+    "no prompt": ("{}", "line 2.*prompt"),
+    "text without tokenizer": ('{"prompt": "a"}', "line 2.*no tokenizer"),
+    "ids as text": ('{"prompt_ids": "12"}', "line 2.*token ids"),
+    "ids that are no whole numbers": ('{"prompt_ids": [1.5]}', "line 2.*token ids"),
+    "answer is a number": ('{"prompt_ids": [1], "answer": 42}', "line 2.*answer is 42"),
+    "family is a list": ('{"prompt_ids": [1], "family": ["a"]}', "line 2.*family"),
+    "no text": (b"\xff\n", "line 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+def test_bad_line_is_refused_with_its_number(case):
+    line, message = BAD_LINES[case]
+    with pytest.raises(InputError, match=message):
+        read_questions(['{"prompt_ids": [1]}', line], None)
+
+
+def test_file_of_blank_lines_is_refused():
+    with pytest.raises(InputError, match="empty"):
+        read_questions(["\n", " "], None)
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_any_is_decoded(golden_session):
+    decoder = Decoder(golden_session("tiny-a"))
+    questions = [Question("1", (1, 73), None, None), Question("2", (1,) * 600, None, None)]
+    with pytest.raises(InputError, match="600"):
+        evaluate(decoder, questions, VARIANTS["ar"], max_new_tokens=4, batch_size=1)
+    assert decoder.steps == 0
+
+
+def test_quadratic_passes_that_are_too_long_are_refused_with_the_flag_that_leaves_them_out(golden_session):
+    info = golden_session("tiny-a").info
+    drafts = info.limits.max_quadratic_length + 1
+    with pytest.raises(InputError, match=f"has {drafts}.*quadratic passes of up to {drafts - 1}") as error:
+        requests_for([Question("1", (1, 73), None, None)], VARIANTS["quadratic"], info, max_new_tokens=4,
+                     block_length=drafts)  # fmt: skip
+    assert "leave quadratic out with --modes" in error.value.fix
+
+
+def test_without_a_tokenizer_there_is_no_accuracy(golden_session):
+    questions = read_questions([json.dumps({"prompt_ids": [1, 73], "answer": "a"})], None)
+    score = evaluate(Decoder(golden_session("tiny-a")), questions, VARIANTS["ar"], max_new_tokens=4, batch_size=1)
+    assert score.accuracy is None

@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The written repository: complete, self-contained, and refused where it would do harm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.build import build_engine
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.errors import InputError
+from nld_trt.graph.contract import Limits
+from nld_trt.serving.settings import Defaults, ServingSettings
+from nld_trt.serving.triton.model_config import parse_config
+from nld_trt.serving.triton.repository import describe_repository, model_names, write_repository
+from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
+from tests.conftest import silent_stage
+
+
+def test_config_says_what_the_table_says(repository: Path) -> None:
+    config = parse_config((repository / "nld" / "config.pbtxt").read_text(encoding="utf-8"), "config.pbtxt")
+    assert (config.name, config.backend, config.max_batch_size) == ("nld", "python", 0)
+    assert config.model_transaction_policy.decoupled
+    assert [(group.count, group.kind == group.KIND_CPU) for group in config.instance_group] == [(1, True)]
+    assert {tensor.name: tuple(tensor.dims) for tensor in config.input} == {t.name: t.dims for t in INPUTS.values()}
+    assert {tensor.name: tuple(tensor.dims) for tensor in config.output} == {t.name: t.dims for t in OUTPUTS.values()}
+    assert all(tensor.optional for tensor in config.input)
+
+
+def test_config_shows_its_command_and_the_batch_size_that_printers_drop(served_engine, tmp_path) -> None:
+    repository = write_repository(served_engine, tmp_path / "r", command="nld-trt repo engine -o r")
+    lines = repository.config_file.read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == ["# Made by: nld-trt repo engine -o r", "max_batch_size: 0"]
+
+
+def test_engine_in_the_repository_is_whole_and_shares_space(served_engine, repository) -> None:
+    engine = EngineFolder.open(repository / "nld" / "1" / "engine")
+    assert engine.manifest == served_engine.manifest
+    weights = engine.manifest.backends["ort"].files["weights"]
+    assert (engine.path / weights).samefile(served_engine.path / weights)
+
+
+def test_files_are_copied_where_links_are_impossible(served_engine, tmp_path, monkeypatch) -> None:
+    def refuse(*_):
+        raise OSError("another file system")
+
+    monkeypatch.setattr("os.link", refuse)
+    repository = write_repository(served_engine, tmp_path / "r")
+    assert repository.linked == 0
+    assert describe_repository(repository.path)["intact"]
+
+
+def test_no_path_of_this_machine_is_written(served_engine, repository) -> None:
+    texts = [
+        path.read_text(encoding="utf-8")
+        for path in repository.rglob("*")
+        if path.suffix in (".pbtxt", ".json", ".md", ".py")
+    ]
+    places = (str(repository), str(served_engine.path), str(Path.home()))
+    assert not [place for place in places for text in texts if place in text]
+
+
+def test_model_file_is_python_that_exposes_the_class(repository) -> None:
+    text = (repository / "nld" / "1" / "model.py").read_text(encoding="utf-8")
+    compile(text, "model.py", "exec")
+    assert "import TritonPythonModel" in text
+
+
+def test_existing_repository_is_replaced_only_by_force(served_engine, repository) -> None:
+    with pytest.raises(InputError, match="exists and is not empty"):
+        write_repository(served_engine, repository)
+    write_repository(served_engine, repository, force=True)
+    assert model_names(repository) == ["nld"]
+
+
+def test_force_does_not_replace_a_folder_that_is_something_else(served_engine, tmp_path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
+    with pytest.raises(InputError, match="--force does not replace"):
+        write_repository(served_engine, tmp_path, force=True)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b"])
+def test_names_that_cannot_be_served_are_refused(served_engine, tmp_path, name) -> None:
+    with pytest.raises(InputError, match="--name"):
+        write_repository(served_engine, tmp_path / "r", name=name)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("serving", "message"),
+    [
+        (ServingSettings(backend="trt"), "has no trt backend; it has ort"),
+        (ServingSettings(defaults=Defaults(block_length=33)), "block_length is 33"),
+        (ServingSettings(defaults=Defaults(max_tokens=512)), "max_tokens is 512"),
+        (ServingSettings(generation_config="mine"), "generation_config is 'mine'; it must be checkpoint or none"),
+        (ServingSettings(defaults=Defaults(mode="quadratic")), "built without quadratic passes"),
+    ],
+)
+def test_settings_that_do_not_fit_the_engine_are_refused(served_engine, tmp_path, serving, message) -> None:
+    with pytest.raises(InputError, match=message):
+        write_repository(served_engine, tmp_path / "r", serving=serving)
+    assert not (tmp_path / "r").exists()
+
+
+def test_default_block_that_no_quadratic_pass_can_have_is_refused(golden, tmp_path) -> None:
+    limits = Limits(max_batch_size=1, max_seq_len=128, max_block_length=16, prompt_chunk=16, max_quadratic_length=4)
+    plan = BuildPlan("ort", "fp32", limits, adapter=True)
+    build_engine(golden("tiny-a"), [plan], tmp_path / "engine", force=False, stage=silent_stage)
+    serving = ServingSettings(defaults=Defaults(mode="quadratic", block_length=5))
+    with pytest.raises(InputError, match=r"block_length 5; .* up to 4 drafts"):
+        write_repository(EngineFolder.open(tmp_path / "engine"), tmp_path / "r", serving=serving)
+
+
+def test_damage_is_found_and_edits_are_told(repository) -> None:
+    settings = repository / "nld" / "1" / "model.json"
+    settings.write_text(
+        json.dumps({**json.loads(settings.read_text(encoding="utf-8")), "max_waiting": 1}), encoding="utf-8"
+    )
+    assert describe_repository(repository)["models"]["nld"]["edited"] == ["1/model.json"]
+    (repository / "nld" / "1" / "model.py").write_text("pass\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"1/model\.py has changed"):
+        describe_repository(repository)
+
+
+def test_other_folders_are_told_apart(served_engine, repository, tmp_path) -> None:
+    with pytest.raises(InputError, match="is an engine folder") as caught:
+        model_names(served_engine.path)
+    assert f"nld-trt repo {served_engine.path}" in str(caught.value)
+    with pytest.raises(InputError, match="is one model of a repository"):
+        model_names(repository / "nld")
+    with pytest.raises(InputError, match="does not exist"):
+        model_names(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no model"):
+        model_names(tmp_path / "empty")
+
+
+def test_readme_has_a_line_for_every_client(repository) -> None:
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    for part in (
+        "nld-trt serve",
+        "tritonserver --model-repository",
+        "docker run",
+        "curl -N",
+        "nld-trt client",
+        "perf_analyzer",
+    ):
+        assert part in text
