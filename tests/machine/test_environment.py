@@ -167,7 +167,7 @@ def test_device_is_what_the_backend_computes_on(backend, devices, visible, expec
 
 def test_collecting_imports_no_heavy_package() -> None:
     code = (
-        "import sys\nfrom nld_trt import environment\nenvironment.collect()\n"
+        "import sys\nfrom nld_trt.machine import environment\nenvironment.collect()\n"
         "print({'torch', 'tensorrt_rtx', 'modelopt', 'tritonclient', 'matplotlib', 'pytriton'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")

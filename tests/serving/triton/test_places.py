@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.request import Request
-from nld_trt.decode.text import Codec
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError, OperationError
+from nld_trt.model.text.codec import Codec
 from nld_trt.serving.triton import installation, workplace
 from nld_trt.serving.triton import server as tritonserver
 from nld_trt.serving.triton.container import container_commands
