@@ -104,11 +104,11 @@ def build(folder: Path) -> None:
 
 
 def run_one(path: Path) -> dict[str, object]:
-    from nld_trt.engine.gpu.session import TrtSession
+    from nld_trt.engine.trt.executor import open_session
 
     expected = json.loads((path.parent / EXPECTED).read_text(encoding="utf-8"))
     info = EngineInfo(ModelConfig.from_hf(expected["config"]), LIMITS, TRT_RTX.name, PLAN.precision, has_adapter=True)
-    found = answers(TrtSession(TRT_RTX, path, info), expected["prompts"])
+    found = answers(open_session(TRT_RTX, path, info), expected["prompts"])
     return {
         "runs": True,
         "linear_equals_ar": found["linear"] == found["ar"],

@@ -13,20 +13,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nld_trt.engine.trt.flavour import Flavour
 from nld_trt.errors import InputError, OperationError
 
 
 class Device:
     """Memory of the current GPU and one stream. Addresses, events and graphs are plain integers or handles."""
 
-    def __init__(self, flavour: Flavour) -> None:
+    def __init__(self, needed_by: str, install: str) -> None:
+        """
+        Args:
+            needed_by: what needs the GPU, for messages: "a trt-rtx engine".
+            install: command that installs the CUDA bindings.
+
+        Raises:
+            InputError: the CUDA bindings are not installed.
+            OperationError: there is no GPU that works.
+        """
         try:
             from cuda.bindings import runtime
         except ImportError as error:
             raise InputError(
-                f"running a {flavour.name} engine needs the Python package cuda-python, which is not installed",
-                fix=f"Install it: {flavour.install}",
+                f"running {needed_by} needs the Python package cuda-python, which is not installed",
+                fix=f"Install it: {install}",
             ) from error
         self._cuda = runtime
         self._allocated: list[int] = []

@@ -1,36 +1,32 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A compiled plan at work: caches that never move, forwards that follow each other without the host.
+"""The session of a GPU engine: caches that never move, forwards that follow each other without the host.
 
 A forward that the host fills starts with one copy of a few integers per row to the device; one that follows another
 starts with nothing, because its inputs are the other's results. Both end with one copy of the decode operators' small
-results back, and with an event that the host can wait for while the next forward runs already.
+results back, and with an event that the host can wait for while the next forward already runs.
 
-Shapes that can be followed are those that decoding repeats. Each has an execution context of its own for either side
-of its arena, as a captured graph belongs to the context that it was captured from: its first forward runs as it is,
-the second is captured into a CUDA graph, and from then on a forward is one call. They come in few row counts, and the
-rows that a forward lacks are empty ones. Prompt chunks come in every width, alone and beside other rows: those shapes
-share a context per phase and are not captured.
+Shapes that can be followed are those that decoding repeats: the first forward of either side of such a shape runs as it
+is, the second is captured into a CUDA graph, and from then on a forward is one call. They come in few row counts, and
+the rows that a forward lacks are empty ones. Prompt chunks come in every width, alone and beside other rows: those
+shapes are not captured.
+
+Which library runs the network is the executor's business (``engine.gpu.executor``).
 """
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nld_trt.engine.gpu.arena import ALIGNMENT, Arena, Side, Slot
+from nld_trt.engine.gpu.arena import Arena, Side, Slot
 from nld_trt.engine.gpu.device import Device
+from nld_trt.engine.gpu.executor import BoundForward, Caches, Executor
 from nld_trt.engine.session import Array, EngineInfo, StepBuffers
-from nld_trt.engine.trt.compile import BuilderLog
-from nld_trt.engine.trt.contexts import Contexts
-from nld_trt.engine.trt.flavour import Flavour
-from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Phase
 from nld_trt.graph.precision import PRECISIONS
@@ -48,16 +44,16 @@ class Forward:
     """One side of a shape.
 
     Attributes:
-        context: its own, or the phase's where the shape is not captured.
-        landed: event behind the copy of its results.
+        bound: the executor's part.
+        finished: event after the copy of its results.
         runs: how often it ran outside of a graph.
         graph: of the whole forward, once captured.
     """
 
     buffers: StepBuffers
     side: Side
-    context: Any
-    landed: Any
+    bound: BoundForward
+    finished: Any
     runs: int = 0
     graph: Any = None
 
@@ -67,7 +63,7 @@ class Shape:
     """A shape that was asked for.
 
     Attributes:
-        captured: its forwards follow each other, in contexts of their own.
+        captured: its forwards follow each other and become CUDA graphs.
         forwards: the first, and the one that follows it once that was asked for.
     """
 
@@ -80,52 +76,38 @@ class Shape:
         return self.forwards[buffers is not self.forwards[0].buffers]
 
 
-class TrtSession:
-    """Runs a plan on the current GPU. Not thread-safe: one decode loop owns it."""
+class GpuSession:
+    """Runs an engine on the current GPU. Not thread-safe: one decode loop owns it."""
 
     runs_ahead = True
 
-    def __init__(self, flavour: Flavour, plan: Path, info: EngineInfo, device: Device | None = None) -> None:
-        """Load the plan, allocate the caches for every row and slot that it was built for.
+    def __init__(self, info: EngineInfo, device: Device, open_executor: Callable[[Caches], Executor]) -> None:
+        """Allocate the caches for every row and slot that the engine was built for, and open the executor on them.
 
         Raises:
-            OperationError: the library refuses the plan, or the GPU's memory is too small.
+            OperationError: the GPU's memory is too small, or the executor cannot be opened.
         """
-        trt = flavour.load()
         self.info = info
-        self._device = device or Device(flavour)
-        self._log = BuilderLog()
-        self._runtime = trt.Runtime(self._log.logger(trt))
-        self._engine = self._load(plan)
-        self._check_bindings()
+        self._device = device
         config, limits = info.config, info.limits
-        cache_shape = config.num_key_value_heads, limits.capacity, config.head_dim
-        self._row_bytes = prod(cache_shape) * PRECISIONS[info.precision].bytes
-        self._caches = {
-            name: self._device.allocate(self._row_bytes * limits.max_batch_size)
-            for binding in contract.bindings("input")
-            if binding.per_layer
-            for name in binding.names(config)
-        }
-        scratch = self._device.allocate(max(self._engine.device_memory_size_v2, ALIGNMENT))
-        self._contexts = Contexts(
-            trt,
-            self._engine,
-            info,
-            self._device,
-            self._log,
-            caches=self._caches,
-            cache_shape=cache_shape,
-            scratch=scratch,
+        row_shape = config.num_key_value_heads, limits.capacity, config.head_dim
+        row_bytes = prod(row_shape) * PRECISIONS[info.precision].bytes
+        self._caches = Caches(
+            addresses={
+                name: device.allocate(row_bytes * limits.max_batch_size)
+                for binding in contract.bindings("input")
+                if binding.per_layer
+                for name in binding.names(config)
+            },
+            row_shape=row_shape,
+            row_bytes=row_bytes,
         )
-        self._shared = {phase: self._contexts.make(phase, "any shape") for phase in limits.phases}
-        # What each shared context was bound to last.
-        self._bound: dict[Phase, Side] = {}
+        self._executor = open_executor(self._caches)
         sizes = [contract.axis_ranges(limits, phase) for phase in limits.phases]
         width, window = (max(ranges[axis][2] for ranges in sizes) for axis in ("width", "window"))
         size = Arena.lay_out(info, limits.max_batch_size, width, window, True).size
-        self._host = self._device.allocate_host(size)
-        self._memory = self._device.allocate(size)
+        self._host = device.allocate_host(size)
+        self._memory = device.allocate(size)
         # The one asked for last comes last.
         self._shapes: dict[ShapeKey, Shape] = {}
         self._filled: StepBuffers | None = None
@@ -165,18 +147,18 @@ class TrtSession:
         if buffers is self._filled:
             self._transfer(shape.arena.given, to_device=True)
             self._filled = None
-        if forward.graph is None and forward.runs == 1 and self._can_be_captured(shape, forward):
-            forward.graph = self._device.capture(lambda: self._run(shape, forward))
+        if forward.graph is None and forward.runs == 1 and shape.captured and forward.bound.can_be_captured():
+            forward.graph = self._device.capture(lambda: self._run(forward))
         if forward.graph is None:
-            self._run(shape, forward)
+            self._run(forward)
             forward.runs += 1
         else:
             self._device.launch(forward.graph)
-        self._device.record(forward.landed)
+        self._device.record(forward.finished)
 
     def wait(self, buffers: StepBuffers) -> None:
         forward = self._shapes[buffers.shape].forward(buffers)
-        self._device.wait(forward.landed)
+        self._device.wait(forward.finished)
         if not self.info.debug:
             return
         for name, slot in forward.side.outputs.items():
@@ -185,36 +167,14 @@ class TrtSession:
                 buffers.outputs[name][...] = slot.view(self._host)
 
     def clear_row(self, row: int) -> None:
-        for address in self._caches.values():
-            self._device.clear(address + row * self._row_bytes, self._row_bytes)
+        row_bytes = self._caches.row_bytes
+        for address in self._caches.addresses.values():
+            self._device.clear(address + row * row_bytes, row_bytes)
 
     def move_row(self, source: int, target: int) -> None:
-        for address in self._caches.values():
-            self._device.copy(address + target * self._row_bytes, address + source * self._row_bytes, self._row_bytes)
-
-    def _load(self, plan: Path) -> Any:
-        with plan.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            engine = self._runtime.deserialize_cuda_engine(content)
-        if engine is None:
-            raise OperationError(f"{plan} cannot be loaded", details=self._log.take())
-        return engine
-
-    def _check_bindings(self) -> None:
-        engine, info = self._engine, self.info
-        found = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
-        expected = {
-            name
-            for binding in contract.BINDINGS
-            if info.debug or not binding.debug
-            for name in binding.names(info.config)
-        }
-        problems = [f"{name} is missing" for name in sorted(expected - found)]
-        problems += [f"{name} is not in the contract" for name in sorted(found - expected)]
-        phases = info.limits.phases
-        if engine.num_optimization_profiles != len(phases):
-            problems.append(f"it has {engine.num_optimization_profiles} profiles for {len(phases)} phases")
-        if problems:
-            raise OperationError("the plan does not follow the step contract", details=problems)
+        row_bytes = self._caches.row_bytes
+        for address in self._caches.addresses.values():
+            self._device.copy(address + target * row_bytes, address + source * row_bytes, row_bytes)
 
     def _new_shape(self, key: ShapeKey) -> Shape:
         rows, width, window, _ = key
@@ -233,34 +193,22 @@ class TrtSession:
     def _add_forward(self, shape: Shape, key: ShapeKey) -> None:
         """The next side of a shape."""
         side = shape.arena.sides[len(shape.forwards)]
-        context = self._shared[shape.phase]
-        if shape.captured:
-            context = self._contexts.make(shape.phase, "one shape")
-            self._contexts.bind(context, side, key[0], self._memory)
+        bound = self._executor.bind(shape.phase, side, key[0], self._memory, repeats=shape.captured)
         buffers = StepBuffers(*key, self._views(side.inputs), self._views(side.outputs))
-        shape.forwards.append(Forward(buffers, side, context, self._device.event()))
-
-    def _can_be_captured(self, shape: Shape, forward: Forward) -> bool:
-        # TensorRT for RTX says so; of the other library an attempt tells.
-        ask = getattr(forward.context, "is_stream_capturable", None)
-        return shape.captured and (ask is None or bool(ask(self._device.stream)))
+        shape.forwards.append(Forward(buffers, side, bound, self._device.event()))
 
     def _forget_one(self) -> None:
         """Drop the shape that was not asked for longest. One that is not captured is soon made again."""
         cheap = (key for key, shape in self._shapes.items() if not shape.captured)
         self._device.synchronize()
         for forward in self._shapes.pop(next(cheap, None) or next(iter(self._shapes))).forwards:
-            self._device.destroy_event(forward.landed)
+            self._device.destroy_event(forward.finished)
             if forward.graph is not None:
                 self._device.destroy_graph(forward.graph)
 
-    def _run(self, shape: Shape, forward: Forward) -> None:
+    def _run(self, forward: Forward) -> None:
         """Queue the forward and the copy of its results."""
-        if not shape.captured and self._bound.get(shape.phase) is not forward.side:
-            self._contexts.bind(forward.context, forward.side, forward.buffers.rows, self._memory)
-            self._bound[shape.phase] = forward.side
-        if not forward.context.execute_async_v3(self._device.stream):
-            raise self._contexts.failure(f"the engine failed in the {shape.phase} phase")
+        forward.bound.run()
         self._transfer(forward.side.results, to_device=False)
 
     def _transfer(self, part: slice, *, to_device: bool) -> None:

@@ -14,6 +14,7 @@ from nld_trt.engine.platforms import titles_with
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.engine.trt import compile as trt_build
 from nld_trt.engine.trt import proof as trt_proof
+from nld_trt.engine.trt.executor import open_session
 from nld_trt.engine.trt.flavour import PLAN_FILE, TRT, TRT_RTX, Flavour
 from nld_trt.engine.trt.kernels.image import Image, check_compiler, check_driver, compile_kernels
 from nld_trt.engine.trt.kernels.launch import check_sizes
@@ -98,9 +99,7 @@ class TensorRtBackend:
         self._check_version(trt.__version__, artefact)
         plan = folder / artefact.files["plan"]
         self._check_run_gpu(artefact, info, plan.stat().st_size)
-        from nld_trt.engine.gpu.session import TrtSession
-
-        return TrtSession(self.flavour, plan, info)
+        return open_session(self.flavour, plan, info)
 
     def _check_plugins(self, plan: BuildPlan) -> None:
         if not self.flavour.plugins:

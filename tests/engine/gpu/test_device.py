@@ -50,7 +50,7 @@ def cuda(monkeypatch):
 
 
 def test_what_is_captured_can_be_launched(cuda):
-    device = Device(TRT_RTX)
+    device = Device("a trt-rtx engine", TRT_RTX.install)
     device.launch(device.capture(lambda: None))
     assert cuda.calls[-1] == ("cudaGraphLaunch", "cudaGraphInstantiate", 7)
 
@@ -61,7 +61,7 @@ def test_a_capture_that_fails_is_ended_and_gives_nothing(cuda, failing):
         if failing == "work":
             raise OperationError("no")
 
-    device = Device(TRT_RTX)
+    device = Device("a trt-rtx engine", TRT_RTX.install)
     cuda.fails.add(failing)
     assert device.capture(work) is None
     assert cuda.names.count("cudaStreamBeginCapture") == cuda.names.count("cudaStreamEndCapture") == 1
@@ -71,9 +71,9 @@ def test_a_capture_that_fails_is_ended_and_gives_nothing(cuda, failing):
 def test_a_call_that_fails_is_named(cuda):
     cuda.fails.add("cudaMalloc")
     with pytest.raises(OperationError, match="the GPU refused cudaMalloc: cudaErrorFake"):
-        Device(TRT_RTX).allocate(8)
+        Device("a trt-rtx engine", TRT_RTX.install).allocate(8)
 
 
 def test_memory_goes_with_the_device(cuda):
-    Device(TRT_RTX).allocate(8)
+    Device("a trt-rtx engine", TRT_RTX.install).allocate(8)
     assert cuda.calls[-1] == ("cudaFree", 4096)

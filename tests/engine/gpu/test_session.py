@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nld_trt.engine.gpu.session import TrtSession
 from nld_trt.engine.session import EngineInfo, execute
+from nld_trt.engine.trt.executor import open_session
 from nld_trt.engine.trt.flavour import TRT_RTX, Flavour
 from nld_trt.errors import InputError, OperationError
 from nld_trt.graph import contract
@@ -50,9 +50,14 @@ def start(goldens, tmp_path, monkeypatch):
         )
         monkeypatch.setattr(Flavour, "load", lambda self: library)
         (tmp_path / "nld.plan").write_bytes(b"plan")
-        return TrtSession(TRT_RTX, tmp_path / "nld.plan", info, device), device
+        return open_session(TRT_RTX, tmp_path / "nld.plan", info, device), device
 
     return begin
+
+
+def kernels(session):
+    """What the contexts were created with."""
+    return session._executor._plan.engine.kernels
 
 
 def forward(session, rows, width, window, first=5):
@@ -109,7 +114,7 @@ def test_moved_row_takes_its_caches_along(start):
     device.synchronize()
     config = session.info.config
     shape = (LIMITS.max_batch_size, config.num_key_value_heads, LIMITS.capacity, config.head_dim)
-    cache = device.array(session._caches["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
+    cache = device.array(session._caches.addresses["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
     assert cache[:, 0, 0, 0].astype(int).tolist() == [7, 6, 7]
 
 
@@ -165,17 +170,17 @@ def test_a_forward_is_read_while_the_next_is_still_queued(start):
 def test_prompt_chunks_are_not_captured(start, shape):
     """Short ones, and those beside a block, no more than long ones."""
     session, device = start()
-    contexts = len(session._engine.kernels)
+    contexts = len(kernels(session))
     for first in range(4):
         forward(session, *shape, first=first)
     assert "graph" not in device.log
-    assert len(session._engine.kernels) == contexts
+    assert len(kernels(session)) == contexts
 
 
 def test_contexts_wait_for_the_kernels_of_their_shape_only_where_it_stays(start):
     session, _ = start()
     forward(session, 2, 8, 8)
-    kinds, caches = zip(*session._engine.kernels, strict=True)
+    kinds, caches = zip(*kernels(session), strict=True)
     assert kinds == ("none", "none", "none", "eager")
     assert all(cache is caches[0] for cache in caches), "compiled kernels are shared"
 
@@ -219,7 +224,7 @@ def test_a_cleared_row_is_zero_and_its_neighbours_are_not(start):
     device.synchronize()
     config = session.info.config
     shape = (LIMITS.max_batch_size, config.num_key_value_heads, LIMITS.capacity, config.head_dim)
-    cache = device.array(session._caches["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
+    cache = device.array(session._caches.addresses["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
     assert cache[:, 0, 0, 0].astype(int).tolist() == [5, 0, 7]
 
 
@@ -261,4 +266,4 @@ def test_missing_cuda_package_is_named(goldens, tmp_path, monkeypatch):
     from nld_trt.engine.gpu.device import Device
 
     with pytest.raises(InputError, match=r'cuda-python.*\n.*pip install "nld-trt\[rtx\]"'):
-        Device(TRT_RTX)
+        Device("a trt-rtx engine", TRT_RTX.install)

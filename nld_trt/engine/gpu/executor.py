@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a GPU library must offer so that the session's loop can run on it.
+
+The session owns memory, copies, events and graphs. An executor owns the network: it binds the tensors of a forward to
+addresses of the session's memory, and queues the forward on the session's stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from nld_trt.engine.gpu.arena import Side
+from nld_trt.graph.contract import Phase
+
+
+@dataclass(frozen=True)
+class Caches:
+    """The K/V caches on the device, read and written in place.
+
+    Attributes:
+        addresses: of each cache, by the name of the engine's input.
+        row_shape: [kv_heads, capacity, head_dim] of one row; the rows of a cache follow each other.
+        row_bytes: size of one row.
+    """
+
+    addresses: Mapping[str, int]
+    row_shape: tuple[int, int, int]
+    row_bytes: int
+
+
+class BoundForward(Protocol):
+    """A forward whose tensors all have their addresses."""
+
+    def can_be_captured(self) -> bool:
+        """Whether :meth:`run` may be recorded into a CUDA graph. An attempt may still fail."""
+
+    def run(self) -> None:
+        """Queue the forward on the session's stream.
+
+        Raises:
+            OperationError: the library refused it.
+        """
+
+
+class Executor(Protocol):
+    """The network on one GPU. Forwards never overlap, so an executor may share scratch memory between them."""
+
+    def bind(self, phase: Phase, side: Side, rows: int, memory: int, *, repeats: bool) -> BoundForward:
+        """Bind one side of a shape.
+
+        Args:
+            side: where the small tensors lie, relative to ``memory``.
+            rows: of the batch; the forward runs on the first ``rows`` rows of the caches.
+            memory: device address of the arena.
+            repeats: the session will run this shape many times and capture it. Other shapes, those of prompt chunks,
+                are many and each seldom runs twice: an executor prepares no more for them than it must.
+
+        Raises:
+            OperationError: the library refused the shape or an address.
+        """
