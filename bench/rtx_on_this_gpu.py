@@ -24,12 +24,13 @@ from pathlib import Path
 
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
-from nld_trt.decode.request import MODES, Request
+from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.engine.trt.flavour import TRT_RTX
 from nld_trt.graph.contract import Limits
 from nld_trt.model.config import ModelConfig
+from nld_trt.names import MODES
 
 SOURCE = Path("examples/nld-tiny")
 LIMITS = Limits(max_batch_size=8, max_seq_len=512, max_block_length=32, prompt_chunk=128, max_quadratic_length=8)

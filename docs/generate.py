@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from nld_trt.cli import cli
-from nld_trt.engine.backends import BACKENDS
+from nld_trt.engine.backend import BACKENDS
 from nld_trt.engine.support import SUPPORT, Support, kv_cache_support
 from nld_trt.graph import contract
 from nld_trt.graph.network.linear import EMITTERS

@@ -11,12 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+from nld_trt import names
 
-MODES = ("ar", "diffusion", "linear", "quadratic")
-BACKENDS = ("ort", "trt-rtx", "trt")
-ACCEPTANCE_RULES = ("match", "reject")
-GENERATION_CONFIGS = ("checkpoint", "none")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]
@@ -46,7 +43,7 @@ def engine_argument(function: Command) -> Command:
 def backend_option(function: Command) -> Command:
     return click.option(
         "--backend",
-        type=click.Choice(BACKENDS),
+        type=click.Choice(names.BACKENDS),
         default=None,
         help="Backend to run on. Default: the first of the engine's backends that this machine can run.",
     )(function)
@@ -55,7 +52,7 @@ def backend_option(function: Command) -> Command:
 def generation_config_option(function: Command) -> Command:
     return click.option(
         "--generation-config",
-        type=click.Choice(GENERATION_CONFIGS),
+        type=click.Choice(names.GENERATION_CONFIGS),
         default="checkpoint",
         show_default=True,
         help="Defaults of requests: the checkpoint's, from generation_config.json, or none. Its EOS ids always count.",
@@ -74,7 +71,13 @@ def chat_template_option(function: Command) -> Command:
 def decoding_options(function: Command) -> Command:
     """mode, block_length, threshold, lora, ensemble and max_new_tokens of one generation."""
     options = (
-        click.option("--mode", type=click.Choice(MODES), default="linear", show_default=True, help="Decoding mode."),
+        click.option(
+            "--mode",
+            type=click.Choice(names.MODES),
+            default=names.DEFAULT_MODE,
+            show_default=True,
+            help="Decoding mode.",
+        ),
         click.option(
             "--max-new-tokens",
             type=int,
@@ -146,7 +149,7 @@ def sampling_options(function: Command) -> Command:
         ),
         click.option(
             "--acceptance",
-            type=click.Choice(ACCEPTANCE_RULES),
+            type=click.Choice(names.ACCEPTANCE_RULES),
             default=None,
             help="linear: rule that keeps drafted tokens. Default: reject; match where --threshold is above 0.",
         ),

@@ -124,6 +124,7 @@ def loop(
       nld-trt bench loop engine --batch-size 4 --context 1024 -o loop.json
     """
     import nld_trt
+    from nld_trt.engine.backend import BACKENDS
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.machine import environment
     from nld_trt.machine.clocks import clocks
@@ -134,9 +135,10 @@ def loop(
             folder = EngineFolder.open(engine_dir)
             session = folder.open_session(backend)
         info = session.info
+        on_gpu = BACKENDS[info.backend].device == "gpu"
         facts = environment.facts()
-        device, _ = environment.device_of(facts, info.backend)
-        before = clocks(info.backend)
+        device, _ = environment.device_of(facts, gpu=on_gpu)
+        before = clocks(gpu=on_gpu)
         with output.stage("timing"):
             times = measure_loop(
                 session,
@@ -159,7 +161,7 @@ def loop(
                 **folder.manifest.backends[info.backend].tools,
             },
             "clocks_before": before,
-            "clocks_after": clocks(info.backend),
+            "clocks_after": clocks(gpu=on_gpu),
             **times.to_dict(),
         }
         write(report, lambda: output.result(report, loop_text(report, times)))

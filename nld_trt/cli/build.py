@@ -10,45 +10,48 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import BACKENDS
+from nld_trt import names
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:
     from nld_trt.engine.backend import BuildPlan
     from nld_trt.engine.build_config import BuildConfig
 
-PLATFORM_NAMES = ("gb200", "rtx-pro-6000", "dgx-spark", "h100", "cpu")
-PRECISION_NAMES = ("fp32", "bf16", "fp16")
-KV_CACHE_NAMES = ("auto", "engine", "checkpoint")
-
 
 @click.command("build")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Engine folder to write.")
 @click.option(
-    "--backend", "backends", type=click.Choice(BACKENDS), multiple=True,
+    "--backend", "backends", type=click.Choice(names.BACKENDS), multiple=True,
     help="Library that runs the engine. Repeatable. Default: the platform's, else ort.",
 )  # fmt: skip
 @click.option(
-    "--platform", "platforms", type=click.Choice(PLATFORM_NAMES), multiple=True,
+    "--platform", "platforms", type=click.Choice(names.PLATFORMS), multiple=True,
     help="Machine to compile for. Repeatable. Default: every GPU that the backend can compile for.",
 )  # fmt: skip
 @click.option(
     "-c", "--config", "config_file", type=click.Path(path_type=Path), help="YAML file with these settings; flags win."
 )
 @click.option(
-    "--precision", type=click.Choice(PRECISION_NAMES), default=None, help="Default: fp32 for ort, bf16 for the others."
+    "--precision", type=click.Choice(names.PRECISIONS), default=None, help="Default: fp32 for ort, bf16 for the others."
 )
-@click.option("--max-batch-size", type=int, default=None, help="Rows decoded together. [default: 8]")
+@click.option(
+    "--max-batch-size", type=int, default=None, help=f"Rows decoded together. [default: {names.DEFAULT_MAX_BATCH_SIZE}]"
+)
 @click.option(
     "--max-seq-len",
     "--max-model-len",
     type=int,
     default=None,
-    help="Prompt + generated tokens. [default: 4096, or the model's]",
+    help=f"Prompt + generated tokens. [default: {names.DEFAULT_MAX_SEQ_LEN}, or the model's]",
 )
 @click.option("--block-length", type=int, default=None, help="Longest block. [default: the checkpoint's block_size]")
-@click.option("--prompt-chunk", type=int, default=None, help="Prompt tokens per prefill forward. [default: 512]")
+@click.option(
+    "--prompt-chunk",
+    type=int,
+    default=None,
+    help=f"Prompt tokens per prefill forward. [default: {names.DEFAULT_PROMPT_CHUNK}]",
+)
 @click.option(
     "--quadratic-length", type=int, default=None,
     help="Drafts per pass of --mode quadratic, whose passes have k + k*k tokens. [default: 0, without this mode]",
@@ -59,7 +62,7 @@ KV_CACHE_NAMES = ("auto", "engine", "checkpoint")
     help="trt: run the decode operators as this project's CUDA kernels, or as standard operators. Default: kernels.",
 )  # fmt: skip
 @click.option(
-    "--kv-cache", type=click.Choice(KV_CACHE_NAMES), default=None,
+    "--kv-cache", type=click.Choice(names.KV_CACHES), default=None,
     help="Precision of cached keys and values. auto (default), engine: the engine's; auto says so where the checkpoint "
     "was made for another. checkpoint: that of the checkpoint, or no engine.",
 )  # fmt: skip

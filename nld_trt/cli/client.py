@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import MODES, TEXT, sampling_options
+from nld_trt import names
+from nld_trt.cli._options import TEXT, sampling_options
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("url")
 @click.argument("prompt", type=TEXT)
 @click.option("--model", default="nld", help="Name of the model on the server.")
-@click.option("--mode", type=click.Choice(MODES), default=None, help="Decoding mode. Default: the server's.")
+@click.option("--mode", type=click.Choice(names.MODES), default=None, help="Decoding mode. Default: the server's.")
 @click.option("--max-new-tokens", type=int, default=None, help="Tokens to generate. Default: the server's.")
 @click.option("--block-length", type=int, default=None, help="Tokens per block. Default: the server's.")
 @click.option(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nld_trt import names
 from nld_trt.cli._generation import note_greedy
-from nld_trt.cli._options import BACKENDS, backend_option, chat_template_option, engine_argument
+from nld_trt.cli._options import backend_option, chat_template_option, engine_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import Write, writing
 from nld_trt.cli._scores import comparison_table, scores_table, side_by_side_table
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--against-backend",
-    type=click.Choice(BACKENDS),
+    type=click.Choice(names.BACKENDS),
     default=None,
     help="Backend that runs the engine given with --against. Default: the one that runs ENGINE_DIR.",
 )

@@ -127,7 +127,8 @@ def _request(
     stop: tuple[str, ...],
     **sampling: Any,
 ) -> Request:
-    from nld_trt.decode.request import DEFAULT_THRESHOLDS, Request
+    from nld_trt.decode.request import Request
+    from nld_trt.names import DEFAULT_THRESHOLDS
 
     if decoder.codec is None:
         raise InputError(

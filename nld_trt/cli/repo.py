@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from nld_trt.cli._options import BACKENDS, MODES, engine_argument, generation_config_option
+from nld_trt import names
+from nld_trt.cli._options import engine_argument, generation_config_option
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import command_line
 
@@ -19,10 +20,12 @@ from nld_trt.cli._report import command_line
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Repository folder to write.")
 @click.option("--name", default="nld", help="Name of the model, as in its URL.")
 @click.option(
-    "--backend", type=click.Choice(BACKENDS), default=None, show_default=False,
+    "--backend", type=click.Choice(names.BACKENDS), default=None, show_default=False,
     help="Backend to serve with. Default: the first that the server's machine can run.",
 )  # fmt: skip
-@click.option("--mode", type=click.Choice(MODES), default="linear", help="Mode of requests that name none.")
+@click.option(
+    "--mode", type=click.Choice(names.MODES), default=names.DEFAULT_MODE, help="Mode of requests that name none."
+)
 @click.option("--block-length", type=int, default=None, help="For requests that give none. Default: the checkpoint's.")
 @click.option(
     "--max-tokens",
@@ -30,7 +33,12 @@ from nld_trt.cli._report import command_line
     default=None,
     help="Limit of requests that give none. Default: the checkpoint's, or as many as fit.",
 )
-@click.option("--max-waiting", type=int, default=256, help="Requests that may wait for a free row; more are refused.")
+@click.option(
+    "--max-waiting",
+    type=int,
+    default=names.DEFAULT_MAX_WAITING,
+    help="Requests that may wait for a free row; more are refused.",
+)
 @click.option("--raw", is_flag=True, help="Do not put texts into the chat template, unless a request says raw=false.")
 @click.option(
     "--chat-template", metavar="NAME|FILE", default=None, show_default=False,

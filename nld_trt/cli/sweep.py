@@ -116,6 +116,7 @@ def _sweep(
     backend: str | None,
 ) -> None:
     from nld_trt.decode.batch import Decoder
+    from nld_trt.engine.backend import BACKENDS
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import sha256_of
     from nld_trt.machine import environment
@@ -139,7 +140,7 @@ def _sweep(
     workload = Workload(prompts.name, sha256_of(prompts), requests, max_new_tokens, ignore_eos, warmup, repeats)
     model = folder.manifest.model
     facts = environment.facts()
-    device, gpus = environment.device_of(facts, info.backend)
+    device, gpus = environment.device_of(facts, gpu=BACKENDS[info.backend].device == "gpu")
     sweep = Sweep(
         folder=output_dir,
         workload=workload,

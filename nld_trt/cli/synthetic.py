@@ -8,13 +8,12 @@ from pathlib import Path
 
 import click
 
+from nld_trt import names
 from nld_trt.cli._output import json_option, output
-
-SIZES = ("3b", "8b", "14b")
 
 
 @click.command("synthetic")
-@click.argument("size", type=click.Choice(SIZES, case_sensitive=False))
+@click.argument("size", type=click.Choice(names.MODEL_SIZES, case_sensitive=False))
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed gives other weights.")
 @click.option("--no-adapter", is_flag=True, help="Leave the draft adapter out, as base models do.")

@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nld_trt.decode.request import ModeName
+from nld_trt import names
+from nld_trt.names import ModeName
 
 PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify", "quadratic"]
 
@@ -34,9 +35,9 @@ class Counters:
         excluded. linear and quadratic: 1 for the prefill + draft, verify and quadratic passes.
         """
         rules = {
-            "ar": emitted,
-            "diffusion": self.forwards["denoise"] + self.forwards["commit"],
-            "linear": 1 + self.forwards["draft"] + self.forwards["verify"],
-            "quadratic": 1 + self.forwards["draft"] + self.forwards["quadratic"],
+            names.AR: emitted,
+            names.DIFFUSION: self.forwards["denoise"] + self.forwards["commit"],
+            names.LINEAR: 1 + self.forwards["draft"] + self.forwards["verify"],
+            names.QUADRATIC: 1 + self.forwards["draft"] + self.forwards[names.QUADRATIC],
         }
         return rules[mode]

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from nld_trt.decode.modes.base import UNREACHABLE, Candidates, Outcome, Pass
-from nld_trt.decode.request import NEVER
 from nld_trt.decode.row import Row
 from nld_trt.decode.sampling import GREEDY
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.graph import contract
 from nld_trt.model.config import MAX_EOS_IDS
+from nld_trt.names import NEVER
 
 # Inputs of every row in a greedy pass that commits nothing and does not go on by itself. Buffers are reused, so who
 # fills them says all of it.

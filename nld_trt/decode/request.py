@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
+from nld_trt import names
 from nld_trt.decode.sampling import (
     DEFAULT_ACCEPTANCE,
     SETTINGS,
-    AcceptanceName,
     check_acceptance,
     check_ensemble,
     check_sampling,
@@ -23,22 +23,15 @@ from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
 from nld_trt.model.config import MAX_EOS_IDS, as_ids
-
-ModeName = Literal["ar", "diffusion", "linear", "quadratic"]
-MODES: tuple[ModeName, ...] = ("ar", "diffusion", "linear", "quadratic")
-# Modes that draft, with the adapter where there is one, and verify.
-SPECULATIVE: tuple[ModeName, ...] = ("linear", "quadratic")
-
-DEFAULT_MODE: ModeName = "linear"
-DEFAULT_MAX_NEW_TOKENS = 512
-# What the model card uses (model-spec 4): confidence 0.9 in diffusion, one-shot drafts in linear.
-DEFAULT_THRESHOLDS: dict[ModeName, float | None] = {
-    "ar": None,
-    "diffusion": 0.9,
-    "linear": 0.0,
-    "quadratic": None,
-}
-NEVER = -1
+from nld_trt.names import (
+    DEFAULT_MAX_NEW_TOKENS,
+    DEFAULT_MODE,
+    MODES,
+    NEVER,
+    SPECULATIVE,
+    AcceptanceName,
+    ModeName,
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,7 @@ class Request:
     @property
     def rejection(self) -> bool:
         """Whether drafts are verified by rejection sampling."""
-        return self.acceptance == "reject" and self.mode == "linear" and self.samples and not self.threshold
+        return self.acceptance == names.REJECT and self.mode == names.LINEAR and self.samples and not self.threshold
 
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -133,7 +126,7 @@ class Request:
         return stated[0] if len(stated) == 1 else stated
 
     def _default_acceptance(self) -> AcceptanceName:
-        return DEFAULT_ACCEPTANCE if self.mode == "linear" and not self.threshold else "match"
+        return DEFAULT_ACCEPTANCE if self.mode == names.LINEAR and not self.threshold else names.MATCH
 
     def _default_block_length(self, info: EngineInfo) -> int:
         return fitting_block_length(info.default_block_length, self.mode, info)
@@ -141,12 +134,12 @@ class Request:
 
 def modes_of(info: EngineInfo) -> tuple[ModeName, ...]:
     """The modes that an engine has."""
-    return tuple(mode for mode in MODES if mode != "quadratic" or info.limits.max_quadratic_length)
+    return tuple(mode for mode in MODES if mode != names.QUADRATIC or info.limits.max_quadratic_length)
 
 
 def fitting_block_length(length: int, mode: ModeName, info: EngineInfo) -> int:
     """A default block length as a mode can have it: drafts of quadratic passes may be fewer."""
-    return max(1, min(length, info.limits.max_quadratic_length)) if mode == "quadratic" else length
+    return max(1, min(length, info.limits.max_quadratic_length)) if mode == names.QUADRATIC else length
 
 
 def _check_values(request: Request, info: EngineInfo) -> None:
@@ -170,7 +163,7 @@ def _check_values(request: Request, info: EngineInfo) -> None:
     if request.acceptance is not None:
         check_acceptance(request.acceptance, request.mode, request.threshold)
     check_ensemble(request.ensemble)
-    if request.ensemble != 1.0 and request.mode != "quadratic":
+    if request.ensemble != 1.0 and request.mode != names.QUADRATIC:
         raise InputError(
             f"ensemble is {request.ensemble}; only quadratic mode verifies with an ensemble",
             fix="Leave ensemble out, or use mode quadratic.",
@@ -234,7 +227,7 @@ def _check_lengths(request: Request, info: EngineInfo) -> None:
             fix=f"Use a block_length of {limits.max_block_length} or less, "
             f"or rebuild with nld-trt build --block-length {request.block_length}.",
         )
-    if request.mode == "quadratic":
+    if request.mode == names.QUADRATIC:
         _check_quadratic(request.block_length, limits)
     needed = len(request.prompt_ids) + request.max_new_tokens
     if needed > limits.max_seq_len:

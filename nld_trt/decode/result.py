@@ -7,10 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nld_trt.decode.request import SPECULATIVE, ModeName
+from nld_trt import names
 from nld_trt.decode.row import Row
 from nld_trt.decode.totals import Totals
 from nld_trt.errors import OperationError
+from nld_trt.names import SPECULATIVE, ModeName
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Result:
         line |= {"finish_reason": self.finish_reason, "nfe": self.nfe}
         if self.mode in SPECULATIVE:
             line["accepted"] = self.accepted
-        if self.mode == "diffusion":
+        if self.mode == names.DIFFUSION:
             line["denoise_passes"] = self.denoise_passes
         line["cache_len"] = self.cache_length
         optional = {"seed": self.seed, "error": self.error}

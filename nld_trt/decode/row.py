@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nld_trt import names
 from nld_trt.decode.counters import Counters
 from nld_trt.decode.modes import MODE_TYPES
 from nld_trt.decode.modes.base import Outcome, Pass, RowState
@@ -104,7 +105,7 @@ class Row:
     def overhang(self) -> int:
         """Slots that a pass may write behind those: the last is written whole and cut afterwards."""
         length = self.state.block_length
-        return quadratic_width(length) if self.request.mode == "quadratic" else length
+        return quadratic_width(length) if self.request.mode == names.QUADRATIC else length
 
     def next_pass(self, chunk: int) -> Pass:
         """This row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""

@@ -7,19 +7,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
+from nld_trt import names
 from nld_trt.errors import InputError, shortened
 from nld_trt.graph.step.candidates import SHORTLIST
 from nld_trt.model.generation import GenerationDefaults
+from nld_trt.names import ACCEPTANCE_RULES, REJECT, AcceptanceName
 
-AcceptanceName = Literal["match", "reject"]
-# By which a verify pass of linear mode accepts drafted tokens.
-ACCEPTANCE_RULES: Final[tuple[AcceptanceName, ...]] = ("match", "reject")
 # bench/acceptance.py: level with match up to temperature 1, within its errors, and better above.
-DEFAULT_ACCEPTANCE: Final[AcceptanceName] = "reject"
+DEFAULT_ACCEPTANCE: Final[AcceptanceName] = REJECT
 
 MAX_SEED: Final = 2**63 - 1
 # With these a filter keeps every token.
@@ -68,7 +67,7 @@ def taken_over(generation: GenerationDefaults, mode: str) -> dict[str, float]:
     larger ``top_k`` is that many.
     """
     stated = {
-        name: value for name, value in generation.sampling.items() if mode != "diffusion" or name not in NO_FILTER
+        name: value for name, value in generation.sampling.items() if mode != names.DIFFUSION or name not in NO_FILTER
     }
     return stated | ({"top_k": min(stated["top_k"], SHORTLIST)} if "top_k" in stated else {})
 
@@ -82,7 +81,7 @@ def check_sampling(values: Mapping[str, Any], mode: str) -> None:
     for name, value in values.items():
         if value is not None and not SETTINGS[name].allows(value):
             raise InputError(f"{name} is {shortened(value)}; it must be {SETTINGS[name].words}")
-    if mode != "diffusion":
+    if mode != names.DIFFUSION:
         return
     for name, neutral in NO_FILTER.items():
         if values.get(name) not in (None, neutral):
@@ -96,9 +95,9 @@ def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:
     """Raises InputError: there is no such rule, or not for these drafts."""
     if rule not in ACCEPTANCE_RULES:
         raise InputError(f"acceptance is {rule!r}; supported: {', '.join(ACCEPTANCE_RULES)}")
-    if rule != "reject":
+    if rule != names.REJECT:
         return
-    if mode != "linear":
+    if mode != names.LINEAR:
         raise InputError(f"acceptance is 'reject', a rule of linear mode, and mode is {mode!r}", fix="Leave it out.")
     if threshold:
         raise InputError(

@@ -1,16 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a backend is: a compiler of the graph, and a way to open what it compiled."""
+"""What a backend is: a compiler of the graph, and a way to open what it compiled. The table lists them all.
+
+A backend's module, and its library, load when the backend is asked for; what must be known before that stands in its
+:class:`Traits`.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from nld_trt import names
 from nld_trt.engine.session import EngineInfo, Session
+from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 
@@ -38,7 +45,7 @@ class BuildPlan:
     compute_capabilities: tuple[str, ...] = ()
     debug: bool = False
     plugins: bool = False
-    kv_cache: str = "auto"
+    kv_cache: str = names.DEFAULT_KV_CACHE
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,44 @@ class Artefact:
         return cls(**{**values, "compute_capabilities": tuple(values["compute_capabilities"])})
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What the rest of the package asks about a backend without loading it.
+
+    Attributes:
+        title: what people call the library.
+        implementation: module and class, as ``module:class``.
+        device: what its engines compute on.
+        precisions: that it can compute in, the default one first.
+        cross_compiles: it compiles for GPUs that this machine does not have.
+        takes_plugins: it runs the decode operators as this project's CUDA kernels.
+        debug_on_demand: it adds the contract's debug outputs while loading; other backends have what was compiled in.
+    """
+
+    name: str
+    title: str
+    implementation: str
+    device: Literal["cpu", "gpu"]
+    precisions: tuple[str, ...]
+    cross_compiles: bool = False
+    takes_plugins: bool = False
+    debug_on_demand: bool = False
+
+    @property
+    def default_precision(self) -> str:
+        return self.precisions[0]
+
+    def load(self) -> Backend:
+        """The backend itself."""
+        module, _, attribute = self.implementation.partition(":")
+        made: Backend = getattr(importlib.import_module(module), attribute)()
+        return made
+
+
 class Backend(Protocol):
     """One engine library. Modules import their library only inside these calls."""
 
-    name: str
-    precisions: tuple[str, ...]
-    default_precision: str
+    traits: Traits
 
     def check(self, plan: BuildPlan) -> None:
         """Refuse what cannot be built, before any work.
@@ -93,3 +132,46 @@ class Backend(Protocol):
         Raises:
             InputError: this machine cannot run it; the message says which machine can.
         """
+
+
+# In the order in which an engine folder prefers to run them. Neither TensorRT has a fused attention kernel for FP32.
+BACKENDS: dict[str, Traits] = {
+    traits.name: traits
+    for traits in (
+        Traits(
+            names.TRT,
+            "TensorRT",
+            "nld_trt.engine.trt.backend:TrtBackend",
+            device="gpu",
+            precisions=(names.BF16, names.FP16),
+            takes_plugins=True,
+        ),
+        Traits(
+            names.TRT_RTX,
+            "TensorRT for RTX",
+            "nld_trt.engine.trt.backend:TrtRtxBackend",
+            device="gpu",
+            precisions=(names.BF16, names.FP16),
+            cross_compiles=True,
+        ),
+        Traits(
+            names.ORT,
+            "ONNX Runtime",
+            "nld_trt.engine.ort.backend:OrtBackend",
+            device="cpu",
+            precisions=(names.FP32, names.FP16),
+            debug_on_demand=True,
+        ),
+    )
+}
+
+
+def backend(name: str) -> Backend:
+    """The backend called ``name``.
+
+    Raises:
+        InputError: there is none; the message lists what exists.
+    """
+    if name not in BACKENDS:
+        raise InputError(f"there is no backend {name!r}; available: {', '.join(BACKENDS)}")
+    return BACKENDS[name].load()

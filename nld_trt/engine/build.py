@@ -11,8 +11,7 @@ from pathlib import Path
 import nld_trt
 from nld_trt.engine import manifest as manifests
 from nld_trt.engine import support
-from nld_trt.engine.backend import BuildPlan, Stage
-from nld_trt.engine.backends import backend
+from nld_trt.engine.backend import BuildPlan, Stage, backend
 from nld_trt.engine.manifest import FileRecord, Manifest
 from nld_trt.errors import InputError
 from nld_trt.files import publish_folder, sha256_of, write_json

@@ -11,15 +11,12 @@ from typing import Any
 
 import yaml
 
-from nld_trt.engine.backends import BACKENDS
+from nld_trt.engine.backend import BACKENDS
 from nld_trt.engine.platforms import PLATFORMS, platform
 from nld_trt.errors import InputError
 from nld_trt.graph.precision import PRECISIONS
 
 _SWITCHES = ("lora", "plugins")
-# auto: the engine's precision, with a note where the checkpoint was made for another. engine: the same, without the
-# note. checkpoint: what the checkpoint was made for, which a backend has to be able to run.
-KV_CACHES = ("auto", "engine", "checkpoint")
 # Whole numbers, and the least that each can be.
 _COUNTS = {"max_batch_size": 1, "max_seq_len": 1, "block_length": 1, "prompt_chunk": 1, "quadratic_length": 0}
 
@@ -38,7 +35,7 @@ class BuildConfig:
         quadratic_length: drafts per quadratic pass, which has as many masks behind each; 0 for no such mode.
         lora: include the draft adapter.
         plugins: run the decode operators as CUDA kernels, where the backend takes plugins.
-        kv_cache: precision of cached keys and values, in ``KV_CACHES``.
+        kv_cache: precision of cached keys and values, in ``names.KV_CACHES``.
     """
 
     backends: tuple[str, ...] = ()
@@ -95,8 +92,8 @@ class BuildConfig:
             ]
         if values["precision"] is not None and values["precision"] not in list(PRECISIONS):
             problems.append(f"precision is {values['precision']!r}; available: {', '.join(PRECISIONS)}")
-        if values["kv_cache"] is not None and values["kv_cache"] not in list(KV_CACHES):
-            problems.append(f"kv_cache is {values['kv_cache']!r}; available: {', '.join(KV_CACHES)}")
+        if values["kv_cache"] is not None and values["kv_cache"] not in list(names.KV_CACHES):
+            problems.append(f"kv_cache is {values['kv_cache']!r}; available: {', '.join(names.KV_CACHES)}")
         for key, least in _COUNTS.items():
             value = values[key]
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):

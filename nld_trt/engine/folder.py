@@ -7,17 +7,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nld_trt import names
 from nld_trt.engine import manifest as manifests
-from nld_trt.engine.backends import BACKENDS, DEBUG_ON_DEMAND, backend
+from nld_trt.engine.backend import BACKENDS, backend
 from nld_trt.engine.manifest import Manifest
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json, sha256_of
 from nld_trt.model.checkpoint import companions_in
 from nld_trt.model.generation import GenerationDefaults
-
-# Where requests that say nothing have their defaults from: the checkpoint's generation_config.json, or nowhere.
-GENERATION_CONFIGS = ("checkpoint", "none")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class EngineFolder:
         return cls(path, manifest)
 
     def with_defaults(self, source: str) -> EngineFolder:
-        """This engine with the defaults of requests from ``source``, one of GENERATION_CONFIGS."""
+        """This engine with the defaults of requests from ``source``, one of ``names.GENERATION_CONFIGS``."""
         if source == "checkpoint":
             return self
         return replace(self, manifest=replace(self.manifest, generation=GenerationDefaults()))
@@ -77,7 +75,7 @@ class EngineFolder:
             InputError: they are, the engine was built without them, and this backend cannot add them.
         """
         manifest = self.manifest
-        if debug and not manifest.debug and name not in DEBUG_ON_DEMAND:
+        if debug and not manifest.debug and not BACKENDS[name].debug_on_demand:
             raise InputError(
                 f"the {name} engine in {self.path} was built without debug outputs, and its logits were asked for",
                 fix="Rebuild it with them: "
@@ -125,5 +123,5 @@ class EngineFolder:
         raise InputError(
             f"no backend of the engine in {self.path} runs on this machine",
             details=reasons,
-            fix="Build one that does: nld-trt build CHECKPOINT -o ENGINE_DIR --backend ort",
+            fix=f"Build one that does: nld-trt build CHECKPOINT -o ENGINE_DIR --backend {names.ORT}",
         )

@@ -6,21 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nld_trt.engine.backend import BuildPlan
-from nld_trt.engine.backends import backend
+from nld_trt import names
+from nld_trt.engine.backend import BACKENDS, BuildPlan
 from nld_trt.engine.build_config import BuildConfig
 from nld_trt.engine.platforms import PLATFORMS
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 
-DEFAULT_BACKEND = "ort"
-PLUGIN_BACKEND = "trt"
-AHEAD_OF_TIME_BACKEND = "trt-rtx"
-DEFAULT_MAX_BATCH_SIZE = 8
-DEFAULT_MAX_SEQ_LEN = 4096
-DEFAULT_PROMPT_CHUNK = 512
-DEFAULT_KV_CACHE = "auto"
+DEFAULT_BACKEND = names.ORT
 
 
 def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = False) -> list[BuildPlan]:
@@ -34,18 +28,18 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
     """
     limits = _limits(checkpoint, asked)
     platforms = [PLATFORMS[name] for name in asked.platforms]
-    names = list(asked.backends)
-    if not names:
-        names = list(dict.fromkeys(platform.backends[0] for platform in platforms)) or [DEFAULT_BACKEND]
-    unserved = [platform.name for platform in platforms if not set(platform.backends) & set(names)]
+    chosen = list(asked.backends)
+    if not chosen:
+        chosen = list(dict.fromkeys(platform.backends[0] for platform in platforms)) or [DEFAULT_BACKEND]
+    unserved = [platform.name for platform in platforms if not set(platform.backends) & set(chosen)]
     if unserved:
         platform = PLATFORMS[unserved[0]]
         raise InputError(
-            f"--platform {platform.name} is not served by the {', '.join(names)} backend; "
+            f"--platform {platform.name} is not served by the {', '.join(chosen)} backend; "
             f"it runs on {', '.join(platform.backends)}",
             fix=f"Add --backend {platform.backends[0]}, or leave --backend out.",
         )
-    _check_plugins(names, asked)
+    _check_plugins(chosen, asked)
     adapter = checkpoint.adapter is not None if asked.lora is None else asked.lora
     return [
         BuildPlan(
@@ -55,40 +49,41 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
             adapter=adapter,
             compute_capabilities=_targets(name, asked),
             debug=debug,
-            plugins=name == PLUGIN_BACKEND and asked.plugins is not False,
-            kv_cache=asked.kv_cache or DEFAULT_KV_CACHE,
+            plugins=BACKENDS[name].takes_plugins and asked.plugins is not False,
+            kv_cache=asked.kv_cache or names.DEFAULT_KV_CACHE,
         )
-        for name in names
+        for name in chosen
     ]
 
 
-def _check_plugins(names: Sequence[str], asked: BuildConfig) -> None:
+def _check_plugins(chosen: Sequence[str], asked: BuildConfig) -> None:
     """A flag that none of the backends understands is a mistake; one that some of them do is meant for those."""
-    if asked.plugins is None or PLUGIN_BACKEND in names:
+    if asked.plugins is None or any(BACKENDS[name].takes_plugins for name in chosen):
         return
+    able = " or ".join(name for name, traits in BACKENDS.items() if traits.takes_plugins)
     flag = "--plugins" if asked.plugins else "--no-plugins"
     raise InputError(
-        f"{flag} was given for the {' and '.join(names)} backend, which runs the decode operators in their ONNX form; "
-        f"plugins exist for {PLUGIN_BACKEND} only",
-        fix=f"Leave {flag} out, or add --backend {PLUGIN_BACKEND}.",
+        f"{flag} was given for the {' and '.join(chosen)} backend, which runs the decode operators in their ONNX form; "
+        f"plugins exist for {able} only",
+        fix=f"Leave {flag} out, or add --backend {able}.",
     )
 
 
 def _limits(checkpoint: Checkpoint, asked: BuildConfig) -> Limits:
     config = checkpoint.config
-    longest = asked.max_seq_len or min(DEFAULT_MAX_SEQ_LEN, config.max_position_embeddings)
+    longest = asked.max_seq_len or min(names.DEFAULT_MAX_SEQ_LEN, config.max_position_embeddings)
     return Limits(
-        max_batch_size=DEFAULT_MAX_BATCH_SIZE if asked.max_batch_size is None else asked.max_batch_size,
+        max_batch_size=names.DEFAULT_MAX_BATCH_SIZE if asked.max_batch_size is None else asked.max_batch_size,
         max_seq_len=longest,
         max_block_length=config.block_size if asked.block_length is None else asked.block_length,
-        prompt_chunk=min(DEFAULT_PROMPT_CHUNK if asked.prompt_chunk is None else asked.prompt_chunk, longest),
+        prompt_chunk=min(names.DEFAULT_PROMPT_CHUNK if asked.prompt_chunk is None else asked.prompt_chunk, longest),
         max_quadratic_length=asked.quadratic_length or 0,
     )
 
 
 def _precision(name: str, asked: BuildConfig) -> str:
     """What was asked for, where the backend has it. With several backends, one flag cannot suit all of them."""
-    made = backend(name)
+    made = BACKENDS[name]
     if asked.precision is None:
         return made.default_precision
     if asked.precision not in made.precisions and len(asked.backends) > 1:
@@ -99,6 +94,6 @@ def _precision(name: str, asked: BuildConfig) -> str:
 def _targets(name: str, asked: BuildConfig) -> tuple[str, ...]:
     """Empty means the present GPU, for a backend that compiles on its target and was given no platform."""
     chosen = [PLATFORMS[platform] for platform in asked.platforms if name in PLATFORMS[platform].backends]
-    if not chosen and name == AHEAD_OF_TIME_BACKEND:
+    if not chosen and BACKENDS[name].cross_compiles:
         chosen = [platform for platform in PLATFORMS.values() if platform.backends[0] == name]
     return tuple(dict.fromkeys(target for platform in chosen for target in platform.compute_capabilities))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nld_trt import names
 from nld_trt.errors import InputError
 
 
@@ -24,7 +25,6 @@ class Platform:
     title: str
     compute_capabilities: tuple[str, ...]
     backends: tuple[str, ...]
-    default_precision: str
     memory_gb: float | None = None
     memory_bandwidth_gbs: float | None = None
 
@@ -32,12 +32,12 @@ class Platform:
 PLATFORMS: dict[str, Platform] = {
     platform.name: platform
     for platform in (
-        Platform("gb200", "GB200", ("10.0",), ("trt",), "bf16", 186, 8000),
-        Platform("rtx-pro-6000", "RTX PRO 6000 Blackwell", ("12.0",), ("trt-rtx", "trt"), "bf16", 96, 1792),
+        Platform(names.GB200, "GB200", ("10.0",), (names.TRT,), 186, 8000),
+        Platform(names.RTX_PRO_6000, "RTX PRO 6000 Blackwell", ("12.0",), (names.TRT_RTX, names.TRT), 96, 1792),
         # Unified memory: the operating system and the host process live in it too.
-        Platform("dgx-spark", "DGX Spark", ("12.1",), ("trt-rtx", "trt"), "bf16", 128, 273),
-        Platform("h100", "H100 SXM", ("9.0",), ("trt",), "bf16", 80, 3350),
-        Platform("cpu", "CPU", (), ("ort",), "fp32"),
+        Platform(names.DGX_SPARK, "DGX Spark", ("12.1",), (names.TRT_RTX, names.TRT), 128, 273),
+        Platform(names.H100, "H100 SXM", ("9.0",), (names.TRT,), 80, 3350),
+        Platform(names.CPU, "CPU", (), (names.ORT,)),
     )
 }
 

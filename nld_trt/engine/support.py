@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nld_trt.engine.backend import BuildPlan
-from nld_trt.engine.backends import BACKENDS
+from nld_trt import names
+from nld_trt.engine.backend import BACKENDS, BuildPlan
 from nld_trt.engine.platforms import titles_with
 from nld_trt.errors import InputError
 from nld_trt.machine.gpu import present_gpus
@@ -53,42 +53,46 @@ _FP4_UNPACKED = (
 # Algorithm to backend. A pair that is not here is refused.
 SUPPORT: Mapping[str, Mapping[str, Support]] = {
     "W4A16_AWQ": {
-        "ort": Support(
+        names.ORT: Support(
             "native",
             "4-bit matrix kernels, which round activations to 8 bits in groups of the weights'",
             group_sizes=tuple(1 << power for power in range(4, 13)),
         ),
-        "trt-rtx": Support("native", "INT4 weights are unpacked inside the matrix kernel", "8.6"),
-        "trt": Support("native", "the graph of trt-rtx", executed=False),
+        names.TRT_RTX: Support("native", "INT4 weights are unpacked inside the matrix kernel", "8.6"),
+        names.TRT: Support("native", "the graph of trt-rtx", executed=False),
     },
     "FP8": {
-        "ort": Support("fallback", _UNPACKED_AT_LOAD),
-        "trt-rtx": Support("native", "FP8 matrix kernels", "8.9"),
-        "trt": Support("native", "the graph of trt-rtx", "8.9", executed=False),
+        names.ORT: Support("fallback", _UNPACKED_AT_LOAD),
+        names.TRT_RTX: Support("native", "FP8 matrix kernels", "8.9"),
+        names.TRT: Support("native", "the graph of trt-rtx", "8.9", executed=False),
     },
     "FP8_PER_CHANNEL_PER_TOKEN": {
-        "ort": Support("fallback", _UNPACKED_AT_LOAD),
-        "trt-rtx": Support("native", "FP8 matrix kernels; one kernel before and one behind each for the scales", "8.9"),
-        "trt": Support("native", "the graph of trt-rtx", "8.9", executed=False),
+        names.ORT: Support("fallback", _UNPACKED_AT_LOAD),
+        names.TRT_RTX: Support(
+            "native", "FP8 matrix kernels; one kernel before and one behind each for the scales", "8.9"
+        ),
+        names.TRT: Support("native", "the graph of trt-rtx", "8.9", executed=False),
     },
     "W4A16_NVFP4": {
-        "ort": Support("fallback", _UNPACKED_AT_LOAD),
-        "trt-rtx": Support("fallback", _FP4_UNPACKED, "12.0"),
-        "trt": Support("fallback", _FP4_UNPACKED, "10.0", executed=False),
+        names.ORT: Support("fallback", _UNPACKED_AT_LOAD),
+        names.TRT_RTX: Support("fallback", _FP4_UNPACKED, "12.0"),
+        names.TRT: Support("fallback", _FP4_UNPACKED, "10.0", executed=False),
     },
     "NVFP4": {
-        "ort": Support("fallback", f"{_UNPACKED_AT_LOAD}; activations are rounded to FP4 in floats"),
-        "trt-rtx": Support("native", "FP4 matrix kernels; activations are quantized in a kernel before each", "12.0"),
-        "trt": Support("native", "the graph of trt-rtx", "10.0", executed=False),
+        names.ORT: Support("fallback", f"{_UNPACKED_AT_LOAD}; activations are rounded to FP4 in floats"),
+        names.TRT_RTX: Support(
+            "native", "FP4 matrix kernels; activations are quantized in a kernel before each", "12.0"
+        ),
+        names.TRT: Support("native", "the graph of trt-rtx", "10.0", executed=False),
     },
 }
 
 # Why a backend has no quantized caches. None has: caches are in the engine's precision, also for checkpoints that were
 # made for others.
 _KV_CACHE: Mapping[str, str] = {
-    "ort": "ONNX Runtime 1.32 cannot update an FP8 cache: it has no CPU kernel for TensorScatter of that type",
-    "trt-rtx": "TensorRT for RTX 1.7 takes caches in fp32, fp16 and bf16 only",
-    "trt": "its graph is that of trt-rtx, and nothing else was tried",
+    names.ORT: "ONNX Runtime 1.32 cannot update an FP8 cache: it has no CPU kernel for TensorScatter of that type",
+    names.TRT_RTX: "TensorRT for RTX 1.7 takes caches in fp32, fp16 and bf16 only",
+    names.TRT: "its graph is that of trt-rtx, and nothing else was tried",
 }
 
 
@@ -118,7 +122,7 @@ def check(plan: BuildPlan, checkpoint: Checkpoint) -> None:
 
 def cache_note(plans: Iterable[BuildPlan], checkpoint: Checkpoint) -> str | None:
     """What is worth saying about the precision of the caches; None where it was chosen, or is as expected."""
-    made = [plan for plan in plans if plan.kv_cache == "auto"]
+    made = [plan for plan in plans if plan.kv_cache == names.DEFAULT_KV_CACHE]
     if checkpoint.kv_cache is None or not made:
         return None
     precisions = ", ".join(dict.fromkeys(plan.precision for plan in made))

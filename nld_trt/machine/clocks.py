@@ -15,13 +15,13 @@ from nld_trt.machine import environment
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def clocks(backend: str) -> dict[str, Any]:
-    """Of what ``backend`` computes on. What cannot be found out is None or empty.
+def clocks(*, gpu: bool) -> dict[str, Any]:
+    """Clocks of the CPU and, with ``gpu``, of the GPUs. What cannot be found out is None or empty.
 
     Returns:
         ``load_average``: of the last minute: processes that run or want to.
         ``cpu_mhz``: of every core, as the kernel has it; a virtual machine often shows a fixed one.
-        ``gpus``: name, clock and limits of each, where the backend computes on a GPU.
+        ``gpus``: name, clock and limits of each, with ``gpu``.
     """
     load, cpu = None, ""
     with suppress(OSError, AttributeError):  # only Unix has a load
@@ -29,5 +29,5 @@ def clocks(backend: str) -> dict[str, Any]:
     with suppress(OSError):
         cpu = _CPUINFO.read_text(encoding="utf-8", errors="replace")
     rates = [float(rate) for rate in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", cpu, re.MULTILINE)]
-    gpus = [] if backend == "ort" else list(environment.facts()["gpus"])
+    gpus = list(environment.facts()["gpus"]) if gpu else []
     return {"load_average": load, "cpu_mhz": rates, "gpus": gpus}

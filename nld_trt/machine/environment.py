@@ -112,12 +112,12 @@ def facts() -> dict[str, Any]:
     return asdict(collect())
 
 
-def device_of(facts: Mapping[str, Any], backend: str) -> tuple[str, int]:
-    """Name of what ``backend`` computes on, and how many GPUs that is: an engine runs on one, ``ort`` on none.
+def device_of(facts: Mapping[str, Any], *, gpu: bool) -> tuple[str, int]:
+    """Name of what an engine computes on, and how many GPUs that is: one, or none where it runs on the CPU.
 
     Of several GPUs it is the first that CUDA_VISIBLE_DEVICES numbers, or the first.
     """
-    if backend == "ort":
+    if not gpu:
         return f"{facts['cpu']} ({facts['cpu_cores']} cores)", 0
     names = [gpu["name"] for gpu in facts["gpus"]] or ["unknown GPU"]
     first = (facts["cuda_visible_devices"] or "").partition(",")[0].strip()

@@ -19,11 +19,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nld_trt import names
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.fill import PLAIN
-from nld_trt.decode.request import NEVER, Request
+from nld_trt.decode.request import Request
 from nld_trt.engine.session import EngineInfo, Session, StepBuffers, execute
 from nld_trt.errors import InputError
+from nld_trt.names import NEVER
 
 _WARM_UP = 3
 # Forwards that are launched before the last is waited for, and rounds that are timed together.
@@ -87,8 +89,8 @@ def measure_loop(session: Session, *, rows: int, context: int, block_length: int
     """
     needed = _tokens_needed(context, block_length)
     _check(session.info, rows, context, block_length)
-    linear = _Loop(session, "linear", rows, context, block_length, needed)
-    token = _Loop(session, "ar", rows, context, block_length, needed)
+    linear = _Loop(session, names.LINEAR, rows, context, block_length, needed)
+    token = _Loop(session, names.AR, rows, context, block_length, needed)
     kinds: dict[str, Callable[[], StepBuffers]] = {
         "one_token": lambda: _forward(session, rows, context, 1, causal=True),
         "draft": lambda: _forward(session, rows, context, block_length, causal=False),
@@ -144,7 +146,7 @@ class _Loop:
             mode=mode,  # type: ignore[arg-type]
             block_length=block_length,
             max_new_tokens=room - context,
-            threshold=0.0 if mode == "linear" else None,
+            threshold=0.0 if mode == names.LINEAR else None,
             eos_token_id=NEVER,
             temperature=0.0,
         )
@@ -158,7 +160,7 @@ class _Loop:
         """
         decoder = self.decoder
         rows = [decoder.submit(self._request) for _ in range(self._rows)]
-        steps = 2 if self.mode == "linear" else 1
+        steps = 2 if self.mode == names.LINEAR else 1
         while any(row.in_prefill for row in rows):
             decoder.step()
         for _ in range(_UNTIMED_ROUNDS * steps):

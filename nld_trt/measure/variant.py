@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from nld_trt.decode.request import DEFAULT_THRESHOLDS, NEVER, ModeName, Request
+from nld_trt import names
+from nld_trt.decode.request import Request
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
+from nld_trt.names import DEFAULT_THRESHOLDS, NEVER, ModeName
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,20 @@ class Variant:
         Raises:
             InputError: the engine does not have this variant, or not with such blocks.
         """
-        if self.mode == "quadratic":
+        if self.mode == names.QUADRATIC:
             _check_quadratic(asked, info.limits)
         length = self.request((0,), max_new_tokens=1, block_length=asked).resolved(info).block_length
-        return None if self.mode == "ar" else length
+        return None if self.mode == names.AR else length
 
 
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
-        Variant("ar", "ar", lora=False),
-        Variant("diffusion", "diffusion", lora=False),
-        Variant("linear", "linear", lora=True),
-        Variant("linear-no-lora", "linear", lora=False),
-        Variant("quadratic", "quadratic", lora=True),
+        Variant(names.AR, names.AR, lora=False),
+        Variant(names.DIFFUSION, names.DIFFUSION, lora=False),
+        Variant(names.LINEAR, names.LINEAR, lora=True),
+        Variant("linear-no-lora", names.LINEAR, lora=False),
+        Variant(names.QUADRATIC, names.QUADRATIC, lora=True),
     )
 }
 
@@ -74,14 +76,14 @@ def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
         InputError: an unknown name.
     """
     if text is None:
-        missing = {"linear-no-lora": not info.has_adapter, "quadratic": not info.limits.max_quadratic_length}
-        names = [name for name in VARIANTS if not missing.get(name)]
+        missing = {"linear-no-lora": not info.has_adapter, names.QUADRATIC: not info.limits.max_quadratic_length}
+        asked = [name for name in VARIANTS if not missing.get(name)]
     else:
-        names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in VARIANTS]
-    if unknown or not names:
+        asked = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in VARIANTS]
+    if unknown or not asked:
         raise InputError(f"--modes has {', '.join(unknown) or 'no mode'}; available: {', '.join(VARIANTS)}")
-    chosen = [replace(VARIANTS[name], lora=VARIANTS[name].lora and info.has_adapter) for name in names]
+    chosen = [replace(VARIANTS[name], lora=VARIANTS[name].lora and info.has_adapter) for name in asked]
     measured: dict[tuple[ModeName, bool], Variant] = {}
     for variant in chosen:
         measured.setdefault((variant.mode, variant.lora), variant)

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nld_trt.decode.request import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, ModeName
-from nld_trt.engine.folder import GENERATION_CONFIGS
+from nld_trt import names
 from nld_trt.errors import InputError
+from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, ModeName
 
 FILE_NAME = "model.json"
 # 2: ignore_penalties, which was ignore_sampling.
 SCHEMA_VERSION = 2
-DEFAULT_MAX_WAITING = 256
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ class ServingSettings:
     engine: str = "engine"
     backend: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
-    max_waiting: int = DEFAULT_MAX_WAITING
-    generation_config: str = GENERATION_CONFIGS[0]
+    max_waiting: int = names.DEFAULT_MAX_WAITING
+    generation_config: str = names.DEFAULT_GENERATION_CONFIG
     ignore_penalties: bool = False
 
     def check(self) -> None:
@@ -71,9 +70,9 @@ class ServingSettings:
         for name, value in self.defaults.thresholds.items():
             if value is not None and not 0.0 <= value <= 1.0:
                 raise InputError(f"the default threshold of {name} is {value}; it must be between 0 and 1, or null")
-        if self.generation_config not in GENERATION_CONFIGS:
+        if self.generation_config not in names.GENERATION_CONFIGS:
             raise InputError(
-                f"generation_config is {self.generation_config!r}; it must be {' or '.join(GENERATION_CONFIGS)}"
+                f"generation_config is {self.generation_config!r}; it must be {' or '.join(names.GENERATION_CONFIGS)}"
             )
         if self.max_waiting < 0:
             raise InputError(f"max_waiting is {self.max_waiting}; it must be 0 or more")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
-from nld_trt.decode.request import MODES, SPECULATIVE, Request
+from nld_trt.decode.request import Request
 from nld_trt.errors import InputError
+from nld_trt.names import MODES, SPECULATIVE
 from tests.conftest import GOLDEN_LIMITS
 
 NAME = "tiny-b"

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.fill import fill
 from nld_trt.decode.generate import generate
-from nld_trt.decode.request import MODES, Request
+from nld_trt.decode.request import Request
 from nld_trt.engine.session import StepBuffers
+from nld_trt.names import MODES
 
 NAME = "tiny-a"
 BY_SLOT = ("tokens", "drafted_ids", "drafted_shares")

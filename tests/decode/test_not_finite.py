@@ -13,7 +13,7 @@ from nld_trt.decode.batch import Decoder
 from nld_trt.decode.fill import PLAIN
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
-from nld_trt.decode.request import MODES, Request
+from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -25,6 +25,7 @@ from nld_trt.measure.score import Question, evaluate
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import EMBEDDING
+from nld_trt.names import MODES
 from tests.conftest import silent_stage
 
 NAME, POISON = "tiny-a", 7

@@ -10,8 +10,9 @@ import pytest
 
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
-from nld_trt.decode.request import MODES, Request, modes_of
+from nld_trt.decode.request import Request, modes_of
 from nld_trt.errors import InputError
+from nld_trt.names import MODES
 
 PROMPT = (1, 2, 3)
 

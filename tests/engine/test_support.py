@@ -9,8 +9,7 @@ from dataclasses import replace
 import pytest
 
 from nld_trt.engine import support
-from nld_trt.engine.backend import BuildPlan
-from nld_trt.engine.backends import BACKENDS
+from nld_trt.engine.backend import BACKENDS, BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.support import SUPPORT, Support, kv_cache_support
 from nld_trt.errors import InputError

@@ -149,20 +149,20 @@ def test_release_numbers_order_versions(version: str, numbers: tuple[int, ...]) 
 
 
 @pytest.mark.parametrize(
-    ("backend", "devices", "visible", "expected"),
+    ("gpu", "devices", "visible", "expected"),
     [
-        ("ort", [], None, ("CPU (2 cores)", 0)),
-        ("ort", ["A"], None, ("CPU (2 cores)", 0)),
-        ("trt-rtx", ["A"], None, ("A", 1)),
-        ("trt", ["A", "B"], None, ("A", 1)),
-        ("trt", ["A", "B"], "1,0", ("B", 1)),
-        ("trt", ["A", "B"], "GPU-5f1b", ("A", 1)),
-        ("trt", [], None, ("unknown GPU", 1)),
+        (False, [], None, ("CPU (2 cores)", 0)),
+        (False, ["A"], None, ("CPU (2 cores)", 0)),
+        (True, ["A"], None, ("A", 1)),
+        (True, ["A", "B"], None, ("A", 1)),
+        (True, ["A", "B"], "1,0", ("B", 1)),
+        (True, ["A", "B"], "GPU-5f1b", ("A", 1)),
+        (True, [], None, ("unknown GPU", 1)),
     ],
 )
-def test_device_is_what_the_backend_computes_on(backend, devices, visible, expected) -> None:
+def test_device_is_what_the_engine_computes_on(gpu, devices, visible, expected) -> None:
     facts = {"cpu": "CPU", "cpu_cores": 2, "gpus": [{"name": n} for n in devices], "cuda_visible_devices": visible}
-    assert environment.device_of(facts, backend) == expected
+    assert environment.device_of(facts, gpu=gpu) == expected
 
 
 def test_collecting_imports_no_heavy_package() -> None:

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from nld_trt.decode.batch import Decoder
-from nld_trt.decode.request import DEFAULT_THRESHOLDS, Request
+from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.model.text.codec import Codec
+from nld_trt.names import DEFAULT_THRESHOLDS
 from nld_trt.serving.triton.client import Chunk, stream
 from nld_trt.serving.triton.repository import write_repository
 from nld_trt.serving.triton.server import FREE_PORTS, TritonServer

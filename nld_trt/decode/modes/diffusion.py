@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from nld_trt import names
 from nld_trt.decode.modes.base import UNREACHABLE, Outcome, Pass, RowState
 
 
@@ -14,7 +15,7 @@ class BlockDiffusion:
         self.state = state
         self.block: list[int] = []
         self.denoising = False
-        self.program = "hold" if state.request.max_thinking_tokens is not None else "diffusion"
+        self.program = "hold" if state.request.max_thinking_tokens is not None else names.DIFFUSION
 
     def start(self) -> list[int]:
         return []

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from nld_trt import names
 from nld_trt.decode.modes.base import Candidates, Outcome, Pass, RowState
 
 
@@ -37,7 +38,7 @@ class LinearSpeculation:
             threshold=request.threshold or 0.0,
             quota=1,
             candidates=self.candidates,
-            program="linear",
+            program=names.LINEAR,
         )
 
     def advance(self, outcome: Outcome) -> list[int]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from nld_trt import names
 from nld_trt.decode.modes.base import Outcome, Pass, RowState
 
 
@@ -38,7 +39,7 @@ class QuadraticSpeculation:
                 quota=1,
             )
         return Pass(
-            "quadratic",
+            names.QUADRATIC,
             self.drafts + [mask] * length**2,
             causal=True,
             all_logits=True,
@@ -46,7 +47,7 @@ class QuadraticSpeculation:
             segments=length,
             threshold=0.0,
             quota=1,
-            program="quadratic",
+            program=names.QUADRATIC,
         )
 
     def advance(self, outcome: Outcome) -> list[int]:

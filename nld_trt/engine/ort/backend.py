@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from nld_trt.engine.backend import Artefact, BuildPlan, Stage
+from nld_trt import names
+from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan, Stage
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError, OperationError
@@ -30,22 +31,20 @@ _KERNEL_SUFFIX = "_kernel_time"
 
 
 class OrtBackend:
-    name = "ort"
-    precisions = ("fp32", "fp16")
-    default_precision = "fp32"
+    traits = BACKENDS[names.ORT]
 
     def check(self, plan: BuildPlan) -> None:
-        if plan.precision not in self.precisions:
+        if plan.precision not in self.traits.precisions:
             raise InputError(
                 f"the ort backend cannot compute in {plan.precision}: ONNX Runtime has no such kernels for the CPU; "
-                f"it has {', '.join(self.precisions)}",
-                fix=f"Build with --precision {self.default_precision} or leave --precision out.",
+                f"it has {', '.join(self.traits.precisions)}",
+                fix=f"Build with --precision {self.traits.default_precision} or leave --precision out.",
             )
 
     def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, stage: Stage) -> Artefact:
         import onnxruntime
 
-        target = folder / self.name
+        target = folder / self.traits.name
         target.mkdir()
         with stage("ort: writing graph and weights"):
             model = write_graph(
@@ -59,8 +58,10 @@ class OrtBackend:
             )
         with stage("ort: loading and checking"):
             proof = self._prove(model, checkpoint, plan)
-        files = {"model": f"{self.name}/{MODEL_FILE}", "weights": f"{self.name}/{WEIGHTS_FILE}"}
-        return Artefact(self.name, plan.precision, files, tools={"onnxruntime": onnxruntime.__version__}, proof=proof)
+        files = {"model": f"{self.traits.name}/{MODEL_FILE}", "weights": f"{self.traits.name}/{WEIGHTS_FILE}"}
+        return Artefact(
+            self.traits.name, plan.precision, files, tools={"onnxruntime": onnxruntime.__version__}, proof=proof
+        )
 
     def open(self, folder: Path, artefact: Artefact, info: EngineInfo) -> Session:
         from nld_trt.engine.ort.session import OrtSession
@@ -73,11 +74,11 @@ class OrtBackend:
 
         from nld_trt.engine.ort.session import session_options
 
-        element = {"fp32": "tensor(float)", "fp16": "tensor(float16)"}[plan.precision]
+        element = {names.FP32: "tensor(float)", names.FP16: "tensor(float16)"}[plan.precision]
         options = session_options()
         options.enable_profiling = True
         with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent, ignore_cleanup_errors=True) as scratch:
-            options.profile_file_prefix = library_path(Path(scratch, "ort"))
+            options.profile_file_prefix = library_path(Path(scratch, names.ORT))
             session = interruptible(
                 lambda: onnxruntime.InferenceSession(library_path(model), options, providers=["CPUExecutionProvider"])
             )
@@ -88,7 +89,7 @@ class OrtBackend:
         found, wanted = Counter(kernels.values())["Attention"], checkpoint.config.num_hidden_layers
         problems = [f"{found} attention nodes for {wanted} layers"] if found != wanted else []
         readers = {name: LayerKernel(kind, kind == _QUANTIZED_KERNEL) for name, kind in kernels.items()}
-        layers = LayerProof.compare(self.name, checkpoint.formats, readers)
+        layers = LayerProof.compare(self.traits.name, checkpoint.formats, readers)
         _refuse([*problems, *layers.problems])
         return {"attention_nodes": found, "activation": element, **layers.to_dict()}
 

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from nld_trt.engine.backend import Artefact, BuildPlan, Stage
+from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan, Stage
 from nld_trt.engine.layer_proof import QuantizedWeights
 from nld_trt.engine.platforms import titles_with
 from nld_trt.engine.session import EngineInfo, Session
@@ -35,16 +35,15 @@ class TensorRtBackend:
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour
         self.name = flavour.name
-        self.precisions = flavour.precisions
-        self.default_precision = flavour.default_precision
+        self.traits = BACKENDS[flavour.name]
 
     def check(self, plan: BuildPlan) -> None:
         flavour = self.flavour
-        if plan.precision not in flavour.precisions:
+        if plan.precision not in self.traits.precisions:
             raise InputError(
                 f"the {self.name} backend cannot compute in {plan.precision}: {flavour.title} has fused attention "
-                f"kernels for {' and '.join(flavour.precisions)} only",
-                fix=f"Build with --precision {flavour.default_precision} or leave --precision out.",
+                f"kernels for {' and '.join(self.traits.precisions)} only",
+                fix=f"Build with --precision {self.traits.default_precision} or leave --precision out.",
             )
         self._check_targets(plan)
         flavour.load()
@@ -102,7 +101,7 @@ class TensorRtBackend:
         return open_session(self.flavour, plan, info)
 
     def _check_plugins(self, plan: BuildPlan) -> None:
-        if not self.flavour.plugins:
+        if not self.traits.takes_plugins:
             raise InputError(
                 f"the {self.name} backend was asked for plugins, and {self.flavour.title} has none: it runs the decode "
                 "operators in their ONNX form",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nld_trt import names
 from nld_trt.errors import InputError
 
 PLAN_FILE = "nld.plan"
@@ -29,7 +30,6 @@ class Flavour:
         builds_on_target: compiling needs the target's GPU in this machine.
         targets: compute capability to the library's ``ComputeCapability`` member; empty where the
             library compiles for the present GPU only.
-        plugins: it runs kernels of others; TensorRT for RTX has no plugins.
     """
 
     name: str
@@ -38,10 +38,6 @@ class Flavour:
     extra: str
     builds_on_target: bool
     targets: Mapping[str, str] = field(default_factory=dict)
-    # Neither library has a fused attention kernel for FP32.
-    precisions: tuple[str, ...] = ("bf16", "fp16")
-    default_precision: str = "bf16"
-    plugins: bool = False
 
     @property
     def install(self) -> str:
@@ -74,7 +70,7 @@ class Flavour:
 
 
 TRT_RTX = Flavour(
-    name="trt-rtx",
+    name=names.TRT_RTX,
     module="tensorrt_rtx",
     title="TensorRT for RTX",
     extra="rtx",
@@ -83,4 +79,4 @@ TRT_RTX = Flavour(
     targets={"8.6": "SM86", "8.9": "SM89", "12.0": "SM120", "12.1": "SM121"},
 )
 
-TRT = Flavour(name="trt", module="tensorrt", title="TensorRT", extra="tensorrt", builds_on_target=True, plugins=True)
+TRT = Flavour(name=names.TRT, module="tensorrt", title="TensorRT", extra="tensorrt", builds_on_target=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nld_trt import names
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof, QuantizedWeights
 from nld_trt.engine.trt.compile import BuilderLog, binding_ranges
@@ -206,7 +207,7 @@ def _unread_inputs(engine: EngineListing, config: ModelConfig, plan: BuildPlan) 
     read = {name.replace("present_", "past_") for kernel in engine.kernels for name in kernel.inputs}
     present = {
         "adapter": plan.adapter,
-        "quadratic": plan.limits.max_quadratic_length > 0,
+        names.QUADRATIC: plan.limits.max_quadratic_length > 0,
         "functions": not plan.plugins,
     }
     for binding, name in _inputs(config):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nld_trt import names
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.engine.folder import EngineFolder
@@ -131,7 +132,7 @@ def _answered(
     reference: Session, other: EngineInfo, questions: Sequence[Question], limit: int | None, block_length: int
 ) -> list[ForcedText]:
     """Every question with the reference's greedy answer, no longer than both engines can hold."""
-    variant = VARIANTS["ar"]
+    variant = VARIANTS[names.AR]
     ours, theirs = (
         requests_for(questions, variant, info, max_new_tokens=limit, block_length=block_length)
         for info in (reference.info, other)

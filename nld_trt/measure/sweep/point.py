@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from nld_trt import names
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 from nld_trt.measure.variant import Variant
@@ -82,7 +83,7 @@ def grid(
         if named and not lengths:
             raise next(iter(problems.values()))
         left_out |= {f"{variant.name}_b{length}": problem.what for length, problem in problems.items()}
-        level = threshold if variant.mode == "diffusion" else None
+        level = threshold if variant.mode == names.DIFFUSION else None
         points += [Point(variant.name, length, level, count) for length in lengths for count in concurrencies]
     return Grid(tuple(points), left_out)
 

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from nld_trt.decode.batch import Decoder
-from nld_trt.decode.request import NEVER, Request, modes_of
+from nld_trt.decode.request import Request, modes_of
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError
 from nld_trt.files import inside, path_of_library, read_json
 from nld_trt.model.text.codec import Codec
+from nld_trt.names import NEVER
 from nld_trt.serving.metrics import Family, Metrics, Series
 from nld_trt.serving.scheduler import QueueFull, Scheduler
 from nld_trt.serving.settings import FILE_NAME, ServingSettings

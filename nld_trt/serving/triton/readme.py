@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nld_trt import names
 from nld_trt.serving.settings import FILE_NAME, ServingSettings
 from nld_trt.serving.triton.container import container_commands
 from nld_trt.serving.triton.tensors import markdown_table
@@ -95,7 +96,7 @@ def render_readme(model: str, serving: ServingSettings, manifest: Mapping[str, A
     )
 
 
-def curl_line(model: str, url: str = HTTP_URL, *, mode: str = "linear") -> str:
+def curl_line(model: str, url: str = HTTP_URL, *, mode: str = names.LINEAR) -> str:
     body = f'{{"text_input": "{EXAMPLE_PROMPT}", "stream": true, "mode": "{mode}", "max_tokens": 128}}'
     return f"curl -N {url}/v2/models/{model}/generate_stream -d '{body}'"
 

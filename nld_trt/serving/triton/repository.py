@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import nld_trt
+from nld_trt import names
 from nld_trt.engine import manifest as engine_manifests
+from nld_trt.engine.backend import BACKENDS
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.manifest import Manifest
 from nld_trt.errors import InputError
@@ -188,12 +190,12 @@ def _check_settings(serving: ServingSettings, manifest: Manifest) -> None:
             f"the default block_length is {defaults.block_length}; the engine was built for {limits.max_block_length}",
         )
     drafts = limits.max_quadratic_length
-    if defaults.mode == "quadratic" and not drafts:
+    if defaults.mode == names.QUADRATIC and not drafts:
         raise InputError(
             "the default mode is quadratic, and the engine was built without quadratic passes",
             fix="Use another --mode, or rebuild with nld-trt build --quadratic-length 8.",
         )
-    if defaults.mode == "quadratic" and (defaults.block_length or 0) > drafts:
+    if defaults.mode == names.QUADRATIC and (defaults.block_length or 0) > drafts:
         raise InputError(
             f"the default mode is quadratic and the default block_length {defaults.block_length}; the engine was built "
             f"for quadratic passes of up to {drafts} drafts",
@@ -209,7 +211,7 @@ def _check_settings(serving: ServingSettings, manifest: Manifest) -> None:
 
 def _instance_kind(engine: EngineFolder, serving: ServingSettings) -> str:
     backends = [serving.backend] if serving.backend else list(engine.manifest.backends)
-    return "KIND_CPU" if backends == ["ort"] else "KIND_MODEL"
+    return "KIND_CPU" if all(BACKENDS[name].device == "cpu" for name in backends) else "KIND_MODEL"
 
 
 def _template(engine: EngineFolder, asked: str) -> str:

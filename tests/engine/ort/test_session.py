@@ -110,7 +110,8 @@ from nld_trt.engine.ort import session as ort_session
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
-from nld_trt.decode.request import MODES, Request
+from nld_trt.decode.request import Request
+from nld_trt.names import MODES
 
 usual = ort_session.session_options
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nld_trt import names
 from nld_trt.engine.platforms import PLATFORMS, titles_with
 from nld_trt.engine.trt.kernels.cubin import Resources, read_cubin
 from nld_trt.engine.trt.kernels.nvrtc import Nvrtc
@@ -24,7 +25,7 @@ OPTIONS = ("--std=c++17", "--ptxas-options=-v")
 # Where a TensorRT engine can run.
 CAPABILITIES: tuple[str, ...] = tuple(
     sorted(
-        {name for known in PLATFORMS.values() if "trt" in known.backends for name in known.compute_capabilities},
+        {name for known in PLATFORMS.values() if names.TRT in known.backends for name in known.compute_capabilities},
         key=float,
     )
 )

@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The names that users write are those of the registries behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nld_trt import names
+from nld_trt.decode.modes import MODE_TYPES
+from nld_trt.engine.backend import BACKENDS, backend
+from nld_trt.engine.platforms import PLATFORMS
+from nld_trt.graph.precision import PRECISIONS
+from nld_trt.model.synthetic import PRESETS
+
+REGISTRIES = {
+    "MODES": MODE_TYPES,
+    "BACKENDS": BACKENDS,
+    "PLATFORMS": PLATFORMS,
+    "PRECISIONS": PRECISIONS,
+    "MODEL_SIZES": PRESETS,
+    "DEFAULT_THRESHOLDS": MODE_TYPES,
+}
+
+
+@pytest.mark.parametrize("listed", REGISTRIES)
+def test_names_are_those_of_the_registry(listed):
+    assert set(getattr(names, listed)) == set(REGISTRIES[listed])
+
+
+@pytest.mark.parametrize("name", names.BACKENDS)
+def test_every_backend_loads_without_its_library_and_knows_its_traits(name):
+    assert backend(name).traits is BACKENDS[name]
+
+
+def test_names_imports_nothing_of_the_package():
+    source = Path(names.__file__).read_text(encoding="utf-8")
+    assert "nld_trt import" not in source
+    assert "import nld_trt" not in source
