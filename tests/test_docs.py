@@ -47,3 +47,15 @@ def test_generated_pages_are_current():
 def test_every_command_is_mentioned_in_the_documentation():
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "cli.md")
     assert [name for name in COMMANDS if f"nld-trt {name}" not in text] == []
+
+
+def test_sections_of_the_model_page_that_the_code_cites_exist():
+    titles = set(re.findall(r"^## (.+)$", (ROOT / "docs" / "model.md").read_text(encoding="utf-8"), re.MULTILINE))
+    cited = {
+        (path.name, title.strip())
+        for folder in ("nld_trt", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        for title in re.findall(r"docs/model\.md, ([A-Z][\w -]*?)(?:[.,;:)]| and )", path.read_text(encoding="utf-8"))
+    }
+    assert cited
+    assert [f"{name} cites {title!r}" for name, title in sorted(cited) if title not in titles] == []

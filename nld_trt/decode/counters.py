@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Forward counts of one request, under the reference's counting rules (model-spec 3.6)."""
+"""Forward counts of one request, under the reference's counting rules (docs/model.md, Counting)."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Totals:
 
     @property
     def acceptance_length(self) -> float | None:
-        """Tokens emitted per draft + verify round (model-spec 3.6); None without rounds."""
+        """Tokens emitted per draft + verify round (docs/model.md, Counting); None without rounds."""
         return self.round_tokens / self.rounds if self.rounds else None
 
     @property

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The draft adapter in ``linear_spec_lora/``: a low-rank term on every attention output projection (model-spec 2.2)."""
+"""The draft adapter in ``linear_spec_lora/``: a low-rank term on every attention output projection.
+
+Source: docs/model.md, Draft adapter.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which tensors a text model consists of, by name and shape (model-spec 2.1).
+"""Which tensors a text model consists of, by name and shape (docs/model.md, Tensors).
 
 The names are those of the released checkpoints. There is no leading ``model.``, nothing has a bias,
 and the head is a tensor of its own on every size.
@@ -94,5 +94,5 @@ def linear_modules(config: ModelConfig) -> dict[str, tuple[int, int]]:
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """Elements in all tensors, without the adapter (model-spec 1.1)."""
+    """Elements in all tensors, without the adapter (docs/model.md, Network)."""
     return sum(math.prod(shape) for shape in expected_tensors(config).values())

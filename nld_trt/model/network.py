@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network in PyTorch: for training nld-tiny, for quantization and as a second opinion in tests.
 
-Module names are the checkpoint's tensor names (model-spec 2.1), so ``state_dict`` is a checkpoint.
+Module names are the checkpoint's tensor names (docs/model.md, Tensors), so ``state_dict`` is a checkpoint.
 What a pass may see is the caller's mask: causal, bidirectional and mixed training passes are one
 forward. Serving never imports this module.
 
@@ -65,7 +65,7 @@ class RMSNorm(nn.Module):
 
 
 class DraftBranch(nn.Module):
-    """The draft adapter beside an output projection: scale · B · A · x, per token times a gate (model-spec 2.2).
+    """The draft adapter beside an output projection: scale · B · A · x, per token times a gate.
 
     A module of its own, so that the projection stays an ordinary linear layer for quantization.
     """
@@ -202,7 +202,7 @@ class Network(nn.Module):
     def run(
         self, tokens: Tensor, *, causal: bool, cache: Cache | None = None, adapter: bool = False
     ) -> tuple[Tensor, Cache]:
-        """One pass of the given kind (model-spec 3.1) over [B, S] tokens that continue ``cache``."""
+        """One pass of the given kind (docs/model.md, Passes) over [B, S] tokens that continue ``cache``."""
         past = 0 if cache is None else cache.length
         rows, new = tokens.shape
         positions = torch.arange(past, past + new, device=tokens.device).expand(rows, -1)

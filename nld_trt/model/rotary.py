@@ -20,7 +20,7 @@ Float64 = npt.NDArray[np.float64]
 
 
 def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
-    """YaRN inverse frequencies, shape [head_dim / 2], radians per position (model-spec 1.3).
+    """YaRN inverse frequencies, shape [head_dim / 2], radians per position (docs/model.md, Rotary positions).
 
     They differ from plain rotary frequencies at every position, also in short prompts.
     """
@@ -41,7 +41,7 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
 
 
 def magnitude(rope: RopeParameters) -> float:
-    """Factor on cos and sin. The configuration check admits only 1.0 (model-spec 1.3)."""
+    """Factor on cos and sin. The configuration check admits only 1.0 (docs/model.md, Rotary positions)."""
 
     def gain(mscale: float) -> float:
         return 1.0 if rope.factor <= 1 else 0.1 * mscale * math.log(rope.factor) + 1.0
@@ -50,7 +50,7 @@ def magnitude(rope: RopeParameters) -> float:
 
 
 def query_scale(rope: RopeParameters, positions: npt.ArrayLike) -> Float32:
-    """Scale on rotated queries at absolute ``positions``, same shape (model-spec 1.4)."""
+    """Scale on rotated queries at absolute ``positions``, same shape (docs/model.md, Query scale)."""
     steps = np.floor(np.asarray(positions, dtype=np.float64) / rope.original_max_position_embeddings)
     scale: Float32 = (1.0 + rope.llama_4_scaling_beta * np.log1p(steps)).astype(np.float32)
     return scale

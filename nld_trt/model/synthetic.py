@@ -38,7 +38,7 @@ _CHUNK_ELEMENTS = 1 << 22
 
 @dataclass(frozen=True)
 class Geometry:
-    """What differs between the releases (model-spec 1.1), and what tests like to shrink."""
+    """What differs between the releases (docs/model.md, Network), and what tests like to shrink."""
 
     hidden_size: int
     intermediate_size: int
@@ -66,7 +66,7 @@ def preset(name: str) -> Geometry:
 
 
 def release_config(geometry: Geometry) -> dict[str, Any]:
-    """``config.json`` of an instruct release with this geometry (model-spec 1.2)."""
+    """``config.json`` of an instruct release with this geometry (docs/model.md, Configuration)."""
     sizes = asdict(geometry)
     rope_theta = sizes.pop("rope_theta")
     return {

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tensor names, shapes and totals of the releases (model-spec 1.1, 2.1)."""
+"""Tensor names, shapes and totals of the releases (docs/model.md, Network and Tensors)."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Autoregressive decoding: one causal token per forward (model-spec 3.2)."""
+"""Autoregressive decoding: one causal token per forward (docs/model.md, Autoregressive decoding)."""
 
 from __future__ import annotations
 

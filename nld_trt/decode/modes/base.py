@@ -69,7 +69,7 @@ class Outcome:
 
 @dataclass
 class RowState:
-    """All that a request must carry to continue in any mode at a commit boundary (model-spec 8).
+    """All that a request must carry to continue in any mode at a commit boundary (docs/model.md, Changing the mode).
 
     Attributes:
         block_length: the request's, resolved.

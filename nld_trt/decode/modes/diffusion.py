@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Block diffusion: denoise a block by confidence, then commit it causally (model-spec 3.3)."""
+"""Block diffusion: denoise a block by confidence, then commit it causally (docs/model.md, Diffusion)."""
 
 from __future__ import annotations
 

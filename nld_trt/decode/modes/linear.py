@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Linear self-speculation: draft a block bidirectionally, verify it causally (model-spec 3.4)."""
+"""Linear self-speculation drafts a block bidirectionally and verifies it causally.
+
+Source: docs/model.md, Linear self-speculation.
+"""
 
 from __future__ import annotations
 

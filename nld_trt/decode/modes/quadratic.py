@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Quadratic self-speculation: one pass verifies a draft and drafts behind every token of it (model-spec 3.5)."""
+"""Quadratic self-speculation verifies a draft and drafts after every token of it, all in one pass.
+
+Source: docs/model.md, Quadratic self-speculation.
+"""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Codec:
         Raises:
             InputError: there is no template, or it rejects the messages.
         """
-        # The template decides about BOS: a post-processor that adds another would double it (model-spec 1.6).
+        # The template decides about BOS: a post-processor that adds another would double it (docs/model.md, Text).
         return self.encode_part(self.render(conversation, thinking=thinking))
 
     def encode_chat(
