@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Rotary numbers against values computed in float64 (docs/model.md, Rotary positions) and against the golden forwards."""
+"""Rotary numbers against values in float64 (docs/model.md, Rotary positions) and against the golden forwards."""
 
 from dataclasses import replace
 from pathlib import Path
