@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.request import Request
-from nld_trt.decode.text import Codec
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError, OperationError
+from nld_trt.model.text.codec import Codec
 from nld_trt.serving import installation, tritonserver, workplace
 from nld_trt.serving.container import container_commands
 from nld_trt.serving.processes import unnoticed_ends
