@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""``ort`` engines from another tool's quantized export: proven, and the same predictions as the weights they stand for."""
+"""``ort`` engines from another tool's quantized export: proven, and with the predictions of their weights."""
 
 from __future__ import annotations
 
