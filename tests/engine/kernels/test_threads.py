@@ -9,12 +9,12 @@ import pytest
 
 from nld_trt.engine.kernels import reference
 from nld_trt.engine.kernels.cases import DTYPES, MASK, case
-from tests.engine.kernels.emulation import Threads, build
+from tests.engine.kernels.emulation import Threads
 
 
 @pytest.fixture(scope="module")
-def threads(root, tmp_path_factory) -> Threads:
-    return Threads(build(root, tmp_path_factory.mktemp("threads"), "threads.cpp"), MASK)
+def threads(threads_library) -> Threads:
+    return Threads(threads_library, MASK)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
