@@ -126,7 +126,6 @@ def test_prompt_is_echoed_on_request(read) -> None:
         ({"text_input": "a", "acceptance": "always"}, "acceptance is 'always'"),
         ({"text_input": "a", "mode": "diffusion", "top_p": 0.5}, "top_p is 0.5; diffusion"),
         ({"text_input": "a", "presence_penalty": 1.0}, "presence_penalty is 1"),
-        ({"text_input": "a", "stop_words": [""]}, "a stop string is empty"),
         ({"text_input": "a", "system": "s", "raw": True}, "system has no place in a raw prompt"),
         ({"text_input": b"\xff"}, "text_input is not UTF-8"),
         ({"text_input": "a", "max_tokens": [1, 2]}, "max_tokens has 2 values"),
