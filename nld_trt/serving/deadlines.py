@@ -38,7 +38,7 @@ class Pace:
         self.seconds = seconds if self.seconds is None else (1 - _WEIGHT) * self.seconds + _WEIGHT * seconds
 
     def wait(self, ahead: int, rows: int) -> float:
-        """Expected seconds until a request starts that has ``ahead`` others waiting before it while all ``rows`` are taken.
+        """Expected seconds until a request starts that has ``ahead`` others waiting before it, and none of ``rows`` free.
 
         0 while nothing is known.
         """
