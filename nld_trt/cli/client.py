@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 @click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
 @click.option("--stop", type=TEXT, multiple=True, help="String that ends the text. Repeatable.")
 @click.option("--timeout", type=float, default=300.0, help="Longest wait for the next piece, in seconds.")
+@click.option(
+    "--deadline",
+    type=float,
+    default=None,
+    help="Seconds for the whole answer; the server ends a later one. Default: none.",
+)
 @json_option
 def command(
     url: str,
@@ -52,6 +58,7 @@ def command(
     raw: bool,
     stop: tuple[str, ...],
     timeout: float,
+    deadline: float | None,
     ensemble: float | None,
     **sampling: Any,
 ) -> None:
@@ -90,7 +97,7 @@ def command(
         inputs["threshold"] = -1.0 if confidence is None else confidence
     started = time.perf_counter()
     chunks = []
-    for chunk in stream(url, model=model, timeout=timeout, **inputs):
+    for chunk in stream(url, model=model, timeout=timeout, deadline=deadline, **inputs):
         chunks.append(chunk)
         output.stream(chunk.text)
     output.stream("\n")

@@ -13,7 +13,7 @@ import pytest
 from nld_trt.errors import InputError
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.model.text.codec import Codec
-from nld_trt.serving.intake import Intake, read_inputs
+from nld_trt.serving.intake import Intake, check_parameters, read_inputs
 from nld_trt.serving.settings import Defaults, ServingSettings
 from nld_trt.serving.tensors import INPUTS
 
@@ -160,7 +160,6 @@ def test_prompt_is_echoed_on_request(read) -> None:
         ({"text_input": "a", "acceptance": "always"}, "acceptance is 'always'"),
         ({"text_input": "a", "mode": "diffusion", "top_p": 0.5}, "top_p is 0.5; diffusion"),
         ({"text_input": "a", "presence_penalty": 1.0}, "presence_penalty is 1"),
-        ({"text_input": "a", "stop_words": [""]}, "a stop string is empty"),
         ({"text_input": "a", "system": "s", "raw": True}, "system has no place in a raw prompt"),
         ({"text_input": b"\xff"}, "text_input is not UTF-8"),
         ({"text_input": "a", "max_tokens": [1, 2]}, "max_tokens has 2 values"),
@@ -176,6 +175,43 @@ def test_penalties_are_ignored_where_the_settings_say_so_and_the_temperature_is_
     settings = ServingSettings(ignore_penalties=True)
     request = read(text_input="a", temperature=1.0, frequency_penalty=0.5, settings=settings).request
     assert request.temperature == 1.0
+
+
+@pytest.mark.parametrize("given", ["", [], [""], ["", ""]])
+def test_an_empty_stop_word_is_none(read, given) -> None:
+    assert read(text_input="a", stop_words=given).request.stop == ()
+
+
+def test_stop_words_beside_an_empty_one_count(read) -> None:
+    assert read(text_input="a", stop_words=["", "x", ""]).request.stop == ("x",)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {}, {"bad_words": ""}, {"beam_width": 1}, {"return_log_probs": False}, {"pad_id": 2, "end_id": 2},
+        {"random_seed": 0, "anything": "x"}, {"repetition_penalty": 1.0}, {"num_return_sequences": 1},
+    ],
+)  # fmt: skip
+def test_parameters_that_ask_for_nothing_are_accepted(parameters) -> None:
+    check_parameters(parameters, STANDARD)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"bad_words": "x"}, {"beam_width": 4}, {"return_log_probs": True}, {"num_return_sequences": 2},
+        {"repetition_penalty": 1.1}, {"return_context_logits": True}, {"embedding_bias_words": "x"},
+    ],
+)  # fmt: skip
+def test_parameters_that_ask_for_what_the_model_has_not_are_refused_by_name(parameters) -> None:
+    (name,) = parameters
+    with pytest.raises(InputError, match=f"{name} is .* only .* is supported"):
+        check_parameters(parameters, STANDARD)
+
+
+def test_repetition_penalty_is_ignored_with_the_other_penalties() -> None:
+    check_parameters({"repetition_penalty": 1.1}, ServingSettings(ignore_penalties=True))
 
 
 def test_text_needs_a_tokenizer(read) -> None:

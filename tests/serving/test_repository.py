@@ -147,6 +147,6 @@ def test_readme_has_a_line_for_every_client(repository) -> None:
         "docker run",
         "curl -N",
         "nld-trt client",
-        "perf_analyzer",
+        "aiperf profile",
     ):
         assert part in text

@@ -17,8 +17,9 @@ from nld_trt.decode.row import Emission
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError, OperationError
 from nld_trt.serving import scheduler as scheduler_module
+from nld_trt.serving.errors import QueueFull
 from nld_trt.serving.metrics import Metrics
-from nld_trt.serving.scheduler import QueueFull, Scheduler
+from nld_trt.serving.scheduler import Scheduler
 from tests.serving.conftest import wait_until
 
 SECONDS = 60.0

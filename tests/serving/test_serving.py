@@ -165,6 +165,25 @@ def test_bad_request_is_refused_by_name_and_the_server_goes_on(server, body, mes
     assert server.ask(text_input=PROMPT, max_tokens=3)[-1].finish_reason == "length"
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"bad_words": "", "stop_words": ""},
+        {"stop_words": [""], "pad_id": 2, "end_id": 2},
+        {"stop_words": [], "beam_width": 1, "return_log_probs": False, "random_seed": 0, "temperature": 0},
+    ],
+)
+def test_request_as_tensorrt_llm_s_readme_sends_it(server, direct, extra) -> None:
+    status, text = server.post("/v2/models/nld/generate", {"text_input": PROMPT, "max_tokens": 20, **extra})
+    assert status == 200, text
+    assert json.loads(text)["text_output"] == direct(PROMPT, max_tokens=20).text
+
+
+def test_parameter_that_the_model_cannot_follow_is_refused_by_name(server) -> None:
+    status, text = server.post("/v2/models/nld/generate", {"text_input": PROMPT, "bad_words": "metre"})
+    assert (status, "bad_words is 'metre'" in text) == (400, True), text
+
+
 def test_shape_that_the_model_has_not_is_refused_by_triton(server) -> None:
     status, text = server.post("/v2/models/nld/generate_stream", {"text_input": ["a", "b"]})
     assert status == 400
