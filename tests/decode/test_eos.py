@@ -103,6 +103,16 @@ def test_every_place_of_the_set_counts(session, prompts, endless, mode, place):
     assert (found.output_ids, found.finish_reason) == cut(tokens, ends)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_an_id_counts_the_same_alone_and_among_others(session, prompts, endless, mode):
+    """Down to the number of passes: a block of diffusion is done as soon as no mask is left before any of them."""
+    tokens = list(dict.fromkeys(endless(0, mode, 0.0)))
+    others = [token for token in range(101, 255) if token not in tokens][:3]
+    alone = answers(session, [request(prompts[0], mode, 0.0, token) for token in tokens])
+    among = answers(session, [request(prompts[0], mode, 0.0, [*others, token]) for token in tokens])
+    assert among == alone
+
+
 @pytest.mark.parametrize(
     ("stated", "ids"), [(7, (7,)), ([7], (7,)), ((7, 9, 7), (7, 9)), ([7, NEVER], (7,)), ([NEVER], ()), (NEVER, ())]
 )
