@@ -7,7 +7,6 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +26,7 @@ from typing import BinaryIO, Self
 from nld_trt.errors import InputError, OperationError
 from nld_trt.serving.installation import find_installation
 from nld_trt.serving.repository import model_names
+from nld_trt.serving.server_folder import PREFIX, no_temporary_folder, server_folder
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_TIMEOUT = 600.0
@@ -123,9 +123,7 @@ class TritonServer:
         """
         model_names(self.repository)
         try:
-            work = Path(tempfile.mkdtemp(prefix="nld-trt-serve-"))
-            self._cleanup.callback(shutil.rmtree, work, ignore_errors=True)
-            self._cleanup.callback(_free_shared_memory, work.name)
+            work = self._cleanup.enter_context(server_folder())
             installation = find_installation(work)
             self.ports = _claim(self.host, self.ports)
             self.log_file = self.log_file or _new_log()
@@ -240,7 +238,10 @@ def _claim(host: str, ports: Ports) -> Ports:
 
 
 def _new_log() -> Path:
-    handle, name = tempfile.mkstemp(prefix="nld-trt-serve-", suffix=".log")
+    try:
+        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=".log")
+    except OSError as error:
+        raise no_temporary_folder(error) from error
     os.close(handle)
     return Path(name)
 
@@ -283,12 +284,6 @@ def _end_group(group: int) -> None:
             _send(group, signal.SIGKILL)
             return
         time.sleep(0.05)
-
-
-def _free_shared_memory(prefix: str) -> None:
-    """Remove what a killed server left. One that ended by itself left nothing."""
-    for region in Path("/dev/shm").glob(f"{prefix}*"):
-        region.unlink(missing_ok=True)
 
 
 def _send(group: int, number: int) -> bool:
