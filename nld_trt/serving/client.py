@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import json
 import ipaddress
+import json
 import os
 import queue
 from collections.abc import Iterator

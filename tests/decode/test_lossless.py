@@ -14,8 +14,8 @@ import pytest
 from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
-from nld_trt.model.text.codec import Codec
 from nld_trt.decode.result import Result
+from nld_trt.model.text.codec import Codec
 from tests.near_ties import Text, assert_same_texts, next_logits
 
 # The first of them are for the quick tests.
