@@ -38,7 +38,7 @@ class Pace:
         self.seconds = seconds if self.seconds is None else (1 - _WEIGHT) * self.seconds + _WEIGHT * seconds
 
     def wait(self, ahead: int, rows: int) -> float:
-        """Expected seconds until a request starts that has ``ahead`` others waiting before it, and none of ``rows`` free.
+        """Expected seconds until a request starts that waits behind ``ahead`` others, while none of ``rows`` is free.
 
         0 while nothing is known.
         """
