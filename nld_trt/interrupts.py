@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # For a library to notice that it is to stop. One that does not is left behind, and the process ends without it.
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 0.5
 
 Result = TypeVar("Result")
 
@@ -123,7 +123,7 @@ def interruptible(work: Callable[[], Result], cancel: Callable[[], None] = lambd
 
     The main thread handles signals, and only between two steps of Python: inside a library's call it would be deaf for
     minutes, and an exception raised in a library's callback is lost. So the work is done by another thread while the
-    main one waits. On a signal ``cancel`` is called; a library that does not stop within a second is left behind,
+    main one waits. On a signal ``cancel`` is called; a library that does not stop within half a second is left behind,
     which :func:`left_behind` then says.
     """
     if threading.current_thread() is not threading.main_thread():

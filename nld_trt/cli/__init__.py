@@ -47,6 +47,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+class _Interruption(BaseException):
+    """A KeyboardInterrupt on its way past click, which would write to a terminal that may be gone."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands are the table's, imported when used."""
 
@@ -91,6 +95,8 @@ class LazyGroup(click.Group):
             if explanation is None:
                 raise
             raise explanation from error
+        except KeyboardInterrupt as error:
+            raise _Interruption from error
 
 
 @click.group(
@@ -166,8 +172,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error.__cause__, EOFError):
             raise error.__cause__ from None
         return _interrupted(error.__cause__)
-    except KeyboardInterrupt as error:  # before or after click's part
-        return _interrupted(error)
+    except _Interruption as error:
+        return _interrupted(error.__cause__)
     except BrokenPipeError:
         # The reader has gone, as in `nld-trt inspect engine | head`. Python must not find it out again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -182,6 +188,8 @@ def _interrupted(error: BaseException | None) -> int:
     named = isinstance(error, interrupts.Terminated)
     # The terminal may be what went away.
     with suppress(OSError):
+        if sys.stderr.isatty():  # behind ^C, or a text that was being written
+            print(file=sys.stderr)
         _fail(f"ended by {error}" if named else "interrupted", interrupts.exit_status(error))
     return interrupts.exit_status(error)
 

@@ -54,16 +54,16 @@ class Output:
         self.json, self.level = False, level
 
     def show_warnings(self) -> None:
-        """Show what the layer of files warns of, such as the leftovers of a killed process, as :meth:`warn` does."""
+        """Show what other layers warn of, the leftovers of killed processes, as :meth:`warn` does."""
         import logging
 
         class Shown(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 output.warn(record.getMessage())
 
-        logger = logging.getLogger("nld_trt.files")
-        if not logger.handlers:
-            logger.addHandler(Shown())
+        for logger in (logging.getLogger("nld_trt.files"), logging.getLogger("nld_trt.serving.server_folder")):
+            if not logger.handlers:
+                logger.addHandler(Shown())
 
     def detail(self, text: str) -> None:
         """Something only ``-v`` shows."""
@@ -202,7 +202,7 @@ class Output:
             TextColumn("{task.fields[rate]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}", markup=False),
-            console=Console(file=sys.stderr),
+            console=Console(file=_stderr),
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -238,7 +238,7 @@ class Output:
             SpinnerColumn("line"),
             TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
-            console=Console(file=sys.stderr),
+            console=Console(file=_stderr),
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -259,6 +259,23 @@ class Output:
             progress.remove_task(task)
 
 
+class _Stderr:
+    """sys.stderr as it is at each call, for rich. Like :meth:`Output._talk`, it outlives its terminal."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+_stderr: Any = _Stderr()
 output = Output()
 
 

@@ -137,6 +137,7 @@ def _acquire(path: Path, target: Path) -> int:
                 continue
             if ended is not None:
                 _remove_leftovers(ended, path, target)
+            _name_strangers(path, target)
             return descriptor
         except BaseException:
             os.close(descriptor)
@@ -212,6 +213,17 @@ def _remove_leftovers(ended: Holder, path: Path, target: Path) -> None:
         size = human_bytes(size_of(left))
         remove(left)
         log.warning("removed %s (%s), left by %s", left, size, by)
+
+
+def _name_strangers(path: Path, target: Path) -> None:
+    """Warn of unfinished work that no record tells about, such as that of earlier versions: it may be in use."""
+    for entry in path.parent.iterdir():
+        if entry.name.startswith((f".{target.name}.{OLD}-", f".{target.name}.{PARTIAL}-")):
+            log.warning(
+                "%s (%s) is left from a run that is not known any more: remove it if nothing is being written there",
+                entry,
+                human_bytes(size_of(entry)),
+            )
 
 
 def size_of(path: Path) -> int:

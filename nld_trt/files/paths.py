@@ -82,11 +82,13 @@ def resolved(path: Path) -> Path:
     """
     try:
         return path.resolve()
+    except FileNotFoundError as error:  # of the working folder: path itself may be missing
+        raise InputError(
+            f"{path} is relative to the working folder, which was deleted", fix="Change to a folder that exists."
+        ) from error
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(
-            f"{path} cannot be followed: {reason}", fix="Give an absolute path, without links that lead in a circle."
-        ) from error
+        raise InputError(f"{path} cannot be followed: {reason}") from error
 
 
 def own_folders() -> list[Path]:

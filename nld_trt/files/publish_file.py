@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import stat
@@ -25,6 +26,8 @@ from nld_trt.errors import InputError, OperationError
 from nld_trt.files.disk import disk_is_full
 from nld_trt.files.lock import PARTIAL, locked, remove
 from nld_trt.files.paths import resolved
+
+log = logging.getLogger(__name__)
 
 _OTHER = "Choose another output file."
 _CHUNK_BYTES = 1 << 20
@@ -43,6 +46,7 @@ def publish_file(target: Path) -> Iterator[Path]:
         InputError: ``target`` is a folder, is being written by another process, or cannot be written.
         OperationError: the disk became full, or a pipe's reader went away.
     """
+    place = resolved(target)
     with ExitStack() as stack:
         stream = _opened_stream(target)
         if stream is not None:
@@ -51,7 +55,6 @@ def publish_file(target: Path) -> Iterator[Path]:
             yield work
             _pour(work, stream, target)
             return
-        place = resolved(target)
         if place.is_dir() or not place.parent.is_dir():
             what = "is a folder" if place.is_dir() else "lies in a folder that does not exist"
             raise InputError(f"The output file {target} {what}", fix=_OTHER)
@@ -145,9 +148,9 @@ def _opened_stream(target: Path) -> int | None:
 
 def _own_descriptor(path: Path) -> int | None:
     """The number of a descriptor of this process, for a path such as /dev/stdout, /dev/fd/3 or a link to one."""
-    folder = f"/proc/{os.getpid()}/fd"
+    folder = Path(f"/proc/{os.getpid()}/fd")
     for _ in range(40):  # the kernel's own bound on links
-        parent = os.path.realpath(path.parent)
+        parent = resolved(path.parent)
         if parent == folder and path.name.isdecimal():
             return int(path.name)
         if not path.is_symlink():
@@ -157,8 +160,15 @@ def _own_descriptor(path: Path) -> int | None:
 
 
 def _opened(path: Path, target: Path) -> int:
+    flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
     try:
-        return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        if path.is_fifo():
+            try:
+                os.close(os.open(path, flags | os.O_NONBLOCK))
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    log.warning("%s is a pipe: waiting until somebody reads from it", target)
+        return os.open(path, flags)
     except OSError as error:
         raise _refusal(target, error.strerror) from error
 

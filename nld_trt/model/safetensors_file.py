@@ -23,7 +23,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, some
 
 Array = npt.NDArray[Any]
 
@@ -96,7 +96,7 @@ class SafetensorsFile:
 
         Raises:
             InputError: a missing or truncated file, a header that is not one, unknown dtypes, byte ranges
-                that do not fit shapes, overlap, leave gaps or leave the file. All of the latter are listed.
+                that do not fit shapes, overlap, leave gaps or leave the file. The latter are listed.
         """
         try:
             size = path.stat().st_size
@@ -125,7 +125,7 @@ class SafetensorsFile:
         tensors, problems = _tensor_infos(header, data_start=8 + length)
         problems = problems or _layout_problems(tensors, data_start=8 + length, size=size)
         if problems:
-            raise InputError(f"{path} is damaged", details=problems, fix=_REFETCH)
+            raise InputError(f"{path} is damaged", details=some(problems), fix=_REFETCH)
         return cls(path, tensors, metadata)
 
     def read(self, name: str) -> Array:

@@ -15,7 +15,8 @@ import torch
 
 import nld_trt
 from nld_trt import interrupts
-from nld_trt.errors import InputError, OperationError
+from nld_trt.environment import package_version, peak_resident_bytes
+from nld_trt.errors import InputError, OperationError, some
 from nld_trt.files import check_space, disk_is_full, locked_folder, publish_folder, resolved, write_json
 from nld_trt.files.lock import OutputLock
 from nld_trt.machine.environment import package_version, peak_resident_bytes
@@ -147,7 +148,7 @@ def _quantize(
         result = Checkpoint.open(folder)
         found = audit(result, head=plan.head)
         if found.problems:
-            raise OperationError("the quantized checkpoint failed its audit", details=list(found.problems))
+            raise OperationError("the quantized checkpoint failed its audit", details=some(found.problems))
         manifest = describe(result, folder)
         manifest["source"] = checkpoint.manifest["source"]
         manifest["quantization"] |= {

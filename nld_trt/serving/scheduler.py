@@ -20,17 +20,15 @@ from nld_trt.decode.batch import Decoder
 from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError, OperationError
-from nld_trt.names import DEFAULT_MAX_WAITING
+from nld_trt.serving.deadlines import Deadline, Pace
+from nld_trt.serving.errors import QueueFull
+from nld_trt.serving.settings import DEFAULT_MAX_WAITING
 
 log = logging.getLogger(__name__)
 
 # Asking whether a client is still there crosses a process border and takes about 0.1 ms: not in every step.
 _POLL_SECONDS = 0.05
 _POLL_JOBS = 32
-
-
-class QueueFull(OperationError):
-    """So many requests wait that another one would only wait longer."""
 
 
 class Listener(Protocol):
@@ -56,9 +54,12 @@ class Observer(Protocol):
 class Job:
     """A submitted request. :meth:`cancel` may be called from any thread, at any time."""
 
-    def __init__(self, request: Request, listener: Listener) -> None:
+    def __init__(self, request: Request, listener: Listener, deadline: Deadline | None = None) -> None:
         self.request = request
         self.listener = listener
+        self.deadline = deadline
+        # When its first forward was done; None while it waits.
+        self.started: float | None = None
         self.cancelled = False
         self.mute = False
 
@@ -81,6 +82,7 @@ class Scheduler:
         # Guarded by _wake.
         self._inbox: deque[Job] = deque()
         self._pending = 0
+        self._pace = Pace()
         self._closing = False
         self._failure: OperationError | None = None
         # The loop thread's own.
@@ -103,15 +105,20 @@ class Scheduler:
         with self._wake:
             return self._failure
 
-    def submit(self, request: Request, listener: Listener) -> Job:
+    def submit(self, request: Request, listener: Listener, *, timeout: float | None = None) -> Job:
         """Queue a request. Its outcome goes to ``listener``, on the loop thread.
+
+        Args:
+            timeout: seconds in which it must end; afterwards it fails, waiting or not.
 
         Raises:
             InputError: the request does not fit the engine.
             QueueFull: too many requests wait.
+            Unavailable: so many wait that this one would not even start within ``timeout``.
             OperationError: the decode loop has failed, or the scheduler is closing.
         """
-        job = Job(request.resolved(self._info), listener)
+        deadline = None if timeout is None else Deadline(timeout)
+        job = Job(request.resolved(self._info), listener, deadline)
         with self._wake:
             if self._failure is not None:
                 raise OperationError(self._failure.what, fix=self._failure.fix)
@@ -122,10 +129,20 @@ class Scheduler:
                     f"{self._max_waiting} requests wait already; no more are taken until one has ended",
                     fix="Send it again later, or raise max_waiting in model.json.",
                 )
+            if deadline is not None:
+                self._refuse_hopeless(deadline)
             self._pending += 1
             self._inbox.append(job)
             self._wake.notify()
         return job
+
+    def _refuse_hopeless(self, deadline: Deadline) -> None:
+        ahead = self._pending - self._decoder.max_rows
+        if ahead < 0:
+            return
+        wait = self._pace.wait(ahead, self._decoder.max_rows)
+        if wait >= deadline.seconds:
+            raise deadline.refusal(ahead, wait)
 
     def close(self, grace: float = 30.0) -> None:
         """Take no more requests, let the present ones end for ``grace`` seconds, cancel the rest, stop the thread."""
@@ -173,11 +190,19 @@ class Scheduler:
         if now > self._deadline:
             for job in self._jobs.values():
                 job.cancel()
-        elif now >= self._next_poll:
+        self._end_overdue(now)
+        if now >= self._next_poll:
             self._next_poll = now + _POLL_SECONDS
             self._poll()
         for row in [row for row, job in self._jobs.items() if job.cancelled]:
             self._decoder.cancel(row)
+
+    def _end_overdue(self, now: float) -> None:
+        for row, job in self._jobs.items():
+            if job.deadline is not None and not job.mute and job.deadline.passed(now):
+                self._tell_failure(job, job.deadline.failure(len(row.emitted)))
+                job.mute = True
+                job.cancel()
 
     def _poll(self) -> None:
         """Ask some clients whether they are still there, others the next time."""
@@ -195,9 +220,11 @@ class Scheduler:
 
     def _deliver(self, emission: Emission) -> None:
         job = self._jobs[emission.row]
+        now = time.monotonic()
+        job.started = job.started or now
         if emission.finish_reason is not None:
             del self._jobs[emission.row]
-            self._end()
+            self._end(None if job.cancelled else now - job.started)
         try:
             if not job.mute:
                 job.listener.emitted(emission)
@@ -206,9 +233,12 @@ class Scheduler:
             job.mute = True
             job.cancel()
 
-    def _end(self) -> None:
+    def _end(self, seconds: float | None = None) -> None:
+        """Count one request less; ``seconds`` says how long one took that came to its own end."""
         with self._wake:
             self._pending -= 1
+            if seconds is not None:
+                self._pace.add(seconds)
 
     def _fail(self, error: Exception) -> None:
         """Nothing can be trusted any more: tell every client, now and later."""

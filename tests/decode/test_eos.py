@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
-from nld_trt.decode.request import Request
+from nld_trt.decode.request import MODES, NEVER, Request
+from nld_trt.decode.variant import VARIANTS
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -27,7 +28,6 @@ from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import MAX_EOS_IDS
 from nld_trt.model.convert import convert
 from nld_trt.model.text.codec import Codec
-from nld_trt.names import MODES, NEVER
 from tests.conftest import GOLDEN_LIMITS, TINY_LIMITS, silent_stage
 
 LENGTH, BLOCK = 48, 8
@@ -102,6 +102,16 @@ def test_every_place_of_the_set_counts(session, prompts, endless, mode, place):
     ends.insert(place, tokens[LENGTH // 2])
     (found,) = answers(session, [request(prompts[0], mode, 0.0, ends)])
     assert (found.output_ids, found.finish_reason) == cut(tokens, ends)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_id_counts_the_same_alone_and_among_others(session, prompts, endless, mode):
+    """Down to the number of passes: a block of diffusion is done as soon as no mask is left before any of them."""
+    tokens = list(dict.fromkeys(endless(0, mode, 0.0)))
+    others = [token for token in range(101, 255) if token not in tokens][:3]
+    alone = answers(session, [request(prompts[0], mode, 0.0, token) for token in tokens])
+    among = answers(session, [request(prompts[0], mode, 0.0, [*others, token]) for token in tokens])
+    assert among == alone
 
 
 @pytest.mark.parametrize(

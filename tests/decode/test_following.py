@@ -121,6 +121,15 @@ def test_rows_of_different_block_lengths_are_prepared(session, prompts):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_each_of_several_eos_ids_is_followed(session, prompts, mode):
+    """Also where it ends a block of diffusion that still has masks behind it."""
+    endless = Request(prompts[0], mode, block_length=8, threshold=0.6, max_new_tokens=40, eos_token_id=-1)
+    ((tokens, _),) = answers(Decoder(session), [endless])
+    others = [token for token in range(101, 255) if token not in tokens][:3]
+    list(generate(Auditor(session), [replace(endless, eos_token_id=[*others, each]) for each in {*tokens}]))
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_every_mode_is_followed(session, prompts, mode):
     decoder = Auditor(session)
     list(generate(decoder, [Request(prompts[0], mode=mode, block_length=8, max_new_tokens=60, eos_token_id=-1)]))

@@ -68,6 +68,18 @@ def test_quantized_caches_become_those_of_the_engine(quantized, backend, choice)
     support.check(replace(PLANS[backend], kv_cache=choice), quantized(Export(kv_cache="FP8")))
 
 
+def test_scales_of_caches_leave_no_trace_in_the_engine(converted, tmp_path):
+    plans = [replace(PLAN, limits=Limits(1, 32, 4, 8), adapter=False)]
+    made = []
+    for name, kv_cache in (("plain", None), ("caches", "FP8")):
+        folder = write_quantized(converted("tiny-a"), tmp_path / f"{name}-export", Export("FP8", kv_cache=kv_cache))
+        convert(folder, tmp_path / name, report=lambda text: None)
+        checkpoint = Checkpoint.open_converted(tmp_path / name)
+        made.append(build_engine(checkpoint, plans, tmp_path / f"{name}-e", force=False, stage=silent_stage))
+    graphs = [{file: record for file, record in manifest.files.items() if "ort" in file} for manifest in made]
+    assert graphs[0] == graphs[1] != {}
+
+
 def test_caches_of_the_checkpoint_are_the_engines_when_it_asks_for_no_others(quantized):
     support.check(replace(PLAN, kv_cache="checkpoint"), quantized(Export()))
 

@@ -287,6 +287,64 @@ def test_other_link_out_of_a_snapshot_is_refused(snapshot: Path, link_to: str) -
         inside(snapshot, "config.json")
 
 
+@pytest.fixture
+def links(tmp_path: Path) -> Path:
+    """A folder beside the cache, for links into it."""
+    folder = tmp_path / "checkpoints" / "mine"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("place", ["blobs/abc", "snapshots/rev/config.json", "snapshots/rev/chain.json"])
+def test_link_from_any_folder_to_a_file_of_a_cache_is_accepted(
+    snapshot: Path, links: Path, place: str, relative: bool
+) -> None:
+    (snapshot / "config.json").symlink_to("../../blobs/abc")
+    (snapshot / "chain.json").symlink_to("config.json")
+    target = snapshot.parents[1] / place
+    (links / "config.json").symlink_to(os.path.relpath(target, links) if relative else target)
+    assert inside(links, "config.json").is_file()
+
+
+def test_link_to_a_file_that_a_cache_without_links_holds_is_accepted(snapshot: Path, links: Path) -> None:
+    (snapshot / "config.json").touch()
+    (links / "config.json").symlink_to(snapshot / "config.json")
+    assert inside(links, "config.json").is_file()
+
+
+def test_link_to_a_folder_of_a_snapshot_is_accepted_with_what_is_in_it(snapshot: Path, links: Path) -> None:
+    (snapshot / "sub" / "weights").symlink_to("../../../blobs/abc")
+    (links / "sub").symlink_to(snapshot / "sub")
+    assert inside(links, "sub").is_dir()
+    assert inside(links, "sub/weights").is_file()
+
+
+def test_folder_that_is_a_link_to_a_snapshot_is_that_snapshot(snapshot: Path, tmp_path: Path) -> None:
+    (snapshot / "config.json").symlink_to("../../blobs/abc")
+    (tmp_path / "alias").symlink_to(snapshot)
+    assert inside(tmp_path / "alias", "config.json").is_file()
+
+
+@pytest.mark.parametrize("place", ["refs", "blobs", "secret", "snapshots", "blobs/sub/abc", "../secret"])
+def test_link_to_another_place_in_or_near_a_cache_is_refused(snapshot: Path, links: Path, place: str) -> None:
+    (links / "config.json").symlink_to(snapshot.parents[1] / place)
+    with pytest.raises(InputError, match="leaves its folder"):
+        inside(links, "config.json")
+
+
+@pytest.mark.parametrize("here", ["blobs/leak", "snapshots/rev/leak"])
+def test_chain_of_links_that_ends_outside_a_cache_is_refused(
+    snapshot: Path, links: Path, tmp_path: Path, here: str
+) -> None:
+    (tmp_path / "secret").touch()
+    leak = snapshot.parents[1] / here
+    leak.symlink_to(tmp_path / "secret")
+    (links / "config.json").symlink_to(leak)
+    with pytest.raises(InputError, match="leaves its folder"):
+        inside(links, "config.json")
+
+
 def test_link_to_a_folder_named_blobs_elsewhere_is_refused(tmp_path: Path) -> None:
     (tmp_path / "blobs").mkdir()
     (tmp_path / "blobs" / "abc").touch()

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from nld_trt.cli import cli, run
+from nld_trt.decode.decoder import Decoder
 from nld_trt.errors import InputError
 from nld_trt.measure import loop_times
 from nld_trt.measure.loop_times import LoopTimes, measure_loop
@@ -22,35 +23,43 @@ def session(golden_session):
     return golden_session("tiny-a")
 
 
-TIMES = {"draft": 0.024, "verify": 0.016, "token": 0.008}
+TIMES = {"draft": 24.0, "verify": 16.0, "token": 8.0}
+HOST = 2.0
 
 
-class Slow:
-    """A session whose draft, verify and one-token forwards take times of their own."""
+class Timed:
+    """A session whose draft, verify and one-token forwards take times of their own, on a clock that it turns itself.
 
-    def __init__(self, session):
+    The host takes HOST between two forwards of the decode loop; forwards that are timed by themselves follow each other
+    at once.
+    """
+
+    def __init__(self, session, monkeypatch):
         self._session = session
+        self.now = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        one_step = Decoder.step
+        monkeypatch.setattr(Decoder, "step", lambda decoder: self.host() or one_step(decoder))
 
     def __getattr__(self, name):
         return getattr(self._session, name)
 
+    def host(self):
+        self.now += HOST
+
     def launch(self, buffers):
         kind = "token" if buffers.width == 1 else "verify" if buffers.inputs["causal"].all() else "draft"
         self._session.launch(buffers)
-        time.sleep(TIMES[kind])
-
-    def execute(self, buffers):
-        self.launch(buffers)
+        self.now += TIMES[kind]
 
 
-def test_every_kind_of_forward_has_its_own_time(session):
-    times = measure_loop(Slow(session), rows=2, context=20, block_length=8, repeats=3)
-    assert 0.008 < times.one_token < 0.014
-    assert 0.024 < times.draft < 0.034
-    assert 0.016 < times.verify < 0.024
-    assert times.round > 0.040
-    assert times.token_round > 0.008
-    assert 0 < times.host_share < 0.5
+def test_every_kind_of_forward_has_its_own_time(session, monkeypatch):
+    times = measure_loop(Timed(session, monkeypatch), rows=2, context=20, block_length=8, repeats=3)
+    assert (times.one_token, times.draft, times.verify) == (8.0, 24.0, 16.0)
+    assert times.round == 24.0 + 16.0 + 2 * HOST
+    assert times.gaps == 2 * HOST
+    assert times.token_round == 8.0 + HOST
+    assert times.host_share == pytest.approx(2 * HOST / times.round)
 
 
 def test_ideal_fraction_is_two_tokens_over_a_round():

@@ -83,6 +83,19 @@ def test_hugging_face_cache_is_accepted(release, tmp_path: Path) -> None:
     assert len(checkpoint.companions()) == 3
 
 
+def test_folder_of_links_into_a_hugging_face_cache_is_accepted(release, tmp_path: Path) -> None:
+    blobs, folder = tmp_path / "hub" / "models--owner--name" / "blobs", tmp_path / "mine"
+    blobs.mkdir(parents=True)
+    for number, path in enumerate(sorted(path for path in release.folder.rglob("*") if path.is_file())):
+        path.rename(blobs / str(number))
+        link = folder / path.relative_to(release.folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blobs / str(number))
+    checkpoint = Checkpoint.open(folder)
+    assert checkpoint.adapter is not None
+    assert len(checkpoint.companions()) == 3
+
+
 # Refused: what is missing, extra, mis-shaped or of the wrong dtype
 
 

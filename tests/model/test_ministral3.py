@@ -149,6 +149,39 @@ def test_magnitude_is_pinned_even_when_mscale_is_zero(release) -> None:
     assert config["rope_parameters"]["attention_factor"] == 1.0
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_vllm_finds_magnitude_one_and_the_query_scale_where_it_looks(folder: str) -> None:
+    """vLLM reads neither mscale nor the nested beta: by its rule the magnitude is one, and the scale that of here."""
+    checkpoint = Checkpoint.open(GOLDENS / folder)
+    config, rope = ministral3_config(checkpoint), checkpoint.config.rope
+    parameters, scale = config["rope_parameters"], config["llama_4_scaling"]
+    default = 1.0 if parameters["factor"] <= 1 else 0.1 * np.log(parameters["factor"]) + 1
+    assert (default if parameters.get("apply_yarn_scaling", True) else 1.0) == 1.0
+    positions = np.arange(4 * rope.original_max_position_embeddings)
+    theirs = 1 + scale["beta"] * np.log(1 + np.floor(positions / scale["original_max_position_embeddings"]))
+    np.testing.assert_allclose(theirs, rotary.query_scale(rope, positions), rtol=1e-6)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_transformers_finds_the_query_scale_where_it_looks(models: dict, folder: str) -> None:
+    parameters = models[folder].config.rope_parameters
+    rope = Checkpoint.open(GOLDENS / folder).config.rope
+    assert parameters["llama_4_scaling_beta"] == rope.llama_4_scaling_beta
+    assert parameters["original_max_position_embeddings"] == rope.original_max_position_embeddings
+
+
+def test_keys_for_other_libraries_change_no_logit_of_transformers(models: dict, release, tmp_path: Path) -> None:
+    target = tmp_path / "plain"
+    export_ministral3(Checkpoint.open(release.folder), target, report=lambda text: None)
+    config = json.loads((target / "config.json").read_text())
+    del config["llama_4_scaling"], config["rope_parameters"]["apply_yarn_scaling"]
+    (target / "config.json").write_text(json.dumps(config))
+    tokens = torch.arange(64)[None] % config["vocab_size"]
+    with torch.no_grad():
+        plain = transformers.AutoModelForCausalLM.from_pretrained(target)(tokens).logits
+        torch.testing.assert_close(models["tiny-a"](tokens).logits, plain, atol=0, rtol=0)
+
+
 def test_companions_are_copied_and_the_adapter_is_not(release, tmp_path: Path, report) -> None:
     summary = export_ministral3(Checkpoint.open(release.folder), tmp_path / "out", report=report)
     assert summary["adapter_left_out"]

@@ -87,7 +87,9 @@ class Server:
 
     def metrics(self) -> dict[str, float]:
         """Our series by name and labels, as Prometheus writes them."""
-        with urllib.request.urlopen(self.triton.metrics_url, timeout=60) as response:
+        # The environment may name a proxy, which does not know this machine's loopback address.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(self.triton.metrics_url, timeout=60) as response:
             text = response.read().decode()
         return {name: float(value) for name, value in re.findall(r"^(nld_\S+) (\S+)$", text, re.M)}
 

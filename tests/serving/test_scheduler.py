@@ -16,8 +16,11 @@ from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError, OperationError
+from nld_trt.serving import scheduler as scheduler_module
+from nld_trt.serving.errors import QueueFull
 from nld_trt.serving.metrics import Metrics
-from nld_trt.serving.scheduler import QueueFull, Scheduler
+from nld_trt.serving.scheduler import Scheduler
+from tests.serving.conftest import wait_until
 
 SECONDS = 60.0
 
@@ -50,21 +53,29 @@ class Client:
         return self.gone
 
 
-class SlowSession:
-    """A session whose forwards take at least so long, so that tests can act in between, or fail on demand."""
+# Forwards before a held session waits: enough for a first token of every row, and far from the end of a long request.
+FORWARDS = 8
 
-    def __init__(self, session: Session, seconds: float) -> None:
+
+class HeldSession:
+    """A session that makes a few forwards and then waits for the test, which can act in between; it can also break."""
+
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._seconds = seconds
+        self._left = FORWARDS
+        self.released = threading.Event()
         self.broken = False
 
     def __getattr__(self, name):
         return getattr(self._session, name)
 
     def launch(self, buffers) -> None:
+        if self._left == 0:
+            self.released.wait()
+        else:
+            self._left -= 1
         if self.broken:
             raise RuntimeError("device lost")
-        time.sleep(self._seconds)
         self._session.launch(buffers)
 
 
@@ -96,12 +107,23 @@ def scheduler(session) -> Iterator[Scheduler]:
 
 
 @pytest.fixture
-def slow(session):
-    """(scheduler, session) with forwards of 10 ms and two rows."""
-    session = SlowSession(session, 0.01)
+def held(session):
+    """(scheduler, session) with two rows."""
+    session = HeldSession(session)
     made = Scheduler(Decoder(session, max_rows=2), max_waiting=3)
     yield made, session
+    session.released.set()
     made.close(grace=0)
+
+
+def is_closing(scheduler: Scheduler) -> bool:
+    try:
+        scheduler.submit(LONG, Client())
+    except QueueFull:
+        return False
+    except OperationError:
+        return True
+    return False
 
 
 LONG = Request((20, 21), "ar", max_new_tokens=400, eos_token_id=-1)
@@ -134,12 +156,13 @@ def test_results_do_not_depend_on_arrival(session, scheduler) -> None:
     assert scheduler.pending == 0
 
 
-def test_cancelled_request_ends_and_frees_its_row(slow) -> None:
-    scheduler, _ = slow
+def test_cancelled_request_ends_and_frees_its_row(held) -> None:
+    scheduler, session = held
     first, second = Client(), Client()
     job = scheduler.submit(LONG, first)
     assert first.started.wait(SECONDS)
     job.cancel()
+    session.released.set()
     assert first.ended.wait(SECONDS)
     assert first.finish_reason == "cancelled"
     assert len(first.tokens) < LONG.max_new_tokens
@@ -148,21 +171,22 @@ def test_cancelled_request_ends_and_frees_its_row(slow) -> None:
     assert second.finish_reason == "length"
 
 
-def test_abandoned_requests_are_cancelled_also_while_they_wait(slow) -> None:
-    scheduler, _ = slow
+def test_abandoned_requests_are_cancelled_also_while_they_wait(held, monkeypatch) -> None:
+    monkeypatch.setattr(scheduler_module, "_POLL_SECONDS", 0.0)
+    scheduler, session = held
     clients = [Client() for _ in range(4)]
     for client in clients:
         scheduler.submit(LONG, client)
     assert clients[0].started.wait(SECONDS)
     for client in clients:
         client.gone = True
+    session.released.set()
     assert all(client.ended.wait(SECONDS) for client in clients)
     assert {client.finish_reason for client in clients} == {"cancelled"}
     assert clients[3].tokens == []
 
 
-def test_client_that_cannot_be_reached_harms_nobody_else(slow) -> None:
-    scheduler, _ = slow
+def test_client_that_cannot_be_reached_harms_nobody_else(scheduler) -> None:
     bad, good = Client(breaks=True), Client()
     scheduler.submit(LONG, bad)
     scheduler.submit(Request((20,), "ar", max_new_tokens=5, eos_token_id=-1), good)
@@ -180,21 +204,22 @@ def test_bad_request_is_refused_at_once(scheduler) -> None:
     assert scheduler.pending == 0
 
 
-def test_queue_has_an_end(slow) -> None:
-    scheduler, _ = slow
+def test_queue_has_an_end(held) -> None:
+    scheduler, _ = held
     for _ in range(5):
         scheduler.submit(LONG, Client())
     with pytest.raises(QueueFull, match="3 requests wait already"):
         scheduler.submit(LONG, Client())
 
 
-def test_failure_of_the_engine_reaches_every_client_and_later_ones(slow, caplog) -> None:
-    scheduler, session = slow
+def test_failure_of_the_engine_reaches_every_client_and_later_ones(held, caplog) -> None:
+    scheduler, session = held
     clients = [Client() for _ in range(4)]
     for client in clients:
         scheduler.submit(LONG, client)
     assert clients[0].started.wait(SECONDS)
     session.broken = True
+    session.released.set()
     assert all(client.ended.wait(SECONDS) for client in clients)
     assert all("RuntimeError: device lost" in str(client.error) for client in clients)
     with pytest.raises(OperationError, match="device lost"):
@@ -212,12 +237,19 @@ def test_closing_lets_requests_end(session) -> None:
         scheduler.submit(LONG, Client())
 
 
-def test_closing_cancels_what_takes_longer_than_the_grace(slow) -> None:
-    scheduler, _ = slow
+def test_closing_cancels_what_takes_longer_than_the_grace(held) -> None:
+    scheduler, session = held
     clients = [Client() for _ in range(3)]
     for client in clients:
         scheduler.submit(LONG, client)
-    scheduler.close(grace=0.05)
+    grace = 0.05
+    closing = threading.Thread(target=scheduler.close, args=(grace,))
+    closing.start()
+    assert wait_until(lambda: is_closing(scheduler))
+    # Whatever the machine does, the grace is over after this.
+    time.sleep(2 * grace)
+    session.released.set()
+    closing.join()
     assert {client.finish_reason for client in clients} == {"cancelled"}
 
 

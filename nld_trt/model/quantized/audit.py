@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, some
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import HEAD, linear_modules
 from nld_trt.model.quantized.formats import INPUT_SCALE, PRE_QUANT_SCALE, WEIGHT_SCALE, WEIGHT_SCALE_2
@@ -63,11 +63,11 @@ class Audit:
         return any(linear.module == _HEAD_MODULE and linear.algorithm for linear in self.linears)
 
     def require(self) -> None:
-        """Raises InputError listing every problem."""
+        """Raises InputError listing the problems."""
         if self.problems:
             raise InputError(
                 f"The quantized checkpoint {self.folder} does not hold what it says",
-                details=list(self.problems),
+                details=some(self.problems),
                 fix="Quantize again: nld-trt quantize CHECKPOINT -o DIR --int4",
             )
 

@@ -149,5 +149,5 @@ def _added(what: str, value: Any, **properties: bool) -> AddedToken:
     known = {name: kind for name, kind in _PROPERTIES.items() if isinstance(fields, dict) and name in fields}
     if "content" not in known or not all(isinstance(fields[name], kind) for name, kind in known.items()):
         raise InputError(f"{what} of {SETTINGS_FILE} is {shortened(repr(value))}, which is no token")
-    arguments: dict[str, Any] = {**{name: fields[name] for name in known}, **properties}
-    return AddedToken(**arguments)
+    given: dict[str, Any] = {**{name: fields[name] for name in known}, **properties}
+    return AddedToken(**given)

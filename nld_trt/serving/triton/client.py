@@ -4,17 +4,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import os
 import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from nld_trt.errors import InputError, NldError, OperationError
+from nld_trt.json_text import check_plain
 from nld_trt.optional import require
 from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
 
 DEFAULT_TIMEOUT = 300.0
+# A year.
+_LONGEST_DEADLINE = 31_536_000.0
 # Triton's words for a model that it does not have. It streams errors without a status: the one header that asks for
 # it, triton_grpc_error, ends Triton 2.51 itself (docs/serving.md).
 _NO_SUCH_MODEL = "Request for unknown model"
@@ -42,7 +47,9 @@ class Chunk:
     seed: int | None = None
 
 
-def stream(url: str, *, model: str = "nld", timeout: float = DEFAULT_TIMEOUT, **inputs: Any) -> Iterator[Chunk]:
+def stream(
+    url: str, *, model: str = "nld", timeout: float = DEFAULT_TIMEOUT, deadline: float | None = None, **inputs: Any
+) -> Iterator[Chunk]:
     """Send one request and yield its responses; closing the generator early cancels the request on the server.
 
     >>> for chunk in stream("localhost:8001", text_input="Hello", mode="linear"):  # doctest: +SKIP
@@ -51,23 +58,27 @@ def stream(url: str, *, model: str = "nld", timeout: float = DEFAULT_TIMEOUT, **
     Args:
         url: the server's gRPC address, ``host:port``.
         timeout: longest wait for a response, in seconds.
+        deadline: seconds in which the whole answer must be there. The server refuses a request that would have to wait
+            longer, and ends one that takes longer, with the reason.
         inputs: input tensors by name, as plain values; those that are None are left out. Those that hold JSON, such as
             ``messages``, take its text or the value itself.
 
     Raises:
-        InputError: a name that is no input, an address that is not gRPC's, or a model that the server does not have.
+        InputError: a name that is no input, an address that is not gRPC's, a deadline that is not above 0, or a model
+            that the server does not have.
         OperationError: the server cannot be reached, takes longer than ``timeout``, or reports an error.
     """
     grpc = require("tritonclient.grpc", wanted_by="client")
     address = _address(url)
     given = {"stream": True, **{name: value for name, value in inputs.items() if value is not None}}
     tensors = [_tensor(grpc, name, value) for name, value in given.items()]
+    microseconds = _microseconds(deadline)
     responses: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
-    client = grpc.InferenceServerClient(address)
+    client = grpc.InferenceServerClient(address, channel_args=_channel_options(address))
     finished = False
     try:
         client.start_stream(lambda result, error: responses.put((result, error)))
-        _send(client, model, tensors)
+        _send(client, model, tensors, microseconds)
         while not finished:
             result, error = _next(responses, address, timeout)
             if error is not None:
@@ -105,6 +116,8 @@ def _tensor(grpc: Any, name: str, value: Any) -> Any:
     if tensor.json:
         values = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in values]
     if tensor.dtype == "STRING":
+        for text in values:
+            check_plain(name, text)
         values = [text.encode() for text in values]
     dtype = np.dtype(tensor.numpy_type)
     # NumPy 1 wraps numbers that are too large, and says no more than a warning.
@@ -116,11 +129,47 @@ def _tensor(grpc: Any, name: str, value: Any) -> Any:
     return sent
 
 
-def _send(client: Any, model: str, tensors: list[Any]) -> None:
+def _microseconds(deadline: float | None) -> int | None:
+    """Triton's unit for the time that a request may take."""
+    if deadline is None:
+        return None
+    if not 1e-6 <= deadline <= _LONGEST_DEADLINE:
+        raise InputError(f"the deadline is {deadline:g} s; it must be above 0 and at most {_LONGEST_DEADLINE:g}")
+    return round(deadline * 1e6)
+
+
+def _channel_options(address: str) -> list[tuple[str, int]]:
+    # Of any length, as tritonclient itself sets it where no options are given.
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    # gRPC goes through the proxy that the environment names, for this machine's own addresses too.
+    return [*options, ("grpc.enable_http_proxy", 0)] if _is_loopback(address) else options
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    # 0.0.0.0 and ::, which servers listen on, reach the same machine.
+    return ip.is_loopback or ip.is_unspecified
+
+
+def _proxy() -> str | None:
+    """The proxy that gRPC would use, with the variable that names it."""
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        if os.environ.get(name):
+            return f"{name}={os.environ[name]}"
+    return None
+
+
+def _send(client: Any, model: str, tensors: list[Any], timeout: int | None) -> None:
     from tritonclient.utils import InferenceServerException
 
     try:
-        client.async_stream_infer(model, tensors, enable_empty_final_response=True)
+        client.async_stream_infer(model, tensors, enable_empty_final_response=True, timeout=timeout)
     except InferenceServerException:
         # The stream has broken already, and why comes like any other response.
         pass
@@ -139,8 +188,11 @@ def _next(responses: queue.SimpleQueue[tuple[Any, Any]], address: str, timeout: 
 def _failure(error: Any, address: str, model: str) -> NldError:
     text = str(error.message())
     if "UNAVAILABLE" in str(error.status()):
+        proxy = None if _is_loopback(address) else _proxy()
+        host = address.rpartition(":")[0]
         return OperationError(
             f"no Triton server answers at {address}: {text}",
+            details=[f"gRPC uses the proxy of {proxy}; to go without it: no_proxy={host}"] if proxy else (),
             fix="Start one with nld-trt serve REPO_DIR, and give its gRPC address.",
         )
     # Triton puts "[request id: <id_unknown>] " before messages of its own.

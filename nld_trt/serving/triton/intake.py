@@ -12,8 +12,8 @@ from nld_trt.decode.prompt import refuse_beside
 from nld_trt.decode.request import Request, fitting_block_length
 from nld_trt.decode.sampling import SETTINGS
 from nld_trt.engine.session import Array, EngineInfo
-from nld_trt.errors import InputError
-from nld_trt.files.json_text import JsonError, parse_json
+from nld_trt.errors import InputError, shortened
+from nld_trt.json_text import JsonError, parse_json
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.conversation import BESIDE, Conversation, parse_beside
 from nld_trt.names import MODES, NEVER, ModeName
@@ -22,6 +22,17 @@ from nld_trt.serving.triton.tensors import INPUTS
 
 # What no mode has; 0 asks for nothing.
 _PENALTIES = ("frequency_penalty", "presence_penalty")
+# Fields of TensorRT-LLM's models that would change an answer and are no inputs here -> values that ask for nothing.
+# 0 == False and 1 == True.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "bad_words": ("",),
+    "embedding_bias_words": ("",),
+    "beam_width": (1,),
+    "num_return_sequences": (1,),
+    "return_log_probs": (False,),
+    "return_context_logits": (False,),
+    "return_generation_logits": (False,),
+}
 # Tensors that are the request's fields of the same names.
 _SAMPLING = (*SETTINGS, "acceptance", "ensemble")
 
@@ -66,7 +77,8 @@ def read_inputs(
         block_length=_block_length(values.get("block_length"), mode, settings, info),
         threshold=_threshold(values["threshold"]) if "threshold" in values else settings.defaults.thresholds.get(mode),
         eos_token_id=NEVER if values.get("ignore_eos") else values.get("eos_token_id"),
-        stop=tuple(values.get("stop_words", ())),
+        # TensorRT-LLM's clients send an empty string for none.
+        stop=tuple(word for word in values.get("stop_words", ()) if word),
         **{name: values[name] for name in _SAMPLING if name in values},
     )
     return Intake(
@@ -77,6 +89,26 @@ def read_inputs(
         count_input=values.get("return_num_input_tokens", True),
         count_output=values.get("return_num_output_tokens", True),
     )
+
+
+def check_parameters(parameters: Mapping[str, Any], settings: ServingSettings) -> None:
+    """Refuse what TensorRT-LLM's models can do and this one cannot.
+
+    Triton hands over fields that are no inputs as parameters. They may say that nothing is wanted; those with a
+    name that is not known mean nothing here.
+
+    Raises:
+        InputError: naming the field and the values that change nothing.
+    """
+    supported = _NEUTRAL if settings.ignore_penalties else {**_NEUTRAL, "repetition_penalty": (1,)}
+    for name, neutral in supported.items():
+        if parameters.get(name, neutral[0]) not in neutral:
+            allowed = " or ".join(repr(value) for value in dict.fromkeys(neutral))
+            raise InputError(
+                f"{name} is {shortened(repr(parameters[name]))}; the model has no such thing, so only {allowed} "
+                "is supported",
+                fix=f"Leave {name} out.",
+            )
 
 
 def _value(name: str, array: Array) -> Any:

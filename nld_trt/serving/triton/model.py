@@ -9,6 +9,7 @@ What can work without it lives in the scheduler, the intake, the replies and the
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import sys
 import time
@@ -26,9 +27,12 @@ from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError
 from nld_trt.files import inside, path_of_library, read_json
 from nld_trt.model.text.codec import Codec
-from nld_trt.names import NEVER
+from nld_trt.serving.deadlines import read_timeout
+from nld_trt.serving.errors import Cancelled, Unavailable
+from nld_trt.serving.intake import check_parameters, read_inputs
 from nld_trt.serving.metrics import Family, Metrics, Series
-from nld_trt.serving.scheduler import QueueFull, Scheduler
+from nld_trt.serving.replies import Outputs, Reply
+from nld_trt.serving.scheduler import Scheduler
 from nld_trt.serving.settings import FILE_NAME, ServingSettings
 from nld_trt.serving.triton.intake import read_inputs
 from nld_trt.serving.triton.replies import Outputs, Reply
@@ -36,6 +40,14 @@ from nld_trt.serving.triton.tensors import OUTPUTS
 
 log = logging.getLogger(__name__)
 
+# Kind of error to Triton's code for it; the first that fits.
+_CODES: tuple[tuple[type[NldError], str], ...] = (
+    (InputError, "INVALID_ARG"),
+    (Unavailable, "UNAVAILABLE"),
+    (Cancelled, "CANCELLED"),
+    (NldError, "INTERNAL"),
+)
+_SPOKEN_CODES = ("UNAVAILABLE", "CANCELLED")
 # Triton waits for open requests before it finalises a model, so there is little left to wait for.
 _CLOSE_SECONDS = 5.0
 
@@ -58,7 +70,10 @@ class TritonPythonModel:
             try:
                 tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
                 intake = read_inputs(tensors, self._settings, self._session.info, self._codec)
-                self._scheduler.submit(intake.request, Reply(intake, channel))
+                parameters = json.loads(request.parameters() or "{}")
+                check_parameters(parameters, self._settings)
+                timeout = read_timeout(request.timeout() or parameters.get("timeout", 0))
+                self._scheduler.submit(intake.request, Reply(intake, channel), timeout=timeout)
             except NldError as error:
                 channel.fail(error)
             except Exception as error:
@@ -132,7 +147,11 @@ class TritonChannel:
         self._sender.send(self._pb.InferenceResponse(output_tensors=tensors), flags=flags)
 
     def fail(self, error: NldError) -> None:
-        found = self._pb.TritonError(str(error), self._code(error))
+        code = next(name for kind, name in _CODES if isinstance(error, kind))
+        # Triton gives every error of a model status 400 over HTTP, and none over a gRPC stream. What is not the
+        # request's own fault therefore also says so in words.
+        text = f"{code}: {error}" if code in _SPOKEN_CODES else str(error)
+        found = self._pb.TritonError(text, getattr(self._pb.TritonError, code))
         self._sender.send(self._pb.InferenceResponse(error=found), flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def is_cancelled(self) -> bool:
@@ -144,11 +163,6 @@ class TritonChannel:
         if tensor.dtype == "STRING":
             values = [text.encode() for text in values]
         return self._pb.Tensor(name, np.array(values, dtype=tensor.numpy_type))
-
-    def _code(self, error: NldError) -> Any:
-        if isinstance(error, InputError):
-            return self._pb.TritonError.INVALID_ARG
-        return self._pb.TritonError.UNAVAILABLE if isinstance(error, QueueFull) else self._pb.TritonError.INTERNAL
 
 
 class TritonMetrics:

@@ -56,9 +56,17 @@ The second needs nld_trt in the Python that the server's backend uses. In a cont
 {client}
 ```
 
+## Measure
+
+With [AIPerf](https://pypi.org/project/aiperf/), on a machine without network as well. The prompts are lines of
+`prompts.jsonl`, such as `{{"text": "{prompt}"}}`.
+
 ```
-{perf_analyzer}
+{aiperf}
 ```
+
+A block of tokens arrives at once: AIPerf's time to the first token is the time to the first piece of text, and its
+inter token latency divides the rest of the time by all tokens but one, those of the first piece included.
 
 The model is decoupled: a request has as many responses as there are pieces of text. Plain `/infer` over HTTP refuses
 such models; use `generate_stream`, gRPC streaming, or `/generate` without `stream`. The status of `generate_stream` is
@@ -90,7 +98,8 @@ def render_readme(model: str, serving: ServingSettings, manifest: Mapping[str, A
         docker="\n".join(container_commands(Path("/path/to/this/folder"))),
         curl=curl_line(model, mode=serving.defaults.mode),
         client=client_line(model),
-        perf_analyzer=perf_analyzer_line(model),
+        prompt=EXAMPLE_PROMPT,
+        aiperf=aiperf_lines(model),
         inputs=markdown_table("input"),
         outputs=markdown_table("output"),
     )
@@ -106,8 +115,17 @@ def client_line(model: str, url: str = GRPC_URL) -> str:
     return f'nld-trt client {url} "{EXAMPLE_PROMPT}"{flag}'
 
 
-def perf_analyzer_line(model: str, url: str = GRPC_URL) -> str:
-    return (
-        f"perf_analyzer -m {model} -u {url} -i grpc --async --streaming --input-data prompts.json "
-        "--concurrency-range 1:16:1 --profile-export-file profile.json"
-    )
+def aiperf_lines(model: str, url: str = HTTP_URL, *, repository: str = ".") -> str:
+    """Commands that measure the model with AIPerf: it makes each request from a template and reads one output.
+
+    Args:
+        repository: where the engine's tokenizer is, with which AIPerf counts tokens.
+    """
+    body = '{"text_input": {{ text|tojson }}, "stream": true, "max_tokens": 64}'
+    return f"""\
+echo '{body}' > request.jinja
+aiperf profile --model {model} --url {url} --streaming \\
+  --endpoint-type template --custom-endpoint /v2/models/{model}/generate_stream \\
+  --extra-inputs '{{"payload_template": "request.jinja", "response_field": "text_output"}}' \\
+  --tokenizer {repository}/{model}/1/engine \\
+  --input-file prompts.jsonl --custom-dataset-type single_turn --concurrency 4 --request-count 64"""

@@ -7,7 +7,6 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,10 +24,11 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from nld_trt.errors import InputError, OperationError
-from nld_trt.serving.triton.installation import find_installation
-from nld_trt.serving.triton.processes import EndWatch
-from nld_trt.serving.triton.repository import model_names
-from nld_trt.serving.triton.workplace import make_work_folder, plain_path
+from nld_trt.serving.installation import find_installation
+from nld_trt.serving.processes import EndWatch
+from nld_trt.serving.repository import model_names
+from nld_trt.serving.server_folder import no_temporary_folder, server_folder
+from nld_trt.serving.workplace import PREFIX, plain_path
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_TIMEOUT = 600.0
@@ -129,9 +129,7 @@ class TritonServer:
         """
         model_names(self.repository)
         try:
-            work = make_work_folder()
-            self._cleanup.callback(shutil.rmtree, work, ignore_errors=True)
-            self._cleanup.callback(_free_shared_memory, work.name)
+            work = self._cleanup.enter_context(server_folder())
             installation = find_installation(work)
             self.ports = _claim(self.host, self.ports)
             self.log_file = self.log_file or _new_log()
@@ -253,7 +251,10 @@ def _claim(host: str, ports: Ports) -> Ports:
 
 
 def _new_log() -> Path:
-    handle, name = tempfile.mkstemp(prefix="nld-trt-serve-", suffix=".log")
+    try:
+        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=".log")
+    except OSError as error:
+        raise no_temporary_folder(error) from error
     os.close(handle)
     return Path(name)
 
@@ -296,12 +297,6 @@ def _end_group(group: int) -> None:
             _send(group, signal.SIGKILL)
             return
         time.sleep(0.05)
-
-
-def _free_shared_memory(prefix: str) -> None:
-    """Remove what a killed server left. One that ended by itself left nothing."""
-    for region in Path("/dev/shm").glob(f"{prefix}*"):
-        region.unlink(missing_ok=True)
 
 
 def _send(group: int, number: int) -> bool:

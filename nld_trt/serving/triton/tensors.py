@@ -49,8 +49,7 @@ class Tensor:
         """Shape in the configuration, where -1 is any size.
 
         Inputs have two dimensions although the model takes no batches: the OpenAI front end sends
-        ``[[x]]``, ``generate_stream`` shapes its values after the configuration, and with a fixed size
-        perf_analyzer needs no ``--shape``.
+        ``[[x]]``, and ``generate_stream`` shapes its values after the configuration.
         """
         size = -1 if self.many else 1
         return (1, size) if self.direction == "input" else (size,)
@@ -101,7 +100,12 @@ TENSORS: tuple[Tensor, ...] = (
     ),
     _input("threshold", "FP32", "confidence that commits a token, 0 to 1; negative: one token per pass"),
     _input("lora", "BOOL", "draft adapter on or off in linear and quadratic mode (default: when the engine has one)"),
-    _input("stop_words", "STRING", "strings that end the text; they are not part of it", many=True),
+    _input(
+        "stop_words",
+        "STRING",
+        "strings that end the text; they are not part of it; empty ones count for nothing",
+        many=True,
+    ),
     _input(
         "eos_token_id",
         "INT32",

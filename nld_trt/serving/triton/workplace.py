@@ -20,14 +20,22 @@ def is_plain(path: Path) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_./+-]+", str(path)) is not None
 
 
+def temporary_places() -> list[str]:
+    """Folders that may hold a server's temporary files, the usual one first.
+
+    Raises:
+        OSError: there is no usual one.
+    """
+    return list(dict.fromkeys((tempfile.gettempdir(), *_OTHER_PLACES)))
+
+
 def make_work_folder() -> Path:
     """A new folder with a plain path, in the folder for temporary files if that has one.
 
     Raises:
         InputError: no folder for temporary files has a plain path and can be written.
     """
-    usual = tempfile.gettempdir()
-    tried = list(dict.fromkeys((usual, *_OTHER_PLACES)))
+    tried = temporary_places()
     for place in tried:
         if not is_plain(Path(place)):
             continue

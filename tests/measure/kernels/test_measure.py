@@ -12,9 +12,17 @@ import numpy as np
 import pytest
 
 from nld_trt.cli import run
-from nld_trt.engine.trt.kernels import image as image_module
-from nld_trt.engine.trt.kernels.image import Image
-from nld_trt.engine.trt.kernels.spec import KERNELS, OPERATORS
+from nld_trt.engine import gpu
+from nld_trt.engine.gpu import Gpu
+from nld_trt.engine.kernels import bandwidth, check, targets, timing
+from nld_trt.engine.kernels import driver as driver_module
+from nld_trt.engine.kernels import image as image_module
+from nld_trt.engine.kernels.cases import DTYPES, SIZES
+from nld_trt.engine.kernels.driver import Driver, Kernels
+from nld_trt.engine.kernels.image import Image
+from nld_trt.engine.kernels.spec import KERNELS
+from nld_trt.engine.kernels.targets import Target
+from nld_trt.engine.kernels.tensors import step
 from nld_trt.errors import InputError, OperationError
 from nld_trt.machine import gpu
 from nld_trt.machine.gpu import Gpu
@@ -126,53 +134,6 @@ def test_sizes_reach_the_ends_of_what_is_promised(sizes) -> None:
     assert max(np.prod(size) for size in sizes) * 8 < 1 << 30
 
 
-def test_memory_is_given_back(fake) -> None:
-    kernels = Kernels(Driver(fake), IMAGE)
-    with bandwidth.Memory.on_device(kernels.driver, IMAGE) as memory:
-        measure.timings(kernels, SMALL, memory.bandwidth())
-    assert not fake.live
-
-
-@pytest.mark.parametrize("operator", OPERATORS)
-def test_both_operators_go_round_the_copies_of_the_logits(fake, monkeypatch, operator) -> None:
-    kernels, launched = Kernels(Driver(fake), IMAGE), []
-    monkeypatch.setattr(
-        kernels, "launch", lambda which, sizes, addresses, *rest: launched.append((which.name, addresses["logits"]))
-    )
-    with Tensors.on_device(kernels.driver, case(1, 2, 300), "bf16") as tensors:
-        measure._works(kernels, tensors)[operator](4711)
-    assert launched == [(operator, 4711)]
-
-
-@pytest.mark.parametrize("shape", [target.shape for target in targets.TARGETS])
-@pytest.mark.parametrize("l2_bytes", [50 << 20, 126 << 20], ids=["50 MB", "126 MB"])
-def test_cold_logits_have_left_the_cache(shape, l2_bytes) -> None:
-    size = 2 * int(np.prod(shape))
-    count = measure.copies_beyond(measure.L2_TIMES * l2_bytes, size)
-    assert count >= 2
-    assert (count - 1) * size >= 4 * l2_bytes
-
-
-def test_copies_hold_the_logits(fake) -> None:
-    driver = Driver(fake)
-    values = measure.timed_case(SMALL, "denoise", "greedy")
-    with Tensors.on_device(driver, values, "bf16") as tensors:
-        size = 2 * 3 * 2 * 300
-        with measure._copies(driver, tensors.addresses["logits"], size, 3) as logits:
-            assert len(set(logits)) == 3
-            assert len({ctypes.string_at(address, size) for address in logits}) == 1
-
-
-@pytest.mark.parametrize("rows", measure.TIMED_ROWS)
-@pytest.mark.parametrize(("name", "accepted", "left"), [("denoise", None, 1), ("verify", 2, 0)])
-def test_what_is_timed_is_a_whole_block(fake, name, accepted, left, rows) -> None:
-    values = measure.timed_case(SMALL, name, rows)
-    found = step(Kernels(Driver(fake), IMAGE), values, "bf16")
-    assert (values["block"] == MASK).all() == (name == "denoise")
-    assert found["masks_left"].tolist() == [left] * 3
-    assert accepted is None or found["accepted_count"].tolist() == [accepted] * 3
-
-
 def test_report_has_a_floor_and_a_time_of_every_kernel(machine, monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/nld-trt", "bench", "kernels", "-o", "a report.json"])
     assert run(["bench", "kernels", "-o", str(tmp_path / "report.json"), "--json"]) == 0
@@ -194,6 +155,7 @@ def test_report_has_a_floor_and_a_time_of_every_kernel(machine, monkeypatch, tmp
             assert set(found[name][rows]) == {"LogitStatistics", "DecodeStep", "both"}
             assert set(found[name][rows]["both"]) == {"cold_us", "warm_us"}
     assert [target["met"] for target in report["targets"]] == [True, False]
+    assert not machine.live
 
 
 def test_targets_are_printed(machine, monkeypatch, capsys) -> None:
@@ -203,18 +165,6 @@ def test_targets_are_printed(machine, monkeypatch, capsys) -> None:
     assert "target met: denoise at 1 x 2 x 300" in out
     assert "target MISSED: denoise at 3 x 2 x 300" in out
     assert "read kernel: " in out
-
-
-def test_target_is_the_larger_of_its_two_limits() -> None:
-    small, large = targets.TARGETS
-    assert small.limit_us(2.5) == 6.0
-    assert small.limit_us(8.0) == 10.0
-    assert large.limit_us(80.0) == pytest.approx(92.0)
-
-
-def test_targets_against_torch_are_factors() -> None:
-    found = targets.of_torch(targets.TARGETS[0], {"kernels": 6.0, "eager": 31.0, "torch.compile": 6.0})
-    assert [(verdict.found, verdict.met) for verdict in found] == [(5.17, True), (1.0, False)]
 
 
 def test_check_only_times_nothing(machine, capsys) -> None:
@@ -249,7 +199,7 @@ def test_refused_call_is_named(fake) -> None:
         Driver(fake).function(ctypes.c_void_p(), "unheard_of")
 
 
-@pytest.mark.parametrize("capability", ["9.0", "12.1"])
+@pytest.mark.parametrize("capability", [pytest.param("9.0", marks=pytest.mark.slow), "12.1"])
 def test_what_the_kernels_take_is_shown_without_a_gpu(capsys, monkeypatch, capability):
     monkeypatch.setattr(gpu, "present_gpus", list)
     assert run(["bench", "kernels", "--compile-only", "--compute-capability", capability, "--json"]) == 0

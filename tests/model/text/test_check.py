@@ -151,6 +151,8 @@ def test_a_missing_tokenizer_is_said_with_what_will_not_work(folder):
     (warning,) = check_text(folder, VOCAB_SIZE)
     assert "has no tokenizer.json: text prompts" in warning
     assert "prompt_ids" in warning
+    (folder / "tekken.json").write_text("{}", encoding="utf-8")
+    assert "(tekken.json is not read)" in check_text(folder, VOCAB_SIZE)[0]
 
 
 def test_a_missing_template_is_said_with_what_to_pass(folder):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from nld_trt.errors import InputError
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.model.text.codec import Codec
+from nld_trt.serving.intake import Intake, check_parameters, read_inputs
 from nld_trt.serving.settings import Defaults, ServingSettings
 from nld_trt.serving.triton.intake import Intake, read_inputs
 from nld_trt.serving.triton.tensors import INPUTS
@@ -135,6 +137,60 @@ def test_prompt_is_echoed_on_request(read) -> None:
     assert read(text_input="a", exclude_input_in_output=False).echo == "a"
 
 
+USER = {"role": "user", "content": "a"}
+TURNS = [USER, {"role": "assistant", "content": "b"}, {"role": "user", "content": "ç"}]
+
+
+def test_messages_are_rendered_whatever_raw_defaults_to(read, codec) -> None:
+    raw = ServingSettings(defaults=Defaults(raw=True))
+    for settings in (STANDARD, raw):
+        intake = read(messages=json.dumps(TURNS), settings=settings, exclude_input_in_output=False)
+        assert intake.request.prompt_ids == codec.encode_chat(TURNS)
+        assert intake.echo == ""
+
+
+@pytest.mark.parametrize("prompt", [{"text_input": "a"}, {"messages": json.dumps([USER])}], ids=["text", "messages"])
+def test_tools_documents_and_variables_reach_the_template(read, served_engine, tmp_path, prompt) -> None:
+    template = tmp_path / "show.jinja"
+    template.write_text("{{ tools }}{{ documents }}{{ enable_thinking }}{{ messages[0].content }}", encoding="utf-8")
+    showing = Codec.open(served_engine.path, str(template))
+    beside = {"tools": '[{"n": 1}]', "documents": '[{"d": "é"}]', "chat_template_kwargs": '{"enable_thinking": true}'}
+    request = read(**prompt, **beside, tokenizer=showing).request
+    assert showing.decode(request.prompt_ids) == "[{'n': 1}][{'d': 'é'}]Truea"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"messages": json.dumps([USER]), "text_input": "a"}, "give either text_input or input_ids, or messages"),
+        ({"messages": json.dumps([USER]), "input_ids": [1]}, "give either text_input or input_ids, or messages"),
+        ({"messages": ""}, "messages is not JSON"),
+        ({"messages": "[]"}, "messages is []; it must be a list"),
+        ({"messages": "null"}, "messages is None; it must be a list"),
+        ({"messages": "[" * 100_000}, "messages is "),
+        (
+            {"messages": '[{"role": "user", "content": 1' + "0" * 4999 + "}]"},
+            "messages has a whole number of 5000 digits",
+        ),
+        ({"messages": '[{"role": "user", "role": "user"}]'}, "messages has 'role' twice"),
+        ({"messages": b"\xff"}, "messages is not UTF-8"),
+        ({"messages": '[{"role": "user", "content": "\\ud800"}]'}, "messages[0] has text that is not Unicode"),
+        ({"messages": '[{"role": "user", "content": "a", "x": [NaN]}]'}, "messages[0] has nan"),
+        ({"messages": json.dumps([USER]), "raw": True}, "messages leave no place for raw"),
+        ({"messages": json.dumps([USER]), "system": "a"}, "messages leave no place for a system message"),
+        ({"text_input": "a", "raw": True, "tools": "[{}]"}, "a raw prompt has no place for tools"),
+        ({"input_ids": [1], "tools": "[{}]"}, "input_ids leave no place for tools"),
+        ({"text_input": "a", "tools": "{}"}, "tools is {}; it must be a list of objects"),
+        ({"text_input": "a", "chat_template_kwargs": "[1]"}, "chat_template_kwargs is [1]; it must be an object"),
+        ({"text_input": "a", "messages": ["[]", "[]"]}, "messages has 2 values"),
+    ],
+)
+def test_a_conversation_that_cannot_be_used_is_refused_by_name(read, values, message) -> None:
+    with pytest.raises(InputError) as caught:
+        read(**values)
+    assert caught.value.what.startswith(message)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -160,7 +216,6 @@ def test_prompt_is_echoed_on_request(read) -> None:
         ({"text_input": "a", "acceptance": "always"}, "acceptance is 'always'"),
         ({"text_input": "a", "mode": "diffusion", "top_p": 0.5}, "top_p is 0.5; diffusion"),
         ({"text_input": "a", "presence_penalty": 1.0}, "presence_penalty is 1"),
-        ({"text_input": "a", "stop_words": [""]}, "a stop string is empty"),
         ({"text_input": "a", "system": "s", "raw": True}, "system has no place in a raw prompt"),
         ({"text_input": b"\xff"}, "text_input is not UTF-8"),
         ({"text_input": "a", "max_tokens": [1, 2]}, "max_tokens has 2 values"),
@@ -176,6 +231,43 @@ def test_penalties_are_ignored_where_the_settings_say_so_and_the_temperature_is_
     settings = ServingSettings(ignore_penalties=True)
     request = read(text_input="a", temperature=1.0, frequency_penalty=0.5, settings=settings).request
     assert request.temperature == 1.0
+
+
+@pytest.mark.parametrize("given", ["", [], [""], ["", ""]])
+def test_an_empty_stop_word_is_none(read, given) -> None:
+    assert read(text_input="a", stop_words=given).request.stop == ()
+
+
+def test_stop_words_beside_an_empty_one_count(read) -> None:
+    assert read(text_input="a", stop_words=["", "x", ""]).request.stop == ("x",)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {}, {"bad_words": ""}, {"beam_width": 1}, {"return_log_probs": False}, {"pad_id": 2, "end_id": 2},
+        {"random_seed": 0, "anything": "x"}, {"repetition_penalty": 1.0}, {"num_return_sequences": 1},
+    ],
+)  # fmt: skip
+def test_parameters_that_ask_for_nothing_are_accepted(parameters) -> None:
+    check_parameters(parameters, STANDARD)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"bad_words": "x"}, {"beam_width": 4}, {"return_log_probs": True}, {"num_return_sequences": 2},
+        {"repetition_penalty": 1.1}, {"return_context_logits": True}, {"embedding_bias_words": "x"},
+    ],
+)  # fmt: skip
+def test_parameters_that_ask_for_what_the_model_has_not_are_refused_by_name(parameters) -> None:
+    (name,) = parameters
+    with pytest.raises(InputError, match=f"{name} is .* only .* is supported"):
+        check_parameters(parameters, STANDARD)
+
+
+def test_repetition_penalty_is_ignored_with_the_other_penalties() -> None:
+    check_parameters({"repetition_penalty": 1.1}, ServingSettings(ignore_penalties=True))
 
 
 def test_text_needs_a_tokenizer(read) -> None:

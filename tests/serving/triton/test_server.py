@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -102,7 +101,7 @@ def test_model_that_cannot_open_its_engine_says_so_in_one_line(repository, tmp_p
 
 
 def test_server_that_is_not_ready_in_time_is_ended(repository, tmp_path) -> None:
-    (repository / "nld" / "1" / "model.py").write_text("import time\ntime.sleep(60)\n", encoding="utf-8")
+    (repository / "nld" / "1" / "model.py").write_text("import threading\nthreading.Event().wait()\n", encoding="utf-8")
     server = start(repository, tmp_path, timeout=1.5)
     server_pids: list[int] = []
     original = server._wait_ready
@@ -119,10 +118,10 @@ def test_server_that_is_not_ready_in_time_is_ended(repository, tmp_path) -> None
 
 def test_killed_parent_takes_the_server_along(repository, tmp_path) -> None:
     code = (
-        "import sys, time\nfrom pathlib import Path\n"
-        "from nld_trt.serving.triton.server import FREE_PORTS, TritonServer\n"
+        "import signal, sys\nfrom pathlib import Path\n"
+        "from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer\n"
         "server = TritonServer(Path(sys.argv[1]), ports=FREE_PORTS, log_file=Path(sys.argv[2]), timeout=300)\n"
-        "server.start()\nprint(server.pid, flush=True)\ntime.sleep(60)\n"
+        "server.start()\nprint(server.pid, flush=True)\nsignal.pause()\n"
     )
     arguments = [sys.executable, "-c", code, str(repository), str(tmp_path / "server.log")]
     # What a killed process cannot remove goes where the test's own files go.
@@ -198,7 +197,11 @@ class Command:
 
     def __init__(self, repository: Path, *options: str) -> None:
         arguments = ["serve", str(repository), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", *options]
-        code = "from nld_trt.cli import main; main()"
+        # What starts the tests in the background may have them ignore Ctrl-C, and they would pass that on.
+        code = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "from nld_trt.cli import main; main()"
+        )
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
             stdout=subprocess.PIPE,
@@ -264,6 +267,5 @@ def test_serve_command_tells_when_its_server_dies(repository, tmp_path) -> None:
 
 
 def test_stop_without_start_does_nothing(repository, tmp_path) -> None:
-    started = time.monotonic()
     start(repository, tmp_path).stop()
-    assert time.monotonic() - started < 1
+    assert list(tmp_path.iterdir()) == [repository]

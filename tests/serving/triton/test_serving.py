@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from nld_trt.errors import InputError, OperationError
-from nld_trt.serving.triton.client import stream
-from tests.serving.conftest import LONG, wait_until
+from nld_trt.model.text.codec import Codec
+from nld_trt.serving.client import stream
+
+from .conftest import LONG, wait_until
 
 pytestmark = pytest.mark.triton
 
@@ -52,6 +54,27 @@ def test_without_stream_there_is_one_response(server, direct) -> None:
     status, text = server.post("/v2/models/nld/generate", {"text_input": PROMPT, "max_tokens": 40})
     assert chunk.text == expected.text
     assert (status, json.loads(text)["text_output"]) == (200, expected.text)
+
+
+def test_messages_over_grpc_and_http_equal_direct_decoding(server, direct, served_engine) -> None:
+    turns = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": PROMPT},
+    ]
+    ids = list(Codec.open(served_engine.path).encode_chat(turns))
+    expected = direct(ids, max_tokens=40)
+    options = {"max_tokens": 40, "chat_template_kwargs": {"enable_thinking": False}, "tools": None}
+    assert "".join(chunk.text for chunk in server.ask(messages=turns, **options)) == expected.text
+    body = {"messages": json.dumps(turns), "max_tokens": 40, "tools": "[]"}
+    status, text = server.post("/v2/models/nld/generate", body)
+    assert (status, json.loads(text)["text_output"]) == (200, expected.text)
+
+
+def test_messages_that_are_none_are_a_bad_request(server) -> None:
+    status, text = server.post("/v2/models/nld/generate", {"messages": "[" * 5000})
+    assert status == 400
+    assert "messages is" in text
 
 
 def test_ids_in_give_ids_out(server, direct) -> None:
@@ -162,6 +185,25 @@ def test_bad_request_is_refused_by_name_and_the_server_goes_on(server, body, mes
         server.ask(**body)
     assert message in str(caught.value)
     assert server.ask(text_input=PROMPT, max_tokens=3)[-1].finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"bad_words": "", "stop_words": ""},
+        {"stop_words": [""], "pad_id": 2, "end_id": 2},
+        {"stop_words": [], "beam_width": 1, "return_log_probs": False, "random_seed": 0, "temperature": 0},
+    ],
+)
+def test_request_as_tensorrt_llm_s_readme_sends_it(server, direct, extra) -> None:
+    status, text = server.post("/v2/models/nld/generate", {"text_input": PROMPT, "max_tokens": 20, **extra})
+    assert status == 200, text
+    assert json.loads(text)["text_output"] == direct(PROMPT, max_tokens=20).text
+
+
+def test_parameter_that_the_model_cannot_follow_is_refused_by_name(server) -> None:
+    status, text = server.post("/v2/models/nld/generate", {"text_input": PROMPT, "bad_words": "metre"})
+    assert (status, "bad_words is 'metre'" in text) == (400, True), text
 
 
 def test_shape_that_the_model_has_not_is_refused_by_triton(server) -> None:

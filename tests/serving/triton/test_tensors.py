@@ -6,9 +6,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 from nld_trt.serving import metrics
 from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS, TENSORS, markdown_table
 
@@ -19,11 +16,6 @@ def section(text: str, name: str) -> str:
 
 def test_names_are_unique_in_each_direction() -> None:
     assert len(INPUTS) + len(OUTPUTS) == len(TENSORS)
-
-
-@pytest.mark.parametrize("tensor", TENSORS, ids=lambda tensor: f"{tensor.direction}-{tensor.name}")
-def test_types_exist_in_numpy(tensor) -> None:
-    assert np.dtype(tensor.numpy_type).name == tensor.numpy_type
 
 
 def test_scalar_inputs_have_the_shape_that_the_openai_front_end_sends() -> None:

@@ -17,5 +17,11 @@ def library(root, tmp_path_factory) -> ctypes.CDLL:
 
 
 @pytest.fixture(scope="session")
+def threads_library(root, tmp_path_factory) -> ctypes.CDLL:
+    """``decode_kernels.cu`` and the bandwidth kernels, with a thread of the system for each thread of a block."""
+    return build(root, tmp_path_factory.mktemp("threads"), "threads.cpp")
+
+
+@pytest.fixture(scope="session")
 def kernels(library) -> Emulation:
     return Emulation(library, MASK)

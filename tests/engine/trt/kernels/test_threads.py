@@ -7,14 +7,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nld_trt.measure.kernels import reference
-from nld_trt.measure.kernels.cases import DTYPES, MASK, case
-from tests.engine.trt.kernels.emulation import Threads, build
+from nld_trt.engine.kernels import reference
+from nld_trt.engine.kernels.cases import DTYPES, MASK, case
+from tests.engine.kernels.emulation import Threads
 
 
 @pytest.fixture(scope="module")
-def threads(root, tmp_path_factory) -> Threads:
-    return Threads(build(root, tmp_path_factory.mktemp("threads"), "threads.cpp"), MASK)
+def threads(threads_library) -> Threads:
+    return Threads(threads_library, MASK)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])

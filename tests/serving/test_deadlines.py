@@ -1,0 +1,203 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that must be answered by a time: refused, ended or served, and always told."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from nld_trt.cli import run
+from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.request import Request
+from nld_trt.errors import InputError, OperationError
+from nld_trt.serving.client import stream
+from nld_trt.serving.deadlines import Pace, read_timeout
+from nld_trt.serving.errors import Cancelled, Unavailable
+from nld_trt.serving.repository import write_repository
+from nld_trt.serving.scheduler import Scheduler
+from nld_trt.serving.settings import ServingSettings
+from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer
+
+from .conftest import LONG, Server, wait_until
+from .test_scheduler import SECONDS, Client
+
+PROMPT = "Convert 37 km to m."
+HOLDING = Request((20, 21), "ar", max_new_tokens=400, eos_token_id=-1)
+SHORT = Request((20,), "ar", max_new_tokens=2, eos_token_id=-1)
+
+
+class Gate:
+    """A session whose forwards wait while the gate is shut."""
+
+    def __init__(self, session) -> None:
+        self._session = session
+        self.open = threading.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def launch(self, buffers) -> None:
+        assert self.open.wait(SECONDS)
+        self._session.launch(buffers)
+
+
+@pytest.fixture
+def gated(golden_session):
+    """(scheduler, gate) with one row."""
+    gate = Gate(golden_session("tiny-a"))
+    made = Scheduler(Decoder(gate, max_rows=1), max_waiting=5)
+    yield made, gate
+    gate.open.set()
+    made.close(grace=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (0, None),
+        ("0", None),
+        (1_500_000, 1.5),
+        ("1500000", 1.5),
+        (2.5e6, 2.5),
+        (1, 1e-6),
+        (2**64 - 1, (2**64 - 1) / 1e6),
+    ],
+)
+def test_timeout_is_in_microseconds(value, seconds) -> None:
+    assert read_timeout(value) == seconds
+
+
+@pytest.mark.parametrize("value", [-1, "-1", "soon", "", True, None, [1], float("nan"), float("inf"), "1.5"])
+def test_timeout_that_is_no_time_is_refused_by_name(value) -> None:
+    with pytest.raises(InputError, match="timeout is"):
+        read_timeout(value)
+
+
+def test_waiting_request_whose_time_has_passed_is_told_so_and_never_decoded(gated) -> None:
+    scheduler, gate = gated
+    holding, late, later = Client(), Client(), Client()
+    scheduler.submit(HOLDING, holding)
+    scheduler.submit(SHORT, late, timeout=1e-6)
+    scheduler.submit(SHORT, later, timeout=3600)
+    gate.open.set()
+    assert late.ended.wait(SECONDS)
+    assert isinstance(late.error, Cancelled)
+    assert "timeout of 1e-06 s has passed; it was still waiting" in str(late.error)
+    assert late.tokens == []
+    assert holding.ended.wait(SECONDS)
+    assert later.ended.wait(SECONDS)
+    assert (holding.finish_reason, later.finish_reason) == ("length", "length")
+    assert late.finish_reason is None, "nothing is said after a failure"
+    assert wait_until(lambda: scheduler.pending == 0)
+
+
+def test_request_that_takes_too_long_is_ended_and_frees_its_row(gated) -> None:
+    scheduler, gate = gated
+    slow, other = Client(), Client()
+    job = scheduler.submit(HOLDING, slow, timeout=3600)
+    gate.open.set()
+    assert slow.started.wait(SECONDS)
+    assert job.deadline is not None
+    job.deadline.passed = lambda now: True  # type: ignore[method-assign]
+    assert slow.ended.wait(SECONDS)
+    assert isinstance(slow.error, Cancelled)
+    assert "tokens had been generated" in str(slow.error)
+    assert slow.finish_reason is None
+    scheduler.submit(SHORT, other)
+    assert other.ended.wait(SECONDS)
+    assert other.finish_reason == "length"
+
+
+def test_request_that_could_not_start_in_time_is_refused_at_once(gated) -> None:
+    scheduler, _ = gated
+    scheduler._pace.add(10.0)
+    for _ in range(3):
+        scheduler.submit(HOLDING, Client())
+    with pytest.raises(
+        Unavailable, match=r"timeout is 29 s; 2 requests wait already, and this one would start in about"
+    ):
+        scheduler.submit(SHORT, Client(), timeout=29.0)
+    scheduler.submit(SHORT, Client(), timeout=31.0)
+    assert scheduler.pending == 4
+
+
+def test_nobody_is_refused_while_a_row_is_free_or_nothing_is_known(gated) -> None:
+    scheduler, _ = gated
+    scheduler.submit(HOLDING, Client())
+    scheduler.submit(SHORT, Client(), timeout=0.001)
+    assert scheduler.pending == 2
+    assert Pace().wait(100, 1) == 0.0
+
+
+def test_pace_follows_the_last_requests() -> None:
+    pace = Pace()
+    for seconds in [1.0] * 5 + [3.0] * 50:
+        pace.add(seconds)
+    assert pace.wait(7, 4) == pytest.approx(3.0 * 8 / 4, rel=1e-3)
+
+
+def test_scheduler_measures_the_pace_of_those_that_came_to_their_end(gated) -> None:
+    scheduler, gate = gated
+    gate.open.set()
+    job = scheduler.submit(HOLDING, Client())
+    job.cancel()
+    assert wait_until(lambda: scheduler.pending == 0)
+    assert scheduler._pace.seconds is None
+    client = Client()
+    scheduler.submit(HOLDING, client)
+    assert client.ended.wait(SECONDS)
+    assert scheduler._pace.seconds is not None
+    assert scheduler._pace.seconds > 0
+
+
+@pytest.mark.parametrize("deadline", [0.0, -1.0, float("nan"), float("inf")])
+def test_client_refuses_a_deadline_that_is_none(deadline) -> None:
+    with pytest.raises(InputError, match="the deadline is"):
+        list(stream("localhost:9", text_input="a", deadline=deadline))
+
+
+@pytest.mark.triton
+def test_time_that_is_enough_changes_nothing(server, direct) -> None:
+    chunks = list(stream(server.triton.grpc_url, text_input=PROMPT, max_tokens=20, deadline=600))
+    (event,) = server.generate_stream(text_input=PROMPT, max_tokens=20, timeout=600_000_000)
+    assert "".join(chunk.text for chunk in chunks) == event["text_output"] == direct(PROMPT, max_tokens=20).text
+
+
+@pytest.mark.triton
+def test_time_that_is_too_short_is_told_over_grpc_and_http(server, capsys) -> None:
+    with pytest.raises(OperationError, match=r"CANCELLED: the request's timeout of 0\.001 s has passed"):
+        list(stream(server.triton.grpc_url, text_input=PROMPT, stream=False, deadline=0.001, **LONG))
+    for path in ("generate", "generate_stream"):
+        status, text = server.post(f"/v2/models/nld/{path}", {"text_input": PROMPT, "timeout": 1000, **LONG})
+        assert (status, "CANCELLED: the request's timeout" in text) == (400, True), text
+    assert run(["client", server.triton.grpc_url, PROMPT, "--deadline", "0.001"]) == 1
+    assert "timeout of 0.001 s has passed" in capsys.readouterr().err
+    status, text = server.post("/v2/models/nld/generate", {"text_input": PROMPT, "timeout": "soon"})
+    assert (status, "timeout is 'soon'" in text) == (400, True), text
+    assert wait_until(lambda: server.total("nld_live_rows") == 0)
+
+
+@pytest.mark.triton
+def test_full_queue_says_that_it_is_unavailable(served_engine, tmp_path) -> None:
+    repository = write_repository(served_engine, tmp_path / "r", serving=ServingSettings(max_waiting=0)).path
+    with TritonServer(repository, ports=FREE_PORTS, log_file=tmp_path / "server.log", timeout=300) as triton:
+        server = Server(triton)
+        rows = served_engine.manifest.limits.max_batch_size
+        # Each row is held by a client that reads its first piece and then nothing for a while.
+        held = [stream(triton.grpc_url, text_input=PROMPT, **{**LONG, "block_length": 1}) for _ in range(rows)]
+        for chunks in held:
+            next(chunks)
+        assert server.total("nld_live_rows") == rows
+        for path in ("generate", "generate_stream"):
+            status, text = server.post(f"/v2/models/nld/{path}", {"text_input": PROMPT})
+            assert (status, "UNAVAILABLE: 0 requests wait already" in text) == (400, True), text
+            assert "error" in json.loads(text.removeprefix("data: "))
+        with pytest.raises(OperationError, match="UNAVAILABLE: 0 requests wait already"):
+            server.ask(text_input=PROMPT)
+        for chunks in held:
+            chunks.close()
+        assert wait_until(lambda: server.total("nld_live_rows") == 0)
+        assert server.ask(text_input=PROMPT, max_tokens=2)[-1].finish_reason == "length"
