@@ -124,7 +124,7 @@ def command(
 
 def _read_conversation(**files: Path | None) -> dict[str, Any]:
     """What the JSON files hold, by the name of the input that it is for, checked as the server will check it."""
-    from nld_trt.json_text import JsonError, parse_json
+    from nld_trt.files.json_text import JsonError, parse_json
     from nld_trt.model.text.conversation import Conversation, parse_beside
     from nld_trt.model.text.files import read_text
 

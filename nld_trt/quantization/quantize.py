@@ -15,7 +15,6 @@ import torch
 
 import nld_trt
 from nld_trt import interrupts
-from nld_trt.environment import package_version, peak_resident_bytes
 from nld_trt.errors import InputError, OperationError, some
 from nld_trt.files import check_space, disk_is_full, locked_folder, publish_folder, resolved, write_json
 from nld_trt.files.lock import OutputLock

@@ -20,9 +20,9 @@ from nld_trt.decode.batch import Decoder
 from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError, OperationError
+from nld_trt.names import DEFAULT_MAX_WAITING
 from nld_trt.serving.deadlines import Deadline, Pace
 from nld_trt.serving.errors import QueueFull
-from nld_trt.serving.settings import DEFAULT_MAX_WAITING
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nld_trt.errors import InputError
-from nld_trt.serving.workplace import PREFIX, make_work_folder, temporary_places
+from nld_trt.serving.triton.workplace import PREFIX, make_work_folder, temporary_places
 
 log = logging.getLogger(__name__)
 

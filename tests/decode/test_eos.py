@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
-from nld_trt.decode.request import MODES, NEVER, Request
-from nld_trt.decode.variant import VARIANTS
+from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -28,6 +27,7 @@ from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import MAX_EOS_IDS
 from nld_trt.model.convert import convert
 from nld_trt.model.text.codec import Codec
+from nld_trt.names import MODES, NEVER
 from tests.conftest import GOLDEN_LIMITS, TINY_LIMITS, silent_stage
 
 LENGTH, BLOCK = 48, 8

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.jsonl import BadLine, read_lines, run_lines
 from nld_trt.errors import InputError
 from nld_trt.model.text.codec import Codec

@@ -13,18 +13,18 @@ import pytest
 from click.testing import CliRunner
 
 from nld_trt.cli import cli
-from nld_trt.decode.decoder import Decoder
-from nld_trt.decode.divergence import kl_divergence
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof
-from nld_trt.engine.ort_session import OrtSession
+from nld_trt.engine.ort.session import OrtSession
 from nld_trt.engine.session import StepBuffers, execute
 from nld_trt.errors import OperationError
 from nld_trt.graph.network import linear
+from nld_trt.measure.compare.divergence import kl_divergence
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from nld_trt.model.quantized.formats import ALGORITHMS, LinearFormat

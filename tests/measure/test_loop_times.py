@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from nld_trt.cli import cli, run
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.errors import InputError
 from nld_trt.measure import loop_times
 from nld_trt.measure.loop_times import LoopTimes, measure_loop

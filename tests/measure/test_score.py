@@ -10,6 +10,8 @@ import pytest
 
 from nld_trt.decode.batch import Decoder
 from nld_trt.errors import InputError
+from nld_trt.measure.score import Question, evaluate, read_questions, requests_for
+from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.text.codec import Codec
 
 BAD_LINES = {

@@ -8,7 +8,7 @@ import pytest
 
 from nld_trt.cli import run
 from nld_trt.errors import OperationError
-from nld_trt.serving.client import _channel_options, stream
+from nld_trt.serving.triton.client import _channel_options, stream
 
 # Nobody listens there, so what goes through it fails.
 PROXY = "http://127.0.0.1:9"

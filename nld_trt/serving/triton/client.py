@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nld_trt.errors import InputError, NldError, OperationError
-from nld_trt.json_text import check_plain
+from nld_trt.files.json_text import check_plain
 from nld_trt.optional import require
 from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
 

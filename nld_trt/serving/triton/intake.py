@@ -13,7 +13,7 @@ from nld_trt.decode.request import Request, fitting_block_length
 from nld_trt.decode.sampling import SETTINGS
 from nld_trt.engine.session import Array, EngineInfo
 from nld_trt.errors import InputError, shortened
-from nld_trt.json_text import JsonError, parse_json
+from nld_trt.files.json_text import JsonError, parse_json
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.conversation import BESIDE, Conversation, parse_beside
 from nld_trt.names import MODES, NEVER, ModeName

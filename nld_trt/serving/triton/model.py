@@ -27,14 +27,13 @@ from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError
 from nld_trt.files import inside, path_of_library, read_json
 from nld_trt.model.text.codec import Codec
+from nld_trt.names import NEVER
 from nld_trt.serving.deadlines import read_timeout
 from nld_trt.serving.errors import Cancelled, Unavailable
-from nld_trt.serving.intake import check_parameters, read_inputs
 from nld_trt.serving.metrics import Family, Metrics, Series
-from nld_trt.serving.replies import Outputs, Reply
 from nld_trt.serving.scheduler import Scheduler
 from nld_trt.serving.settings import FILE_NAME, ServingSettings
-from nld_trt.serving.triton.intake import read_inputs
+from nld_trt.serving.triton.intake import check_parameters, read_inputs
 from nld_trt.serving.triton.replies import Outputs, Reply
 from nld_trt.serving.triton.tensors import OUTPUTS
 

@@ -9,14 +9,14 @@ import ctypes
 import numpy as np
 import pytest
 
-from nld_trt.engine.kernels import bandwidth
-from nld_trt.engine.kernels.bandwidth import Memory
-from nld_trt.engine.kernels.driver import Driver
-from nld_trt.engine.kernels.image import CAPABILITIES, Image
-from nld_trt.engine.kernels.nvrtc import Nvrtc
+from nld_trt.engine.trt.kernels.image import CAPABILITIES, Image
+from nld_trt.engine.trt.kernels.nvrtc import Nvrtc
 from nld_trt.errors import InputError, OperationError
-from tests.engine.kernels import fake_driver
-from tests.engine.kernels.fake_driver import FakeDriver
+from nld_trt.measure.kernels import bandwidth
+from nld_trt.measure.kernels.bandwidth import Memory
+from nld_trt.measure.kernels.driver import Driver
+from tests.measure.kernels import fake_driver
+from tests.measure.kernels.fake_driver import FakeDriver
 
 IMAGE = Image("9.0", b"machine code", b"", {}, "NVRTC 13.0")
 BLOCKS = 4

@@ -12,27 +12,18 @@ import numpy as np
 import pytest
 
 from nld_trt.cli import run
-from nld_trt.engine import gpu
-from nld_trt.engine.gpu import Gpu
-from nld_trt.engine.kernels import bandwidth, check, targets, timing
-from nld_trt.engine.kernels import driver as driver_module
-from nld_trt.engine.kernels import image as image_module
-from nld_trt.engine.kernels.cases import DTYPES, SIZES
-from nld_trt.engine.kernels.driver import Driver, Kernels
-from nld_trt.engine.kernels.image import Image
-from nld_trt.engine.kernels.spec import KERNELS
-from nld_trt.engine.kernels.targets import Target
-from nld_trt.engine.kernels.tensors import step
+from nld_trt.engine.trt.kernels import image as image_module
+from nld_trt.engine.trt.kernels.image import Image
+from nld_trt.engine.trt.kernels.spec import KERNELS
 from nld_trt.errors import InputError, OperationError
 from nld_trt.machine import gpu
 from nld_trt.machine.gpu import Gpu
 from nld_trt.measure.kernels import bandwidth, check, targets, timing
 from nld_trt.measure.kernels import driver as driver_module
-from nld_trt.measure.kernels import times as measure
-from nld_trt.measure.kernels.cases import DTYPES, MASK, SIZES, case
+from nld_trt.measure.kernels.cases import DTYPES, SIZES
 from nld_trt.measure.kernels.driver import Driver, Kernels
 from nld_trt.measure.kernels.targets import Target
-from nld_trt.measure.kernels.tensors import Tensors, step
+from nld_trt.measure.kernels.tensors import step
 from tests.measure.kernels.fake_driver import FakeDriver
 
 IMAGE = Image("9.0", b"machine code", b"", {}, "NVRTC 13.0")

@@ -14,9 +14,8 @@ import pytest
 from nld_trt.errors import InputError
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.model.text.codec import Codec
-from nld_trt.serving.intake import Intake, check_parameters, read_inputs
 from nld_trt.serving.settings import Defaults, ServingSettings
-from nld_trt.serving.triton.intake import Intake, read_inputs
+from nld_trt.serving.triton.intake import Intake, check_parameters, read_inputs
 from nld_trt.serving.triton.tensors import INPUTS
 
 STANDARD = ServingSettings()

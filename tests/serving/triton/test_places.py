@@ -21,11 +21,12 @@ from nld_trt.decode.request import Request
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError, OperationError
 from nld_trt.model.text.codec import Codec
-from nld_trt.serving import installation, tritonserver, workplace
-from nld_trt.serving.container import container_commands
-from nld_trt.serving.processes import unnoticed_ends
-from nld_trt.serving.repository import write_repository
-from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer
+from nld_trt.serving.triton import installation, workplace
+from nld_trt.serving.triton import server as tritonserver
+from nld_trt.serving.triton.container import container_commands
+from nld_trt.serving.triton.processes import unnoticed_ends
+from nld_trt.serving.triton.repository import write_repository
+from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 from tests.conftest import ASCII_LOCALE
 from tests.serving.conftest import Server, wait_until
 

@@ -17,8 +17,6 @@ from nld_trt.errors import InputError
 from nld_trt.files import sha256_of
 from nld_trt.graph.contract import Limits
 from nld_trt.model.text.codec import Codec
-from nld_trt.serving.model_config import parse_config
-from nld_trt.serving.repository import describe_repository, model_names, write_repository
 from nld_trt.serving.settings import Defaults, ServingSettings
 from nld_trt.serving.triton.model_config import parse_config
 from nld_trt.serving.triton.repository import describe_repository, model_names, write_repository

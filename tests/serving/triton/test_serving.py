@@ -15,9 +15,8 @@ import pytest
 
 from nld_trt.errors import InputError, OperationError
 from nld_trt.model.text.codec import Codec
-from nld_trt.serving.client import stream
-
-from .conftest import LONG, wait_until
+from nld_trt.serving.triton.client import stream
+from tests.serving.conftest import LONG, wait_until
 
 pytestmark = pytest.mark.triton
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nld_trt.engine.kernels import reference
-from nld_trt.engine.kernels.cases import DTYPES, MASK, case
-from tests.engine.kernels.emulation import Threads
+from nld_trt.measure.kernels import reference
+from nld_trt.measure.kernels.cases import DTYPES, MASK, case
+from tests.engine.trt.kernels.emulation import Threads
 
 
 @pytest.fixture(scope="module")
