@@ -150,3 +150,12 @@ def test_a_number_of_threads_that_is_none_is_refused(engine, monkeypatch, text):
         engine("tiny-a").open_session("ort")
     assert len(caught.value.what) < 200
     assert caught.value.fix == "Set it so, or leave it out: unset NLD_TRT_THREADS"
+
+
+def test_a_build_refuses_such_a_number_before_it_writes(golden, monkeypatch, tmp_path):
+    monkeypatch.setenv("NLD_TRT_THREADS", "all")
+    plan = BuildPlan("ort", "fp32", Limits(1, 64, 8, 16), adapter=True)
+    stages: list[str] = []
+    with pytest.raises(InputError, match="NLD_TRT_THREADS is 'all'"):
+        build_engine(golden("tiny-a"), [plan], tmp_path / "engine", force=False, stage=stages.append)
+    assert (stages, list(tmp_path.iterdir())) == ([], [])
