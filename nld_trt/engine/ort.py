@@ -35,6 +35,10 @@ class OrtBackend:
     default_precision = "fp32"
 
     def check(self, plan: BuildPlan) -> None:
+        from nld_trt.engine.ort_session import default_threads
+
+        # A build loads what it has written: what would stop it there is refused before anything is written.
+        default_threads()
         if plan.precision not in self.precisions:
             raise InputError(
                 f"the ort backend cannot compute in {plan.precision}: ONNX Runtime has no such kernels for the CPU; "
