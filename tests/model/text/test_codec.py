@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +81,11 @@ def test_missing_template_says_what_to_do(codec, tmp_path, root):
     (tmp_path / "tokenizer.json").write_bytes((root / "examples" / "nld-tiny" / "tokenizer.json").read_bytes())
     with pytest.raises(InputError, match="--raw"):
         Codec.open(tmp_path).encode_prompt("Hi")
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
+def test_file_that_is_not_utf_8_is_refused_by_name(converted, tmp_path, name) -> None:
+    shutil.copytree(converted("nld-tiny"), tmp_path / "copy")
+    (tmp_path / "copy" / name).write_bytes('{"x": "é"}'.encode("latin-1"))
+    with pytest.raises(InputError, match=f"{name} is not UTF-8"):
+        Codec.open(tmp_path / "copy")
