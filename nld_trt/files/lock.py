@@ -113,7 +113,7 @@ def refuse_locked(target: Path, home: Path) -> None:
     path = lock_path(target, home)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise InputError(

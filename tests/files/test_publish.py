@@ -1,26 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that appear complete or not at all, and paths that stay where they belong."""
+"""Folders that appear complete or not at all."""
 
 import errno
-import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
 from nld_trt.errors import InputError, OperationError
-from nld_trt.files import (
-    HubSnapshot,
-    check_target,
-    human_bytes,
-    inside,
-    publish_file,
-    publish_folder,
-    read_json,
-    sha256_of,
-    write_json,
-)
+from nld_trt.files.publish import check_target, publish_folder, results_folder
 
 
 def publish(target: Path, content: str = "new", **options: object) -> None:
@@ -213,147 +202,7 @@ def test_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert names(tmp_path) == ["parent"]
 
 
-# inside
-
-
-@pytest.mark.parametrize("relative", ["file", "a/b", Path("a", "b"), "..."])
-def test_path_inside_is_returned(tmp_path: Path, relative: str | Path) -> None:
-    assert inside(tmp_path, relative) == tmp_path / relative
-
-
-@pytest.mark.parametrize("relative", ["../x", "a/../../x", "a/../x", "/etc/passwd", "..", "a\0b"])
-def test_path_that_could_leave_is_refused(tmp_path: Path, relative: str) -> None:
-    with pytest.raises(InputError, match=r"not a path inside|cannot be followed"):
-        inside(tmp_path, relative)
-
-
-def test_link_within_the_folder_is_accepted(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "link").symlink_to("file")
-    assert inside(tmp_path, "link") == tmp_path / "link"
-
-
-@pytest.mark.parametrize("link_to", ["../secret", "/etc/hostname"])
-def test_link_that_leaves_is_refused(tmp_path: Path, link_to: str) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "link").symlink_to(link_to)
-    with pytest.raises(InputError, match="leaves its folder"):
-        inside(folder, "link")
-
-
-def test_link_in_a_parent_folder_of_the_file_is_followed(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "other").mkdir()
-    (tmp_path / "folder" / "sub").symlink_to("../other")
-    with pytest.raises(InputError, match="leaves its folder"):
-        inside(tmp_path / "folder", "sub/file")
-
-
-def test_circular_link_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a").symlink_to("b")
-    (tmp_path / "b").symlink_to("a")
-    with pytest.raises(InputError, match="cannot be followed"):
-        inside(tmp_path, "a")
-
-
-def test_folder_that_is_itself_reached_by_a_link_is_fine(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "alias").symlink_to("real")
-    assert inside(tmp_path / "alias", "file") == tmp_path / "alias" / "file"
-
-
-@pytest.fixture
-def snapshot(tmp_path: Path) -> Path:
-    """A snapshot folder in a Hugging Face cache with two repositories."""
-    for repository in ("models--owner--name", "models--owner--other"):
-        (tmp_path / repository / "blobs").mkdir(parents=True)
-        (tmp_path / repository / "blobs" / "abc").touch()
-        (tmp_path / repository / "snapshots" / "rev" / "sub").mkdir(parents=True)
-    return tmp_path / "models--owner--name" / "snapshots" / "rev"
-
-
-def test_link_to_a_blob_of_the_same_repository_is_accepted(snapshot: Path) -> None:
-    (snapshot / "config.json").symlink_to("../../blobs/abc")
-    (snapshot / "sub" / "config.json").symlink_to("../../../blobs/abc")
-    assert inside(snapshot, "config.json").is_file()
-    assert inside(snapshot / "sub", "config.json").is_file()
-
-
-@pytest.mark.parametrize("link_to", ["../../../models--owner--other/blobs/abc", "../../refs", "../../blobs/../refs"])
-def test_other_link_out_of_a_snapshot_is_refused(snapshot: Path, link_to: str) -> None:
-    (snapshot / "config.json").symlink_to(link_to)
-    with pytest.raises(InputError, match="leaves its folder"):
-        inside(snapshot, "config.json")
-
-
-def test_link_to_a_folder_named_blobs_elsewhere_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "blobs").mkdir()
-    (tmp_path / "blobs" / "abc").touch()
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "config.json").symlink_to("../blobs/abc")
-    with pytest.raises(InputError, match="leaves its folder"):
-        inside(tmp_path / "folder", "config.json")
-
-
-def test_snapshot_tells_repository_and_revision(snapshot: Path) -> None:
-    found = HubSnapshot.around(snapshot / "sub")
-    assert found is not None
-    assert (found.repository, found.revision) == ("owner/name", "rev")
-
-
-def test_ordinary_folder_is_no_snapshot(tmp_path: Path) -> None:
-    assert HubSnapshot.around(tmp_path) is None
-
-
-# JSON, hashes, sizes
-
-
-def test_json_round_trip_keeps_order_and_letters(tmp_path: Path) -> None:
-    value = {"b": 1, "a": "é", "n": None}
-    write_json(tmp_path / "x.json", value)
-    assert list(read_json(tmp_path / "x.json").items()) == list(value.items())
-    assert "é" in (tmp_path / "x.json").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"3", b"\xff\xfe\x00", b"[" * 100000])
-def test_json_that_is_not_an_object_is_refused(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "x.json").write_bytes(data)
-    with pytest.raises(InputError, match=r"x\.json"):
-        read_json(tmp_path / "x.json")
-
-
-def test_json_error_names_the_place(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('{\n "a": }')
-    with pytest.raises(InputError, match="line 2, column 7"):
-        read_json(tmp_path / "x.json")
-
-
-def test_missing_json_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
-        read_json(tmp_path / "x.json")
-
-
-def test_byte_order_mark_is_accepted(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
-    assert read_json(tmp_path / "x.json") == {"a": 1}
-
-
-def test_sha256_is_that_of_the_whole_file(tmp_path: Path) -> None:
-    data = os.urandom((8 << 20) + 17)
-    (tmp_path / "x").write_bytes(data)
-    assert sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (16_979_107_840, "17.0 GB"), (10**16, "10000.0 TB")],
-)
-def test_sizes_read_like_model_cards(size: int, text: str) -> None:
-    assert human_bytes(size) == text
-
-
-# check_target and publish_file
+# check_target
 
 
 def test_relative_target_is_checked_as_what_it_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,25 +212,126 @@ def test_relative_target_is_checked_as_what_it_means(tmp_path: Path, monkeypatch
         check_target(Path(".."), force=True)
 
 
-def test_file_appears_when_it_is_complete(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("old")
-    with publish_file(tmp_path / "x") as work:
-        work.write_text("new")
-        assert (tmp_path / "x").read_text() == "old"
-    assert (tmp_path / "x").read_text() == "new"
-    assert names(tmp_path) == ["x"]
+def test_target_that_cannot_be_written_is_refused_by_the_check(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for parent in (tmp_path / "file", Path("/proc/self")):
+        with pytest.raises(InputError, match="Cannot create a folder"):
+            check_target(parent / "out", force=False)
+    assert names(tmp_path) == ["file"]
 
 
-def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("old")
-    with pytest.raises(KeyboardInterrupt), publish_file(tmp_path / "x") as work:
-        raise KeyboardInterrupt(work.write_text("new"))
-    assert (tmp_path / "x").read_text() == "old"
-    assert names(tmp_path) == ["x"]
+def test_check_leaves_nothing(tmp_path: Path) -> None:
+    check_target(tmp_path / "a" / "out", force=False)
+    assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("target", ["folder", "absent/x"])
-def test_file_that_cannot_be_written_is_refused_before_work(tmp_path: Path, target: str) -> None:
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="The output file"), publish_file(tmp_path / target):
+@pytest.mark.parametrize("force", [False, True])
+def test_user_without_a_home_may_publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool) -> None:
+    """As in a container that runs under a number nobody has."""
+    publish(tmp_path / "old", "old")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+    with pytest.raises(RuntimeError):
+        Path.home()
+    publish(tmp_path / ("old" if force else "new"), force=force)
+
+
+def test_deleted_working_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match="working folder, which was deleted"):
+        publish(Path("out"))
+    publish(tmp_path / "out", "old")
+    publish(tmp_path / "out", force=True)
+
+
+def test_link_to_a_folder_stays_and_the_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("real")
+    publish(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path / "real") == ["file", "manifest.json"]
+
+
+def test_circular_link_is_no_target(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(InputError, match="cannot be followed"):
+        publish(tmp_path / "a")
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+def test_folder_that_was_there_keeps_its_mode(tmp_path: Path, old: str | None) -> None:
+    (tmp_path / "out").mkdir()
+    if old:
+        (tmp_path / "out" / "file").write_text(old)
+    (tmp_path / "out").chmod(0o2750)
+    publish(tmp_path / "out", force=True)
+    assert (tmp_path / "out").stat().st_mode & 0o7777 == 0o2750
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_folder_in_one_that_cannot_be_written_is_filled_from_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    (tmp_path / "out").mkdir()
+    if force:
+        (tmp_path / "out" / "stale").touch()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and allowed(path, mode))
+    inode = (tmp_path / "out").stat().st_ino
+    publish(tmp_path / "out", force=force)
+    assert names(tmp_path / "out") == ["file", "manifest.json"]
+    assert (tmp_path / "out").stat().st_ino == inode
+
+
+def test_marker_comes_last_to_a_mount_point(mount: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is there, a result that was cut off does not look like one."""
+    moved: list[str] = []
+    rename = os.rename
+
+    def noting(source: Path, target: Path) -> None:
+        moved.append(Path(target).name)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", noting)
+    with publish_folder(mount, marker="a.json") as folder:
+        for name in ("a.json", "b", "c"):
+            (folder / name).touch()
+    assert moved == ["b", "c", "a.json"]
+
+
+# results_folder
+
+
+def test_results_stay_when_the_body_fails(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), results_folder(tmp_path / "out", marker="m", kind="sweep") as folder:
+        raise KeyboardInterrupt((folder / "m").touch())
+    assert names(tmp_path / "out") == ["m"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_results_folder_that_stayed_empty_goes(tmp_path: Path) -> None:
+    with pytest.raises(InputError), results_folder(tmp_path / "a" / "out", marker="m", kind="sweep"):
+        raise InputError("stop")
+    assert names(tmp_path) == []
+
+
+def test_earlier_results_are_gone_on_with_and_others_refused(tmp_path: Path) -> None:
+    for _ in range(2):
+        with results_folder(tmp_path / "out", marker="m", kind="sweep") as folder:
+            (folder / "m").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis").touch()
+    with (
+        pytest.raises(InputError, match="is no sweep folder"),
+        results_folder(tmp_path / "other", marker="m", kind="sweep"),
+    ):
         pytest.fail("the body ran")
+
+
+def test_results_folder_that_cannot_be_written_is_refused_before_the_body_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for target in (tmp_path / "file" / "out", Path("/proc/self/out")):
+        with pytest.raises(InputError, match="Cannot create"), results_folder(target, marker="m", kind="sweep"):
+            pytest.fail("the body ran")
