@@ -15,7 +15,9 @@ from nld_trt import optional
 from nld_trt.cli import COMMANDS, LazyGroup, cli
 
 # Optional libraries, and those of the base installation. Their absence is felt, and not only seen.
-BLOCKED = sorted({*optional.EXTRAS, "jinja2", "ml_dtypes", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "tokenizers"})
+BLOCKED = sorted(
+    {*optional.EXTRAS, "jinja2", "ml_dtypes", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "tokenizers"}
+)
 
 # Runs nld-trt with imports refused, then lists on stderr which libraries and which of our modules were loaded.
 CHILD = """
