@@ -131,8 +131,8 @@ def interruptible(work: Callable[[], Result], cancel: Callable[[], None] = lambd
     call = _Call(work)
     _calls[:] = [other for other in _calls if not other.ended.is_set()]
     _calls.append(call)  # type: ignore[arg-type]
-    call.start()
     try:
+        call.start()
         call.ended.wait()
     except BaseException:
         cancel()
@@ -143,4 +143,4 @@ def interruptible(work: Callable[[], Result], cancel: Callable[[], None] = lambd
 
 def left_behind() -> bool:
     """Whether an interrupted library is still at work: the process must then end without tearing it down."""
-    return any(not call.ended.is_set() for call in _calls)
+    return any(call.is_alive() and not call.ended.is_set() for call in _calls)

@@ -10,12 +10,17 @@ methods, and also sees the pipes of subprocesses.
 from __future__ import annotations
 
 import ast
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nld_trt.files import library_path, path_of_library, read_json, write_json
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
@@ -144,3 +149,18 @@ def test_calls_in_the_locale_s_encoding_are_found(source: str) -> None:
 )  # fmt: skip
 def test_other_calls_are_left_alone(source: str) -> None:
     assert not list(calls_without_encoding(source))
+
+
+@given(st.text(st.characters(), max_size=20))
+def test_any_text_survives_a_json_file(tmp_path_factory, text: str) -> None:
+    """Half a surrogate pair too, which UTF-8 cannot hold: names of files have them, and so may JSON."""
+    path = tmp_path_factory.getbasetemp() / "text.json"
+    write_json(path, {"text": text})
+    # json joins the two escapes of a pair that was written in halves.
+    assert read_json(path)["text"] == text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+@given(st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name))
+def test_any_path_survives_a_library(name: bytes) -> None:
+    path = Path(os.fsdecode(b"/a/" + name))
+    assert path_of_library(library_path(path)) == path

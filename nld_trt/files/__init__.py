@@ -4,6 +4,7 @@
 
 from nld_trt.files.disk import check_space, disk_is_full
 from nld_trt.files.io import read_json, write_json
+from nld_trt.files.output_file import publish_file
 from nld_trt.files.paths import HubSnapshot, inside, library_path, own_folders, path_of_library, resolved
 from nld_trt.files.publish import (
     check_target,
@@ -12,7 +13,6 @@ from nld_trt.files.publish import (
     refuse_other_results,
     results_folder,
 )
-from nld_trt.files.publish_file import publish_file
 from nld_trt.files.records import human_bytes, sha256_of
 
 __all__ = [

@@ -60,7 +60,8 @@ class Holder:
         try:
             values = json.loads(text)
             found = cls(**values)
-            return replace(found, leftovers=tuple(str(name) for name in found.leftovers))
+            # A record that somebody edited must not lead elsewhere.
+            return replace(found, leftovers=tuple(name for name in found.leftovers if Path(name).name == name))
         except (ValueError, TypeError):
             return None
 

@@ -81,8 +81,10 @@ def lock_path(target: Path, home: Path) -> Path:
 
 def is_ours(name: str, target: Path) -> bool:
     """Whether a name in the folder of the lock file is that file's, or is one of unfinished work."""
-    if name in (f".{target.name}.lock", f".{target.name}.{RESUMABLE}"):
-        return True
+    return name in (f".{target.name}.lock", f".{target.name}.{RESUMABLE}") or _is_unfinished(name, target)
+
+
+def _is_unfinished(name: str, target: Path) -> bool:
     return name.startswith((f".{target.name}.{OLD}-", f".{target.name}.{PARTIAL}-"))
 
 
@@ -113,7 +115,7 @@ def refuse_locked(target: Path, home: Path) -> None:
     path = lock_path(target, home)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise InputError(
@@ -203,8 +205,7 @@ def _remove_leftovers(ended: Holder, path: Path, target: Path) -> None:
     by = f"process {ended.pid} ({ended.command}), which was killed"
     for name in ended.leftovers:
         left = path.with_name(name)
-        # A record that somebody edited must not lead elsewhere.
-        if Path(name).name != name or not is_ours(name, target) or not os.path.lexists(left):
+        if not _is_unfinished(name, target) or not os.path.lexists(left):
             continue
         if name.startswith(f".{target.name}.{OLD}-") and not os.path.lexists(target):
             os.rename(left, target)
@@ -218,7 +219,7 @@ def _remove_leftovers(ended: Holder, path: Path, target: Path) -> None:
 def _name_strangers(path: Path, target: Path) -> None:
     """Warn of unfinished work that no record tells about, such as that of earlier versions: it may be in use."""
     for entry in path.parent.iterdir():
-        if entry.name.startswith((f".{target.name}.{OLD}-", f".{target.name}.{PARTIAL}-")):
+        if _is_unfinished(entry.name, target):
             log.warning(
                 "%s (%s) is left from a run that is not known any more: remove it if nothing is being written there",
                 entry,

@@ -84,6 +84,8 @@ class Environment:
     cuda_visible_devices: str | None
     tritonserver: str | None
     docker: str | None
+    # What limits the threads of an `ort` engine, as it was written.
+    ort_threads: str | None = None
 
 
 def collect() -> Environment:
@@ -104,6 +106,7 @@ def collect() -> Environment:
         cuda_visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         tritonserver=_text(tritonserver()),
         docker=shutil.which("docker"),
+        ort_threads=os.environ.get("NLD_TRT_THREADS"),
     )
 
 
@@ -118,7 +121,9 @@ def device_of(facts: Mapping[str, Any], *, gpu: bool) -> tuple[str, int]:
     Of several GPUs it is the first that CUDA_VISIBLE_DEVICES numbers, or the first.
     """
     if not gpu:
-        return f"{facts['cpu']} ({facts['cpu_cores']} cores)", 0
+        threads = facts.get("ort_threads")
+        limited = f", NLD_TRT_THREADS={threads}" if threads else ""
+        return f"{facts['cpu']} ({facts['cpu_cores']} cores{limited})", 0
     names = [gpu["name"] for gpu in facts["gpus"]] or ["unknown GPU"]
     first = (facts["cuda_visible_devices"] or "").partition(",")[0].strip()
     chosen = int(first) if first.isdecimal() else 0  # it can also hold an identifier

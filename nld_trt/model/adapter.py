@@ -23,11 +23,13 @@ from nld_trt.model.adapter_config import CONFIG_FILE, AdapterConfig
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.names import canonical
 from nld_trt.model.safetensors_file import SafetensorsFile
+from nld_trt.model.shards import converting
 
 Float32 = npt.NDArray[np.float32]
 
 ADAPTER_FOLDER = "linear_spec_lora"
 WEIGHTS_FILE = "adapter_model.safetensors"
+_PICKLED_FILE = "adapter_model.bin"
 ADAPTER_DTYPES = ("F32", "BF16", "F16")
 
 # The adapter's own name, which some files keep in the names of its tensors.
@@ -96,7 +98,12 @@ class Adapter:
         paths = [inside(checkpoint, Path(ADAPTER_FOLDER, name)) for name in (CONFIG_FILE, WEIGHTS_FILE)]
         missing = [path.name for path in paths if not path.is_file()]
         if missing:
-            raise InputError(f"The adapter in {folder} is incomplete: {' and '.join(missing)} missing", fix=_FIX)
+            pickled = missing == [WEIGHTS_FILE] and (folder / _PICKLED_FILE).is_file()
+            raise InputError(
+                f"The adapter in {folder} is incomplete: {' and '.join(missing)} missing",
+                details=[f"{_PICKLED_FILE} is a pickle, which can run any code when loaded"] if pickled else [],
+                fix=f"Use the released folder, or {converting(_PICKLED_FILE, WEIGHTS_FILE)}" if pickled else _FIX,
+            )
         raw, file = read_json(paths[0]), SafetensorsFile.open(paths[1])
         stored, repeated = _canonical_names(file)
         settings, faults = AdapterConfig.read(raw, config)

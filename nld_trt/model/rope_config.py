@@ -67,7 +67,7 @@ def _entries(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
         if isinstance(values, Mapping):
             for key, value in values.items():
                 if value is not None:
-                    yield f"{block}.{key}", str(_RENAMED.get(key, key)), value
+                    yield f"{block}.{key}", _RENAMED.get(str(key), str(key)), value
     for key in _BESIDE:
         if raw.get(key) is not None:
             yield key, key, raw[key]

@@ -159,7 +159,14 @@ def _no_weights(folder: Path) -> InputError:
     if pickles:
         return InputError(
             f"{folder} has pickled weights only ({', '.join(some(pickles))}); loading a pickle can run any code in it",
-            fix='Use a release with *.safetensors files, or convert files you trust: python -c "import torch, '
-            f"safetensors.torch as s; s.save_file(torch.load('{pickles[0]}', weights_only=True), '{WEIGHTS_FILE}')\"",
+            fix=f"Use a release with *.safetensors files, or {converting(pickles[0], WEIGHTS_FILE)}",
         )
     return InputError(f"{folder} has no weights: neither {WEIGHTS_FILE} nor {INDEX_FILE}", fix=_REFETCH)
+
+
+def converting(pickle: str, target: str) -> str:
+    """What to tell somebody who has pickled tensors only."""
+    return (
+        'convert files you trust: python -c "import torch, safetensors.torch as s; '
+        f"s.save_file(torch.load('{pickle}', weights_only=True), '{target}')\""
+    )

@@ -38,7 +38,7 @@ class Pace:
         self.seconds = seconds if self.seconds is None else (1 - _WEIGHT) * self.seconds + _WEIGHT * seconds
 
     def wait(self, ahead: int, rows: int) -> float:
-        """Expected seconds until a request starts that waits behind ``ahead`` others, while none of ``rows`` is free.
+        """Expected seconds until a request starts that finds no row free of ``rows``, and ``ahead`` others waiting.
 
         0 while nothing is known.
         """
@@ -70,5 +70,5 @@ class Deadline:
         state = f"{tokens} tokens had been generated" if tokens else "it was still waiting for its first token"
         return Cancelled(
             f"the request's timeout of {self.seconds:g} s has passed; {state}",
-            fix="Give it a longer timeout, or ask for fewer tokens.",
+            fix="Give it a longer timeout, in microseconds, or ask for fewer tokens.",
         )

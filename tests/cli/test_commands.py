@@ -145,7 +145,8 @@ def test_requests_take_messages_and_the_template_that_was_asked_for(built, capsy
         {"role": "user", "content": QUESTION},
     ]
     requests, results = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    requests.write_text("\n".join(json.dumps({"messages": messages}) for messages in (turns, turns[2:])))
+    lines = [json.dumps({"messages": messages}) for messages in (turns, turns[2:])]
+    requests.write_text("\n".join(lines), encoding="utf-8")
     assert ask(capsys, "generate", built, "--input", requests, "--output", results)[0] == 0
     texts = [json.loads(line)["text"] for line in results.read_text(encoding="utf-8").splitlines()]
     assert len(texts) == 2
@@ -343,7 +344,7 @@ def test_refusal_exits_2_with_the_fix_and_writes_nothing(built, converted, golde
     binary = yaml.with_suffix(".jsonl")
     binary.write_bytes(b"\xff\xfe\x00\n")
     broken = yaml.with_suffix(".jinja")
-    broken.write_text("{% if %}")
+    broken.write_text("{% if %}", encoding="utf-8")
     names = {
         "engine": built, "checkpoint": converted("nld-tiny"), "golden": goldens / "tiny-a", "tmp": tmp_path,
         "prompts": prompts, "yaml": yaml, "binary": binary, "broken": broken,

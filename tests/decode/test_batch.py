@@ -62,7 +62,7 @@ def build(values, prompts):
     )
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.lists(REQUESTS, min_size=2, max_size=6), st.integers(2, 6))
 def test_a_row_does_not_depend_on_what_shares_its_batch(session, prompts, drawn, rows):
     requests = [build(values, prompts) for values in drawn]

@@ -83,6 +83,7 @@ REFUSED = {
     "surrogate, raw": ({"prompt": "\ud83d", "raw": True}, "prompt has text that is not Unicode"),
     "prompt as list": ({"prompt": ["a"]}, "prompt is ['a'], which is no text"),
     "prompt as null": ({"prompt": None}, "prompt is None, which is no text"),
+    "raw as text": ({"prompt": "a", "raw": "no"}, "raw is 'no'; it must be true or false"),
     "system as object": ({"prompt": "a", "system": {}}, "system is {}, which is no text"),
     "tools as object": ({"messages": [USER], "tools": {}}, "tools is {}; it must be a list of objects"),
     "tool as text": ({"prompt": "a", "tools": ["f"]}, "tools is ['f']; it must be a list of objects"),

@@ -59,6 +59,13 @@ def test_missing_file_is_refused(release, name: str) -> None:
     assert f"{name} missing" in refusal(release)
 
 
+def test_pickled_tensors_are_refused_with_the_way_out(release) -> None:
+    (release.adapter / "adapter_model.safetensors").rename(release.adapter / "adapter_model.bin")
+    text = refusal(release)
+    assert "adapter_model.bin is a pickle" in text
+    assert "weights_only=True" in text
+
+
 @pytest.mark.parametrize("modules", [["q_proj"], ["o_proj", "q_proj"], "o_proj", [], None])
 def test_other_target_modules_are_refused(release, modules: object) -> None:
     release.edit_adapter_config(target_modules=modules)

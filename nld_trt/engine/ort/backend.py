@@ -34,6 +34,10 @@ class OrtBackend:
     traits = BACKENDS[names.ORT]
 
     def check(self, plan: BuildPlan) -> None:
+        from nld_trt.engine.ort.session import default_threads
+
+        # A build loads what it has written: what would stop it there is refused before anything is written.
+        default_threads()
         if plan.precision not in self.traits.precisions:
             raise InputError(
                 f"the ort backend cannot compute in {plan.precision}: ONNX Runtime has no such kernels for the CPU; "

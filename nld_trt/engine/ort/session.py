@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,7 @@ def default_threads() -> int:
     text = os.environ.get(THREADS_VARIABLE, "").strip()
     if not text:
         return 0
-    if not (text.isascii() and text.isdecimal() and int(text) <= _MAX_THREADS):
+    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > _MAX_THREADS:
         raise InputError(
             f"the environment variable {THREADS_VARIABLE} is {shortened(text)!r}; it is a whole number of threads "
             f"from 0 to {_MAX_THREADS}, and 0 stands for one on each physical core",

@@ -56,6 +56,10 @@ The second needs nld_trt in the Python that the server's backend uses. In a cont
 {client}
 ```
 
+The model is decoupled: a request has as many responses as there are pieces of text. Plain `/infer` over HTTP refuses
+such models; use `generate_stream`, gRPC streaming, or `/generate` without `stream`. The status of `generate_stream` is
+decided by the first response, so a client also has to look for `error` in those that follow.
+
 ## Measure
 
 With [AIPerf](https://pypi.org/project/aiperf/), on a machine without network as well. The prompts are lines of
@@ -67,10 +71,6 @@ With [AIPerf](https://pypi.org/project/aiperf/), on a machine without network as
 
 A block of tokens arrives at once: AIPerf's time to the first token is the time to the first piece of text, and its
 inter token latency divides the rest of the time by all tokens but one, those of the first piece included.
-
-The model is decoupled: a request has as many responses as there are pieces of text. Plain `/infer` over HTTP refuses
-such models; use `generate_stream`, gRPC streaming, or `/generate` without `stream`. The status of `generate_stream` is
-decided by the first response, so a client also has to look for `error` in those that follow.
 
 ## Inputs
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Debug outputs of engines that were built without them."""
+"""Sessions of the embedded engine: debug outputs that it was built without, and the threads of its kernels."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
+from nld_trt.engine.ort import session as ort_session
 from nld_trt.engine.session import execute
 from nld_trt.errors import InputError
 from nld_trt.graph import contract
@@ -136,3 +137,30 @@ assert decoder.steps > 20
     log = done.stdout + done.stderr
     assert "onnxruntime" in log
     assert "copying past" not in log.lower()
+
+
+@pytest.mark.parametrize(("text", "threads"), [("1", 1), (" 3 ", 3), ("0", 0), ("", 0), (None, 0)])
+def test_the_environment_sets_the_threads_that_the_caller_leaves_open(monkeypatch, text, threads):
+    monkeypatch.delenv("NLD_TRT_THREADS")
+    if text is not None:
+        monkeypatch.setenv("NLD_TRT_THREADS", text)
+    assert ort_session.session_options().intra_op_num_threads == threads
+    assert ort_session.session_options(2).intra_op_num_threads == 2
+
+
+@pytest.mark.parametrize("text", ["two", "-1", "1.5", "1025", "9" * 5000, "\u0664", "1 2"])
+def test_a_number_of_threads_that_is_none_is_refused(engine, monkeypatch, text):
+    monkeypatch.setenv("NLD_TRT_THREADS", text)
+    with pytest.raises(InputError, match=r"environment variable NLD_TRT_THREADS is '.*whole number") as caught:
+        engine("tiny-a").open_session("ort")
+    assert len(caught.value.what) < 200
+    assert caught.value.fix == "Set it so, or leave it out: unset NLD_TRT_THREADS"
+
+
+def test_a_build_refuses_such_a_number_before_it_writes(golden, monkeypatch, tmp_path):
+    monkeypatch.setenv("NLD_TRT_THREADS", "all")
+    plan = BuildPlan("ort", "fp32", Limits(1, 64, 8, 16), adapter=True)
+    stages: list[str] = []
+    with pytest.raises(InputError, match="NLD_TRT_THREADS is 'all'"):
+        build_engine(golden("tiny-a"), [plan], tmp_path / "engine", force=False, stage=stages.append)
+    assert (stages, list(tmp_path.iterdir())) == ([], [])

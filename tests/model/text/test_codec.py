@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,7 +77,29 @@ def test_broken_tokenizer_is_named(tmp_path):
         Codec.open(tmp_path)
 
 
+@pytest.mark.parametrize("damage", [b"\xe9", b"", b"{% if"], ids=["latin-1", "empty", "syntax"])
+def test_a_file_takes_the_place_of_a_template_that_cannot_be_used(codec, tmp_path, root, damage):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(root / "examples" / "nld-tiny" / name, tmp_path)
+    (tmp_path / "chat_template.jinja").write_bytes(damage)
+    good = root / "examples" / "nld-tiny" / "chat_template.jinja"
+    assert Codec.open(tmp_path, str(good)).encode_prompt("Hi") == codec.encode_prompt("Hi")
+
+
+def test_a_template_without_a_tokenizer_is_refused(tmp_path, root):
+    with pytest.raises(InputError, match="has no tokenizer to go with it"):
+        Codec.open(tmp_path, str(root / "examples" / "nld-tiny" / "chat_template.jinja"))
+
+
 def test_missing_template_says_what_to_do(codec, tmp_path, root):
     (tmp_path / "tokenizer.json").write_bytes((root / "examples" / "nld-tiny" / "tokenizer.json").read_bytes())
     with pytest.raises(InputError, match="--raw"):
         Codec.open(tmp_path).encode_prompt("Hi")
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
+def test_file_that_is_not_utf_8_is_refused_by_name(converted, tmp_path, name) -> None:
+    shutil.copytree(converted("nld-tiny"), tmp_path / "copy")
+    (tmp_path / "copy" / name).write_bytes('{"x": "é"}'.encode("latin-1"))
+    with pytest.raises(InputError, match=f"{name} is not UTF-8"):
+        Codec.open(tmp_path / "copy")

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import venv
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import nld_trt
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.request import Request
 from nld_trt.engine.folder import EngineFolder
@@ -88,6 +90,24 @@ def test_failure_names_the_repository_as_the_user_does(served_engine, tmp_path) 
     with pytest.raises(OperationError) as caught:
         TritonServer(repository, ports=FREE_PORTS, log_file=tmp_path / "server.log", timeout=300).start()
     assert f"{repository}/nld/1/engine is damaged" in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.triton
+def test_environment_may_have_any_path_without_a_colon(repository, tmp_path) -> None:
+    environment = tmp_path / UNUSUAL.replace("\n", "").replace("\\", "")
+    venv.create(environment, symlinks=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    paths = [Path(nld_trt.__file__).parents[1], *filter(None, sys.path)]
+    (packages / "paths.pth").write_text("\n".join(map(str, paths)), encoding="utf-8")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom nld_trt.serving.triton.server import FREE_PORTS, TritonServer\n"
+        "with TritonServer(Path(sys.argv[1]), ports=FREE_PORTS, log_file=Path(sys.argv[2]), timeout=300):\n"
+        "    print(sys.prefix)\n"
+    )
+    command = [environment / "bin" / "python", "-c", code, repository, tmp_path / "server.log"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stdout) == (0, f"{environment}\n"), done.stderr
 
 
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20))

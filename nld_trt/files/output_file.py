@@ -162,13 +162,17 @@ def _own_descriptor(path: Path) -> int | None:
 def _opened(path: Path, target: Path) -> int:
     flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
     try:
-        if path.is_fifo():
-            try:
-                os.close(os.open(path, flags | os.O_NONBLOCK))
-            except OSError as error:
-                if error.errno == errno.ENXIO:
-                    log.warning("%s is a pipe: waiting until somebody reads from it", target)
-        return os.open(path, flags)
+        if not path.is_fifo():
+            return os.open(path, flags)
+        try:
+            descriptor = os.open(path, flags | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            log.warning("%s is a pipe: waiting until somebody reads from it", target)
+            return os.open(path, flags)
+        os.set_blocking(descriptor, True)
+        return descriptor
     except OSError as error:
         raise _refusal(target, error.strerror) from error
 
