@@ -90,11 +90,11 @@ def command(
 
     chosen = chosen_recipe(qformat, recipe, {"int4": int4, "fp8": fp8, "nvfp4": nvfp4})
     require_kv_format(kv_cache_qformat)
+    refuse_overlap(checkpoint, output_dir)
+    check_target(output_dir, force, MANIFEST_FILE)
     with output.stage("opening checkpoint"):
         source = Checkpoint.open_converted(checkpoint, verify=True)
     source.refuse_quantized()
-    refuse_overlap(checkpoint, output_dir)
-    check_target(output_dir, force, MANIFEST_FILE)
     with output.stage("reading the recipe"):
         found = loaded(chosen)
         from nld_trt.quantization.plan import make_plan

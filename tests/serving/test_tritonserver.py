@@ -119,7 +119,7 @@ def test_server_that_is_not_ready_in_time_is_ended(repository, tmp_path) -> None
 def test_killed_parent_takes_the_server_along(repository, tmp_path) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer\n"
+        "from nld_trt.serving.tritonserver import last_lines, FREE_PORTS, TritonServer\n"
         "server = TritonServer(Path(sys.argv[1]), ports=FREE_PORTS, log_file=Path(sys.argv[2]), timeout=300)\n"
         "server.start()\nprint(server.pid, flush=True)\ntime.sleep(60)\n"
     )
