@@ -15,6 +15,7 @@ from nld_trt.cli import run
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError
 
+SHORT = ("--repeats", "3", "--context", "8", "--block-length", "4")
 SMALL = ("--modes", "ar", "--max-new-tokens", "4")
 
 
@@ -36,18 +37,7 @@ def prompts(root, tmp_path_factory):
 # Command -> its arguments, with the file or folder of its results at the end.
 COMMANDS = {
     "evaluate": lambda engine, prompts: ["evaluate", engine, "--prompts", prompts, *SMALL, "-o"],
-    "bench loop": lambda engine, prompts: [
-        "bench",
-        "loop",
-        engine,
-        "--repeats",
-        "3",
-        "--context",
-        "8",
-        "--block-length",
-        "4",
-        "-o",
-    ],
+    "bench loop": lambda engine, prompts: ["bench", "loop", engine, *SHORT, "-o"],
     "generate": lambda engine, prompts: ["generate", engine, "--input", prompts, "--output"],
     "sweep": lambda engine, prompts: ["sweep", engine, "--prompts", prompts, *SMALL, "--no-plots", "-o"],
 }
