@@ -206,7 +206,8 @@ class Scheduler:
 
     def _poll(self) -> None:
         """Ask some clients whether they are still there, others the next time."""
-        jobs = list(self._jobs.values())
+        # Not those that have their last response, or that nobody waits for any more.
+        jobs = [job for job in self._jobs.values() if not (job.mute or job.cancelled)]
         start = self._polled % max(len(jobs), 1)
         turn = list(itertools.islice(itertools.cycle(jobs), start, start + min(len(jobs), _POLL_JOBS)))
         self._polled = start + len(turn)
