@@ -117,7 +117,7 @@ def test_refused_sweep_leaves_no_folder(built, prompts, tmp_path) -> None:
 
 
 def test_table_of_a_sweep_is_shown_before_its_plots(built, prompts, tmp_path, monkeypatch, capsys) -> None:
-    plots = pytest.importorskip("nld_trt.sweep.plots")
+    plots = pytest.importorskip("nld_trt.measure.sweep.plots")
     pytest.importorskip("matplotlib")
 
     def broken(rows, folder, title):

@@ -17,11 +17,11 @@ from nld_trt.decode.request import Request
 from nld_trt.errors import InputError, OperationError
 from nld_trt.serving.deadlines import Pace, read_timeout
 from nld_trt.serving.errors import Cancelled, QueueFull, Unavailable
-from nld_trt.serving.repository import write_repository
 from nld_trt.serving.scheduler import Scheduler
 from nld_trt.serving.settings import ServingSettings
-from nld_trt.serving.triton_model import TritonChannel
-from nld_trt.serving.tritonserver import FREE_PORTS, TritonServer
+from nld_trt.serving.triton.model import TritonChannel
+from nld_trt.serving.triton.repository import write_repository
+from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 
 from .conftest import LONG, Server, wait_until
 from .test_scheduler import SECONDS, Client

@@ -19,7 +19,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from nld_trt import interrupts
-from nld_trt.engine import trt, trt_build
 from nld_trt.engine.backend import Artefact, BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder

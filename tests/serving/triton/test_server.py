@@ -18,11 +18,10 @@ import psutil
 import pytest
 
 from nld_trt.errors import InputError, OperationError
-from nld_trt.serving import installation
-from nld_trt.serving.repository import model_names
-from nld_trt.serving.tritonserver import FREE_PORTS, Ports, TritonServer, last_lines
-
-from .conftest import LONG, Server, wait_until
+from nld_trt.serving.triton import installation
+from nld_trt.serving.triton.repository import model_names
+from nld_trt.serving.triton.server import FREE_PORTS, Ports, TritonServer, last_lines
+from tests.serving.conftest import LONG, Server, wait_until
 
 pytestmark = pytest.mark.triton
 
