@@ -19,6 +19,7 @@ from nld_trt.serving.deadlines import Pace, read_timeout
 from nld_trt.serving.errors import Cancelled, QueueFull, Unavailable
 from nld_trt.serving.scheduler import Scheduler
 from nld_trt.serving.settings import ServingSettings
+from nld_trt.serving.triton.client import stream
 from nld_trt.serving.triton.model import TritonChannel
 from nld_trt.serving.triton.repository import write_repository
 from nld_trt.serving.triton.server import FREE_PORTS, TritonServer

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from nld_trt.errors import InputError, OperationError
+from nld_trt.machine import environment
 from nld_trt.serving.triton import installation
 from nld_trt.serving.triton.repository import model_names
 from nld_trt.serving.triton.server import FREE_PORTS, Ports, TritonServer, last_lines
