@@ -252,7 +252,8 @@ class Scheduler:
             self._pending = 0
         self._jobs.clear()
         for job in jobs:
-            self._tell_failure(job, failure)
+            if not job.mute:
+                self._tell_failure(job, failure)
 
     @staticmethod
     def _tell_failure(job: Job, error: NldError) -> None:
