@@ -32,10 +32,13 @@ def nothing_left(folder: Path) -> bool:
     return not [path for path in folder.iterdir() if path.suffix not in (".jsonl", ".txt", ".yaml")]
 
 
-def test_short_form_quantizes_and_says_what_it_did(command) -> None:
-    status, out, err = command("--int4", *SMALL)
+@pytest.mark.parametrize(
+    ("flag", "algorithm"), [("--fp8", "FP8"), pytest.param("--int4", "W4A16_AWQ", marks=pytest.mark.slow)]
+)
+def test_short_form_quantizes_and_says_what_it_did(command, flag: str, algorithm: str) -> None:
+    status, out, err = command(flag, *SMALL)
     assert status == 0
-    assert "W4A16_AWQ checkpoint in" in out
+    assert f"{algorithm} checkpoint in" in out
     assert "bits per weight" in out
     assert "peak memory" in out
     assert "calibrating on 4 documents" in err

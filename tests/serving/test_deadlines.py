@@ -38,12 +38,19 @@ class Gate:
     def __init__(self, session) -> None:
         self._session = session
         self.open = threading.Event()
+        self.entered = threading.Event()
+        # Forwards until the session fails.
+        self.left = 1_000_000
 
     def __getattr__(self, name):
         return getattr(self._session, name)
 
     def launch(self, buffers) -> None:
+        self.entered.set()
         assert self.open.wait(SECONDS)
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("device lost")
         self._session.launch(buffers)
 
 
@@ -174,6 +181,28 @@ def test_nobody_is_asked_whether_a_client_is_there_that_has_been_told(gated) -> 
     scheduler.submit(HOLDING, other)
     assert other.ended.wait(SECONDS)
     assert not late.asked_late
+
+
+def test_who_has_been_told_is_not_told_again_when_the_engine_fails(gated) -> None:
+    scheduler, gate = gated
+
+    class Told(Client):
+        times = 0
+
+        def failed(self, error) -> None:
+            self.times += 1
+            super().failed(error)
+
+    late, holding = Told(), Client()
+    gate.left = 1
+    scheduler.submit(HOLDING, holding)
+    assert gate.entered.wait(SECONDS)
+    scheduler.submit(SHORT, late, timeout=1e-6)
+    gate.open.set()
+    assert holding.ended.wait(SECONDS)
+    scheduler.close(grace=0)
+    assert "device lost" in str(holding.error)
+    assert late.times == 1
 
 
 class Sender:
