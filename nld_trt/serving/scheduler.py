@@ -23,7 +23,6 @@ from nld_trt.errors import NldError, OperationError
 from nld_trt.names import DEFAULT_MAX_WAITING
 from nld_trt.serving.deadlines import Deadline, Pace
 from nld_trt.serving.errors import QueueFull, Unavailable
-from nld_trt.serving.settings import DEFAULT_MAX_WAITING
 
 log = logging.getLogger(__name__)
 
