@@ -82,7 +82,7 @@ def _limits(checkpoint: Checkpoint, asked: BuildConfig) -> Limits:
 
 
 def _precision(name: str, asked: BuildConfig) -> str:
-    """The precision of one backend: the one that was asked for, or its default where several backends share the flag."""
+    """One backend's precision: the one that was asked for, or its default where several backends share the flag."""
     made = BACKENDS[name]
     if asked.precision is None:
         return made.default_precision
