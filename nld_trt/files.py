@@ -86,6 +86,13 @@ class HubSnapshot:
     def blobs(self) -> Path:
         return self.cache / "blobs"
 
+    def stores(self, path: Path) -> bool:
+        """Whether ``path``, without links, is where this cache keeps a file of the repository.
+
+        That is in the repository's blobs, or in those that repositories of one cache share: ``blobs/01/0123...``.
+        """
+        return path.parent == self.blobs or path.parent.parent == self.cache.parent / "blobs"
+
     @classmethod
     def around(cls, folder: Path) -> HubSnapshot | None:
         """The snapshot that ``folder`` is or lies in, or None."""
@@ -113,7 +120,7 @@ def inside(folder: Path, relative: str | Path) -> Path:
         raise InputError(f"{str(relative)!r} in {folder} cannot be followed: {error}") from error
     if not resolved.is_relative_to(folder.resolve()):
         snapshot = HubSnapshot.around(folder)
-        if snapshot is None or resolved.parent != snapshot.blobs:
+        if snapshot is None or not snapshot.stores(resolved):
             raise InputError(
                 f"{folder / relative} is a link that leaves its folder, to {resolved}",
                 fix="Replace the link by a copy of the file.",
