@@ -101,6 +101,10 @@ class HubDownload:
             OperationError: the hub or the disk failed.
         """
         if self.names:
+            from huggingface_hub import is_offline_mode
+
+            if is_offline_mode():
+                raise _offline(self.model, "only in part in")
             _check_disk(self.size)
             _snapshot(self.model, self.names, received)
         return self.folder
@@ -258,10 +262,7 @@ def _explained(error: Exception, model: HubModel) -> NldError | None:
         if isinstance(error.__cause__, Exception) and not isinstance(error.__cause__, errors.OfflineModeIsEnabled):
             return _explained(error.__cause__, model)
         missing = "only in part in" if isinstance(error, errors.IncompleteSnapshotError) else "not in"
-        return InputError(
-            f"{model} is {missing} the cache {cache}, and HF_HUB_OFFLINE forbids to download it",
-            fix="Unset HF_HUB_OFFLINE and run it again, or copy the cache of a machine that has the model.",
-        )
+        return _offline(model, missing)
     if isinstance(error, errors.GatedRepoError):
         return InputError(
             f"{model.repository} is gated: its owner grants access, and you do not have it or did not log in",
@@ -297,6 +298,15 @@ def _explained(error: Exception, model: HubModel) -> NldError | None:
             fix=f"Check the network, HF_ENDPOINT and the proxy settings. {again}",
         )
     return None
+
+
+def _offline(model: HubModel, where: str) -> InputError:
+    from huggingface_hub import constants
+
+    return InputError(
+        f"{model} is {where} the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids to download it",
+        fix="Unset HF_HUB_OFFLINE and run it again, or copy the cache of a machine that has the model.",
+    )
 
 
 def _refused(error: Any, model: HubModel, token: str, again: str) -> NldError:
