@@ -18,7 +18,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nld_trt"
 
 # Data flows down this list, so a folder imports from those before it. Modules that lie directly in nld_trt
-# (errors, files, resources, optional, environment) are below all of them. The command line is above.
+# (errors, files, json_text, resources, optional, environment) are below all of them. The command line is above.
 LAYERS = ("model", "graph", "engine", "decode", "quantization", "serving", "sweep", "cli")
 
 # Library -> modules, or packages, that may load it when they are imported. Elsewhere it is imported inside the function

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nld_trt.cli._options import MODES, sampling_options
 from nld_trt.cli._output import json_option, output
+from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
     from nld_trt.serving.client import Chunk
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("client")
 @click.argument("url")
-@click.argument("prompt")
+@click.argument("prompt", required=False)
 @click.option("--model", default="nld", help="Name of the model on the server.")
 @click.option("--mode", type=click.Choice(MODES), default=None, help="Decoding mode. Default: the server's.")
 @click.option("--max-new-tokens", type=int, default=None, help="Tokens to generate. Default: the server's.")
@@ -35,13 +37,21 @@ if TYPE_CHECKING:
     "--ensemble", type=float, default=None, help="quadratic: weight of the AR prediction in verifying. Default: 1."
 )
 @click.option("--system", default=None, help="System message of the conversation.")
+@click.option(
+    "--messages", "messages_file", type=click.Path(path_type=Path), default=None,
+    help="JSON file with the messages of a conversation, in the place of PROMPT.",
+)  # fmt: skip
+@click.option(
+    "--tools", "tools_file", type=click.Path(path_type=Path), default=None,
+    help="JSON file with descriptions of functions, for the chat template.",
+)  # fmt: skip
 @click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
 @click.option("--stop", multiple=True, help="String that ends the text. Repeatable.")
 @click.option("--timeout", type=float, default=300.0, help="Longest wait for the next piece, in seconds.")
 @json_option
 def command(
     url: str,
-    prompt: str,
+    prompt: str | None,
     model: str,
     mode: str | None,
     max_new_tokens: int | None,
@@ -49,13 +59,15 @@ def command(
     threshold: str | None,
     lora: bool | None,
     system: str | None,
+    messages_file: Path | None,
+    tools_file: Path | None,
     raw: bool,
     stop: tuple[str, ...],
     timeout: float,
     ensemble: float | None,
     **sampling: Any,
 ) -> None:
-    """Send PROMPT to the model that a Triton server at URL serves. URL is its gRPC address, HOST:PORT.
+    """Send PROMPT or a conversation to the model that a Triton server serves. URL is its gRPC address, HOST:PORT.
 
     The answer streams to the terminal as it is committed. Ctrl-C cancels it, here and on the server. A request that
     the server refuses ends with status 1; what can be told to be wrong without it, with 2.
@@ -64,17 +76,22 @@ def command(
     Examples:
       nld-trt client localhost:8001 "Sort these numbers: 42 17 88 35"
       nld-trt client localhost:8001 "Convert 37 km to m." --mode diffusion --json
+      nld-trt client localhost:8001 --messages conversation.json
     """
     from nld_trt.cli.generate import parse_threshold
     from nld_trt.decode.sampling import SETTINGS, check_ensemble, check_sampling
     from nld_trt.serving.client import stream
 
+    if (prompt is None) == (messages_file is None):
+        raise InputError("give either a PROMPT or --messages FILE")
+    conversation = _read_conversation(messages=messages_file, tools=tools_file)
     # Numbers that the request's types cannot hold would reach the server as others.
     check_sampling({name: sampling[name] for name in SETTINGS}, mode or "")
     if ensemble is not None:
         check_ensemble(ensemble)
     inputs: dict[str, Any] = {
         "text_input": prompt,
+        **conversation,
         "mode": mode,
         "max_tokens": max_new_tokens,
         "block_length": block_length,
@@ -95,6 +112,26 @@ def command(
         output.stream(chunk.text)
     output.stream("\n")
     _report(chunks, time.perf_counter() - started)
+
+
+def _read_conversation(**files: Path | None) -> dict[str, Any]:
+    """What the JSON files hold, by the name of the input that it is for, checked as the server will check it."""
+    from nld_trt.json_text import JsonError, parse_json
+    from nld_trt.model.text.conversation import Conversation, parse_beside
+    from nld_trt.model.text.files import read_text
+
+    values = {}
+    for name, path in files.items():
+        if path is not None:
+            try:
+                values[name] = parse_json(read_text(path))
+            except JsonError as error:
+                raise InputError(f"{path} {error.what}") from error
+    if "messages" in values:
+        Conversation.parse(values)
+    else:
+        parse_beside(values)
+    return values
 
 
 def _report(chunks: list[Chunk], seconds: float) -> None:

@@ -16,7 +16,7 @@ from nld_trt.decode.request import DEFAULT_MODE, DEFAULT_THRESHOLDS, Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
 from nld_trt.errors import InputError, shortened
-from nld_trt.json_text import JsonError, check_plain, parse_json
+from nld_trt.json_text import JsonError, check_plain, parse_json, walk
 from nld_trt.model.text.codec import Codec
 
 # Field name to the JSON types it may have; bool is not an int here.
@@ -163,14 +163,21 @@ def _ended(entries: deque[tuple[Any, Row] | BadLine]) -> Iterator[dict[str, Any]
 
 
 def _id(values: Mapping[str, Any]) -> Any:
-    """Python reads NaN and Infinity, which no other reader of the results would."""
+    """The request's id, as its result repeats it.
+
+    Raises:
+        InputError: it is or holds NaN or an infinity, which Python reads, and no other reader of the results would.
+    """
     found = values.get("id")
-    if isinstance(found, float) and not math.isfinite(found):
-        raise InputError(f"id is {found}, which is no number in JSON")
+    for _, inner in walk(found):
+        if isinstance(inner, float) and not math.isfinite(inner):
+            raise InputError(f"id {'is' if inner is found else 'holds'} {inner}, which is no number in JSON")
     return found
 
 
 def _id_of_faulty(values: Any) -> Any:
     """The id of a line that is refused as a whole, where it can be told."""
-    found = values.get("id") if isinstance(values, dict) else None
-    return found if isinstance(found, str | int) or (isinstance(found, float) and math.isfinite(found)) else None
+    try:
+        return _id(values) if isinstance(values, dict) else None
+    except InputError:
+        return None

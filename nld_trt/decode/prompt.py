@@ -59,7 +59,10 @@ def _of_text(values: Mapping[str, Any], codec: Codec) -> tuple[int, ...]:
         if not isinstance(text, str):
             raise InputError(f"{name} is {shortened(repr(text))}, which is no text")
         check_plain(name, text)
-    if not values.get("raw"):
+    raw = values.get("raw")
+    if not isinstance(raw, bool | None):
+        raise InputError(f"raw is {shortened(repr(raw))}; it must be true or false")
+    if not raw:
         return codec.encode_conversation(Conversation.of_prompt(prompt, system, **parse_beside(values)))
     if system:
         raise InputError("a raw prompt has no system message", fix="Leave out raw, or the system message.")

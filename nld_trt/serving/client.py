@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nld_trt.errors import InputError, NldError, OperationError
+from nld_trt.json_text import check_plain
 from nld_trt.optional import require
 from nld_trt.serving.tensors import INPUTS, OUTPUTS
 
@@ -105,6 +106,8 @@ def _tensor(grpc: Any, name: str, value: Any) -> Any:
     if tensor.json:
         values = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in values]
     if tensor.dtype == "STRING":
+        for text in values:
+            check_plain(name, text)
         values = [text.encode() for text in values]
     dtype = np.dtype(tensor.numpy_type)
     # NumPy 1 wraps numbers that are too large, and says no more than a warning.

@@ -119,6 +119,82 @@ def test_batch_form_reports_bad_lines_and_exits_1(built, capsys, tmp_path):
     assert "error" in second
 
 
+@pytest.fixture
+def shouting(tmp_path_factory):
+    """A chat template that asks another question than the user."""
+    path = tmp_path_factory.mktemp("template") / "shouting.jinja"
+    start, end = "<|im_start|>", "<|im_end|>\\n"
+    path.write_text(
+        f"{{{{ '{start}system\\n{end}{start}user\\nConvert 2 km to m.{end}{start}assistant\\n<think></think>' }}}}",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_generate_takes_another_template_without_a_rebuild(built, capsys, shouting):
+    status, out, _ = ask(capsys, "generate", built, QUESTION, "--chat-template", shouting)
+    assert (status, "2000 m" in out) == (0, True)
+    status, out, _ = ask(capsys, "generate", built, QUESTION, "--chat-template", "default")
+    assert (status, "37000 m" in out) == (0, True)
+
+
+def test_requests_take_messages_and_the_template_that_was_asked_for(built, capsys, tmp_path, shouting):
+    turns = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": QUESTION},
+    ]
+    requests, results = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    lines = [json.dumps({"messages": messages}) for messages in (turns, turns[2:])]
+    requests.write_text("\n".join(lines), encoding="utf-8")
+    assert ask(capsys, "generate", built, "--input", requests, "--output", results)[0] == 0
+    texts = [json.loads(line)["text"] for line in results.read_text(encoding="utf-8").splitlines()]
+    assert len(texts) == 2
+    assert "37000 m" in texts[1]
+    arguments = ("--input", requests, "--output", results, "--chat-template", shouting)
+    assert ask(capsys, "generate", built, *arguments)[0] == 0
+    assert all("2000 m" in json.loads(line)["text"] for line in results.read_text(encoding="utf-8").splitlines())
+
+
+def test_evaluate_asks_with_the_template_that_was_given(built, prompts, capsys, shouting):
+    flags = ("--prompts", prompts, "--modes", "ar", "--max-new-tokens", 40, "--limit", 2)
+    _, out, _ = ask(capsys, "evaluate", built, *flags, "--chat-template", shouting, "--json")
+    assert json.loads(out)["scores"][0]["accuracy"] == 0
+
+
+def test_a_sweep_with_another_template_is_another_measurement(built, prompts, capsys, tmp_path, shouting):
+    sweep = ("sweep", built, "--prompts", prompts, "--modes", "ar", "--max-new-tokens", 4, "-o", tmp_path / "s",
+             "--requests", 1, "--warmup", 0, "--repeats", 1, "--no-plots")  # fmt: skip
+    for flags, measured in (((), True), (("--chat-template", shouting), True), (("--chat-template", shouting), False)):
+        status, _, err = ask(capsys, *sweep, *flags)
+        assert (status, "point 1/1" in err) == (0, measured)
+
+
+def test_a_batch_with_every_kind_of_bad_line_loses_those_lines_only(built, capsys, tmp_path):
+    good = {"prompt": QUESTION, "max_new_tokens": 2}
+    bad = ['{"id": 1' + "0" * 4999 + "}", "[" * 100_000, '{"prompt": "\\ud800"}', "\0", '{"messages": [[]]}', "{"]
+    lines = [json.dumps(good), *bad, json.dumps(good)]
+    requests, results = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    requests.write_bytes("\n".join(lines).encode() + b"\n\xff\n")
+    status, _, err = ask(capsys, "generate", built, "--input", requests, "--output", results)
+    answers = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    assert status == 1
+    assert "Traceback" not in err
+    assert ["error" in answer for answer in answers] == [False, *[True] * len(bad), False, True]
+
+
+def test_an_argument_that_is_no_unicode_is_refused(built, capsys):
+    for flags in ((), ("--raw",)):
+        status, _, err = ask(capsys, "generate", built, "\udcff", *flags)
+        assert (status, "not Unicode" in err) == (2, True)
+
+
+def test_an_engine_without_a_tokenizer_is_built_with_a_word(converted, capsys, tmp_path):
+    status, _, err = ask(capsys, "build", converted("tiny-a"), "-o", tmp_path / "e", "--max-seq-len", 64, "--dry-run")
+    assert status == 0
+    assert "has no tokenizer.json: the engine will take token ids, and no texts" in err
+
+
 def test_evaluate_scores_every_mode(built, prompts, capsys, tmp_path):
     scores = tmp_path / "scores.json"
     status, out, _ = ask(capsys, "evaluate", built, "--prompts", prompts, "-o", scores)
@@ -231,6 +307,14 @@ REFUSALS = {
         "--max-new-tokens goes with a PROMPT",
     ),
     "system message of a raw prompt": (("generate", "{engine}", "hi", "--raw", "--system", "x"), "raw prompt"),
+    "template that is none": (("generate", "{engine}", "hi", "--chat-template", "{yaml}x"), "templates are default"),
+    "template of a raw prompt": (("generate", "{engine}", "hi", "--raw", "--chat-template", "default"), "--raw leaves"),
+    "template that cannot be compiled": (
+        ("repo", "{engine}", "-o", "{tmp}/r", "--chat-template", "{broken}"), "is not a template"
+    ),
+    "template for evaluate that is no text": (
+        ("evaluate", "{engine}", "--prompts", "{prompts}", "--chat-template", "{binary}"), "is not UTF-8"
+    ),
     "block of zero": (("generate", "{engine}", "hi", "--block-length", "0"), "block_length is 0"),
     "prompts that are no text": (("evaluate", "{engine}", "--prompts", "{binary}"), "line 1"),
     "scores into no folder": (
@@ -259,9 +343,11 @@ def test_refusal_exits_2_with_the_fix_and_writes_nothing(built, converted, golde
     yaml.write_text("max_batch: 3\n")
     binary = yaml.with_suffix(".jsonl")
     binary.write_bytes(b"\xff\xfe\x00\n")
+    broken = yaml.with_suffix(".jinja")
+    broken.write_text("{% if %}", encoding="utf-8")
     names = {
         "engine": built, "checkpoint": converted("nld-tiny"), "golden": goldens / "tiny-a", "tmp": tmp_path,
-        "prompts": prompts, "yaml": yaml, "binary": binary,
+        "prompts": prompts, "yaml": yaml, "binary": binary, "broken": broken,
     }  # fmt: skip
     status, out, err = ask(capsys, *(argument.format(**names) for argument in arguments))
     assert status == 2

@@ -18,7 +18,9 @@ from nld_trt.cli import COMMANDS, LazyGroup, cli
 SECONDS = 0.5
 
 # Optional libraries, and those of the base installation that take long to load.
-BLOCKED = sorted({*optional.EXTRAS, "ml_dtypes", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "tokenizers"})
+BLOCKED = sorted(
+    {*optional.EXTRAS, "jinja2", "ml_dtypes", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "tokenizers"}
+)
 
 # Runs nld-trt with imports refused, then lists on stderr which libraries and which of our modules were loaded.
 CHILD = """

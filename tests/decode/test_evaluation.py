@@ -12,6 +12,7 @@ from nld_trt.decode.decoder import Decoder
 from nld_trt.decode.evaluation import Question, evaluate, read_questions, requests_for
 from nld_trt.decode.variant import VARIANTS
 from nld_trt.errors import InputError
+from nld_trt.model.text.codec import Codec
 
 BAD_LINES = {
     "no JSON": ("{", "line 2"),
@@ -23,6 +24,12 @@ BAD_LINES = {
     "answer is a number": ('{"prompt_ids": [1], "answer": 42}', "line 2.*answer is 42"),
     "family is a list": ('{"prompt_ids": [1], "family": ["a"]}', "line 2.*family"),
     "no text": (b"\xff\n", "line 2"),
+    "5,000 digits": ('{"id": 1' + "0" * 4999 + ', "prompt_ids": [1]}', "line 2 .*a whole number of 5000 digits"),
+    "deep nesting": ("[" * 100_000 + "]" * 100_000, "line 2 .*nested more than 100 deep"),
+    "name twice": ('{"prompt_ids": [1], "prompt_ids": [2]}', "line 2 .*'prompt_ids' twice"),
+    "NUL byte": (b'{"prompt_ids": [1], "family": "\0"}', "line 2 .*not JSON"),
+    "UTF-16": ('{"prompt_ids": [1]}'.encode("utf-16"), "line 2 .*not Unicode"),
+    "no messages": ('{"messages": []}', "line 2.*no tokenizer"),
 }
 
 
@@ -31,6 +38,28 @@ def test_bad_line_is_refused_with_its_number(case):
     line, message = BAD_LINES[case]
     with pytest.raises(InputError, match=message):
         read_questions(['{"prompt_ids": [1]}', line], None)
+
+
+TEXT_LINES = {
+    "surrogate": ({"prompt": "\ud800"}, "line 2.*prompt has text that is not Unicode"),
+    "number as a prompt": ({"prompt": 5}, "line 2.*prompt is 5, which is no text"),
+    "message without a role": ({"messages": [{"content": "a"}]}, r"line 2.*messages\[0\].role is missing"),
+    "NaN in a message": ({"messages": [{"role": "user", "x": float("nan")}]}, r"line 2.*messages\[0\] has nan"),
+}
+
+
+@pytest.mark.parametrize("case", TEXT_LINES)
+def test_a_prompt_that_cannot_be_rendered_is_refused_with_its_line(root, case):
+    values, message = TEXT_LINES[case]
+    with pytest.raises(InputError, match=message):
+        read_questions(['{"prompt": "a"}', json.dumps(values)], Codec.open(root / "examples" / "nld-tiny"))
+
+
+def test_a_question_may_be_a_conversation(root):
+    codec = Codec.open(root / "examples" / "nld-tiny")
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    (question,) = read_questions([json.dumps({"messages": turns, "answer": "d"})], codec)
+    assert (question.prompt_ids, question.answer) == (codec.encode_chat(turns), "d")
 
 
 def test_file_of_blank_lines_is_refused():

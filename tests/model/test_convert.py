@@ -21,6 +21,7 @@ from nld_trt.model import convert as convert_module
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
+from nld_trt.model.text.codec import Codec
 
 NORM = "encoder.norm.weight"
 Q_PROJ = "encoder.layers.0.self_attn.q_proj.weight"
@@ -78,6 +79,24 @@ def test_companions_are_copied_and_nothing_else(release, target: Path, report) -
         "model.safetensors",
         "tokenizer.json",
     }
+
+
+def test_templates_of_several_names_come_along(release, target: Path, report) -> None:
+    extra = release.folder / "additional_chat_templates"
+    extra.mkdir()
+    (extra / "rag.jinja").write_text("{{ documents }}", encoding="utf-8")
+    manifest = convert(release.folder, target, report=report)
+    assert (target / "additional_chat_templates" / "rag.jinja").read_text(encoding="utf-8") == "{{ documents }}"
+    assert "additional_chat_templates/rag.jinja" in manifest["files"]
+    assert sorted(Codec.open(target).templates) == ["default", "rag"]
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja", "generation_config.json"])
+def test_a_byte_order_mark_is_not_taken_along(release, target: Path, report, name: str) -> None:
+    before = (release.folder / name).read_bytes()
+    (release.folder / name).write_bytes(b"\xef\xbb\xbf" + before)
+    convert(release.folder, target, report=report)
+    assert (target / name).read_bytes() == before
 
 
 def test_rotary_buffers_are_dropped(release, target: Path, report) -> None:
@@ -173,6 +192,30 @@ def test_identity_depends_on_what_is_computed(release, target: Path, tmp_path: P
 
 
 # Refused, and nothing is left behind
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer.json", b"{}", "tokenizer.json cannot be read"),
+        ("tokenizer.json", b"\xe9", "tokenizer.json is not UTF-8"),
+        ("chat_template.jinja", b"{% if", "chat_template.jinja is not a template"),
+        ("chat_template.jinja", b"\xe9", "chat_template.jinja is not UTF-8"),
+        ("tokenizer_config.json", b'{"added_tokens_decoder": {"9": {"content": "<new>"}}}', "'<new>' has the id 256"),
+    ],
+)
+def test_text_files_that_cannot_be_used_are_refused_by_name(
+    release, target: Path, name: str, content: bytes, message: str
+) -> None:
+    (release.folder / name).write_bytes(content)
+    assert message in refusal(release, target)
+
+
+@pytest.mark.parametrize("value", [5, [1], {"default": 2}])
+def test_a_template_of_the_settings_that_is_no_text_is_refused(release, target: Path, value: object) -> None:
+    (release.folder / "chat_template.jinja").unlink()
+    (release.folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": value}), encoding="utf-8")
+    assert "tokenizer_config.json" in refusal(release, target)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])

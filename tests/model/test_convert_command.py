@@ -55,6 +55,23 @@ def test_ministral3_of_a_converted_checkpoint_is_the_same(release, tmp_path: Pat
 
 
 @pytest.mark.parametrize("form", ["nld", "ministral3"])
+def test_what_will_not_work_without_tokenizer_or_template_is_said(release, tmp_path: Path, form: str) -> None:
+    (release.folder / "chat_template.jinja").unlink()
+    result = run(release.folder, "-o", tmp_path / "a", "--to", form)
+    assert result.exit_code == 0
+    assert "warning: " in result.stderr
+    assert "has no chat template" in result.stderr
+    (release.folder / "tokenizer.json").unlink()
+    result = run(release.folder, "-o", tmp_path / "b", "--to", form)
+    assert result.exit_code == 0
+    assert "has no tokenizer.json" in result.stderr
+
+
+def test_a_whole_release_gives_no_warning(release, tmp_path: Path) -> None:
+    assert "warning" not in run(release.folder, "-o", tmp_path / "out").stderr
+
+
+@pytest.mark.parametrize("form", ["nld", "ministral3"])
 def test_force_is_needed_to_write_again(release, tmp_path: Path, form: str) -> None:
     arguments = (release.folder, "-o", tmp_path / "out", "--to", form)
     assert run(*arguments).exit_code == 0

@@ -96,6 +96,15 @@ def test_messages_are_rendered_up_to_the_last_answer(write):
     assert document == Document((*prompt, *codec().encode("Four."), EOS), len(prompt))
 
 
+def test_tools_of_a_conversation_reach_the_template(write, tmp_path):
+    template = tmp_path / "tools.jinja"
+    template.write_text("{{ tools[0].name }}:{{ messages[0].content }}", encoding="utf-8")
+    showing = Codec.open(TINY, str(template))
+    turns = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two."}]
+    (document,) = read(write({"messages": turns, "tools": [{"name": "f"}]}), with_codec=showing)
+    assert document.ids[: document.answer_start] == showing.encode_part("f:One?")
+
+
 def test_text_is_one_document_per_line(write):
     (document,) = read(write({"text": "apples and pears"}))
     assert document == Document(codec().encode("apples and pears"), 1)
@@ -166,6 +175,19 @@ def test_size_draws_some_and_the_seed_says_which(write):
         ({"prompt": "a", "answer": "b", "raw": True, "system": "c"}, "a raw prompt has no system message"),
         ({"text": " \n"}, "text is empty"),
         ({"text": "a\ud800"}, "not Unicode"),
+        ({"prompt": "a", "answer": "b", "system": "\ud800"}, "system has text that is not Unicode"),
+        ('{"text": 1' + "0" * 4999 + "}", "a whole number of 5000 digits"),
+        ("[" * 100_000 + "]" * 100_000, "nested more than 100 deep"),
+        ('{"text": "a", "text": "b"}', "has 'text' twice"),
+        ('{"text": "\0"}', "it is not JSON"),
+        (
+            {"messages": [{"role": "user", "content": "a", "n": 1e999}, {"role": "assistant", "content": "b"}]},
+            "has inf",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "tools": "f"},
+            "tools is 'f'; it must be a list of objects",
+        ),
         ({"messages": []}, "at least two objects"),
         ({"messages": [{"role": "user", "content": "a"}, {"content": "b"}]}, "it has no role"),
         ({"messages": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}]}, "from 'user'"),

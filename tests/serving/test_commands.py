@@ -9,6 +9,7 @@ import json
 import pytest
 
 from nld_trt.cli import run
+from nld_trt.model.text.codec import Codec
 
 PROMPT = "Convert 37 km to m."
 
@@ -42,6 +43,41 @@ def test_client_streams_the_answer_and_a_summary(server, direct, capsys) -> None
     assert captured.out == direct(PROMPT, max_tokens=30).text + "\n"
     assert captured.err.startswith("[linear, 30 tokens, ")
     assert "acceptance length" in captured.err
+
+
+@pytest.mark.triton
+def test_client_sends_a_conversation(server, direct, served_engine, tmp_path, capsys) -> None:
+    turns = [
+        {"role": "user", "content": "é"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": PROMPT},
+    ]
+    messages, tools = tmp_path / "messages.json", tmp_path / "tools.json"
+    messages.write_text(json.dumps(turns, ensure_ascii=False), encoding="utf-8")
+    tools.write_text("[]", encoding="utf-8")
+    flags = ("--messages", str(messages), "--tools", str(tools), "--max-new-tokens", "30")
+    assert run(["client", server.triton.grpc_url, *flags]) == 0
+    expected = direct(list(Codec.open(served_engine.path).encode_chat(turns)), max_tokens=30)
+    assert capsys.readouterr().out == expected.text + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give either a PROMPT or --messages FILE"),
+        ((PROMPT, "--messages", "{file}"), "give either a PROMPT or --messages FILE"),
+        (("--messages", "{file}"), "messages is {}; it must be a list"),
+        ((PROMPT, "--tools", "{file}"), "tools is {}; it must be a list of objects"),
+        (("--messages", "{file}.none"), "cannot read"),
+        (("\udcff",), "text_input has text that is not Unicode"),
+        ((PROMPT, "--system", "\udcff"), "system has text that is not Unicode"),
+    ],
+)
+def test_client_refuses_prompts_without_a_server(tmp_path, capsys, arguments, message) -> None:
+    file = tmp_path / "messages.json"
+    file.write_text("{}", encoding="utf-8")
+    assert run(["client", "localhost:9", *(argument.format(file=file) for argument in arguments)]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.triton

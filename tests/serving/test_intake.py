@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -99,6 +100,60 @@ def test_system_and_raw_change_the_prompt(read, codec) -> None:
 
 def test_prompt_is_echoed_on_request(read) -> None:
     assert read(text_input="a", exclude_input_in_output=False).echo == "a"
+
+
+USER = {"role": "user", "content": "a"}
+TURNS = [USER, {"role": "assistant", "content": "b"}, {"role": "user", "content": "ç"}]
+
+
+def test_messages_are_rendered_whatever_raw_defaults_to(read, codec) -> None:
+    raw = ServingSettings(defaults=Defaults(raw=True))
+    for settings in (STANDARD, raw):
+        intake = read(messages=json.dumps(TURNS), settings=settings, exclude_input_in_output=False)
+        assert intake.request.prompt_ids == codec.encode_chat(TURNS)
+        assert intake.echo == ""
+
+
+@pytest.mark.parametrize("prompt", [{"text_input": "a"}, {"messages": json.dumps([USER])}], ids=["text", "messages"])
+def test_tools_documents_and_variables_reach_the_template(read, served_engine, tmp_path, prompt) -> None:
+    template = tmp_path / "show.jinja"
+    template.write_text("{{ tools }}{{ documents }}{{ enable_thinking }}{{ messages[0].content }}", encoding="utf-8")
+    showing = Codec.open(served_engine.path, str(template))
+    beside = {"tools": '[{"n": 1}]', "documents": '[{"d": "é"}]', "chat_template_kwargs": '{"enable_thinking": true}'}
+    request = read(**prompt, **beside, tokenizer=showing).request
+    assert showing.decode(request.prompt_ids) == "[{'n': 1}][{'d': 'é'}]Truea"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"messages": json.dumps([USER]), "text_input": "a"}, "give either text_input or input_ids, or messages"),
+        ({"messages": json.dumps([USER]), "input_ids": [1]}, "give either text_input or input_ids, or messages"),
+        ({"messages": ""}, "messages is not JSON"),
+        ({"messages": "[]"}, "messages is []; it must be a list"),
+        ({"messages": "null"}, "messages is None; it must be a list"),
+        ({"messages": "[" * 100_000}, "messages is "),
+        (
+            {"messages": '[{"role": "user", "content": 1' + "0" * 4999 + "}]"},
+            "messages has a whole number of 5000 digits",
+        ),
+        ({"messages": '[{"role": "user", "role": "user"}]'}, "messages has 'role' twice"),
+        ({"messages": b"\xff"}, "messages is not UTF-8"),
+        ({"messages": '[{"role": "user", "content": "\\ud800"}]'}, "messages[0] has text that is not Unicode"),
+        ({"messages": '[{"role": "user", "content": "a", "x": [NaN]}]'}, "messages[0] has nan"),
+        ({"messages": json.dumps([USER]), "raw": True}, "messages leave no place for raw"),
+        ({"messages": json.dumps([USER]), "system": "a"}, "messages leave no place for a system message"),
+        ({"text_input": "a", "raw": True, "tools": "[{}]"}, "a raw prompt has no place for tools"),
+        ({"input_ids": [1], "tools": "[{}]"}, "input_ids leave no place for tools"),
+        ({"text_input": "a", "tools": "{}"}, "tools is {}; it must be a list of objects"),
+        ({"text_input": "a", "chat_template_kwargs": "[1]"}, "chat_template_kwargs is [1]; it must be an object"),
+        ({"text_input": "a", "messages": ["[]", "[]"]}, "messages has 2 values"),
+    ],
+)
+def test_a_conversation_that_cannot_be_used_is_refused_by_name(read, values, message) -> None:
+    with pytest.raises(InputError) as caught:
+        read(**values)
+    assert caught.value.what.startswith(message)
 
 
 @pytest.mark.parametrize(

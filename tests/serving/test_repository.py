@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError
+from nld_trt.files import sha256_of
 from nld_trt.graph.contract import Limits
+from nld_trt.model.text.codec import Codec
 from nld_trt.serving.model_config import parse_config
 from nld_trt.serving.repository import describe_repository, model_names, write_repository
 from nld_trt.serving.settings import Defaults, ServingSettings
@@ -42,6 +45,69 @@ def test_engine_in_the_repository_is_whole_and_shares_space(served_engine, repos
     assert engine.manifest == served_engine.manifest
     weights = engine.manifest.backends["ort"].files["weights"]
     assert (engine.path / weights).samefile(served_engine.path / weights)
+
+
+@pytest.fixture
+def several(served_engine, tmp_path) -> EngineFolder:
+    """The engine with templates of several names, as a build from such a checkpoint would have them."""
+    folder = tmp_path / "several"
+    shutil.copytree(served_engine.path, folder)
+    (folder / "additional_chat_templates").mkdir()
+    extra = folder / "additional_chat_templates" / "tool_use.jinja"
+    extra.write_text("tools: {{ messages[0].content }}", encoding="utf-8")
+    manifest = json.loads((folder / "engine.json").read_text(encoding="utf-8"))
+    record = {"sha256": sha256_of(extra), "size": extra.stat().st_size}
+    manifest["files"]["additional_chat_templates/tool_use.jinja"] = record
+    (folder / "engine.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return EngineFolder.open(folder)
+
+
+@pytest.mark.parametrize("asked", ["file", "tool_use"])
+def test_another_template_is_the_repositorys_only_one_and_its_manifests_say_so(several, tmp_path, asked) -> None:
+    before = {path: path.read_bytes() for path in several.path.rglob("*") if path.is_file()}
+    path = tmp_path / "mine.jinja"
+    path.write_text("mine é: {{ messages[0].content }}", encoding="utf-8")
+    name, text = (str(path), "mine é: Hi") if asked == "file" else (asked, "tools: Hi")
+    written = write_repository(several, tmp_path / "r", chat_template=name)
+
+    assert describe_repository(written.path)["intact"]
+    engine = EngineFolder.open(written.path / "nld" / "1" / "engine")
+    codec = Codec.open(engine.path)
+    for tools in (None, [{"name": "f"}]):
+        ids = codec.encode_chat([{"role": "user", "content": "Hi"}], tools=tools)
+        assert ids == codec.encode_part(text)
+    # Linked files are the engine's own: nothing may have been written through them.
+    assert {path: path.read_bytes() for path in several.path.rglob("*") if path.is_file()} == before
+    weights = engine.manifest.backends["ort"].files["weights"]
+    assert (engine.path / weights).samefile(several.path / weights)
+
+
+def test_all_templates_of_the_engine_are_served_unless_one_is_asked_for(several, tmp_path) -> None:
+    written = write_repository(several, tmp_path / "r")
+    codec = Codec.open(written.path / "nld" / "1" / "engine")
+    assert sorted(codec.templates) == ["default", "tool_use"]
+
+
+def test_a_changed_template_in_a_repository_is_damage(served_engine, tmp_path) -> None:
+    path = tmp_path / "mine.jinja"
+    path.write_text("mine", encoding="utf-8")
+    written = write_repository(served_engine, tmp_path / "r", chat_template=str(path))
+    (written.path / "nld" / "1" / "engine" / "chat_template.jinja").write_text("other", encoding="utf-8")
+    with pytest.raises(InputError, match=r"chat_template\.jinja has changed"):
+        describe_repository(written.path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "neither a file nor one of the checkpoint's"), ("{% if %}", "is not a template"), ("", "is empty")],
+)
+def test_a_template_that_cannot_be_used_leaves_no_repository(served_engine, tmp_path, content, message) -> None:
+    path = tmp_path / "mine.jinja"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        write_repository(served_engine, tmp_path / "r", chat_template=str(path))
+    assert not (tmp_path / "r").exists()
 
 
 def test_files_are_copied_where_links_are_impossible(served_engine, tmp_path, monkeypatch) -> None:

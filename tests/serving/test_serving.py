@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from nld_trt.errors import InputError, OperationError
+from nld_trt.model.text.codec import Codec
 from nld_trt.serving.client import stream
 
 from .conftest import LONG, wait_until
@@ -53,6 +54,27 @@ def test_without_stream_there_is_one_response(server, direct) -> None:
     status, text = server.post("/v2/models/nld/generate", {"text_input": PROMPT, "max_tokens": 40})
     assert chunk.text == expected.text
     assert (status, json.loads(text)["text_output"]) == (200, expected.text)
+
+
+def test_messages_over_grpc_and_http_equal_direct_decoding(server, direct, served_engine) -> None:
+    turns = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": PROMPT},
+    ]
+    ids = list(Codec.open(served_engine.path).encode_chat(turns))
+    expected = direct(ids, max_tokens=40)
+    options = {"max_tokens": 40, "chat_template_kwargs": {"enable_thinking": False}, "tools": None}
+    assert "".join(chunk.text for chunk in server.ask(messages=turns, **options)) == expected.text
+    body = {"messages": json.dumps(turns), "max_tokens": 40, "tools": "[]"}
+    status, text = server.post("/v2/models/nld/generate", body)
+    assert (status, json.loads(text)["text_output"]) == (200, expected.text)
+
+
+def test_messages_that_are_none_are_a_bad_request(server) -> None:
+    status, text = server.post("/v2/models/nld/generate", {"messages": "[" * 5000})
+    assert status == 400
+    assert "messages is" in text
 
 
 def test_ids_in_give_ids_out(server, direct) -> None:

@@ -23,6 +23,8 @@ _OPENINGS: dict[str, list[dict[str, Any]]] = {
         {"role": "user", "content": _QUESTION},
     ],
 }
+# What else a tokenizer can be kept in; transformers makes tokenizer.json of it.
+_OTHER_TOKENIZERS = ("tokenizer.model", "tekken.json", "vocab.json")
 # Of a list of tokens in a message.
 _MOST = 20
 
@@ -40,8 +42,9 @@ def check_text(folder: Path, vocab_size: int) -> list[str]:
     if found is None:
         for path in template_files(folder):
             read_text(path)
+        others = "".join(f" ({name} is not read)" for name in _OTHER_TOKENIZERS if (folder / name).is_file())
         return [
-            f"{folder} has no {TOKENIZER_FILE}: text prompts, chat messages and stop strings will not work, "
+            f"{folder} has no {TOKENIZER_FILE}{others}: text prompts, chat messages and stop strings will not work, "
             "only token ids (prompt_ids)"
         ]
     beyond = tokens_beyond(found.tokenizer, vocab_size)

@@ -52,8 +52,14 @@ class Codec:
                     fix="Leave it out and give token ids, or convert from a checkpoint with tokenizer.json.",
                 )
             return None
-        templates = template.choose(template.read_templates(folder, found.settings), chat_template)
-        return cls(found.tokenizer, templates, found.special)
+        try:
+            templates = template.read_templates(folder, found.settings)
+        except InputError:
+            # A file can take the place of templates that cannot be read; a name cannot.
+            if chat_template is None or not Path(chat_template).is_file():
+                raise
+            templates = {}
+        return cls(found.tokenizer, template.choose(templates, chat_template), found.special)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of a whole text: with what the tokenizer's post-processor puts around one, such as BOS.

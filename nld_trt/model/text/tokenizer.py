@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Named tokens that every template may use.
 STANDARD_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+# Of an added token; the library prints names that it does not know to stdout.
+_PROPERTIES = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), bool) | {"content": str}
 _DECODER = "added_tokens_decoder"
 _EXTRA = "extra_special_tokens"
 
@@ -143,10 +145,9 @@ def _missing(tokenizer: Tokenizer, settings: Mapping[str, Any], special: Mapping
 def _added(what: str, value: Any, **properties: bool) -> AddedToken:
     from tokenizers import AddedToken
 
-    fields: Any = {"content": value} if isinstance(value, str) else value
-    try:
-        fields = {name: field for name, field in fields.items() if name not in ("__type", "id")}
-        fields |= properties
-        return AddedToken(**fields)
-    except (TypeError, AttributeError) as error:
-        raise InputError(f"{what} of {SETTINGS_FILE} is {shortened(repr(value))}, which is no token") from error
+    fields = {"content": value} if isinstance(value, str) else value
+    known = {name: kind for name, kind in _PROPERTIES.items() if isinstance(fields, dict) and name in fields}
+    if "content" not in known or not all(isinstance(fields[name], kind) for name, kind in known.items()):
+        raise InputError(f"{what} of {SETTINGS_FILE} is {shortened(repr(value))}, which is no token")
+    given: dict[str, Any] = {**{name: fields[name] for name in known}, **properties}
+    return AddedToken(**given)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +75,20 @@ def test_broken_tokenizer_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="tokenizer"):
         Codec.open(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [b"\xe9", b"", b"{% if"], ids=["latin-1", "empty", "syntax"])
+def test_a_file_takes_the_place_of_a_template_that_cannot_be_used(codec, tmp_path, root, damage):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(root / "examples" / "nld-tiny" / name, tmp_path)
+    (tmp_path / "chat_template.jinja").write_bytes(damage)
+    good = root / "examples" / "nld-tiny" / "chat_template.jinja"
+    assert Codec.open(tmp_path, str(good)).encode_prompt("Hi") == codec.encode_prompt("Hi")
+
+
+def test_a_template_without_a_tokenizer_is_refused(tmp_path, root):
+    with pytest.raises(InputError, match="has no tokenizer to go with it"):
+        Codec.open(tmp_path, str(root / "examples" / "nld-tiny" / "chat_template.jinja"))
 
 
 def test_missing_template_says_what_to_do(codec, tmp_path, root):
