@@ -62,7 +62,7 @@ def test_import_loads_nothing():
 
 
 def test_engine_is_decoded_with_neither_torch_nor_the_hub(working_folder):
-    code = 'from nld_trt import Engine\nwith Engine.open("engine") as e:\n    assert e.generate([5, 6], max_new_tokens=2).tokens'
+    code = 'from nld_trt import Engine\nwith Engine.open("engine") as e:\n    e.generate([5, 6], max_new_tokens=2)'
     loaded = loaded_by(code)
     assert "onnxruntime" in loaded
     assert loaded.isdisjoint({"torch", "transformers", "huggingface_hub", "modelopt", "matplotlib", "click", "rich"})
