@@ -102,20 +102,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, body: bool) -> None:
-        path = unquote(urlsplit(self.path).path)
+        path = urlsplit(self.path).path
         self.hub.asked.append((self.command, path, self.headers["Range"]))
         self.hub.tokens.add(self.headers["Authorization"])
         api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)/?)?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if api is not None:
             name, kind, revision = api.groups()
-            found = self._find(name, revision or "main")
+            found = self._find(name, unquote(revision or "main"))
             if found is not None:
                 self._send(json.dumps(_tree(found) if kind == "tree" else _info(name, found)).encode(), {})
         elif file is not None:
-            found = self._find(file[1], file[2])
+            found = self._find(file[1], unquote(file[2]))
             if found is not None:
-                self._file(found, file[3], body)
+                self._file(found, unquote(file[3]), body)
         else:
             self._fail(404, "NotFound")
 

@@ -41,6 +41,11 @@ class Ticket:
         self._first: float | None = None
 
     @property
+    def ready(self) -> bool:
+        """Whether there is something for whoever waits: a piece or the end."""
+        return bool(self.pieces) or self.ended
+
+    @property
     def ended(self) -> bool:
         return self.result is not None or self.failure is not None
 
@@ -65,7 +70,8 @@ class SharedDecoder:
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder: Decoder | None = decoder
-        # Guards the two below; the decoder and the tickets by row belong to the thread that has set _stepping.
+        # Guards what is above and the two below. Inside a decoder, and of the tickets by row, nobody but the thread
+        # that has set _stepping reads or writes anything.
         self._turn = threading.Condition()
         self._inbox: deque[Ticket] = deque()
         self._stepping = False
@@ -76,9 +82,12 @@ class SharedDecoder:
 
         Raises:
             InputError: one does not fit the engine. None is queued then.
+            OperationError: the decoder was closed.
         """
-        decoder = self._decoder
-        assert decoder is not None, "the engine refuses requests when it is closed"
+        with self._turn:
+            decoder = self._decoder
+            if decoder is None:
+                raise _closed()
         tickets = [Ticket(decoder.resolved(request)) for request in requests]
         with self._turn:
             self._inbox.extend(tickets)
@@ -90,18 +99,21 @@ class SharedDecoder:
         Raises:
             OperationError: the engine failed. Every request in the batch ends there.
         """
-        while not (ticket.pieces or ticket.ended):
+        while True:
             with self._turn:
-                if self._stepping:
+                while self._stepping and not ticket.ready:
                     self._turn.wait()
-                    continue
+                if ticket.ready:
+                    return
+                decoder = self._decoder
+                if decoder is None:
+                    ticket.failure = _closed()
+                    return
                 self._stepping = True
             try:
-                self._step()
+                self._step(decoder)
             finally:
-                with self._turn:
-                    self._stepping = False
-                    self._turn.notify_all()
+                self._release()
 
     def finish(self, ticket: Ticket) -> Result:
         """Decode ``ticket`` to its end.
@@ -118,41 +130,47 @@ class SharedDecoder:
         return ticket.result
 
     def cancel(self, ticket: Ticket) -> None:
-        """End ``ticket`` now, with what it has; where another thread is in a forward, with the next one."""
-        ticket.dropped = True
+        """End ``ticket`` now, with what it has."""
         with self._turn:
-            if self._stepping or ticket.ended or self._decoder is None:
+            ticket.dropped = True
+            # Whoever is in a forward ends it with the next one, or stops.
+            while self._stepping and not ticket.ended:
+                self._turn.wait()
+            decoder = self._decoder
+            if ticket.ended or decoder is None:
                 return
             self._stepping = True
         try:
-            self._take_in(self._decoder)
-            self._drop(self._decoder)
+            self._take_in(decoder)
+            self._drop(decoder)
         finally:
-            with self._turn:
-                self._stepping = False
-                self._turn.notify_all()
+            self._release()
 
     def close(self) -> None:
         """End every request and let go of the decoder, once a forward that is under way has ended."""
         with self._turn:
+            self._decoder = None
             while self._stepping:
                 self._turn.wait()
             for ticket in (*self._inbox, *self._tickets.values()):
-                ticket.failure = OperationError("the engine was closed before this request had ended")
+                ticket.failure = _closed()
             self._inbox.clear()
             self._tickets.clear()
-            self._decoder = None
 
-    def _step(self) -> None:
-        assert self._decoder is not None, "tickets of a closed decoder have ended"
+    def _release(self) -> None:
+        with self._turn:
+            self._stepping = False
+            self._turn.notify_all()
+
+    def _step(self, decoder: Decoder) -> None:
         try:
-            self._take_in(self._decoder)
-            self._drop(self._decoder)
-            for emission in self._decoder.step():
+            self._take_in(decoder)
+            self._drop(decoder)
+            for emission in decoder.step():
                 self._deliver(emission)
         except BaseException as error:
             # Whatever state the decoder is in, an interrupted caller will call again.
-            self._start_anew(self._decoder, error)
+            self._start_anew(decoder, error)
             raise
 
     def _take_in(self, decoder: Decoder) -> None:
@@ -185,3 +203,7 @@ class SharedDecoder:
             ticket.failure = OperationError(f"a forward that this request shared with others {why}")
         self._tickets.clear()
         decoder.reset()
+
+
+def _closed() -> OperationError:
+    return OperationError("the engine was closed before this request had ended")

@@ -239,11 +239,6 @@ def leave(stream):
         pass
 
 
-def let_go(stream):
-    del stream
-    gc.collect()
-
-
 @pytest.mark.parametrize("end", [close, leave])
 def test_stream_that_is_closed_frees_its_row_and_keeps_what_it_had(opened, end):
     stream = opened.stream(PROMPT, mode="ar", max_new_tokens=64)
@@ -260,7 +255,7 @@ def test_stream_that_nobody_holds_any_more_gives_its_row_to_the_next(folder, ans
     with Engine.open(folder, max_batch_size=1) as narrow:
         for _ in narrow.stream(PROMPT, mode="ar", max_new_tokens=400, eos_token_id=-1):
             break
-        let_go(None)
+        gc.collect()
         before = narrow.decoder.steps
         assert narrow.generate(OTHERS[0], max_new_tokens=64).text == answer(OTHERS[0]).text
         assert narrow.decoder.steps - before < 100
@@ -293,6 +288,38 @@ def test_threads_share_the_engine(opened, answer):
     assert found == expected
     assert opened.decoder.steps > before
     assert not opened.decoder.busy
+
+
+def test_stream_that_is_closed_while_another_thread_decodes_ends_there(faulty):
+    engine, session = faulty
+    stream = engine.stream(PROMPT, mode="ar", max_new_tokens=400, eos_token_id=-1)
+    next(stream)
+    decoding = threading.Event()
+    session.fault = lambda buffers: decoding.set()
+    other = threading.Thread(target=engine.generate, args=(OTHERS[0],), kwargs={"mode": "ar", "max_new_tokens": 64})
+    other.start()
+    assert decoding.wait(60)
+    stream.close()
+    assert stream.result.finish_reason == "cancelled"
+    other.join()
+
+
+def test_engine_that_is_closed_while_another_thread_decodes_ends_its_requests(folder):
+    engine = Engine.open(folder)
+    stream, said = engine.stream(PROMPT, mode="ar", max_new_tokens=400, eos_token_id=-1), []
+    next(stream)
+
+    def read():
+        try:
+            list(stream)
+        except OperationError as error:
+            said.append(str(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    engine.close()
+    reader.join()
+    assert said == ["the engine was closed before this request had ended"]
 
 
 def test_interrupt_in_a_forward_leaves_the_engine_usable(faulty, answer):

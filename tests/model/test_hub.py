@@ -53,6 +53,7 @@ def hub(cache, monkeypatch):
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", made.url + "/{repo_id}/resolve/{revision}/{filename}"
         )
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield made
 
@@ -240,11 +241,12 @@ def test_interrupted_download_goes_on_with_what_is_missing(hub, sharded):
 def test_revision_is_the_one_that_was_asked_for(hub, released):
     config = json.loads(released.files["config.json"])
     other = Repository(
-        {**released.files, "config.json": json.dumps({**config, "note": 1}).encode()}, ("v2", "refs-pr-1")
+        {**released.files, "config.json": json.dumps({**config, "note": 1}).encode()}, ("v2", "refs/pr/1")
     )
     hub.add(NAME, released, other)
     assert look_up(HubModel(NAME)).folder.name == released.commit
     assert look_up(HubModel(NAME, "v2")).folder.name == other.commit
+    assert look_up(HubModel(NAME, "refs/pr/1")).folder.name == other.commit
     assert look_up(HubModel(NAME, other.commit)).folder.name == other.commit
 
 
@@ -429,7 +431,7 @@ def test_environment_of_the_hub_is_honoured(released, tmp_path):
     with serving() as made:
         made.add(NAME, released)
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))},
             **{"HF_ENDPOINT": made.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_test", "NO_PROXY": "*"},
         }
         words = [sys.executable, "-m", "nld_trt", "convert", NAME, "-o", str(tmp_path / "out")]
