@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import re
 import subprocess
@@ -77,6 +78,14 @@ def test_name_is_exported(name):
 
 def test_exports_are_all_that_is_promised():
     assert sorted(nld_trt.__all__) == sorted(EXPORTS)
+
+
+def test_type_checkers_see_the_names_that_are_loaded():
+    package = Path(nld_trt.__file__).parent
+    assert (package / "py.typed").is_file()
+    (block,) = [node for node in ast.parse((package / "__init__.py").read_text()).body if isinstance(node, ast.If)]
+    seen = {name.asname: found.module for found in block.body for name in found.names}
+    assert seen == nld_trt._EXPORTS
 
 
 def test_unknown_name_is_an_attribute_error():
