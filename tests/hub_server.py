@@ -8,8 +8,9 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -52,6 +53,7 @@ class Hub:
         bodies: names of files whose content was sent, whole or in part.
         cuts: by file name, after how many bytes the next connection for it breaks off.
         failures: by file name, the status that a request for its content gets.
+        endless: names of files whose content never comes to an end.
         before_body: called with the name before a file's content is sent.
     """
 
@@ -61,6 +63,7 @@ class Hub:
     tokens: set[str | None] = field(default_factory=set)
     cuts: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    endless: set[str] = field(default_factory=set)
     before_body: Callable[[str], None] = lambda name: None
     url: str = ""
 
@@ -147,6 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(self.hub.failures[name], "")
             return
         self.hub.bodies.append(name)
+        if name in self.hub.endless:
+            self._send_without_end(content, headers)
+            return
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
         start = int(asked[1]) if asked else 0
         if asked:
@@ -170,6 +176,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(content[:cut])
         self.close_connection = cut is not None
+
+    def _send_without_end(self, content: bytes, headers: Mapping[str, str]) -> None:
+        self._send(b"", {**headers, "Content-Length": str(1 << 50)})
+        self.close_connection = True
+        with suppress(OSError):  # the reader has gone
+            while True:
+                self.wfile.write(content)
+                time.sleep(0.01)
 
     def _fail(self, status: int, code: str) -> None:
         self._send(b"", {"X-Error-Code": code} if code else {}, status=status, body=False)

@@ -13,6 +13,7 @@ import glob
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -190,15 +191,24 @@ def _holds(names: Iterable[str]) -> list[str]:
 def _snapshot(model: HubModel, names: Iterable[str], received: Received = lambda count: None) -> Path:
     """Download these files, as far as they are not in the cache; returns the snapshot folder."""
     hub = optional.require("huggingface_hub", wanted_by=f"convert {model.repository}, which is no folder here,")
+    stop = threading.Event()
     try:
-        folder = hub.snapshot_download(
-            model.repository,
-            revision=model.revision,
-            allow_patterns=[glob.escape(name) for name in names],
-            library_name="nld-trt",
-            library_version=nld_trt.__version__,
-            tqdm_class=_counter(received),
-        )
+        with ThreadPoolExecutor(1) as beside:
+            download = beside.submit(
+                hub.snapshot_download,
+                model.repository,
+                revision=model.revision,
+                allow_patterns=[glob.escape(name) for name in names],
+                library_name="nld-trt",
+                library_version=nld_trt.__version__,
+                tqdm_class=_counter(received, stop),
+            )
+            try:
+                folder = download.result()
+            except BaseException:
+                # The library waits until files that are under way are complete, which Ctrl-C is not meant to.
+                stop.set()
+                raise
     except Exception as error:
         explanation = _explained(error, model)
         if explanation is None:
@@ -218,8 +228,12 @@ def _listing(model: HubModel) -> dict[str, int] | None:
         return None
 
 
-def _counter(received: Received) -> type[Any]:
-    """A progress bar that draws nothing, and tells ``received`` what was written to disk."""
+class _Stopped(Exception):
+    """Ends a download from within."""
+
+
+def _counter(received: Received, stop: threading.Event) -> type[Any]:
+    """A progress bar that draws nothing: it tells ``received`` what was written, and ends downloads at ``stop``."""
     tqdm: Any = optional.require("huggingface_hub.utils").tqdm
     lock = threading.Lock()
 
@@ -230,6 +244,8 @@ def _counter(received: Received) -> type[Any]:
             super().__init__(*arguments, name=name, **{**options, "disable": True})
 
         def update(self, n: float | None = 1) -> bool | None:
+            if stop.is_set():
+                raise _Stopped
             if self._counts and n:
                 with lock:
                     received(int(n))

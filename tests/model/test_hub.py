@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -426,14 +427,17 @@ def test_revision_belongs_to_one_model_once(words, said, tmp_path, capsys):
     assert said in capsys.readouterr().err
 
 
+def environment_for(hub, folder):
+    """Variables of a process that takes ``hub`` for the real one."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    return {**kept, "HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "NO_PROXY": "127.0.0.1"}
+
+
 def test_environment_of_the_hub_is_honoured(released, tmp_path):
     """A process of its own: the library reads these when it is loaded."""
     with serving() as made:
         made.add(NAME, released)
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))},
-            **{"HF_ENDPOINT": made.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_test", "NO_PROXY": "*"},
-        }
+        environment = {**environment_for(made, tmp_path), "HF_TOKEN": "hf_test"}
         words = [sys.executable, "-m", "nld_trt", "convert", NAME, "-o", str(tmp_path / "out")]
         done = subprocess.run(words, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -444,3 +448,24 @@ def test_environment_of_the_hub_is_honoured(released, tmp_path):
         [*words, "--force"], env={**environment, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True
     )
     assert again.returncode == 0, again.stderr
+
+
+def test_interrupt_ends_a_download_in_the_middle_of_a_file(released, tmp_path):
+    code = (
+        "import sys\nfrom huggingface_hub import constants\nfrom nld_trt.cli import run\n"
+        "constants.DOWNLOAD_CHUNK_SIZE = 10_000\nsys.exit(run(sys.argv[1:]))"
+    )
+    with serving() as made:
+        made.add(NAME, released)
+        made.endless.add("model.safetensors")
+        words = [sys.executable, "-c", code, "convert", NAME, "-o", str(tmp_path / "out")]
+        with subprocess.Popen(words, env=environment_for(made, tmp_path), stderr=subprocess.PIPE, text=True) as process:
+            for line in process.stderr:
+                if line.startswith("downloading") and "MB" in line:
+                    break
+            process.send_signal(signal.SIGINT)
+            said = process.stderr.read()
+    assert process.returncode == 130, said
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
