@@ -310,7 +310,7 @@ def _explained(error: Exception, model: HubModel) -> NldError | None:
     if isinstance(error, OSError) or type(error).__module__.startswith("httpx"):
         reason = str(error).strip() or type(error).__name__
         return OperationError(
-            f"{model} cannot be downloaded from {hub}: {reason}",
+            f"there is no folder {model} here, and it cannot be downloaded from {hub}: {reason}",
             fix=f"Check the network, HF_ENDPOINT and the proxy settings. {again}",
         )
     return None
@@ -320,7 +320,8 @@ def _offline(model: HubModel, where: str) -> InputError:
     from huggingface_hub import constants
 
     return InputError(
-        f"{model} is {where} the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids to download it",
+        f"there is no folder {model} here; as a model on the hub it is {where} the cache {constants.HF_HUB_CACHE}, and "
+        "HF_HUB_OFFLINE forbids to download it",
         fix="Unset HF_HUB_OFFLINE and run it again, or copy the cache of a machine that has the model.",
     )
 
