@@ -307,7 +307,8 @@ def _explained(error: Exception, model: HubModel) -> NldError | None:
             f"the cache {cache} cannot be written: {error.strerror} ({error.filename})",
             fix="Set HF_HOME to a folder of your own.",
         )
-    if isinstance(error, OSError) or type(error).__module__.startswith("httpx"):
+    # The library for Xet storage, which the hub keeps large files in, raises RuntimeError.
+    if isinstance(error, OSError | RuntimeError) or type(error).__module__.startswith("httpx"):
         reason = str(error).strip() or type(error).__name__
         return OperationError(
             f"there is no folder {model} here, and it cannot be downloaded from {hub}: {reason}",

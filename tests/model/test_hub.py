@@ -327,9 +327,11 @@ def test_hub_that_cannot_be_reached_is_named(hub, monkeypatch):
     [
         (OSError(errno.ENOSPC, "No space left on device"), OperationError, "(?s)disk of the cache.*HF_HOME"),
         (PermissionError(errno.EACCES, "Permission denied", "/cache"), InputError, "(?s)cannot be written.*HF_HOME"),
+        (OSError("Consistency check failed"), OperationError, "(?s)Consistency check failed.*same command again"),
+        (RuntimeError("CAS service error"), OperationError, "(?s)CAS service error.*same command again"),
     ],
 )
-def test_trouble_with_the_disk_names_the_cache(hub, released, monkeypatch, error, kind, said):
+def test_failure_of_the_disk_or_the_storage_is_one_message(hub, released, monkeypatch, error, kind, said):
     hub.add(NAME, released)
 
     def fail(*arguments, **options):
