@@ -59,7 +59,7 @@ class Engine:
         folder: str | os.PathLike[str] | EngineFolder,
         *,
         backend: str | None = None,
-        chat_template: str | None = None,
+        chat_template: str | os.PathLike[str] | None = None,
         max_batch_size: int | None = None,
     ) -> Engine:
         """Verify an engine folder and start it.
@@ -84,7 +84,7 @@ class Engine:
                 fix=f"Rebuild with nld-trt build --max-batch-size {max_batch_size}." if max_batch_size > most else None,
             )
         # Before the session, whose opening takes longer and needs nothing of this.
-        codec = Codec.open(folder.path, chat_template)
+        codec = Codec.open(folder.path, None if chat_template is None else os.fspath(chat_template))
         return cls(folder, folder.open_session(backend), codec, max_batch_size=max_batch_size)
 
     def generate(self, prompt: Prompt | None = None, /, **options: Unpack[Options]) -> Result:

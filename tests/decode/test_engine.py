@@ -450,6 +450,12 @@ def test_engine_that_cannot_be_opened_says_why(folder, name, options, said):
         Engine.open(name or folder.path, **options)
 
 
+def test_chat_template_can_be_a_path(folder, tmp_path):
+    (tmp_path / "bare.jinja").write_text("{{ messages[0].content }}")
+    with Engine.open(folder, chat_template=tmp_path / "bare.jinja") as engine:
+        assert engine.request(PROMPT) == engine.request(engine.codec.encode_part(PROMPT))
+
+
 def test_home_folder_can_be_abbreviated(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.path.parent))
     with Engine.open(Path("~") / folder.path.name) as engine:
