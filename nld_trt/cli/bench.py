@@ -125,21 +125,20 @@ def loop(
     """
     import nld_trt
     from nld_trt import environment
-    from nld_trt.engine.folder import EngineFolder
+    from nld_trt.decode.engine import Engine
     from nld_trt.sweep.clocks import clocks
     from nld_trt.sweep.loop_times import measure_loop
 
     with writing(output_file) as write:
         with output.stage("opening engine"):
-            folder = EngineFolder.open(engine_dir)
-            session = folder.open_session(backend)
-        info = session.info
+            engine = Engine.open(engine_dir, backend=backend)
+        info = engine.info
         facts = environment.facts()
         device, _ = environment.device_of(facts, info.backend)
         before = clocks(info.backend)
         with output.stage("timing"):
             times = measure_loop(
-                session,
+                engine.session,
                 rows=batch_size,
                 context=context,
                 block_length=info.default_block_length if block_length is None else block_length,
@@ -147,7 +146,7 @@ def loop(
             )
         report = {
             **origin(),
-            "model": folder.manifest.model["name"],
+            "model": engine.folder.manifest.model["name"],
             "backend": info.backend,
             "precision": info.precision,
             "device": device,
@@ -156,7 +155,7 @@ def loop(
             "versions": {
                 "nld-trt": nld_trt.__version__,
                 "python": platform.python_version(),
-                **folder.manifest.backends[info.backend].tools,
+                **engine.folder.manifest.backends[info.backend].tools,
             },
             "clocks_before": before,
             "clocks_after": clocks(info.backend),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import BACKENDS
+from nld_trt.cli._options import BACKENDS, checkpoint_argument
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ KV_CACHE_NAMES = ("auto", "engine", "checkpoint")
 
 
 @click.command("build")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@checkpoint_argument
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Engine folder to write.")
 @click.option(
     "--backend", "backends", type=click.Choice(BACKENDS), multiple=True,
