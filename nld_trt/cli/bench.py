@@ -16,6 +16,7 @@ from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import origin, writing
 
 if TYPE_CHECKING:
+    from nld_trt.engine.backend import BACKENDS
     from nld_trt.measure.loop_times import LoopTimes
 
 
@@ -124,15 +125,16 @@ def loop(
       nld-trt bench loop engine --batch-size 4 --context 1024 -o loop.json
     """
     import nld_trt
-    from nld_trt import environment
     from nld_trt.decode.engine import Engine
-    from nld_trt.sweep.clocks import clocks
-    from nld_trt.sweep.loop_times import measure_loop
+    from nld_trt.machine import environment
+    from nld_trt.machine.clocks import clocks
+    from nld_trt.measure.loop_times import measure_loop
 
     with writing(output_file) as write:
         with output.stage("opening engine"):
             engine = Engine.open(engine_dir, backend=backend)
         info = engine.info
+        on_gpu = BACKENDS[info.backend].device == "gpu"
         facts = environment.facts()
         device, _ = environment.device_of(facts, gpu=on_gpu)
         before = clocks(gpu=on_gpu)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import BACKENDS, checkpoint_argument
+from nld_trt import names
+from nld_trt.cli._options import checkpoint_argument
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:

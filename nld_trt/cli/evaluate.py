@@ -20,11 +20,8 @@ from nld_trt.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from nld_trt.decode.comparison import Comparison
-    from nld_trt.decode.decoder import Decoder
+    from nld_trt.decode.batch import Decoder
     from nld_trt.decode.engine import Engine
-    from nld_trt.decode.evaluation import Question, Score
-    from nld_trt.decode.variant import Variant
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.engine.session import EngineInfo, Session
     from nld_trt.measure.compare.comparison import Comparison
@@ -137,10 +134,7 @@ def _evaluate(
             fix="Name its folder: --against ENGINE_DIR",
         )
 
-    from nld_trt.decode.comparison import check_comparable
     from nld_trt.decode.engine import Engine
-    from nld_trt.decode.evaluation import read_questions, requests_for
-    from nld_trt.decode.variant import parse_variants
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.measure.compare.comparison import check_comparable
     from nld_trt.measure.score import read_questions, requests_for
@@ -247,7 +241,7 @@ def _compare(
     progress: Callable[[int], None],
 ) -> Comparison:
     """Compare the engines' predictions. Closes ``engines``: weights need not be in memory twice."""
-    from nld_trt.decode.comparison import compare
+    from nld_trt.measure.compare.comparison import compare
 
     candidate, reference = (_with_logits(engine) for engine in engines)
     return compare(

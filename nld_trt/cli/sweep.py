@@ -115,14 +115,15 @@ def _sweep(
     dry_run: bool,
     backend: str | None,
 ) -> None:
-    from nld_trt import environment
     from nld_trt.decode.engine import Engine
-    from nld_trt.decode.evaluation import read_questions
-    from nld_trt.decode.variant import parse_variants
+    from nld_trt.engine.backend import BACKENDS
     from nld_trt.files import sha256_of
-    from nld_trt.sweep import report
-    from nld_trt.sweep.point import Workload, grid
-    from nld_trt.sweep.run import Sweep
+    from nld_trt.machine import environment
+    from nld_trt.measure.score import read_questions
+    from nld_trt.measure.sweep import report
+    from nld_trt.measure.sweep.point import Workload, grid
+    from nld_trt.measure.sweep.run import Sweep
+    from nld_trt.measure.variant import parse_variants
 
     with output.stage("opening engine"):
         engine = Engine.open(engine_dir, backend=backend, chat_template=chat_template)

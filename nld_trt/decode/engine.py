@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Unpack
 
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.options import Options, Prompt, make_request
-from nld_trt.decode.request import ModeName, Request, modes_of
+from nld_trt.decode.request import Request, modes_of
 from nld_trt.decode.result import Result
 from nld_trt.decode.shared import SharedDecoder
 from nld_trt.decode.stream import Stream
@@ -21,6 +21,7 @@ from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
 from nld_trt.model.hub import refuse_hub_id
 from nld_trt.model.text.codec import Codec
+from nld_trt.names import ModeName
 
 
 class Engine:

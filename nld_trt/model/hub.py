@@ -24,7 +24,7 @@ from nld_trt.errors import InputError, NldError, OperationError
 from nld_trt.files import check_space, read_json
 from nld_trt.model.adapter import ADAPTER_FOLDER
 from nld_trt.model.checkpoint import COMPANION_FILES, CONFIG_FILE
-from nld_trt.model.quant_config import QUANT_CONFIG_FILE
+from nld_trt.model.quantized.config import QUANT_CONFIG_FILE
 from nld_trt.model.shards import INDEX_FILE, WEIGHTS_FILE
 from nld_trt.model.text.files import TEMPLATES_FOLDER
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nld_trt import Engine, InputError, OperationError, Request
 from nld_trt.decode import jsonl
-from nld_trt.decode.decoder import Decoder
+from nld_trt.decode.batch import Decoder
 from nld_trt.decode.generate import generate
 from nld_trt.decode.options import Options
 
