@@ -20,8 +20,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nld_trt"
 
 # Data flows down this list, so a folder imports from those before it. Modules that lie directly in nld_trt
-# (errors, interrupts, json_text, resources, optional, environment) are below all of them. The command line is above.
-LAYERS = ("files", "machine", "model", "graph", "engine", "decode", "quantization", "measure", "serving", "cli")
+# (errors, interrupts, names, resources, optional) are below all of them. The command line is above.
+LAYERS = ("files", "machine", "model", "quantization", "graph", "engine", "decode", "measure", "serving", "cli")
 
 # Library -> modules, or packages, that may load it when they are imported. Elsewhere it is imported inside the function
 # that needs it: `nld-trt --help` must not pay for it, and it may not be installed.

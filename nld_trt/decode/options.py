@@ -9,10 +9,10 @@ from operator import index
 from typing import Any, TypedDict
 
 from nld_trt.decode.jsonl import parse_request
-from nld_trt.decode.prompt import PROMPTS
 from nld_trt.decode.request import Request
 from nld_trt.errors import InputError, shortened
 from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.prompt import PROMPTS
 from nld_trt.names import AcceptanceName, ModeName
 
 # A text, token ids, messages, or a whole request: as the object in a line of a requests file, or checked already.
