@@ -17,8 +17,8 @@ from nld_trt.cli import cli
 from nld_trt.engine.backends import BACKENDS
 from nld_trt.engine.support import SUPPORT, Support, kv_cache_support
 from nld_trt.graph import contract
-from nld_trt.graph.linear import EMITTERS
-from nld_trt.graph.prescale import FOLDS, SCALES_ROWS
+from nld_trt.graph.network.linear import EMITTERS
+from nld_trt.graph.network.prescale import FOLDS, SCALES_ROWS
 from nld_trt.model.quantized import ALGORITHMS
 
 HERE = Path(__file__).parent

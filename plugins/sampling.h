@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How a row with a temperature is sampled: its random numbers, and the weight of a token.
-// nld_trt/graph/sampling.py is the definition.
+// nld_trt/graph/step/sampling.py is the definition.
 #pragma once
 
 #include "numbers.h"
@@ -10,9 +10,9 @@
 namespace nld {
 
 constexpr int kNoToken = -1;
-constexpr int kCandidates = 8;  // of a slot's draft; nld_trt/graph/candidates.py has it
+constexpr int kCandidates = 8;  // of a slot's draft; nld_trt/graph/step/candidates.py has it
 // Dividing by less would overflow; the likeliest token wins at this temperature with certainty.
-constexpr float kColdest = 1e-30f;  // nld_trt/graph/scores.py has it
+constexpr float kColdest = 1e-30f;  // nld_trt/graph/step/scores.py has it
 
 // 1 / temperature, kept where its product with minus infinity is minus infinity.
 NLD_DEVICE float scale_of(float temperature) {

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from nld_trt.errors import InputError, shortened
-from nld_trt.graph.candidates import SHORTLIST
+from nld_trt.graph.step.candidates import SHORTLIST
 
 AcceptanceName = Literal["match", "reject"]
 # By which a verify pass of linear mode accepts drafted tokens.

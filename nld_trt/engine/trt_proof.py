@@ -25,8 +25,8 @@ from nld_trt.errors import OperationError
 from nld_trt.files import human_bytes
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits, Phase
-from nld_trt.graph.linear import EMITTERS, unpacking_node
-from nld_trt.graph.plugin_operators import PLUGIN_OPERATORS
+from nld_trt.graph.network.linear import EMITTERS, unpacking_node
+from nld_trt.graph.step.plugin_form import PLUGIN_OPERATORS
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.quantized import LinearFormat
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from nld_trt.graph.candidates import CANDIDATES
+from nld_trt.graph.step.candidates import CANDIDATES
 from nld_trt.model.config import MAX_EOS_IDS, ModelConfig
 
 # 2: sampling, quadratic passes, and rows that go on by themselves. 3: several EOS ids per row.

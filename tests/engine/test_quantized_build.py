@@ -20,7 +20,7 @@ from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof
 from nld_trt.errors import OperationError
-from nld_trt.graph import linear
+from nld_trt.graph.network import linear
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from nld_trt.model.quantized import ALGORITHMS, LinearFormat

@@ -22,10 +22,10 @@ from nld_trt.engine.trt_flavour import TRT_RTX
 from nld_trt.engine.trt_network import NetworkFacts
 from nld_trt.engine.trt_proof import prove_network, prove_plan
 from nld_trt.errors import OperationError
-from nld_trt.graph import linear
 from nld_trt.graph.contract import Limits
 from nld_trt.graph.export import WEIGHTS_FILE, write_graph
-from nld_trt.graph.linear import Emitter, unpacking_node
+from nld_trt.graph.network import linear
+from nld_trt.graph.network.linear import Emitter, unpacking_node
 from nld_trt.graph.precision import INT4, PRECISIONS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.quantized import ALGORITHMS

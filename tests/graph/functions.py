@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 from onnx import helper
 
-from nld_trt.graph import operators
-from nld_trt.graph.candidates import CANDIDATE_INPUTS, CANDIDATE_OUTPUTS, CANDIDATES
+from nld_trt.graph.step import operators
+from nld_trt.graph.step.candidates import CANDIDATE_INPUTS, CANDIDATE_OUTPUTS, CANDIDATES
 from nld_trt.graph.tape import DOMAIN, OPSET
 from nld_trt.model.config import MAX_EOS_IDS
 

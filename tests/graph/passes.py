@@ -12,7 +12,7 @@ from nld_trt.engine.ort_session import OrtSession
 from nld_trt.engine.session import EngineInfo, execute
 from nld_trt.graph.contract import Limits
 from nld_trt.graph.export import write_graph
-from nld_trt.graph.linear import Dialect
+from nld_trt.graph.network.linear import Dialect
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.model.checkpoint import Checkpoint
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from nld_trt.engine.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.errors import InputError
-from nld_trt.graph.candidates import CANDIDATES
+from nld_trt.graph.step.candidates import CANDIDATES
 from nld_trt.model.config import MAX_EOS_IDS
 
 # As in plugins/logit_statistics.h and plugins/block_decision.h.

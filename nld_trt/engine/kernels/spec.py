@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nld_trt.graph import plugin_operators
-from nld_trt.graph.plugin_operators import PluginOperator
+from nld_trt.graph.step import plugin_form as plugin_operators
+from nld_trt.graph.step.plugin_form import PluginOperator
 from nld_trt.graph.tape import DOMAIN
 
 PLUGIN_NAMESPACE = DOMAIN

@@ -13,9 +13,10 @@ from nld_trt.engine.kernels.image import KernelSource
 from nld_trt.engine.kernels.launch import checked_sizes
 from nld_trt.engine.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, OPERATORS, TENSORS
 from nld_trt.errors import InputError
-from nld_trt.graph import contract, operators
-from nld_trt.graph.candidates import CANDIDATES
-from nld_trt.graph.plugin_operators import PLUGIN_OPERATORS
+from nld_trt.graph import contract
+from nld_trt.graph.step import operators
+from nld_trt.graph.step.candidates import CANDIDATES
+from nld_trt.graph.step.plugin_form import PLUGIN_OPERATORS
 from nld_trt.model.config import MAX_EOS_IDS
 
 C_TYPES = {"float32": "float*", "int32": "int*", "int64": "long long*", "logits": "nld::TYPE::Storage*"}

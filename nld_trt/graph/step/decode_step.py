@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from nld_trt.graph import advance, candidates, operators, plugin_operators
+from nld_trt.graph.step import advance, candidates, operators
+from nld_trt.graph.step import plugin_form as plugin_operators
 from nld_trt.graph.tape import DOMAIN, Tape
 
 # How ChooseTokens, BlockDenoise and SpecVerify are written: as functions of standard operators, or as the two operators

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nld_trt.graph import operators
+from nld_trt.graph.step import operators
 from nld_trt.model.config import MAX_EOS_IDS
 from tests.graph.functions import run_operators
 

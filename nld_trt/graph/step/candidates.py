@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from onnx import FunctionProto, TensorProto
 
-from nld_trt.graph.drawn_slots import DrawnSlots, only_if
-from nld_trt.graph.linear import Dialect
-from nld_trt.graph.scores import COLDEST, allowed_scores
+from nld_trt.graph.network.linear import Dialect
+from nld_trt.graph.step.scores import COLDEST, allowed_scores
+from nld_trt.graph.step.slots import DrawnSlots, only_if
 from nld_trt.graph.tape import Tape, make_function
 
 CANDIDATES = 8

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from nld_trt.graph.drawn_slots import DrawnSlots
-from nld_trt.graph.scores import allowed_scores, float_scores
+from nld_trt.graph.step.scores import allowed_scores, float_scores
+from nld_trt.graph.step.slots import DrawnSlots
 from nld_trt.graph.tape import Tape
 
 

@@ -12,8 +12,8 @@ from nld_trt.engine.kernels.spec import TENSORS
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
 from nld_trt.graph.export import MODEL_FILE, load_graph, write_graph
-from nld_trt.graph.plugin_operators import DECODE_STEP, LOGIT_STATISTICS, PLUGIN_OPERATORS
 from nld_trt.graph.precision import PRECISIONS
+from nld_trt.graph.step.plugin_form import DECODE_STEP, LOGIT_STATISTICS, PLUGIN_OPERATORS
 from nld_trt.graph.tape import DOMAIN
 
 REPLACED = {"ChooseTokens", "BlockDenoise", "SpecVerify"}

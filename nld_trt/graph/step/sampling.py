@@ -23,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from nld_trt.graph.candidates import CANDIDATES
-from nld_trt.graph.drawn_slots import DrawnSlots
-from nld_trt.graph.linear import Dialect
-from nld_trt.graph.philox import uniforms
-from nld_trt.graph.scores import COLDEST
+from nld_trt.graph.network.linear import Dialect
+from nld_trt.graph.step.candidates import CANDIDATES
+from nld_trt.graph.step.philox import uniforms
+from nld_trt.graph.step.scores import COLDEST
+from nld_trt.graph.step.slots import DrawnSlots
 from nld_trt.graph.tape import Tape
 
 # Cumulative sums run over groups first and inside one group then: two short sums and not one over the vocabulary.

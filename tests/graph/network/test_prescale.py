@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from nld_trt.graph import prescale
 from nld_trt.graph.export import load_graph, write_graph
+from nld_trt.graph.network import prescale
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import LAYER_LINEARS

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from onnx import TensorProto
 
-from nld_trt.graph.linear import Dialect
-from nld_trt.graph.scores import any_row
+from nld_trt.graph.network.linear import Dialect
+from nld_trt.graph.step.scores import any_row
 from nld_trt.graph.tape import Tape
 
 

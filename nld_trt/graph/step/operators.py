@@ -16,14 +16,14 @@ from __future__ import annotations
 import numpy as np
 from onnx import FunctionProto, TensorProto
 
-from nld_trt.graph.advance import advance
-from nld_trt.graph.candidates import draft_candidates
-from nld_trt.graph.drawn_slots import DrawnSlots, only_if
-from nld_trt.graph.ensemble import mixed_scores, mixing_rows
-from nld_trt.graph.first_token import first_token
-from nld_trt.graph.linear import Dialect
-from nld_trt.graph.sampling import draw_tokens
-from nld_trt.graph.scores import allowed_scores, float_scores
+from nld_trt.graph.network.linear import Dialect
+from nld_trt.graph.step.advance import advance
+from nld_trt.graph.step.candidates import draft_candidates
+from nld_trt.graph.step.ensemble import mixed_scores, mixing_rows
+from nld_trt.graph.step.first_token import first_token
+from nld_trt.graph.step.sampling import draw_tokens
+from nld_trt.graph.step.scores import allowed_scores, float_scores
+from nld_trt.graph.step.slots import DrawnSlots, only_if
 from nld_trt.graph.tape import Tape, make_function
 
 CHOOSE_INPUTS = (
@@ -62,7 +62,7 @@ def choose_tokens(mask_token_id: int, vocab_size: int, dialect: Dialect, *, quad
     logit are not drawn; drafted_ids [B, W, K] int32 (-1: none) and drafted_shares [B, W, K] float32, the distribution
     that each block token was drawn from, where it is to be verified by rejection sampling; with ``quadratic`` also
     segments [B]
-    int32 and ensemble [B] float32 (``graph.ensemble``).
+    int32 and ensemble [B] float32 (``graph.step.ensemble``).
 
     Outputs: choice [B, W] int32; probability [B, W] float32, softmax(z)[choice] at any temperature; finite [B] int32, 0
     where logits of a real token hold NaN or infinity, or no token that could be chosen.

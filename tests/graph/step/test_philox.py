@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nld_trt.graph.philox import PHILOX, uniforms
+from nld_trt.graph.step.philox import PHILOX, uniforms
 from nld_trt.graph.tape import Tape
 from tests.graph import draws
 from tests.graph.functions import open_nodes

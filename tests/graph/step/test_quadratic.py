@@ -11,8 +11,8 @@ import pytest
 from onnx import helper
 
 from nld_trt.engine.session import execute
-from nld_trt.graph import operators
-from nld_trt.graph.candidates import CANDIDATES
+from nld_trt.graph.step import operators
+from nld_trt.graph.step.candidates import CANDIDATES
 from nld_trt.graph.tape import DOMAIN
 from tests.graph.functions import INPUTS, PLAIN, open_nodes
 

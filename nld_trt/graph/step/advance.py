@@ -16,7 +16,7 @@ import numpy as np
 from onnx import FunctionProto, TensorProto
 
 from nld_trt.graph import contract
-from nld_trt.graph.first_token import first_token
+from nld_trt.graph.step.first_token import first_token
 from nld_trt.graph.tape import Tape, make_function
 
 ADVANCE_INPUTS = (
@@ -40,6 +40,7 @@ ADVANCE_INPUTS = (
 ADVANCE_OUTPUTS = ("next_tokens", "next_cache_length", "next_causal", "next_draw", "next_room")
 
 _HOLD, _DIFFUSION, _QUADRATIC = (contract.PROGRAMS.index(name) for name in ("hold", "diffusion", "quadratic"))
+
 
 def advance(mask_token_id: int) -> FunctionProto:
     """``Advance``: inputs and outputs are as in the step contract; block [B, W] int32 are the window tokens.

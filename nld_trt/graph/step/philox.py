@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from nld_trt.graph.linear import Dialect
+from nld_trt.graph.network.linear import Dialect
 from nld_trt.graph.tape import Tape
 
 ROUNDS = 10

@@ -16,11 +16,11 @@ from functools import partial
 
 import numpy as np
 
-from nld_trt.graph.decode_step import DecodeStep, OperatorForm
-from nld_trt.graph.layout import record_layout
-from nld_trt.graph.linear import Dialect, QuantizedLinear, Recorder, float_linear, quantized_linear
+from nld_trt.graph.network.layout import record_layout
+from nld_trt.graph.network.linear import Dialect, QuantizedLinear, Recorder, float_linear, quantized_linear
+from nld_trt.graph.network.prescale import BRANCHED, Prescales, read_prescale
 from nld_trt.graph.precision import Precision
-from nld_trt.graph.prescale import BRANCHED, Prescales, read_prescale
+from nld_trt.graph.step.decode_step import DecodeStep, OperatorForm
 from nld_trt.graph.tape import Tape
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model import rotary

@@ -15,9 +15,9 @@ from onnx import TensorProto, helper
 
 from nld_trt.engine.ort_session import session_options
 from nld_trt.graph.export import load_graph, write_graph
-from nld_trt.graph.linear import EMITTERS, QuantizedLinear, Recorder, quantized_linear
+from nld_trt.graph.network.linear import EMITTERS, QuantizedLinear, Recorder, quantized_linear
+from nld_trt.graph.network.prescale import SCALES_ROWS
 from nld_trt.graph.precision import FP4, INT4, PRECISIONS
-from nld_trt.graph.prescale import SCALES_ROWS
 from nld_trt.graph.tape import OPSET, Tape
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model.checkpoint import Checkpoint
