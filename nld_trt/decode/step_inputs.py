@@ -12,7 +12,7 @@ from nld_trt.decode.request import NEVER
 from nld_trt.decode.row import Row
 from nld_trt.decode.sampling import GREEDY
 from nld_trt.engine.session import Session, StepBuffers
-from nld_trt.graph import contract
+from nld_trt.graph.step.tensors import PROGRAMS
 
 # Inputs of every row in a greedy pass that commits nothing and does not go on by itself. Buffers are reused, so who
 # fills them says all of it.
@@ -25,7 +25,7 @@ PLAIN: Final[Mapping[str, float]] = {
     "ensemble": 1.0,
     "rejection": False,
     "drafted_ids": -1,
-    "program": contract.PROGRAMS.index("hold"),
+    "program": PROGRAMS.index("hold"),
     "room": 0,
 }
 
@@ -86,7 +86,7 @@ def _row_inputs(row: Row, part: Pass) -> dict[str, float]:
         "ensemble": request.ensemble,
         "draw": part.draw,
         "rejection": request.rejection,
-        "program": contract.PROGRAMS.index(part.program),
+        "program": PROGRAMS.index(part.program),
         "room": row.room,
         **row.sampling,
     }

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nld_trt.engine.kernels.reference import Array, Values
 from nld_trt.engine.kernels.spec import TENSORS
-from nld_trt.graph.step.candidates import CANDIDATES
+from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.model.config import MAX_EOS_IDS
 
 DTYPES: dict[str, npt.DTypeLike] = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}

@@ -11,7 +11,7 @@ import pytest
 
 from nld_trt.engine.kernels import reference
 from nld_trt.engine.kernels.cases import DTYPES, MASK, case
-from nld_trt.graph.step.candidates import CANDIDATES
+from nld_trt.graph.step.tensors import CANDIDATES
 from tests.engine.kernels.oracle import assert_same, onnx_step
 from tests.graph import draws
 

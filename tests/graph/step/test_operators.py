@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nld_trt.graph.step import operators
+from nld_trt.graph.step.denoise import BLOCK_DENOISE
+from nld_trt.graph.step.verify import SPEC_VERIFY
 from nld_trt.model.config import MAX_EOS_IDS
 from tests.graph.functions import run_operators
 
@@ -17,12 +18,12 @@ MASK, VOCAB = 5, 12
 
 def denoise(logits, block, valid, threshold, quota):
     found = run_operators(MASK, logits, block=block, valid=valid, threshold=threshold, quota=quota)
-    return [found[name] for name in operators.DENOISE_OUTPUTS]
+    return [found[name] for name in BLOCK_DENOISE.outputs]
 
 
 def verify(logits, block, valid, eos):
     found = run_operators(MASK, logits, block=block, valid=valid, eos_token_id=eos)
-    return [found[name] for name in operators.VERIFY_OUTPUTS]
+    return [found[name] for name in SPEC_VERIFY.outputs]
 
 
 def probabilities(logits):

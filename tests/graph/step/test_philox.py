@@ -34,7 +34,8 @@ PUBLISHED = [
 @lru_cache
 def words_session(dialect):
     tape = Tape()
-    for name, value in zip(("first", "second"), PHILOX[dialect](tape, "even", "odd", "key"), strict=True):
+    lanes = [tape.named(name, np.int64) for name in ("even", "odd", "key")]
+    for name, value in zip(("first", "second"), PHILOX[dialect](*lanes), strict=True):
         tape.op("Identity", value, name=name)
     lanes = (np.int64, [2, "N"])
     return open_nodes(
@@ -59,7 +60,7 @@ def words(dialect, counters, keys):
 def uniform_session(dialect):
     tape = Tape()
     inputs = {"seed": (np.int64, ["N"])} | dict.fromkeys(("stream", "position", "draw"), (np.int32, ["N"]))
-    numbers = uniforms(tape, dialect, **{name: name for name in inputs})
+    numbers = uniforms(dialect, **{name: tape.named(name, dtype) for name, (dtype, _) in inputs.items()})
     for name, value in zip(("first", "second"), numbers, strict=True):
         tape.op("Identity", value, name=name)
     outputs = dict.fromkeys(("first", "second"), (np.float32, None))

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from nld_trt.graph.step.candidates import CANDIDATES
+from nld_trt.graph.step.tensors import CANDIDATES
 from tests.graph import draws
 from tests.graph.functions import run_operators
 
