@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The step contract: every input and output of an engine, declared once.
 
-The graph builder, the build profiles, the runtimes, the manifest, the documentation and the tests
-all read this table. One network serves every mode and phase: a forward takes, per row of a batch,
-a few new tokens and a few integers, and rows in different phases may share it.
+The graph builder, the build profiles, the runtimes, the manifest, the documentation and the tests all read this table.
+One network serves every mode and phase: a forward takes a few new tokens and a few integers for each row of a batch,
+and rows in different phases may share a forward. Tensors that the decode operators read or write are declared in
+``step.tensors`` and only listed here.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from typing import Literal
 from nld_trt.graph.step.tensors import CANDIDATES, TENSORS
 from nld_trt.model.config import MAX_EOS_IDS, ModelConfig
 
-# 2: sampling, quadratic passes, and rows that go on by themselves. 3: several EOS ids per row.
+# Version 2 added sampling, quadratic passes, and rows whose next pass the graph prepares. Version 3 added several EOS
+# ids per row.
 CONTRACT_VERSION = 3
 
 Direction = Literal["input", "output"]
 Phase = Literal["prompt", "token", "block", "quadratic"]
 Part = Literal["adapter", "quadratic", "functions"]
 
-# Every engine has these; a quadratic phase is an option of the build.
+# Phases of every engine. A quadratic phase is an option of the build.
 PHASES: tuple[Phase, ...] = ("prompt", "token", "block")
 
 
@@ -32,12 +34,12 @@ class Binding:
 
     Attributes:
         dtype: NumPy name, or ``activation`` for the precision that the engine was built in.
-        axes: names; ``batch``, ``width``, ``window``, ``slots`` and ``capacity`` change at run time, the others
+        axes: their names. ``batch``, ``width``, ``window``, ``slots`` and ``capacity`` change at run time, the others
             are fixed by the checkpoint.
         per_layer: the name is a pattern with one ``{layer}``.
-        debug: present only in engines built with debug outputs.
-        parts: what an engine may be built without, and then does not read this input.
-        carries: the input that this output is in the next pass, for rows that go on by themselves.
+        debug: only engines with debug outputs have it.
+        carries: the input that this output becomes in the next pass, for rows whose next pass the graph prepares.
+        parts: parts of an engine that the input is for. An engine that was built without one of them does not read it.
     """
 
     name: str
@@ -51,14 +53,21 @@ class Binding:
     parts: tuple[Part, ...] = ()
 
     def names(self, config: ModelConfig) -> list[str]:
+        """The name, or the names for all layers."""
         if not self.per_layer:
             return [self.name]
         return [self.name.format(layer=layer) for layer in range(config.num_hidden_layers)]
 
 
-def _step(name: str, direction: Direction, *, debug: bool = False, carries: str | None = None,
-          parts: tuple[Part, ...] = ()) -> Binding:  # fmt: skip
-    """A tensor of the decode operators that an engine has as well."""
+def _step(
+    name: str,
+    direction: Direction,
+    *,
+    debug: bool = False,
+    carries: str | None = None,
+    parts: tuple[Part, ...] = (),
+) -> Binding:
+    """The binding of a tensor of the decode operators."""
     tensor = TENSORS[name]
     return Binding(
         name, direction, tensor.dtype, tensor.axes, tensor.meaning, debug=debug, carries=carries, parts=parts
@@ -123,13 +132,13 @@ BINDINGS: tuple[Binding, ...] = (
     Binding("final_hidden", "output", "activation", ("batch", "width", "hidden"), "after the last norm", debug=True),
 )
 
-# Inputs that a pass hands on to the next one of its row, by the output that they come from.
+# Outputs of a pass that are inputs of the row's next one: output to input.
 CARRIED = {binding.name: binding.carries for binding in BINDINGS if binding.carries is not None}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an engine was built for. Counts are in rows and tokens."""
+    """The largest sizes that an engine was built for, in rows and tokens."""
 
     max_batch_size: int
     max_seq_len: int
@@ -139,7 +148,7 @@ class Limits:
 
     @property
     def capacity(self) -> int:
-        """Cache slots per row: the last block may be written whole and cut afterwards."""
+        """Cache slots per row. The last block may be written whole and cut afterwards, so they are more than tokens."""
         return self.max_seq_len + max(self.max_block_length, quadratic_width(self.max_quadratic_length))
 
     @property
@@ -160,7 +169,7 @@ class Limits:
 
 
 def quadratic_width(drafts: int) -> int:
-    """New tokens of a quadratic pass over ``drafts`` drafted tokens: they, and as many masks behind each."""
+    """New tokens of a quadratic pass over ``drafts`` drafted tokens: these, and as many masks after each of them."""
     return drafts + drafts**2
 
 

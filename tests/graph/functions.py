@@ -20,7 +20,7 @@ from nld_trt.graph.step.verify import SPEC_VERIFY
 from nld_trt.graph.tape import DOMAIN, OPSET
 from nld_trt.model.config import MAX_EOS_IDS
 
-# A greedy step without drafts.
+# Inputs of a greedy step without drafts, one value for all rows.
 PLAIN = {
     "threshold": 2.0,
     "quota": 0,

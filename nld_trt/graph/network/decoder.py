@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network as an ONNX graph, recorded straight from the checkpoint's tensors: no tracing, no torch.
 
-Positions, rotary look-up, query scale and attention mask come from each row's integers inside the
-graph, so that one network serves prefill, token, draft and verify passes, alone or mixed in a batch.
+The graph computes positions, rotary look-up, query scale and attention mask from each row's integers, so that one
+network serves prefill, token, draft and verify passes, alone or mixed in a batch (docs/model.md, Passes).
 
 Shapes: B batch, S width, W window, C capacity, H hidden, D head_dim.
 """
@@ -119,9 +119,9 @@ class DecoderGraph:
     def _rotary_tables(self) -> tuple[Value, Value, Value, Value]:
         """Weights: cos and sin for queries, then for keys, each [table_length, D / 2].
 
-        The query scale of long contexts multiplies rotated queries by a factor of their position, which
-        is the same as rotating by a table scaled by it: it costs nothing per layer and cannot be
-        forgotten in one phase.
+        The query scale of long contexts (docs/model.md, Query scale) multiplies rotated queries by a factor of their
+        position. Rotating by a table that was multiplied by it gives the same result, costs nothing per layer and
+        holds in every pass.
         """
         rope = self.config.rope
         cos, sin = rotary.cos_sin_table(rope, self.config.head_dim, self.table_length)
@@ -197,14 +197,14 @@ class DecoderGraph:
         return x.reshape([0, 0, count, self.config.head_dim]).transpose(0, 2, 1, 3)
 
     def _norm(self, x: Value, weight: str, *, factor: Float32 | None = None, name: str | None = None) -> Value:
-        """``factor`` [H] multiplies the output."""
+        """RMSNorm of x; ``factor`` [H] multiplies the output."""
         stored = self.recorder.store(weight, self.checkpoint.read(weight), self.precision, factor=factor)
         return self.tape.op(
             "RMSNormalization", x, stored, name=name, axis=-1, epsilon=self.config.rms_norm_eps, stash_type=1
         )
 
     def _linear(self, x: Value, module: str, scale: Float32 | None = None, factor: Float32 | None = None) -> Value:
-        """``scale`` [I] multiplies the input, ``factor`` [O] the output."""
+        """The linear layer ``module``; ``scale`` [I] multiplies the input, ``factor`` [O] the output."""
         if scale is not None:
             x = x * self._store(f"{module}.{PRE_QUANT_SCALE}", scale)
         if module not in self.checkpoint.formats:

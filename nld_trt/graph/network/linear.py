@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linear layers in the graph: one emitter per quantization algorithm and dialect.
 
-Weights stay in their stored values; what they stand for is computed in the graph, where a compiler that knows
-the pattern fuses it into the matrix product. Weight scales of 4-bit formats are rounded to the activation
-precision, because TensorRT for RTX fuses no others; FP8 scales and statistics of activations are float32.
+Weights keep their stored values. The graph computes the numbers that these represent, and a compiler that knows the
+pattern fuses that into the matrix product. Weight scales of 4-bit formats are rounded to the activation precision,
+because TensorRT for RTX fuses no others. FP8 scales and statistics of activations are float32.
 
 Shapes: B rows, S tokens, I input features, O output features, G input features per group.
 """
@@ -27,7 +27,7 @@ from nld_trt.model.safetensors_file import Array
 Dialect = Literal["onnxruntime", "tensorrt"]
 
 _FP8_MAX, _FP4_MAX = 448.0, 6.0
-# The least magnitude of a row of activations: one of zeros must not divide by zero.
+# The smallest peak of a row of activations: a row of zeros must not divide by zero.
 _TINY = 1e-12
 _FP4_GROUP = 16
 
@@ -37,7 +37,7 @@ class Recorder:
     """Where linear layers are recorded: nodes on ``tape``, values in ``weights``, computing in ``precision``.
 
     Attributes:
-        shared: outputs that several layers with the same input use, by what they are.
+        shared: values that several layers with the same input use, by keys that say what they are.
     """
 
     tape: Tape
@@ -47,7 +47,7 @@ class Recorder:
     shared: dict[tuple[object, ...], Value] = field(default_factory=dict)
 
     def once(self, key: tuple[object, ...], record: Callable[[], Value]) -> Value:
-        """What ``record`` gives, recorded the first time that ``key`` is asked for."""
+        """The value of ``key``. ``record`` is called the first time that it is needed."""
         if key not in self.shared:
             self.shared[key] = record()
         return self.shared[key]
@@ -78,7 +78,7 @@ class QuantizedLinear:
 
     Attributes:
         module: names the MatMul node; its weight tensors and dequantization are named after it.
-        factor: [O] multiplies its output; None for ones. See ``prescale.SCALES_ROWS`` for who can take one.
+        factor: [O] multiplies its output; None for ones. ``prescale.SCALES_ROWS`` lists the formats that can take one.
     """
 
     module: str
@@ -87,7 +87,7 @@ class QuantizedLinear:
 
 
 def unpacking_node(module: str) -> str:
-    """Name of the last node that turns the stored weight of ``module`` into the activation precision."""
+    """The name of the node that gives the weight of ``module`` in the activation precision."""
     return f"{module}.dequantize"
 
 
@@ -111,8 +111,8 @@ class Emitter:
     Attributes:
         stored: element type of the weight's values in the graph.
         unpack: records the weight, [I, O] in the activation precision.
-        round_input: x to x as the matrix product sees it.
-        finish: (x, product) to the layer's output.
+        round_input: records x as the matrix product reads it.
+        finish: records the layer's output, from x and the matrix product.
     """
 
     stored: ElementType
@@ -129,7 +129,8 @@ def _int4_weight(recorder: Recorder, layer: QuantizedLinear) -> Value:
         scale, group = np.repeat(scale, 2, axis=1), group // 2
     values = _store(recorder, layer, "weight", weight.values, INT4)
     scales = _store(recorder, layer, "weight_scale", scale, recorder.precision, factor=layer.factor)
-    # No output_dtype, as in the others: with it ONNX Runtime 1.32 does not fuse, and the scale has the wanted type.
+    # Unlike the others this node has no output_dtype: with it ONNX Runtime 1.32 does not fuse, and the scale has the
+    # right type already.
     return recorder.tape.op(
         "DequantizeLinear", values, scales, dtype=scales.dtype, node=unpacking_node(layer.module), axis=0,
         block_size=group,
@@ -154,9 +155,10 @@ def _fp4_weight(recorder: Recorder, layer: QuantizedLinear) -> Value:
 
 
 def _weight_unpacked_at_load(recorder: Recorder, layer: QuantizedLinear) -> Value:
-    """For libraries without a matrix kernel for the format: operators on constants, which are computed while loading.
+    """Computes the weight with operators on constants, for libraries without a matrix kernel for the format.
 
-    FP8 holds every FP4 number. A DequantizeLinear would be computed in every forward.
+    The library computes these once, while it loads the graph; a DequantizeLinear would be computed in every forward.
+    FP8 holds every FP4 number.
     """
     weight = layer.weight
     values = _store(recorder, layer, "weight", weight.values, FP8)

@@ -21,7 +21,8 @@ from nld_trt.graph.tape import Value, where
 
 @dataclass(frozen=True)
 class Ensemble:
-    """
+    """Which rows verify by an ensemble, and with which weight.
+
     Attributes:
         segments: [B] int32, k of a row in a quadratic pass, 0 of others.
         weight: [B] float32, λ.

@@ -16,7 +16,8 @@ from nld_trt.graph.tape import Value, where
 
 @dataclass(frozen=True)
 class Window:
-    """
+    """The slots of a block [B, W].
+
     Attributes:
         width: W, scalar int32.
         slots: [W] int32, 0 to W - 1.
@@ -27,7 +28,7 @@ class Window:
 
     @classmethod
     def of(cls, block: Value) -> Window:
-        """The window of ``block`` [B, W]."""
+        """The slots of ``block`` [B, W]."""
         width = block.size(1).cast(np.int32)
         return cls(width, block.tape.arange(width))
 
