@@ -76,7 +76,7 @@ def decode_operators() -> list[str]:
         "",
         "The operators that end the graph, in the order in which a forward runs them, generated from",
         "`nld_trt/graph/step`. `LogitStatistics` and `DecodeStep` are the plugins that stand for `ChooseTokens`,",
-        "`BlockDenoise` and `SpecVerify`. In quadratic passes the `valid` of `SpecVerify` is `verify_valid`.",
+        "`BlockDenoise` and `SpecVerify`.",
         "",
         "| operator | inputs | outputs |",
         "|---|---|---|",

@@ -12,10 +12,9 @@ import nld_trt
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits
 from nld_trt.graph.network.decoder import DecoderGraph
-from nld_trt.graph.network.linear import Dialect
 from nld_trt.graph.precision import Precision
 from nld_trt.graph.step.decode_step import OperatorForm, decode_functions
-from nld_trt.graph.tape import DOMAIN, OPSET, Tape
+from nld_trt.graph.tape import DOMAIN, OPSET, Dialect, Tape
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import ModelConfig

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ DOMAIN = "nld"
 # Operators of TensorRT's own ONNX parser.
 TRT_DOMAIN = "trt"
 OPSET = 24
+
+# The library that a graph is for. It matters only where one of them lacks a type or an operator.
+Dialect = Literal["onnxruntime", "tensorrt"]
 
 DType = np.dtype[Any]
 

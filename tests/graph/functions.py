@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -36,9 +35,7 @@ PLAIN = {
     "drafted_ids": -1,
     "drafted_shares": 0.0,
 }
-# In a quadratic pass fewer tokens are verified than are real.
-VERIFY = replace(SPEC_VERIFY, inputs=tuple("verify_valid" if name == "valid" else name for name in SPEC_VERIFY.inputs))
-STEP = (DRAFT_CANDIDATES, CHOOSE_TOKENS, BLOCK_DENOISE, VERIFY)
+STEP = (DRAFT_CANDIDATES, CHOOSE_TOKENS, BLOCK_DENOISE, SPEC_VERIFY)
 OUTPUTS = tuple(name for operator in STEP for name in operator.outputs)
 INPUTS = tuple(dict.fromkeys(name for operator in STEP for name in operator.inputs if name not in OUTPUTS))
 

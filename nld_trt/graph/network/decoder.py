@@ -18,11 +18,11 @@ import numpy as np
 
 from nld_trt.graph import contract
 from nld_trt.graph.network.layout import record_layout
-from nld_trt.graph.network.linear import Dialect, QuantizedLinear, Recorder, float_linear, quantized_linear
+from nld_trt.graph.network.linear import QuantizedLinear, Recorder, float_linear, quantized_linear
 from nld_trt.graph.network.prescale import BRANCHED, Prescales, read_prescale
 from nld_trt.graph.precision import Precision
 from nld_trt.graph.step.decode_step import DecodeStep, OperatorForm
-from nld_trt.graph.tape import Tape, Value, minimum
+from nld_trt.graph.tape import Dialect, Tape, Value, minimum
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint

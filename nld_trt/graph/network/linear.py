@@ -13,18 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from nld_trt.graph.precision import FP4, FP8, INT4, PRECISIONS, ElementType, Precision
-from nld_trt.graph.tape import TRT_DOMAIN, Tape, Value, maximum, where
+from nld_trt.graph.tape import TRT_DOMAIN, Dialect, Tape, Value, maximum, where
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model.quantized import Float32, QuantizedWeight
 from nld_trt.model.safetensors_file import Array
-
-# Which library the graph is for. It matters only where one of them lacks a type or an operator.
-Dialect = Literal["onnxruntime", "tensorrt"]
 
 _FP8_MAX, _FP4_MAX = 448.0, 6.0
 # The smallest peak of a row of activations: a row of zeros must not divide by zero.

@@ -3,12 +3,12 @@
 """``Advance``: a row's next pass from the results of this one, so that a loop can go on without asking the host.
 
 docs/model.md says what each mode does with a pass, from "Autoregressive decoding" to "Quadratic self-speculation". The
-modes in ``nld_trt.decode`` say the same for the host, which prefill, requests that come and go, stop strings and
-thinking budgets need. Tests hold the two together.
+modes in ``nld_trt.decode`` say the same for the host, which prefill, requests that join or leave, stop strings and
+thinking budgets need. Tests compare the two.
 
-A row stands still, its next pass being this one again, if it is told to (program 0), if it may commit no more
-(room 0), once this pass has committed EOS or all that it may, and where its logits are not finite; ``next_room`` is
-0 then. Making a pass again changes nothing: it writes the same values to the same cache slots.
+A row repeats this pass if its program is "hold", if it may commit no more tokens (``room`` is 0), once this pass has
+committed EOS or the last token that it may, and where its logits are not finite. ``next_room`` is 0 once it has ended.
+Repeating a pass changes nothing: it writes the same values to the same cache slots.
 
 Shapes: B rows, W window tokens, k drafts of a quadratic pass.
 """
@@ -55,7 +55,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a pass comes to.
+    """What the results of a pass mean for the next one.
 
     Attributes:
         filled: [B] bool, a bidirectional pass leaves no mask that must be filled.
@@ -83,25 +83,25 @@ def advance(mask_token_id: int) -> FunctionProto:
     def body(**inputs: Value) -> Mapping[str, Value]:
         this = Pass(**inputs)
         window = Window.of(this.block)
-        goes = (this.program > PROGRAMS.index("hold")) & (this.room > 0)
+        active = (this.program > PROGRAMS.index("hold")) & (this.room > 0)
         real, is_diffusion = window.leading(this.valid_count), this.runs("diffusion")
         masks = where(real, this.block.tape.constant(mask_token_id, np.int32), 0)
         outcome = _outcome(this, window, real, is_diffusion, mask_token_id)
-        room = this.room - outcome.committed
-        ended = this.causal & (outcome.ends | (room <= 0))
+        tokens_left = this.room - outcome.committed
+        ended = this.causal & (outcome.ends | (tokens_left <= 0))
         # From logits that are not finite the kernels choose -1, which is no place in the embedding.
-        moves = goes & ~ended & this.finite.cast(np.bool_)
+        continues = active & ~ended & this.finite.cast(np.bool_)
 
         # A block of one token has nothing to draft or denoise. Quadratic passes draft by themselves.
         causal_next = this.runs("quadratic") | this.valid_count.equals(1)
         denoises_again = is_diffusion & ~(this.causal | outcome.filled)
-        commits = moves & this.causal
+        commits = continues & this.causal
         return {
-            "next_tokens": where(moves.column(), _next_block(this, window, outcome, masks), this.block),
+            "next_tokens": where(continues.column(), _next_block(this, window, outcome, masks), this.block),
             "next_cache_length": this.cache_length + where(commits, outcome.committed, 0),
-            "next_causal": where(moves, where(this.causal, causal_next, outcome.filled), this.causal),
-            "next_draw": where(moves, where(denoises_again, this.draw + 1, 0), this.draw),
-            "next_room": where(moves, where(this.causal, room, this.room), where(goes, 0, this.room)),
+            "next_causal": where(continues, where(this.causal, causal_next, outcome.filled), this.causal),
+            "next_draw": where(continues, where(denoises_again, this.draw + 1, 0), this.draw),
+            "next_room": where(continues, where(this.causal, tokens_left, this.room), where(active, 0, this.room)),
         }
 
     return make_function(ADVANCE, body)

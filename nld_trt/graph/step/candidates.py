@@ -23,12 +23,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 from onnx import FunctionProto
 
-from nld_trt.graph.network.linear import Dialect
 from nld_trt.graph.step.function import make_function
 from nld_trt.graph.step.scores import COLDEST, allowed_scores
-from nld_trt.graph.step.slots import DrawnSlots, only_if
+from nld_trt.graph.step.slots import SampledSlots, only_if
 from nld_trt.graph.step.tensors import CANDIDATES, Operator
-from nld_trt.graph.tape import Value, maximum, minimum, where
+from nld_trt.graph.tape import Dialect, Value, maximum, minimum, where
 
 SHORTLIST = 256
 
@@ -46,7 +45,7 @@ class Settings:
     min_p: Value
     proposes: Value
 
-    def columns(self, slots: DrawnSlots) -> Settings:
+    def columns(self, slots: SampledSlots) -> Settings:
         """[B] to [N, 1]."""
         fields = (self.temperature, self.top_k, self.top_p, self.min_p, self.proposes)
         return Settings(*(slots.rows(value).column() for value in fields))
@@ -79,7 +78,7 @@ def draft_candidates(mask_token_id: int, vocab_size: int, dialect: Dialect) -> F
         ]
 
         def limit() -> list[Value]:
-            slots = DrawnSlots(drawn_slots, logits)
+            slots = SampledSlots(drawn_slots, logits)
             scores = allowed_scores(slots.vectors(logits), mask_token_id, vocab_size)
             cut, ids, probabilities = _limits(scores, settings.columns(slots), min(SHORTLIST, vocab_size))
             return [

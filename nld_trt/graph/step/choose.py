@@ -17,15 +17,14 @@ from dataclasses import fields
 import numpy as np
 from onnx import FunctionProto
 
-from nld_trt.graph.network.linear import Dialect
 from nld_trt.graph.step.ensemble import Ensemble
 from nld_trt.graph.step.function import make_function
 from nld_trt.graph.step.sampling import SamplingInputs, sample_tokens
 from nld_trt.graph.step.scores import allowed_scores
-from nld_trt.graph.step.slots import DrawnSlots, only_if
+from nld_trt.graph.step.slots import SampledSlots, only_if
 from nld_trt.graph.step.tensors import Operator
 from nld_trt.graph.step.window import Window
-from nld_trt.graph.tape import Value, where
+from nld_trt.graph.tape import Dialect, Value, where
 
 CHOOSE_TOKENS = Operator(
     "ChooseTokens",
@@ -63,7 +62,7 @@ def choose_tokens(mask_token_id: int, vocab_size: int, dialect: Dialect, *, quad
         warm = sampling.temperature > 0.0
 
         def sample() -> list[Value]:
-            slots = DrawnSlots(drawn_slots, logits)
+            slots = SampledSlots(drawn_slots, logits)
             if mixing is None:
                 allowed = allowed_scores(slots.vectors(logits), mask_token_id, vocab_size)
                 best = slots.cells(greedy)

@@ -8,20 +8,19 @@ Shapes: B rows, S new tokens, W window tokens, V vocabulary, H hidden.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from onnx import FunctionProto
 
-from nld_trt.graph.network.linear import Dialect
-from nld_trt.graph.step import plugin_form
 from nld_trt.graph.step.advance import ADVANCE, advance
 from nld_trt.graph.step.candidates import DRAFT_CANDIDATES, draft_candidates
 from nld_trt.graph.step.choose import CHOOSE_TOKENS, CHOOSE_TOKENS_BY_ENSEMBLE, choose_tokens
 from nld_trt.graph.step.denoise import BLOCK_DENOISE, block_denoise
+from nld_trt.graph.step.plugin_form import PLUGIN_OPERATORS
 from nld_trt.graph.step.tensors import TENSORS, Operator
 from nld_trt.graph.step.verify import SPEC_VERIFY, spec_verify
-from nld_trt.graph.tape import DOMAIN, Tape, Value, maximum, where
+from nld_trt.graph.tape import DOMAIN, Dialect, Tape, Value, maximum, where
 
 # How ChooseTokens, BlockDenoise and SpecVerify are written: as functions of standard operators, or as the two operators
 # of plugin_form, which only a library that was given their kernels can read.
@@ -89,22 +88,18 @@ class DecodeStep:
             "block": self.inputs["tokens"].take_along(index, axis=1),
             "valid": wanted.sum(-1),
         }
-        tensors |= self._sampling_inputs(index)
-        self._call(DRAFT_CANDIDATES, tensors)
-        FORMS[self.form](self, tensors)
-        self._call(ADVANCE, tensors)
-
-    def _functions(self, tensors: Tensors) -> None:
-        self._call(CHOOSE_TOKENS_BY_ENSEMBLE if self.quadratic else CHOOSE_TOKENS, tensors)
-        self._call(BLOCK_DENOISE, tensors)
-        verified = tensors | {"valid": self._verified(tensors["valid"])}
-        self._call(SPEC_VERIFY, verified)
-        tensors |= {name: verified[name] for name in SPEC_VERIFY.outputs}
-
-    def _plugins(self, tensors: Tensors) -> None:
         tensors["verify_valid"] = self._verified(tensors["valid"])
-        for operator in (plugin_form.LOGIT_STATISTICS, plugin_form.DECODE_STEP):
-            self._call(operator, tensors, **operator.attributes(self.mask_token_id))
+        tensors |= self._sampling_inputs(index)
+        for operator in self._operators():
+            self._call(operator, tensors)
+
+    def _operators(self) -> tuple[Operator, ...]:
+        choose = CHOOSE_TOKENS_BY_ENSEMBLE if self.quadratic else CHOOSE_TOKENS
+        forms: Mapping[OperatorForm, tuple[Operator, ...]] = {
+            "functions": (choose, BLOCK_DENOISE, SPEC_VERIFY),
+            "plugins": tuple(PLUGIN_OPERATORS.values()),
+        }
+        return (DRAFT_CANDIDATES, *forms[self.form], ADVANCE)
 
     def _verified(self, valid: Value) -> Value:
         """[B] int32: leading window tokens that are verified. In a quadratic pass these are only the drafts."""
@@ -135,24 +130,14 @@ class DecodeStep:
             "drafted_ids": where(verifies, self.inputs["drafted_ids"], -1),
         }
 
-    def _call(self, operator: Operator, tensors: Tensors, **attributes: Any) -> None:
-        """A node of the operator, whose outputs join ``tensors``.
-
-        Args:
-            attributes: of the node.
-        """
+    def _call(self, operator: Operator, tensors: Tensors) -> None:
+        """A node of the operator, whose outputs join ``tensors``."""
         outputs = self.tape.ops(
             operator.name,
             *(tensors[name] for name in operator.inputs),
             dtypes=[TENSORS[name].dtype for name in operator.outputs],
             names=operator.outputs,
             domain=DOMAIN,
-            **attributes,
+            **operator.attributes(self.mask_token_id),
         )
         tensors |= dict(zip(operator.outputs, outputs, strict=True))
-
-
-FORMS: Mapping[OperatorForm, Callable[[DecodeStep, Tensors], None]] = {
-    "functions": DecodeStep._functions,
-    "plugins": DecodeStep._plugins,
-}

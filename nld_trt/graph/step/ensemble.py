@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nld_trt.graph.step.scores import allowed_scores
-from nld_trt.graph.step.slots import DrawnSlots
+from nld_trt.graph.step.slots import SampledSlots
 from nld_trt.graph.tape import Value, where
 
 
@@ -35,7 +35,7 @@ class Ensemble:
         """[B] bool: rows in a quadratic pass whose weight is below 1."""
         return (self.weight < 1.0) & (self.segments > 0)
 
-    def scores(self, slots: DrawnSlots, logits: Value, mask_token_id: int, vocab_size: int) -> Value:
+    def scores(self, slots: SampledSlots, logits: Value, mask_token_id: int, vocab_size: int) -> Value:
         """[N, V] float32 without MASK: log probabilities of the ensemble at drafts of its rows, logits elsewhere.
 
         Args:

@@ -16,8 +16,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from nld_trt.graph.network.linear import Dialect
-from nld_trt.graph.tape import Value
+from nld_trt.graph.tape import Dialect, Value
 
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)

@@ -10,6 +10,7 @@ in ``plugins/``, their launch parameters in ``nld_trt/engine/kernels``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from nld_trt.graph.step.denoise import BLOCK_DENOISE
 from nld_trt.graph.step.tensors import Operator
@@ -20,8 +21,8 @@ from nld_trt.graph.tape import DOMAIN
 class PluginOperator(Operator):
     """An operator that a TensorRT plugin implements."""
 
-    def attributes(self, mask_token_id: int) -> dict[str, int | str]:
-        """Attributes of its node. TensorRT's parser looks a plugin up by these names, and not by the node's domain."""
+    def attributes(self, mask_token_id: int) -> dict[str, Any]:
+        """As of any operator. TensorRT's parser looks a plugin up by these names, and not by the node's domain."""
         return {"mask_token_id": mask_token_id, "plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
 
 

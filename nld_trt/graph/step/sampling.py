@@ -21,12 +21,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nld_trt.graph.network.linear import Dialect
 from nld_trt.graph.step.philox import uniforms
 from nld_trt.graph.step.scores import COLDEST
-from nld_trt.graph.step.slots import DrawnSlots
+from nld_trt.graph.step.slots import SampledSlots
 from nld_trt.graph.step.tensors import CANDIDATES
-from nld_trt.graph.tape import Value, maximum, minimum, where
+from nld_trt.graph.tape import Dialect, Value, maximum, minimum, where
 
 # Cumulative sums run over groups first and then inside one group: two short sums instead of one over the vocabulary.
 _GROUP = 256
@@ -82,7 +81,9 @@ class Draft:
     accepted: Value
 
 
-def sample_tokens(slots: DrawnSlots, inputs: SamplingInputs, scores: Value, vocab_size: int, dialect: Dialect) -> Value:
+def sample_tokens(
+    slots: SampledSlots, inputs: SamplingInputs, scores: Value, vocab_size: int, dialect: Dialect
+) -> Value:
     """Token ids [N] int64.
 
     Args:
@@ -113,7 +114,7 @@ def sample_tokens(slots: DrawnSlots, inputs: SamplingInputs, scores: Value, voca
     return where(kept, draft.tokens, token)
 
 
-def _weights(slots: DrawnSlots, inputs: SamplingInputs, scores: Value, vocab_size: int) -> Weights:
+def _weights(slots: SampledSlots, inputs: SamplingInputs, scores: Value, vocab_size: int) -> Weights:
     kept = scores >= slots.cells(inputs.cut).column()
     best = scores.max(_LAST, keepdims=True)
     divisor = maximum(slots.rows(inputs.temperature).column(), COLDEST)
@@ -124,7 +125,7 @@ def _weights(slots: DrawnSlots, inputs: SamplingInputs, scores: Value, vocab_siz
     return Weights(flat.reshape([0, -1, _GROUP]), flat, flat.sum(_LAST, keepdims=True))
 
 
-def _draft(slots: DrawnSlots, inputs: SamplingInputs, weights: Weights, uniform: Value) -> Draft:
+def _draft(slots: SampledSlots, inputs: SamplingInputs, weights: Weights, uniform: Value) -> Draft:
     has_draft = slots.places + 1 < slots.rows(inputs.valid).cast(np.int64)
     tokens = slots.following_cells(inputs.block).cast(np.int64)
     ids = slots.following_lists(inputs.drafted_ids, CANDIDATES).cast(np.int64)

@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nld_trt.graph.network.linear import Dialect
-from nld_trt.graph.tape import Value, minimum
+from nld_trt.graph.tape import Dialect, Value, minimum
 
 
 def only_if(
@@ -30,11 +29,11 @@ def only_if(
     return then() if dialect == "tensorrt" else rows.tape.when(rows.any(), then, otherwise)
 
 
-class DrawnSlots:
+class SampledSlots:
     """Values of the slots in the input ``drawn_slots`` [N] int32, which are row * W + slot."""
 
     def __init__(self, drawn_slots: Value, logits: Value) -> None:
-        """``logits`` [B, W, V] say how wide a window is."""
+        """``logits`` [B, W, V] give the width of a window."""
         self._cells = drawn_slots.cast(np.int64)
         width = logits.shape(1, 2)
         self._rows = self._cells // width
@@ -66,15 +65,15 @@ class DrawnSlots:
         """[N]: the slots of the same rows at ``places`` [N]."""
         return self._cells - self.places + places
 
-    def put_back(self, value: Value, drawn: Value) -> Value:
-        """``value`` [B, W] with ``drawn`` [N] in its place."""
-        flat = value.tape.op("ScatterElements", value.reshape([-1]), self._cells, drawn, axis=0)
+    def put_back(self, value: Value, sampled: Value) -> Value:
+        """``value`` [B, W] with ``sampled`` [N] in their slots."""
+        flat = value.tape.op("ScatterElements", value.reshape([-1]), self._cells, sampled, axis=0)
         return flat.reshape(value.shape())
 
-    def put_lists_back(self, value: Value, drawn: Value, size: int) -> Value:
-        """``value`` [B, W, K] with ``drawn`` [N, K] in its place."""
+    def put_lists_back(self, value: Value, sampled: Value, size: int) -> Value:
+        """``value`` [B, W, K] with ``sampled`` [N, K] in their slots."""
         index = self._cells.column()
-        return value.tape.op("ScatterND", value.reshape([-1, size]), index, drawn).reshape(value.shape())
+        return value.tape.op("ScatterND", value.reshape([-1, size]), index, sampled).reshape(value.shape())
 
     def _following(self, value: Value) -> Value:
         count = value.tape.op("ReduceProd", value.shape(0, 2), keepdims=0)

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nld_trt.graph.tape import Tape, Value
 
 # Tokens in the list that a draft is sampled from.
 CANDIDATES = 8
 
-# What a row does after a pass, without being told: nothing, or the next pass of its mode. Values of `program`.
+# What a row does after a pass without the host: it repeats the pass, or makes the next pass of its mode. The tensor
+# `program` holds an index of these.
 PROGRAMS = ("hold", "token", "diffusion", "linear", "quadratic")
 
 # Stands for a floating-point type that the reader of the table chooses.
@@ -48,6 +50,10 @@ class Operator:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
+    def attributes(self, mask_token_id: int) -> dict[str, Any]:
+        """Attributes of a node of the operator. A function has none: its body knows the id of MASK."""
+        return {}
+
 
 _ROWS = ("batch",)
 _WINDOW = ("batch", "window")
@@ -62,7 +68,7 @@ TENSORS: Mapping[str, Tensor] = {
     "program": Tensor(
         "int32", _ROWS, f"how the row continues after the pass: {', '.join(PROGRAMS)} are 0 to {len(PROGRAMS) - 1}"
     ),
-    "room": Tensor("int32", _ROWS, "tokens that the row may still commit; at 0 it stands still"),
+    "room": Tensor("int32", _ROWS, "tokens that the row may still commit; at 0 it repeats its pass"),
     "logits": Tensor(ANY_FLOAT, ("batch", "window", "vocab"), "of every window slot"),
     "block": Tensor("int32", _WINDOW, "window tokens"),
     "valid": Tensor("int32", _ROWS, "leading window slots that are real"),

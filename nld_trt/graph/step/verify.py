@@ -22,7 +22,7 @@ from nld_trt.graph.tape import Value, where
 
 SPEC_VERIFY = Operator(
     "SpecVerify",
-    inputs=("choice", "block", "valid", "eos_token_id"),
+    inputs=("choice", "block", "verify_valid", "eos_token_id"),
     outputs=("verified_tokens", "accepted_count", "next_seed", "eos_position"),
 )
 
@@ -30,12 +30,12 @@ _LAST, _END = -1, np.iinfo(np.int64).max
 
 
 def spec_verify() -> FunctionProto:
-    """The function. ``valid`` counts the leading slots that are verified."""
+    """The function."""
 
-    def body(choice: Value, block: Value, valid: Value, eos_token_id: Value) -> Mapping[str, Value]:
+    def body(choice: Value, block: Value, verify_valid: Value, eos_token_id: Value) -> Mapping[str, Value]:
         window = Window.of(block)
         # The last slot has no draft token after it, so it always ends the run.
-        has_draft = (window.slots + 1) < valid.column()
+        has_draft = (window.slots + 1) < verify_valid.column()
         drafted = block.slice(1, _END, axis=1).pad(0, 1, -1, axis=1)
         matches = choice.equals(drafted) & has_draft
         first_miss = where(matches, window.width, window.slots).min(_LAST, keepdims=True)

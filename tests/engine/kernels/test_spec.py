@@ -73,11 +73,8 @@ def test_outputs_are_those_of_the_onnx_functions() -> None:
 
 
 def test_inputs_are_those_of_the_onnx_functions() -> None:
-    """Two of the functions have a ``valid`` of their own, and a decision needs both. Kernels look at every slot."""
-    assert {*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs} == (onnx_names("inputs") - {"drawn_slots"}) | {
-        "partials",
-        "verify_valid",
-    }
+    """Kernels look at every slot, and hand statistics to each other."""
+    assert {*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs} ^ onnx_names("inputs") == {"drawn_slots", "partials"}
 
 
 def test_decision_reads_everything_that_the_statistics_write() -> None:

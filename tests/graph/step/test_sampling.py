@@ -130,7 +130,7 @@ def test_the_next_position_and_the_next_draw_are_independent_of_this_one():
 
 
 def test_the_first_committed_token_of_a_warm_block_has_the_exact_distribution():
-    """Slot and token together: the confidence that ranks slots is not divided by the temperature (model-spec 3.3)."""
+    """Slot and token together. The confidence that ranks slots is not divided by T (docs/model.md, Diffusion)."""
     vocab, temperature, masks = 6, 0.8, 3
     logits = np.random.default_rng(6).normal(size=(masks + 1, vocab)).astype(np.float32)
     logits[:, MASK] = -1.0
