@@ -78,7 +78,7 @@ ADVANCE = Operator(
 
 
 def advance(mask_token_id: int) -> FunctionProto:
-    """The function."""
+    """The operator as an ONNX function."""
 
     def body(**inputs: Value) -> Mapping[str, Value]:
         this = Pass(**inputs)

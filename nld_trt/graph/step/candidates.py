@@ -64,7 +64,7 @@ DRAFT_CANDIDATES = Operator(
 
 
 def draft_candidates(mask_token_id: int, vocab_size: int, dialect: Dialect) -> FunctionProto:
-    """The function."""
+    """The operator as an ONNX function."""
 
     def body(logits: Value, drawn_slots: Value, **inputs: Value) -> Mapping[str, Value]:
         settings = Settings(**inputs)

@@ -41,8 +41,10 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def choose_tokens(mask_token_id: int, vocab_size: int, dialect: Dialect, *, quadratic: bool) -> FunctionProto:
-    """The function. ``drawn_slots`` must hold at least the slots of rows with a temperature or an ensemble: all other
-    slots get their most likely token.
+    """The operator as an ONNX function.
+
+    ``drawn_slots`` must hold at least the slots of rows with a temperature or an ensemble. All other slots get their
+    most likely token.
 
     Args:
         quadratic: rows may make quadratic passes; the verifier of these may be an ensemble.

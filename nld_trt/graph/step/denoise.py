@@ -32,7 +32,7 @@ _LAST = -1
 
 
 def block_denoise(mask_token_id: int) -> FunctionProto:
-    """The function."""
+    """The operator as an ONNX function."""
 
     def body(
         choice: Value, probability: Value, block: Value, valid: Value, threshold: Value, quota: Value

@@ -30,7 +30,7 @@ _LAST, _END = -1, np.iinfo(np.int64).max
 
 
 def spec_verify() -> FunctionProto:
-    """The function."""
+    """The operator as an ONNX function."""
 
     def body(choice: Value, block: Value, verify_valid: Value, eos_token_id: Value) -> Mapping[str, Value]:
         window = Window.of(block)
