@@ -11,7 +11,7 @@ from nld_trt.decode.modes.base import UNREACHABLE, Candidates, Outcome, Pass
 from nld_trt.decode.row import Row
 from nld_trt.decode.sampling import GREEDY
 from nld_trt.engine.session import Session, StepBuffers
-from nld_trt.graph import contract
+from nld_trt.graph.step.tensors import PROGRAMS
 from nld_trt.model.config import MAX_EOS_IDS
 from nld_trt.names import NEVER
 
@@ -26,7 +26,7 @@ PLAIN: Final[Mapping[str, float]] = {
     "ensemble": 1.0,
     "rejection": False,
     "drafted_ids": -1,
-    "program": contract.PROGRAMS.index("hold"),
+    "program": PROGRAMS.index("hold"),
     "room": 0,
 }
 
@@ -88,7 +88,7 @@ def _row_inputs(row: Row, part: Pass) -> dict[str, float | Sequence[int]]:
         "ensemble": request.ensemble,
         "draw": part.draw,
         "rejection": request.rejection,
-        "program": contract.PROGRAMS.index(part.program),
+        "program": PROGRAMS.index(part.program),
         "room": row.room,
         **row.sampling,
     }

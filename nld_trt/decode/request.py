@@ -49,8 +49,7 @@ class Request:
             token and alone never stops.
         stop: strings that end the text; they are not part of it.
         temperature: 0 is greedy; above, tokens are drawn from softmax(logits / temperature).
-        top_k, top_p, min_p: which tokens can be drawn (``graph.candidates``); not in diffusion. These and
-            ``temperature``: None means the checkpoint's default, or what is greedy and keeps every token.
+        top_k, top_p, min_p: which tokens can be drawn (``graph.step.candidates``); not in diffusion.
         seed: of the draws; None means a fresh one. Greedy requests need none.
         acceptance: rule by which linear keeps drafted tokens; None means DEFAULT_ACCEPTANCE where it can be had.
         ensemble: quadratic: weight of the AR prediction in verifying, the rest is the diffusion's. Below 1 the

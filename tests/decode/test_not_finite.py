@@ -19,8 +19,8 @@ from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import execute
 from nld_trt.errors import OperationError
-from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
+from nld_trt.graph.step.tensors import PROGRAMS
 from nld_trt.measure.score import Question, evaluate
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.checkpoint import Checkpoint
@@ -155,7 +155,7 @@ def test_the_engine_does_not_go_on_from_such_logits(session):
     session.reserve(1, 8)
     buffers = session.step(1, 1, 1)
     own = {"tokens": POISON, "logit_rows": 0, "cache_length": 0, "valid_count": 1, "causal": 1, "draft_adapter": 0}
-    for name, value in {**PLAIN, **own, "program": contract.PROGRAMS.index("linear"), "room": 5}.items():
+    for name, value in {**PLAIN, **own, "program": PROGRAMS.index("linear"), "room": 5}.items():
         buffers.inputs[name][:] = value
     execute(session, buffers)
     assert buffers.outputs["finite"].tolist() == [0]

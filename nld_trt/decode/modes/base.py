@@ -27,7 +27,7 @@ class Pass:
         draw: which random numbers of the predicted positions; two passes may predict one position.
         segments: drafts of a quadratic pass.
         candidates: what the new tokens were drawn from, where they are to be verified by rejection sampling.
-        program: how the row goes on without being told, one of ``contract.PROGRAMS``.
+        program: how the row goes on without being told, one of ``graph.step.tensors.PROGRAMS``.
     """
 
     kind: PassKind
