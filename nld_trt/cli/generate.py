@@ -21,7 +21,7 @@ from nld_trt.cli._options import (
     sampling_options,
 )
 from nld_trt.cli._output import json_option, output
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, shortened
 
 if TYPE_CHECKING:
     from nld_trt.decode.decoder import Decoder
@@ -154,7 +154,9 @@ def parse_threshold(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--threshold is {text!r}; it must be a number between 0 and 1, or null") from None
+        raise InputError(
+            f"--threshold is {shortened(repr(text))}; it must be a number between 0 and 1, or null"
+        ) from None
 
 
 def _run_prompt(decoder: Decoder, request: Request) -> None:
