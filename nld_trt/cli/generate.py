@@ -142,7 +142,7 @@ def _request(
         max_new_tokens=max_new_tokens,
         block_length=block_length,
         threshold=DEFAULT_THRESHOLDS[mode] if threshold is None else parse_threshold(threshold),
-        stop=stop,
+        stop=tuple(text for text in stop if text),
         **{name: value for name, value in sampling.items() if value is not None},
     )
 
