@@ -33,7 +33,7 @@ class HubSnapshot:
         """The snapshot that ``folder`` is or lies in, or None."""
         folder = folder.resolve()
         for path in (folder, *folder.parents):
-            if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+            if path.parent.name == "snapshots" and _is_cache(path.parent.parent):
                 return cls(path.parent.parent, path.name)
         return None
 
@@ -47,8 +47,18 @@ class HubSnapshot:
         snapshot = cls.around(folder)
         if snapshot is not None:
             return path.parent == snapshot.blobs
-        is_blob = path.parent.name == "blobs" and path.parent.parent.name.startswith("models--")
+        is_blob = path.parent.name == "blobs" and _is_cache(path.parent.parent)
         return is_blob or cls.around(path) is not None
+
+
+def _is_cache(folder: Path) -> bool:
+    """Whether ``folder`` is a repository's in a Hugging Face cache: by its name, or by all that such a folder holds.
+
+    Where ``models--OWNER--NAME`` is a link to a larger disk, the folder there can have any name.
+    """
+    return folder.name.startswith("models--") or all(
+        (folder / part).is_dir() for part in ("blobs", "refs", "snapshots")
+    )
 
 
 def inside(folder: Path, relative: str | Path) -> Path:
