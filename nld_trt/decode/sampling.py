@@ -95,7 +95,7 @@ def check_sampling(values: Mapping[str, Any], mode: str) -> None:
 def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:
     """Raises InputError: there is no such rule, or not for these drafts."""
     if rule not in ACCEPTANCE_RULES:
-        raise InputError(f"acceptance is {rule!r}; supported: {', '.join(ACCEPTANCE_RULES)}")
+        raise InputError(f"acceptance is {shortened(repr(rule))}; supported: {', '.join(ACCEPTANCE_RULES)}")
     if rule != "reject":
         return
     if mode != "linear":
