@@ -21,7 +21,9 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}", fix=_REFETCH) from error
+    except RecursionError as error:
         raise InputError(f"{path} is not JSON: {error}", fix=_REFETCH) from error
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"

@@ -86,6 +86,8 @@ def test_result_is_shown_although_it_cannot_be_written_in_the_end(
 @pytest.mark.parametrize("name", ["evaluate", "bench loop"])
 def test_result_is_written_although_nobody_reads_it(built, prompts, tmp_path, monkeypatch, name) -> None:
     class Gone:
+        encoding = "utf-8"
+
         def write(self, text: str) -> int:
             raise OSError(5, "the terminal is gone")
 
