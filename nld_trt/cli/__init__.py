@@ -24,7 +24,7 @@ import click
 
 import nld_trt
 from nld_trt import optional
-from nld_trt.errors import NldError
+from nld_trt.errors import NldError, short_numbers
 
 # Exit statuses above this one name a signal.
 _SIGNALLED = 128
@@ -166,7 +166,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"\nTry '{context.command_path} --help'." if context else ""
-        return _fail(error.format_message() + hint, error.exit_code)
+        return _fail(short_numbers(error.format_message()) + hint, error.exit_code)
     except click.Abort as error:
         # click makes one of Ctrl-C and of an end of file met anywhere; the second is no wish of the user.
         if isinstance(error.__cause__, EOFError):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ def command(
         f"{facts['algorithm']} checkpoint in {output_dir}: {human_bytes(size)}, {facts['bits_per_weight']:.2f} bits "
         f"per weight, {run['seconds']} s" + (f", peak memory {human_bytes(peak)}" if peak else ""),
     )
-    output.note(f"next: nld-trt build {output_dir} -o ENGINE_DIR")
+    output.note(f"next: nld-trt build {shlex.quote(str(output_dir))} -o ENGINE_DIR")
 
 
 def chosen_recipe(qformat: str | None, recipe: Path | None, short: dict[str, bool]) -> str | Path:

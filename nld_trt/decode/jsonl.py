@@ -98,7 +98,8 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
         block_length=values.get("block_length"),
         threshold=values.get("threshold", DEFAULT_THRESHOLDS[mode]),
         eos_token_id=parse_eos(values.get("eos_token_id")),
-        stop=stop,
+        # Clients that fill in every field send an empty string for none.
+        stop=tuple(text for text in stop if text),
         temperature=values.get("temperature"),
         top_k=values.get("top_k"),
         top_p=values.get("top_p"),

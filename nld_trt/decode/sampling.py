@@ -94,8 +94,8 @@ def check_sampling(values: Mapping[str, Any], mode: str) -> None:
 def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:
     """Raises InputError: there is no such rule, or not for these drafts."""
     if rule not in ACCEPTANCE_RULES:
-        raise InputError(f"acceptance is {rule!r}; supported: {', '.join(ACCEPTANCE_RULES)}")
-    if rule != names.REJECT:
+        raise InputError(f"acceptance is {shortened(repr(rule))}; supported: {', '.join(ACCEPTANCE_RULES)}")
+    if rule != "reject":
         return
     if mode != names.LINEAR:
         raise InputError(f"acceptance is 'reject', a rule of linear mode, and mode is {mode!r}", fix="Leave it out.")

@@ -40,7 +40,7 @@ class HubSnapshot:
         """The snapshot that ``folder`` is or lies in, or None."""
         folder = folder.resolve()
         for path in (folder, *folder.parents):
-            if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+            if path.parent.name == "snapshots" and _is_cache(path.parent.parent):
                 return cls(path.parent.parent, path.name)
         return None
 
@@ -54,10 +54,20 @@ class HubSnapshot:
         snapshot = cls.around(folder)
         if snapshot is not None:
             return snapshot.stores(path)
-        is_blob = path.parent.name == "blobs" and path.parent.parent.name.startswith("models--")
+        is_blob = path.parent.name == "blobs" and _is_cache(path.parent.parent)
         store = path.parent.parent
         is_shared_blob = store.name == "blobs" and any(store.parent.glob("models--*"))
         return is_blob or is_shared_blob or cls.around(path) is not None
+
+
+def _is_cache(folder: Path) -> bool:
+    """Whether ``folder`` is a repository's in a Hugging Face cache: by its name, or by all that such a folder holds.
+
+    Where ``models--OWNER--NAME`` is a link to a larger disk, the folder there can have any name.
+    """
+    return folder.name.startswith("models--") or all(
+        (folder / part).is_dir() for part in ("blobs", "refs", "snapshots")
+    )
 
 
 def inside(folder: Path, relative: str | Path) -> Path:

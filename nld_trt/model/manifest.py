@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     manifest = read_json(path)
-    again = f"Convert the released checkpoint again: nld-trt convert CHECKPOINT -o {folder} --force"
+    again = _again(folder)
     found = manifest.get("schema_version")
     if found != SCHEMA_VERSION:
         raise InputError(
@@ -134,5 +135,9 @@ def check_files(folder: Path, manifest: dict[str, Any], *, verify: bool) -> None
         raise InputError(
             f"{folder} is not as it was converted",
             details=problems,
-            fix=f"Convert the released checkpoint again: nld-trt convert CHECKPOINT -o {folder} --force",
+            fix=_again(folder),
         )
+
+
+def _again(folder: Path) -> str:
+    return f"Convert the released checkpoint again: nld-trt convert CHECKPOINT -o {shlex.quote(str(folder))} --force"

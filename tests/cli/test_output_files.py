@@ -30,7 +30,10 @@ def built(converted, tmp_path_factory):
 @pytest.fixture(scope="module")
 def prompts(root, tmp_path_factory):
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    path.write_text("\n".join((root / "examples" / "nld-tiny" / "eval.jsonl").read_text().splitlines()[:2]) + "\n")
+    path.write_text(
+        "\n".join((root / "examples" / "nld-tiny" / "eval.jsonl").read_text(encoding="utf-8").splitlines()[:2]) + "\n",
+        encoding="utf-8",
+    )
     return path
 
 
@@ -83,6 +86,8 @@ def test_result_is_shown_although_it_cannot_be_written_in_the_end(
 @pytest.mark.parametrize("name", ["evaluate", "bench loop"])
 def test_result_is_written_although_nobody_reads_it(built, prompts, tmp_path, monkeypatch, name) -> None:
     class Gone:
+        encoding = "utf-8"
+
         def write(self, text: str) -> int:
             raise OSError(5, "the terminal is gone")
 
@@ -92,7 +97,7 @@ def test_result_is_written_although_nobody_reads_it(built, prompts, tmp_path, mo
     monkeypatch.setattr(sys, "stdout", Gone())
     with pytest.raises(OSError, match="the terminal is gone"):
         call(name, built, prompts, tmp_path / "x.json", "--json")
-    assert json.loads((tmp_path / "x.json").read_text())["backend"] == "ort"
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["backend"] == "ort"
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 

@@ -164,7 +164,7 @@ def test_interruption_before_the_first_layer_leaves_nothing(command, tmp_path: P
 
 def test_settings_that_were_cut_off_begin_anew(command, tmp_path: Path) -> None:
     (tmp_path / ".out.quantizing").mkdir()
-    (tmp_path / ".out.quantizing" / "settings.json").write_text('{"recipe": ')
+    (tmp_path / ".out.quantizing" / "settings.json").write_text('{"recipe": ', encoding="utf-8")
     assert command("--qformat", "int4_rtn")[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -186,7 +186,7 @@ def test_second_run_into_the_same_folder_is_refused(command, tmp_path: Path, mon
     assert status == 2
     assert "is being written by another process" in err
     assert "process: " in err
-    facts = json.loads((tmp_path / "out" / "checkpoint.json").read_text())["quantization"]
+    facts = json.loads((tmp_path / "out" / "checkpoint.json").read_text(encoding="utf-8"))["quantization"]
     assert facts["recipe"] == "int4_rtn"
 
 

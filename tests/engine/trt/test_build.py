@@ -236,7 +236,9 @@ def test_signal_stops_the_compiler_and_leaves_nothing(golden, tmp_path, after_fi
 
 def test_interrupted_command_ends_while_the_compiler_is_still_at_work(converted, tmp_path):
     arguments = ["build", str(converted("tiny-a")), "-o", str(tmp_path / "engine"), "--backend", "trt-rtx"]
-    with subprocess.Popen([sys.executable, "-m", "nld_trt", *arguments], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "nld_trt", *arguments], stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
         assert any("compiling" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
         err = process.stderr.read()
