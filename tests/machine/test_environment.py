@@ -167,7 +167,7 @@ def test_device_is_what_the_engine_computes_on(gpu, devices, visible, expected) 
 
 def test_device_says_that_the_environment_limits_its_threads(monkeypatch) -> None:
     monkeypatch.setenv("NLD_TRT_THREADS", "3")
-    assert environment.device_of(environment.facts(), "ort")[0].endswith(" cores, NLD_TRT_THREADS=3)")
+    assert environment.device_of(environment.facts(), gpu=False)[0].endswith(" cores, NLD_TRT_THREADS=3)")
 
 
 def test_collecting_imports_no_heavy_package() -> None:
