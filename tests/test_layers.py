@@ -45,7 +45,9 @@ LOADED_BY: dict[str, tuple[str, ...]] = {
 
 # Library -> modules, or packages, that may use it at all, at import or later. Others have no such bound.
 USED_BY: dict[str, tuple[str, ...]] = {
+    "cuda": ("nld_trt.machine",),
     "modelopt": ("nld_trt.quantization",),
+    "pynvml": ("nld_trt.machine",),
     "tensorrt": ("nld_trt.engine",),
     "tensorrt_rtx": ("nld_trt.engine",),
     "torch": ("nld_trt.model.network", "nld_trt.quantization"),
@@ -135,7 +137,7 @@ def circles(imports: Iterable[Import]) -> frozenset[frozenset[str]]:
         if i.imported in modules and i.imported != i.importer:
             reached[i.importer].add(i.imported)
     direct = {module: frozenset(targets) for module, targets in reached.items()}
-    for module, targets in reached.items():
+    for targets in reached.values():
         waiting = list(targets)
         while waiting:
             new = direct[waiting.pop()] - targets

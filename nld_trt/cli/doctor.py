@@ -162,18 +162,18 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability(
         "build-kernels",
         "compile the decode kernels of a TensorRT engine, with or without a GPU",
-        (Package("nvidia-cuda-nvrtc", "13.0", "plugins"),),
+        (Package("nvidia-cuda-nvrtc", "13.0", "plugins"), Package("cuda-bindings", "13.0", "plugins")),
     ),
     Capability("run-ort", "run an engine on the CPU", (*_ORT, *_TEXT)),
     Capability(
         "run-trt-rtx",
         "run a TensorRT for RTX engine on this GPU",
-        (_RTX, Package("cuda-python", "13.0", "rtx"), *_TEXT, GpuFor("trt-rtx")),
+        (_RTX, Package("cuda-bindings", "13.0", "rtx"), *_TEXT, GpuFor("trt-rtx")),
     ),
     Capability(
         "run-trt",
         "run a TensorRT engine on this GPU",
-        (_TRT, Package("cuda-python", "13.0", "tensorrt"), *_TEXT, GpuFor("trt")),
+        (_TRT, Package("cuda-bindings", "13.0", "tensorrt"), *_TEXT, GpuFor("trt")),
     ),
     # The server's Python stub is built for NumPy 1.x.
     Capability(

@@ -189,7 +189,7 @@ def _targets(plan: BuildPlan, found: Support) -> Iterable[str]:
     """What is compiled for; without a platform, the GPU of this machine. Empty where it does not matter."""
     if not found.compute_capability:
         return ()
-    return plan.compute_capabilities or [gpu.compute_capability for gpu in present_gpus()[:1]]
+    return plan.compute_capabilities or [gpu.known_capability() for gpu in present_gpus()[:1]]
 
 
 def _number(compute_capability: str) -> tuple[int, ...]:

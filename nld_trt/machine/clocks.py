@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nld_trt.machine import environment
+from nld_trt.machine.gpu import present_gpus
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -29,5 +31,19 @@ def clocks(*, gpu: bool) -> dict[str, Any]:
     with suppress(OSError):
         cpu = _CPUINFO.read_text(encoding="utf-8", errors="replace")
     rates = [float(rate) for rate in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", cpu, re.MULTILINE)]
-    gpus = list(environment.facts()["gpus"]) if gpu else []
+    gpus = [asdict(found) for found in present_gpus(clocks=True)] if gpu else []
     return {"load_average": load, "cpu_mhz": rates, "gpus": gpus}
+
+
+def under_load(uuid: str) -> str:
+    """Name, driver, clocks and power of one GPU at this moment, in the words of nvidia-smi.
+
+    Args:
+        uuid: as nvidia-smi writes it.
+    """
+    fields = "name,driver_version,clocks.sm,clocks.mem,power.draw"
+    query = ["nvidia-smi", f"--id={uuid}", f"--query-gpu={fields}", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, check=True, encoding="utf-8").stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"unknown: {error}"

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nld_trt.engine.gpu.arena import ALIGNMENT, Side
-from nld_trt.engine.gpu.device import Device
 from nld_trt.engine.gpu.executor import BoundForward, Caches
 from nld_trt.engine.gpu.session import GpuSession
 from nld_trt.engine.session import EngineInfo
@@ -30,6 +29,7 @@ from nld_trt.engine.trt.flavour import Flavour
 from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Phase
+from nld_trt.machine.device import Device
 
 # What a context is for, and the library's name of how it gets its kernels.
 Use = Literal["one shape", "any shape"]
@@ -225,6 +225,6 @@ def open_session(flavour: Flavour, path: Path, info: EngineInfo, device: Device 
         InputError: the library or the CUDA bindings are not installed.
         OperationError: the library refuses the plan, or the GPU's memory is too small.
     """
-    device = device or Device(f"a {flavour.name} engine", flavour.install)
+    device = device or Device.open(f"running a {flavour.name} engine", flavour.extra)
     plan = Plan.load(flavour, path, info)
     return GpuSession(info, device, lambda caches: PlanExecutor(plan, info, device, caches))
