@@ -43,7 +43,7 @@ class Package:
     below: str | None = None
 
     def check(self, environment: Environment) -> Finding:
-        from nld_trt.machine.environment import release
+        from nld_trt.machine.installed import release
 
         version = environment.packages.get(self.name)
         if version is None:

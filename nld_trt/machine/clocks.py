@@ -4,17 +4,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
-from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from nld_trt.machine import host
 from nld_trt.machine.gpu import present_gpus
-
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 def clocks(*, gpu: bool) -> dict[str, Any]:
@@ -25,14 +20,8 @@ def clocks(*, gpu: bool) -> dict[str, Any]:
         ``cpu_mhz``: of every core, as the kernel has it; a virtual machine often shows a fixed one.
         ``gpus``: name, clock and limits of each, with ``gpu``.
     """
-    load, cpu = None, ""
-    with suppress(OSError, AttributeError):  # only Unix has a load
-        load = round(os.getloadavg()[0], 2)
-    with suppress(OSError):
-        cpu = _CPUINFO.read_text(encoding="utf-8", errors="replace")
-    rates = [float(rate) for rate in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", cpu, re.MULTILINE)]
     gpus = [asdict(found) for found in present_gpus(clocks=True)] if gpu else []
-    return {"load_average": load, "cpu_mhz": rates, "gpus": gpus}
+    return {"load_average": host.load_average(), "cpu_mhz": host.cpu_clocks_mhz(), "gpus": gpus}
 
 
 def under_load(uuid: str) -> str:

@@ -1,55 +1,24 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about this machine, for ``doctor`` and for the record that a sweep leaves beside its numbers.
+"""This machine as one record, for ``doctor`` and beside the numbers of a measurement.
 
-Nothing here raises: what cannot be found out is None or empty. Packages are asked for their version
-without being imported; onnxruntime is the exception, since only it knows its execution providers.
+Nothing here raises: what cannot be found out is None or empty.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import platform
-import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import nld_trt
+from nld_trt.machine import host, installed
 from nld_trt.machine.gpu import VISIBLE_DEVICES, Gpu, driver_version, present_gpus
 
 SCHEMA_VERSION = 1
-
-# Distributions whose version explains a result. pyproject.toml says which extra brings them.
-PACKAGES = (
-    "click",
-    "cuda-bindings",
-    "datasets",
-    "jinja2",
-    "matplotlib",
-    "ml_dtypes",
-    "numpy",
-    "nvidia-cuda-nvrtc",
-    "nvidia-ml-py",
-    "nvidia-modelopt",
-    "nvidia-pytriton",
-    "onnx",
-    "onnxruntime",
-    "pyyaml",
-    "requests",
-    "rich",
-    "tensorrt",
-    "tensorrt-rtx",
-    "tokenizers",
-    "torch",
-    "transformers",
-    "tritonclient",
-)
 
 
 @dataclass(frozen=True)
@@ -76,21 +45,22 @@ class Environment:
 
 
 def collect() -> Environment:
+    server = installed.tritonserver()
     return Environment(
         schema_version=SCHEMA_VERSION,
         nld_trt=nld_trt.__version__,
         python=platform.python_version(),
-        os=_os_name(),
+        os=host.os_name(),
         machine=platform.machine(),
-        cpu=_cpu_model(),
-        cpu_cores=_cpu_cores(),
-        memory_bytes=_memory_bytes(),
-        packages={name: version for name in PACKAGES if (version := package_version(name))},
-        ort_providers=_ort_providers(),
+        cpu=host.cpu_model(),
+        cpu_cores=host.cpu_cores(),
+        memory_bytes=host.memory_bytes(),
+        packages=installed.package_versions(),
+        ort_providers=installed.ort_providers(),
         gpu_driver=driver_version(),
         gpus=tuple(present_gpus(clocks=True)),
         cuda_visible_devices=os.environ.get(VISIBLE_DEVICES),
-        tritonserver=_text(tritonserver()),
+        tritonserver=None if server is None else str(server),
         docker=shutil.which("docker"),
         ort_threads=os.environ.get("NLD_TRT_THREADS"),
     )
@@ -111,93 +81,3 @@ def device_of(facts: Mapping[str, Any], *, gpu: bool) -> tuple[str, int]:
         limited = f", NLD_TRT_THREADS={threads}" if threads else ""
         return f"{facts['cpu']} ({facts['cpu_cores']} cores{limited})", 0
     return next((gpu["name"] for gpu in facts["gpus"]), "unknown GPU"), 1
-
-
-def package_version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def release(version: str) -> tuple[int, ...]:
-    """The numbers that order releases: ``2.13.0+cpu`` is (2, 13, 0)."""
-    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
-
-
-def tritonserver() -> Path | None:
-    """The Triton Inference Server of this machine: the one on PATH, else the one that nvidia-pytriton carries."""
-    on_path = shutil.which("tritonserver")
-    if on_path:
-        return Path(on_path)
-    wheel = importlib.util.find_spec("pytriton")
-    for folder in (wheel.submodule_search_locations or ()) if wheel else ():
-        server = Path(folder) / "tritonserver" / "bin" / "tritonserver"
-        if server.is_file():
-            return server
-    return None
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _os_name() -> str:
-    try:
-        return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {platform.system()} {platform.release()}"
-    except (OSError, KeyError):
-        return f"{platform.system()} {platform.release()}"
-
-
-def _cpu_model() -> str:
-    for text in (_read("/proc/cpuinfo"), _run("lscpu")):  # /proc/cpuinfo has no name on ARM
-        found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE | re.IGNORECASE)
-        if found:
-            return found[1].strip()
-    return platform.processor() or platform.machine() or "unknown CPU"
-
-
-def _cpu_cores() -> int:
-    """Cores this process may use, which a container or taskset can limit."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):  # only Linux knows
-        return os.cpu_count() or 1
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
-def peak_resident_bytes() -> int | None:
-    """The most memory this process has had resident; None where the system does not say (Linux does)."""
-    for line in _read("/proc/self/status").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _ort_providers() -> tuple[str, ...]:
-    try:
-        import onnxruntime
-    except (ImportError, OSError):
-        return ()
-    return tuple(onnxruntime.get_available_providers())
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _run(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout if done.returncode == 0 else ""

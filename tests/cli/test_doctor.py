@@ -14,7 +14,7 @@ import pytest
 
 from nld_trt.cli import doctor, run
 from nld_trt.cli.doctor import CAPABILITIES, Package, judge
-from nld_trt.machine import environment
+from nld_trt.machine import environment, installed
 from nld_trt.machine.environment import Environment, Gpu
 
 NAMED = {capability.name: capability for capability in CAPABILITIES}
@@ -164,7 +164,7 @@ def test_minimum_versions_and_extras_are_those_of_the_package(root: Path) -> Non
 
 
 def test_every_version_that_is_needed_is_collected() -> None:
-    assert set(NEEDED) <= set(environment.PACKAGES)
+    assert set(NEEDED) <= set(installed.PACKAGES)
 
 
 def test_states_are_ordered_from_good_to_bad() -> None:

@@ -7,11 +7,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from nld_trt.machine import environment
+from nld_trt.machine import environment, installed
 
 
 def test_facts_are_plain_data() -> None:
@@ -20,42 +19,12 @@ def test_facts_are_plain_data() -> None:
     assert facts["cpu_cores"] >= 1
     assert facts["cpu"]
     assert "CPUExecutionProvider" in facts["ort_providers"]
-    assert facts["packages"]["numpy"] == environment.package_version("numpy")
+    assert facts["packages"]["numpy"] == installed.package_version("numpy")
 
 
 def test_broken_onnxruntime_has_no_providers(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert environment.collect().ort_providers == ()
-
-
-def test_tritonserver_on_path_comes_first(monkeypatch) -> None:
-    monkeypatch.setattr(environment.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert environment.tritonserver() == Path("/usr/bin/tritonserver")
-
-
-def test_tritonserver_is_found_in_the_wheel(monkeypatch, tmp_path) -> None:
-    server = tmp_path / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-    server.parent.mkdir(parents=True)
-    server.touch()
-    (tmp_path / "pytriton" / "__init__.py").touch()
-    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "pytriton", raising=False)
-    assert environment.tritonserver() == server
-
-
-def test_no_tritonserver_is_none(monkeypatch) -> None:
-    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
-    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
-    assert environment.tritonserver() is None
-
-
-@pytest.mark.parametrize(
-    ("version", "numbers"),
-    [("2.13.0+cpu", (2, 13, 0)), ("1.7.1.116", (1, 7, 1)), ("12.560", (12, 560)), ("11.0.0rc1", (11, 0, 0))],
-)
-def test_release_numbers_order_versions(version: str, numbers: tuple[int, ...]) -> None:
-    assert environment.release(version) == numbers
 
 
 @pytest.mark.parametrize(

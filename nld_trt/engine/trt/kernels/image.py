@@ -14,7 +14,7 @@ from nld_trt.engine.platforms import PLATFORMS, titles_with
 from nld_trt.engine.trt.kernels.cubin import Resources, read_cubin
 from nld_trt.engine.trt.kernels.spec import KERNELS
 from nld_trt.errors import InputError, OperationError
-from nld_trt.machine.environment import release
+from nld_trt.machine.installed import release
 from nld_trt.machine.nvrtc import Nvrtc
 from nld_trt.optional import install_command
 from nld_trt.resources import data_folder
