@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nld_trt import names
-from nld_trt.engine.platforms import PLATFORMS, titles_with
+from nld_trt.engine.platforms import capabilities_for, titles_with
 from nld_trt.engine.trt.kernels.cubin import Resources, read_cubin
 from nld_trt.engine.trt.kernels.spec import KERNELS
 from nld_trt.errors import InputError, OperationError
@@ -23,12 +23,7 @@ MAIN_SOURCE = "decode_kernels.cu"
 OPTIONS = ("--std=c++17", "--ptxas-options=-v")
 
 # Where a TensorRT engine can run.
-CAPABILITIES: tuple[str, ...] = tuple(
-    sorted(
-        {name for known in PLATFORMS.values() if names.TRT in known.backends for name in known.compute_capabilities},
-        key=float,
-    )
-)
+CAPABILITIES = capabilities_for(names.TRT)
 
 # The first CUDA version whose NVRTC is in the package nvidia-cuda-nvrtc; pyproject.toml asks for it.
 _OLDEST_OF_WHEEL = (13, 0)
