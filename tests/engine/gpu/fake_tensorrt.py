@@ -3,7 +3,7 @@
 """A stand-in for TensorRT's runtime on the stand-in for a GPU, stricter than the real one.
 
 It refuses a forward with an unbound tensor, with caches that are not bound in
-place, or with a shape outside the phase's profile.
+place, or with a shape outside the profile.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def test_debug_outputs_are_widened(start):
 
 def test_failed_forward_is_an_error(start):
     session, _ = start(works=False)
-    with pytest.raises(OperationError, match="failed in the token phase"):
+    with pytest.raises(OperationError, match="failed in the token profile"):
         forward(session, 1, 1, 1)
 
 
@@ -262,7 +262,10 @@ def test_prompts_do_not_push_out_what_decoding_repeats(start, monkeypatch):
 
 
 def test_plan_with_other_bindings_is_refused(start):
-    with pytest.raises(OperationError, match=r"(?s)step contract.*next_seed is missing.*1 profiles for 3 phases"):
+    with pytest.raises(
+        OperationError,
+        match=r"(?s)step contract.*next_seed is missing.*1 optimisation profiles, not 3: prompt, token, block",
+    ):
         start(drop=("next_seed",), num_optimization_profiles=1)
 
 
