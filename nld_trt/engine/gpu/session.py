@@ -17,6 +17,7 @@ Which library runs the network is the executor's business (``engine.gpu.executor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -24,12 +25,13 @@ from typing import Any
 import numpy as np
 
 from nld_trt.engine.gpu.arena import Arena, Side, Slot
-from nld_trt.engine.gpu.device import Device
 from nld_trt.engine.gpu.executor import BoundForward, Caches, Executor
 from nld_trt.engine.session import Array, EngineInfo, StepBuffers
+from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Phase
 from nld_trt.graph.precision import PRECISIONS
+from nld_trt.machine.device import Device
 
 # With these no forward of up to 256 rows has more than a third of empty ones.
 _ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -94,7 +96,7 @@ class GpuSession:
         row_bytes = prod(row_shape) * PRECISIONS[info.precision].bytes
         self._caches = Caches(
             addresses={
-                name: device.allocate(row_bytes * limits.max_batch_size)
+                name: self._allocate(row_bytes * limits.max_batch_size)
                 for binding in contract.bindings("input")
                 if binding.per_layer
                 for name in binding.names(config)
@@ -107,7 +109,7 @@ class GpuSession:
         width, window = (max(ranges[axis][2] for ranges in sizes) for axis in ("width", "window"))
         size = Arena.lay_out(info, limits.max_batch_size, width, window, True).size
         self._host = device.allocate_host(size)
-        self._memory = device.allocate(size)
+        self._memory = self._allocate(size)
         # The one asked for last comes last.
         self._shapes: dict[ShapeKey, Shape] = {}
         self._filled: StepBuffers | None = None
@@ -148,12 +150,14 @@ class GpuSession:
             self._transfer(shape.arena.given, to_device=True)
             self._filled = None
         if forward.graph is None and forward.runs == 1 and shape.captured and forward.bound.can_be_captured():
-            forward.graph = self._device.capture(lambda: self._run(forward))
+            # What the library does not let be captured runs as it is.
+            with suppress(OperationError):
+                forward.graph = self._device.capture(lambda: self._run(forward))
         if forward.graph is None:
             self._run(forward)
             forward.runs += 1
         else:
-            self._device.launch(forward.graph)
+            self._device.launch_graph(forward.graph)
         self._device.record(forward.finished)
 
     def wait(self, buffers: StepBuffers) -> None:
@@ -205,6 +209,12 @@ class GpuSession:
             self._device.destroy_event(forward.finished)
             if forward.graph is not None:
                 self._device.destroy_graph(forward.graph)
+
+    def _allocate(self, size: int) -> int:
+        """Zeroed device memory, which lives as long as the session."""
+        address = self._device.allocate(size)
+        self._device.clear(address, size)
+        return address
 
     def _run(self, forward: Forward) -> None:
         """Queue the forward and the copy of its results."""

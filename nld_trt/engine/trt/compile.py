@@ -115,10 +115,10 @@ def _parser_error(error: Any) -> str:
     return f"{place}{error.desc()}"
 
 
-def binding_ranges(binding: Binding, config: ModelConfig, limits: Limits, phase: Phase) -> ShapeRange:
-    """(minimum, best, maximum) shape of a binding in one phase's optimisation profile."""
+def binding_ranges(binding: Binding, config: ModelConfig, limits: Limits, profile: Phase) -> ShapeRange:
+    """(minimum, best, maximum) shape of a binding in one optimisation profile."""
     ranges = {name: (size,) * 3 for name, size in contract.fixed_axes(config).items()}
-    ranges.update(contract.axis_ranges(limits, phase))
+    ranges.update(contract.axis_ranges(limits, profile))
 
     def shape(which: int) -> Shape:
         return tuple(ranges[axis][which] for axis in binding.axes)
@@ -127,7 +127,7 @@ def binding_ranges(binding: Binding, config: ModelConfig, limits: Limits, phase:
 
 
 def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, config: ModelConfig, path: Path) -> None:
-    """Compile a network with one optimisation profile per phase and write the plan to ``path``.
+    """Compile a network with an optimisation profile for each phase of decoding and write the plan to ``path``.
 
     A signal ends it at once, whatever the compiler is doing then: see :func:`nld_trt.interrupts.interruptible`.
 
@@ -146,8 +146,8 @@ def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, confi
     # A plan without targets is a portable one.
     if flavour.targets and plan.compute_capabilities:
         _set_targets(trt, settings, [flavour.targets[name] for name in plan.compute_capabilities])
-    for phase in plan.limits.phases:
-        _add_profile(parsed, settings, config, plan.limits, phase)
+    for profile in plan.limits.phases:
+        _add_profile(parsed, settings, config, plan.limits, profile)
     stopped = threading.Event()
     settings.progress_monitor = monitor = _progress_monitor(trt, stopped)
     with path.open("wb") as file:
@@ -175,15 +175,15 @@ def _set_targets(trt: Any, settings: Any, members: Sequence[str]) -> None:
             raise OperationError(f"{trt.__name__} {trt.__version__} does not take {member} as a target")
 
 
-def _add_profile(parsed: ParsedNetwork, settings: Any, config: ModelConfig, limits: Limits, phase: Phase) -> None:
-    profile = parsed.builder.create_optimization_profile()
+def _add_profile(parsed: ParsedNetwork, settings: Any, config: ModelConfig, limits: Limits, profile: Phase) -> None:
+    shapes = parsed.builder.create_optimization_profile()
     for binding in contract.bindings("input"):
-        ranges = binding_ranges(binding, config, limits, phase)
+        ranges = binding_ranges(binding, config, limits, profile)
         for name in binding.names(config):
-            profile.set_shape(name, *ranges)
-    if settings.add_optimization_profile(profile) != limits.phases.index(phase):
+            shapes.set_shape(name, *ranges)
+    if settings.add_optimization_profile(shapes) != limits.phases.index(profile):
         raise OperationError(
-            f"the compiler refused the shapes of the {phase} phase: {limits.to_dict()}", details=parsed.log.report()
+            f"the compiler refused the shapes of the {profile} profile: {limits.to_dict()}", details=parsed.log.report()
         )
 
 

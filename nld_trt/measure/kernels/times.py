@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS
+from nld_trt.machine.device import Device
 from nld_trt.measure.kernels.bandwidth import Bandwidth
 from nld_trt.measure.kernels.cases import MASK, all_masks, case, matching_draft, with_rows
-from nld_trt.measure.kernels.driver import Driver, Kernels
+from nld_trt.measure.kernels.launcher import Kernels
 from nld_trt.measure.kernels.reference import Array, Values
 from nld_trt.measure.kernels.tensors import Tensors
 from nld_trt.measure.kernels.timing import copies_beyond, time
@@ -41,16 +42,16 @@ def timed_case(shape: tuple[int, int, int], name: str, rows: str) -> dict[str, A
 
 def timings(kernels: Kernels, shape: tuple[int, int, int], bandwidth: Bandwidth) -> dict[str, Any]:
     """Times in BF16 at one size, and the time that reading the logits takes."""
-    driver, size = kernels.driver, 2 * prod(shape)
-    count = copies_beyond(L2_TIMES * driver.l2_bytes, size)
+    device, size = kernels.device, 2 * prod(shape)
+    count = copies_beyond(L2_TIMES * device.l2_bytes, size)
     found: dict[str, Any] = {
         "logit_bytes": size,
         "floor_us": round(bandwidth.microseconds(size), 2),
         "copies_of_the_logits": count,
     }
     with (
-        Tensors.on_device(driver, timed_case(shape, "denoise", "greedy"), "bf16") as tensors,
-        _copies(driver, tensors.addresses["logits"], size, count) as logits,
+        Tensors.on_device(device, timed_case(shape, "denoise", "greedy"), "bf16") as tensors,
+        _copies(device, tensors.addresses["logits"], size, count) as logits,
     ):
         for name in PASSES:
             found[name] = {}
@@ -58,28 +59,28 @@ def timings(kernels: Kernels, shape: tuple[int, int, int], bandwidth: Bandwidth)
                 values = timed_case(shape, name, rows)
                 tensors.write({key: value for key, value in values.items() if key != "logits"})
                 works = _works(kernels, tensors)
-                found[name][rows] = {key: _cold_and_warm(driver, work, logits) for key, work in works.items()}
+                found[name][rows] = {key: _cold_and_warm(device, work, logits) for key, work in works.items()}
     return found
 
 
 @contextmanager
-def _copies(driver: Driver, logits: int, size: int, count: int) -> Iterator[list[int]]:
+def _copies(device: Device, logits: int, size: int, count: int) -> Iterator[list[int]]:
     """``logits`` and ``count`` - 1 copies."""
     made: list[int] = []
     try:
         for _ in range(count - 1):
-            made.append(driver.allocate(size))
-            driver.copy(made[-1], logits, size)
+            made.append(device.allocate(size))
+            device.copy(made[-1], logits, size)
         yield [logits, *made]
     finally:
-        driver.wait()
+        device.synchronize()
         for address in made:
-            driver.release(address)
+            device.release(address)
 
 
-def _cold_and_warm(driver: Driver, work: OnLogits, logits: list[int]) -> dict[str, Any]:
-    cold = time(driver, lambda index: work(logits[index % len(logits)]), copies=len(logits))
-    warm = time(driver, lambda index: work(logits[0]))
+def _cold_and_warm(device: Device, work: OnLogits, logits: list[int]) -> dict[str, Any]:
+    cold = time(device, lambda index: work(logits[index % len(logits)]), copies=len(logits))
+    warm = time(device, lambda index: work(logits[0]))
     return {"cold_us": asdict(cold), "warm_us": asdict(warm)}
 
 

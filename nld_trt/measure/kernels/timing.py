@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nld_trt.measure.kernels.driver import Driver
+from nld_trt.machine.device import Device
 
 # Calls in a graph. Of short ones there are more: the ends of a graph count once.
 REPEATS, REPEATS_OF_SHORT = 20, 200
@@ -29,11 +29,30 @@ class Times:
     least: float
 
 
-def time(driver: Driver, work: Work, *, copies: int = 1) -> Times:
+class Recorded:
+    """Work that was captured into a graph, to be queued as one."""
+
+    def __init__(self, device: Device, work: Callable[[], object]) -> None:
+        self._device, self._graph = device, device.capture(work)
+        self._begin, self._end = device.event(timed=True), device.event(timed=True)
+
+    def queue(self) -> None:
+        self._device.launch_graph(self._graph)
+
+    def milliseconds(self) -> float:
+        """Of one run, behind another one: an idle stream would reach the first event while the host still launches."""
+        self.queue()
+        self._device.record(self._begin)
+        self.queue()
+        self._device.record(self._end)
+        return self._device.milliseconds_between(self._begin, self._end)
+
+
+def time(device: Device, work: Work, *, copies: int = 1) -> Times:
     # Loading and first use happen outside the graph.
     work(0)
-    driver.wait()
-    return time_recorded(lambda calls: driver.record(calls).milliseconds, work, copies=copies)
+    device.synchronize()
+    return time_recorded(lambda calls: Recorded(device, calls).milliseconds, work, copies=copies)
 
 
 def time_recorded(record: Record, work: Work, *, copies: int = 1) -> Times:

@@ -22,7 +22,7 @@ from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.manifest import Manifest
 from nld_trt.errors import InputError
 from nld_trt.files import inside, publish_folder, read_json, sha256_of, write_json
-from nld_trt.machine import environment
+from nld_trt.machine import installed
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.files import TEMPLATE_FILE, TEMPLATES_FOLDER
 from nld_trt.model.text.template import DEFAULT_NAME as DEFAULT_TEMPLATE
@@ -282,7 +282,7 @@ def _manifest(folder: Path, engine: Manifest, name: str, command: str) -> dict[s
         "tool_version": nld_trt.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
-        "tools": {tool: environment.package_version(tool) for tool in ("tritonclient", "protobuf")},
+        "tools": {tool: installed.package_version(tool) for tool in ("tritonclient", "protobuf")},
         "engine": {
             "name": engine.model["name"],
             "sha256": engine.model["sha256"],

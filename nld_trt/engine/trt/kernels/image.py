@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nld_trt import names
-from nld_trt.engine.platforms import PLATFORMS, titles_with
+from nld_trt.engine.platforms import capabilities_for, titles_with
 from nld_trt.engine.trt.kernels.cubin import Resources, read_cubin
-from nld_trt.engine.trt.kernels.nvrtc import Nvrtc
 from nld_trt.engine.trt.kernels.spec import KERNELS
 from nld_trt.errors import InputError, OperationError
-from nld_trt.machine.environment import release
+from nld_trt.machine.installed import release
+from nld_trt.machine.nvrtc import Nvrtc
 from nld_trt.optional import install_command
 from nld_trt.resources import data_folder
 
@@ -23,12 +23,7 @@ MAIN_SOURCE = "decode_kernels.cu"
 OPTIONS = ("--std=c++17", "--ptxas-options=-v")
 
 # Where a TensorRT engine can run.
-CAPABILITIES: tuple[str, ...] = tuple(
-    sorted(
-        {name for known in PLATFORMS.values() if names.TRT in known.backends for name in known.compute_capabilities},
-        key=float,
-    )
-)
+CAPABILITIES = capabilities_for(names.TRT)
 
 # The first CUDA version whose NVRTC is in the package nvidia-cuda-nvrtc; pyproject.toml asks for it.
 _OLDEST_OF_WHEEL = (13, 0)

@@ -19,7 +19,6 @@ from nld_trt.model.config import MAX_EOS_IDS
 # As in plugins/logit_statistics.h and plugins/block_decision.h.
 THREADS = 256
 DECISION_THREADS = 512
-WARP = 32
 CHUNK = 8192
 MAX_WIDTH = 256
 PARTIAL_WORDS = 4
@@ -64,11 +63,10 @@ class Sizes(Generic[Size]):
 
 @dataclass(frozen=True)
 class Launch(Generic[Size]):
-    """Blocks in each direction, threads of a block, bytes of shared memory beyond what the kernel declares."""
+    """Blocks in each direction, threads of a block. Kernels take no shared memory beyond what they declare."""
 
     grid: tuple[Size | int, Size | int, Size | int]
     threads: int
-    shared_bytes: int = 0
 
 
 def launch(operator: Operator, sizes: Sizes[Size]) -> Launch[Size]:

@@ -11,31 +11,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from nld_trt.engine.trt.kernels.image import Image
 from nld_trt.engine.trt.kernels.launch import CHUNK, Sizes, checked_sizes, launch
 from nld_trt.engine.trt.kernels.spec import LOGIT_TYPES, OPERATORS, PLUGIN_NAMESPACE, TENSORS, Operator
 
-# What an engine carries. TensorRT documents PTX; its messages name CUBIN as well.
-Form = Literal["ptx", "cubin"]
-
 _TYPE_NAMES = {"float32": "FP32", "int32": "INT32", "int64": "INT64"}
 
 
-@dataclass
-class _Loaded:
-    """The kernels that plugins created from now on carry. TensorRT keeps a plugin for the life of the process."""
-
-    image: Image
-    form: Form
+# The kernels that plugins created from now on carry. TensorRT keeps a plugin for the life of the process.
+_loaded: Image | None = None
 
 
-_loaded: _Loaded | None = None
-
-
-def register_plugins(image: Image, *, batch: int, width: int, vocab: int, form: Form = "ptx") -> None:
+def register_plugins(image: Image, *, batch: int, width: int, vocab: int) -> None:
     """Make the operators known to TensorRT, or hand those that it knows another image.
 
     Args:
@@ -54,7 +43,7 @@ def register_plugins(image: Image, *, batch: int, width: int, vocab: int, form: 
 
         for operator in OPERATORS.values():
             _register(trt, plugin, operator)
-    _loaded = _Loaded(image, form)
+    _loaded = image
 
 
 def _register(trt: Any, plugin: Any, operator: Operator) -> None:
@@ -85,7 +74,7 @@ def _register(trt: Any, plugin: Any, operator: Operator) -> None:
         parameters = plugin.KernelLaunchParams()
         parameters.grid_x, parameters.grid_y, parameters.grid_z = planned.grid
         parameters.block_x = planned.threads
-        parameters.shared_mem = planned.shared_bytes
+        parameters.shared_mem = 0
         # Attributes are not kept in an engine: what the kernel needs of them is passed as a constant scalar.
         scalars = sizes.scalars(operator, mask_token_id)
         extra = plugin.SymIntExprs(len(scalars))
@@ -120,9 +109,9 @@ def io_types_of(operator: Operator) -> list[str]:
     return list(lines)
 
 
-def _code(loaded: _Loaded) -> str | bytes:
-    # TensorRT measures the text itself; the zero that ends it is the driver's convention.
-    return loaded.image.ptx.rstrip(b"\0").decode() if loaded.form == "ptx" else loaded.image.cubin
+def _code(image: Image) -> str:
+    """The PTX, which TensorRT measures itself: the zero that ends it is the driver's convention."""
+    return image.ptx.rstrip(b"\0").decode()
 
 
 def _tuple_of(item: Any, count: int) -> Any:
