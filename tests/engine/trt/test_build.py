@@ -36,8 +36,8 @@ pytestmark = pytest.mark.rtx
 
 LIMITS = Limits(max_batch_size=4, max_seq_len=256, max_block_length=16, prompt_chunk=64)
 PLAN = BuildPlan("trt-rtx", "bf16", LIMITS, adapter=True, compute_capabilities=("12.0", "12.1"))
-# A build takes about six seconds of a core whatever it is of, and half of that with one profile. Quick tests combine what
-# can be combined; slow ones take everything by itself.
+# A build takes about six seconds of a core whatever it is of, and half of that with one profile. Quick tests combine
+# what can be combined; slow ones take everything by itself.
 SHORTEST = Limits(max_batch_size=1, max_seq_len=64, max_block_length=1, prompt_chunk=1)
 
 
