@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decode operators in NumPy and 64-bit floats, written from their definition and not from the kernels.
 
-What tests and the benchmark compare the kernels with. Slow: nothing else uses it.
+Tests and the benchmark compare the kernels with it. It is slow, and nothing else uses it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-# By the names in TENSORS; logits as float32.
+# Tensors by their names in TENSORS; logits are float32.
 Values = Mapping[str, Array]
 
 # Sums of weights in 32 bits are this exact, in parts of the sum: a draw this near to the boundary between two tokens
@@ -29,7 +29,7 @@ _LOW = 0xFFFFFFFF
 
 
 def philox(counter: tuple[int, ...], key: tuple[int, int]) -> tuple[int, ...]:
-    """Philox4x32-10 of 32-bit words."""
+    """The generator Philox4x32-10 on 32-bit words."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -47,11 +47,11 @@ def uniforms(seed: int, stream: int, position: int, draw: int) -> tuple[float, f
 
 @dataclass(frozen=True)
 class Pool:
-    """What one slot of a row with a temperature can get.
+    """The tokens that one slot of a row with a temperature can get, by weight.
 
     Attributes:
-        weights: [V] float64, less what a draft took.
-        whole: sum of the weights before.
+        weights: [V] float64, reduced by what the draft took.
+        whole: sum of the weights before that.
         drafted: the token that stands in the next slot, where its list holds it.
         margin: by how much its weight exceeds what its test asks for; it is kept above 0.
     """
@@ -64,14 +64,14 @@ class Pool:
 
     @property
     def token(self) -> int:
-        """What the definition gives."""
+        """The token that the definition chooses."""
         total = self.weights.sum()
         if self.drafted is not None and (self.margin > 0 or total <= 0):
             return self.drafted
         return int(np.argmax(np.cumsum(self.weights) > self.uniform * total))
 
     def may_give(self, token: int) -> bool:
-        """Whether ``token`` is that, or as good within ROUNDING."""
+        """Whether ``token`` is the definition's, or as good within ROUNDING."""
         slack = ROUNDING * self.whole
         total = self.weights.sum()
         if self.drafted is not None:
@@ -108,7 +108,7 @@ def pool(values: Values, row: int, slot: int, mask_token_id: int) -> Pool:
 
 
 def choices(values: Values, mask_token_id: int) -> Array:
-    """What the definition gives every slot, [B, W]."""
+    """The token that the definition chooses in every slot, [B, W]."""
     allowed = values["logits"].astype(np.float64)
     allowed[..., mask_token_id] = -np.inf
     found: Array = allowed.argmax(-1)
@@ -119,7 +119,7 @@ def choices(values: Values, mask_token_id: int) -> Array:
 
 
 def wrong_choices(values: Values, choice: Array, mask_token_id: int) -> list[tuple[int, int]]:
-    """(row, slot) whose choice is neither what the definition gives nor as good within ROUNDING."""
+    """Each (row, slot) whose choice is neither the definition's nor as good within ROUNDING."""
     allowed = values["logits"].astype(np.float64)
     allowed[..., mask_token_id] = -np.inf
     best = allowed.argmax(-1)
@@ -170,7 +170,7 @@ def verify(values: Values, choice: Array) -> tuple[Array, Array, Array]:
 
 
 def differences(found: Values, values: Values, mask_token_id: int) -> list[str]:
-    """Outputs of a decision that are not what ``values`` ask for. All logits must be finite."""
+    """The outputs that the definition contradicts, given the inputs ``values``, whose logits must be finite."""
     logits, choice = values["logits"], found["verified_tokens"]
     share = np.take_along_axis(probabilities(logits), choice[..., None], -1)[..., 0]
     masked = (values["block"] == mask_token_id) & (np.arange(logits.shape[1]) < values["valid"][:, None])
