@@ -58,7 +58,6 @@ USED_BY: dict[str, tuple[str, ...]] = {
 CIRCLES: frozenset[frozenset[str]] = frozenset(
     {
         frozenset({"nld_trt.decode.result", "nld_trt.decode.totals"}),
-        frozenset({"nld_trt.model.checkpoint", "nld_trt.model.manifest"}),
     }
 )
 
