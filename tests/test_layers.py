@@ -63,7 +63,6 @@ API = ("nld_trt.decode.engine", "nld_trt.decode.request", "nld_trt.decode.result
 CIRCLES: frozenset[frozenset[str]] = frozenset(
     {
         frozenset({"nld_trt.decode.result", "nld_trt.decode.totals"}),
-        frozenset({"nld_trt.model.checkpoint", "nld_trt.model.manifest"}),
     }
 )
 

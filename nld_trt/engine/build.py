@@ -18,8 +18,8 @@ from nld_trt.files import publish_folder, sha256_of, write_json
 from nld_trt.graph.contract import quadratic_width
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.description import quantization_facts
 from nld_trt.model.inventory import linear_modules
-from nld_trt.model.manifest import quantization_facts
 
 
 def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""How fast this machine runs, and how busy it is, at the moment of asking: times mean little without."""
+"""The clocks and the load of this machine at the moment of asking, which belong beside every measured time."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from nld_trt.machine.gpu import present_gpus
 
 
 def clocks(*, gpu: bool) -> dict[str, Any]:
-    """Clocks of the CPU and, with ``gpu``, of the GPUs. What cannot be found out is None or empty.
+    """The clocks of the CPU and, with ``gpu``, of the GPUs. What cannot be found out is None or empty.
 
     Returns:
-        ``load_average``: of the last minute: processes that run or want to.
-        ``cpu_mhz``: of every core, as the kernel has it; a virtual machine often shows a fixed one.
-        ``gpus``: name, clock and limits of each, with ``gpu``.
+        ``load_average``: the load average of the last minute.
+        ``cpu_mhz``: the clock of every core, as the kernel reports it.
+        ``gpus``: a list of :class:`nld_trt.machine.gpu.Gpu` as plain data; empty without ``gpu``.
     """
     gpus = [asdict(found) for found in present_gpus(clocks=True)] if gpu else []
     return {"load_average": host.load_average(), "cpu_mhz": host.cpu_clocks_mhz(), "gpus": gpus}
 
 
 def under_load(uuid: str) -> str:
-    """Name, driver, clocks and power of one GPU at this moment, in the words of nvidia-smi.
+    """The name, driver, clocks and power of one GPU at this moment, as nvidia-smi prints them.
 
     Args:
         uuid: as nvidia-smi writes it.

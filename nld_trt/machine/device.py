@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A GPU to compute on: memory, one stream, events, captured graphs and kernels, through the CUDA driver. No torch.
+"""A GPU to compute on: its memory, one stream, events, captured graphs and kernels.
 
-The driver's functions are called through ``cuda.bindings.driver``, whose names and arguments are those of NVIDIA's
-documentation of the CUDA driver API.
+The CUDA driver API is called through ``cuda.bindings.driver``, with the names and arguments of NVIDIA's documentation.
+The runtime API would do as well for engines, but it cannot launch kernels that were compiled separately.
 """
 
 from __future__ import annotations
@@ -45,17 +45,18 @@ class Device:
         self._device = _call(cuda, "cuDeviceGet", 0)
         self._context = _call(cuda, "cuDevicePrimaryCtxRetain", self._device)
         self._threads = threading.local()
-        # Python frees what is left of it with this object.
+        # The addresses of memory that is freed with this object.
         self._allocated: set[int] = set()
         weakref.finalize(self, _free, cuda, self._context, self._allocated)
         self.stream = int(self._call("cuStreamCreate", cuda.CUstream_flags.CU_STREAM_NON_BLOCKING))
 
     @classmethod
     def open(cls, wanted_by: str, extra: str) -> Device:
-        """
+        """The GPU, through the bindings that are installed.
+
         Args:
-            wanted_by: what needs the GPU, as a message begins: "running a trt-rtx engine".
-            extra: of the nld-trt package that installs cuda-bindings.
+            wanted_by: the work that needs the GPU, such as "running a trt-rtx engine"; the errors begin with it.
+            extra: the extra of the nld-trt package that installs cuda-bindings.
 
         Raises:
             InputError: the package cuda-bindings is not installed, or there is no driver.
@@ -78,7 +79,7 @@ class Device:
 
     @property
     def uuid(self) -> str:
-        """As nvidia-smi writes it."""
+        """The UUID of the GPU, as nvidia-smi writes it."""
         return f"GPU-{UUID(bytes=bytes(self._call('cuDeviceGetUuid', self._device).bytes))}"
 
     @property
@@ -88,30 +89,36 @@ class Device:
 
     @property
     def theoretical_gigabytes_per_second(self) -> float | None:
-        """Of memory that transfers twice per clock, from the driver's clock and bus; None where it does not say."""
+        """The bandwidth of memory that transfers twice per clock, from the clock and the width of its bus.
+
+        It is None where the driver does not report the clock.
+        """
         kilohertz, bits = self._attribute("MEMORY_CLOCK_RATE"), self._attribute("GLOBAL_MEMORY_BUS_WIDTH")
         return 2 * kilohertz * bits / 8 / 1e6 or None
 
     def allocate(self, size: int) -> int:
-        """The address of ``size`` bytes of device memory, of any content."""
+        """Allocate ``size`` bytes of device memory, which are not cleared, and return their address."""
         address = int(self._call("cuMemAlloc", size))
         self._allocated.add(address)
         return address
 
     def release(self, address: int) -> None:
-        """Free memory of :meth:`allocate`. What is not released is freed with this object."""
+        """Free memory that :meth:`allocate` returned. Memory that is never released is freed with this object."""
         self._allocated.remove(address)
         self._call("cuMemFree", address)
 
     def allocate_host(self, size: int) -> npt.NDArray[np.uint8]:
-        """Zeroed page-locked host memory, from and to which copies need no detour. It stays: arrays of it may too."""
+        """Zeroed page-locked host memory, which the GPU copies from and to directly.
+
+        It is never freed: arrays that share it may outlive this object.
+        """
         address = int(self._call("cuMemAllocHost", size))
         memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
         memory[:] = 0
         return memory
 
     def copy(self, target: int, source: int, size: int) -> None:
-        """Queue a copy in any direction: the addresses tell which."""
+        """Queue a copy. The addresses tell its direction."""
         self._call("cuMemcpyAsync", target, source, size, self.stream)
 
     def upload(self, address: int, array: Array) -> None:
@@ -125,26 +132,26 @@ class Device:
         self.synchronize()
 
     def clear(self, address: int, size: int) -> None:
-        """Queue zeros."""
+        """Queue the clearing of memory to zeros."""
         self._call("cuMemsetD8Async", address, 0, size, self.stream)
 
     def synchronize(self) -> None:
-        """Wait for everything queued."""
+        """Wait until the stream has run everything that was queued."""
         self._call("cuStreamSynchronize", self.stream)
 
     def event(self, *, timed: bool = False) -> Any:
-        """A point in the stream, to be recorded again and again.
+        """Create an event, which marks a point in the stream each time it is recorded.
 
         Args:
-            timed: :meth:`milliseconds_between` can read it. Waiting for one that is not timed sleeps, and leaves the
-                core to other threads.
+            timed: :meth:`milliseconds_between` can read the event. A thread that waits for an event without times
+                sleeps, and leaves the core to other threads.
         """
         flags = self._cuda.CUevent_flags
         untimed = int(flags.CU_EVENT_DISABLE_TIMING) | int(flags.CU_EVENT_BLOCKING_SYNC)
         return self._call("cuEventCreate", int(flags.CU_EVENT_DEFAULT) if timed else untimed)
 
     def record(self, event: Any) -> None:
-        """Queue the event."""
+        """Queue an event."""
         self._call("cuEventRecord", event, self.stream)
 
     def wait(self, event: Any) -> None:
@@ -160,17 +167,17 @@ class Device:
         self._call("cuEventDestroy", event)
 
     def capture(self, work: Callable[[], object]) -> Any:
-        """What ``work`` queues, recorded and not run, for :meth:`launch_graph`.
+        """Capture what ``work`` queues, without running it, into a graph for :meth:`launch_graph`.
 
         Raises:
-            OperationError: it cannot be recorded.
+            OperationError: the work cannot be captured.
         """
         mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._call("cuStreamBeginCapture", self.stream, mode)
         try:
             work()
         finally:
-            # Whatever became of it, a capture must be ended before the stream takes anything else.
+            # A capture must be ended, also after an error, before the stream takes anything else.
             graph = self._call("cuStreamEndCapture", self.stream)
         try:
             return self._call("cuGraphInstantiate", graph, 0)
@@ -185,11 +192,11 @@ class Device:
         self._call("cuGraphExecDestroy", graph)
 
     def load(self, cubin: bytes) -> Any:
-        """A module of machine code, which stays loaded."""
+        """Load machine code, which stays loaded, and return its module."""
         return self._call("cuModuleLoadData", cubin)
 
     def function(self, module: Any, name: str) -> Any:
-        """A kernel of a module.
+        """The kernel of a module that has this name.
 
         Raises:
             OperationError: the module has none of that name.
@@ -206,7 +213,7 @@ class Device:
         return int(self._call("cuDeviceGetAttribute", kind, self._device))
 
     def _call(self, function: str, *arguments: Any) -> Any:
-        # The driver has a current context for every thread, and none in a new one.
+        # The driver keeps a current context for each thread; a new thread has none.
         if not hasattr(self._threads, "has_context"):
             _call(self._cuda, "cuCtxSetCurrent", self._context)
             self._threads.has_context = True

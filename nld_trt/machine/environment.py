@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""This machine as one record, for ``doctor`` and beside the numbers of a measurement.
+"""The record of a machine that ``doctor`` prints and that is written beside measurements.
 
 Nothing here raises: what cannot be found out is None or empty.
 """
@@ -40,7 +40,7 @@ class Environment:
     cuda_visible_devices: str | None
     tritonserver: str | None
     docker: str | None
-    # What limits the threads of an `ort` engine, as it was written.
+    # The value of NLD_TRT_THREADS, which limits the threads of an `ort` engine.
     ort_threads: str | None = None
 
 
@@ -72,7 +72,7 @@ def facts() -> dict[str, Any]:
 
 
 def device_of(facts: Mapping[str, Any], *, gpu: bool) -> tuple[str, int]:
-    """Name of what an engine computes on, and how many GPUs that is: one, or none where it runs on the CPU.
+    """The name of what an engine computes on, and the number of its GPUs: 1, or 0 for the CPU.
 
     Engines use the first GPU that the process sees.
     """

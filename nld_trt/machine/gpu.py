@@ -21,7 +21,7 @@ from nld_trt.optional import install_command
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
-# PCI domain, bus and device: how the sources' GPUs are matched.
+# PCI domain, bus and device, by which a GPU of CUDA is found among those of NVML.
 _Place = tuple[int, int, int]
 
 _NAME_BYTES = 256
@@ -34,8 +34,10 @@ class Gpu:
 
     Attributes:
         compute_capability: written as in ``12.0``.
-        memory_bytes: all of it. Without cuda-bindings it is None where the CPU shares it, as on DGX Spark.
-        sm_clock_mhz: at the moment of asking.
+        memory_bytes: total memory. Without cuda-bindings it is None where the CPU shares it, as on DGX Spark.
+        sm_clock_mhz: clock of the multiprocessors at the moment of asking.
+        max_sm_clock_mhz: their highest clock.
+        power_limit_w: the power limit that is enforced, in watts.
     """
 
     name: str
@@ -46,10 +48,10 @@ class Gpu:
     power_limit_w: float | None = None
 
     def known_capability(self) -> str:
-        """The compute capability, for what cannot do without.
+        """The compute capability, for callers that cannot go on without it.
 
         Raises:
-            InputError: the driver does not tell.
+            InputError: the driver does not report it.
         """
         if self.compute_capability is None:
             raise InputError(
@@ -110,7 +112,8 @@ def driver_cuda_version() -> str | None:
 
 
 def cuda_version(number: int) -> str:
-    """
+    """The version that the driver's number stands for.
+
     >>> cuda_version(13010)
     '13.1'
     """
@@ -154,7 +157,7 @@ def _with_clocks(gpu: Gpu, managed: Gpu | None) -> Gpu:
 
 
 def _ask_cuda() -> list[tuple[_Place, Gpu]] | None:
-    """None without the bindings or the driver library; an empty list where the driver sees no GPU."""
+    """The GPUs that the driver shows to this process; None without the bindings or the driver library."""
     try:
         from cuda.bindings import driver as cuda
 

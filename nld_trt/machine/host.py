@@ -37,12 +37,12 @@ def cpu_cores() -> int:
 
 
 def cpu_clocks_mhz() -> list[float]:
-    """The clock of every core, as the kernel has it; a virtual machine often shows a fixed one."""
+    """The clock of every core, as the kernel reports it; many virtual machines report a fixed one."""
     return [float(rate) for rate in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", _read("/proc/cpuinfo"), re.MULTILINE)]
 
 
 def load_average() -> float | None:
-    """How many processes ran or waited to, on average over the last minute."""
+    """The average number of processes that ran or waited to run, over the last minute."""
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):  # only Unix has a load

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""NVRTC, NVIDIA's run-time compiler: CUDA C++ to machine code without a toolkit, a driver or a GPU.
+"""NVRTC, NVIDIA's run-time compiler, which turns CUDA C++ into machine code without a toolkit, a driver or a GPU.
 
 It is called through ``cuda.bindings.nvrtc``. ``cuda.core.Program`` is shorter, but asks the driver for its version
 before it makes PTX, so that a machine without a driver gets none; and it hides the log.
@@ -18,7 +18,7 @@ from nld_trt.optional import install_command
 
 @dataclass(frozen=True)
 class Compiled:
-    """What NVRTC made of one source.
+    """The result of compiling one source.
 
     Attributes:
         cubin: machine code of one architecture, an ELF file.
@@ -77,7 +77,7 @@ class Nvrtc:
         """Compile ``text``, which includes ``headers`` by their names.
 
         Raises:
-            OperationError: with what the compiler said.
+            OperationError: the source does not compile; the error has the compiler's messages.
         """
         texts, names = ([part.encode() for part in parts] for parts in (headers.values(), headers))
         (program,) = self._call("nvrtcCreateProgram", text.encode(), name.encode(), len(headers), texts, names)
@@ -96,7 +96,7 @@ class Nvrtc:
 
     def _read(self, program: Any, what: str) -> bytes:
         (size,) = self._call(f"nvrtcGet{what}Size", program)
-        # NVRTC writes into the object. Python shares those of one byte, the size of a log that says nothing.
+        # NVRTC writes into this object, so it must not be one that Python shares, as it does objects of one byte.
         buffer = bytes(size + 1)
         self._call(f"nvrtcGet{what}", program, buffer)
         return buffer[:size]

@@ -30,7 +30,7 @@ from nld_trt.model.checkpoint import Checkpoint
 
 
 class TensorRtBackend:
-    """One of the TensorRT libraries."""
+    """A backend on one of the TensorRT libraries."""
 
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour
@@ -201,7 +201,7 @@ class TensorRtBackend:
 
 
 def _widest_window(limits: Limits) -> int:
-    """Tokens of a row whose logits a pass may want."""
+    """The most tokens of a row whose logits a pass may want."""
     return max(limits.max_block_length, quadratic_width(limits.max_quadratic_length))
 
 

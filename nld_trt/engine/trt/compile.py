@@ -22,7 +22,7 @@ from nld_trt.graph.contract import Binding, Limits, Phase
 from nld_trt.interrupts import interruptible
 from nld_trt.model.config import ModelConfig
 
-# Warnings kept for a failure's report.
+# The number of warnings that are kept to report a failure.
 _LAST_WARNINGS = 5
 
 _ACTIVATION_MEMORY = re.compile(r"Total Activation Memory: (\d+) bytes")
@@ -30,7 +30,7 @@ _ACTIVATION_MEMORY = re.compile(r"Total Activation Memory: (\d+) bytes")
 
 @dataclass
 class BuilderLog:
-    """What a library said that matters afterwards.
+    """The messages of a TensorRT library that are read afterwards.
 
     Attributes:
         listing: the builder's listing of the compiled engine.
@@ -57,7 +57,7 @@ class BuilderLog:
         return self.errors or list(self.warnings)
 
     def take(self) -> list[str]:
-        """The same, once: for a log that goes on."""
+        """The messages of :meth:`report`, which are then cleared, so that the next call returns newer ones."""
         told = list(self.report())
         self.errors.clear()
         self.warnings.clear()
@@ -80,7 +80,7 @@ class BuilderLog:
 
 @dataclass(frozen=True)
 class ParsedNetwork:
-    """A network, and everything that must outlive it: the parser owns the weights."""
+    """A parsed network, and the objects that must live as long: the parser owns the weights."""
 
     trt: Any
     log: BuilderLog
@@ -93,10 +93,10 @@ class ParsedNetwork:
 def parse_network(trt: Any, model: Path) -> ParsedNetwork:
     """Parse an ONNX file.
 
-    Its weights stay mapped until the build is done: neither move nor change the files before that.
+    The weights stay mapped until the build is done: the files must neither move nor change before that.
 
     Raises:
-        OperationError: with everything that the parser said.
+        OperationError: the parser refused the graph; the error has all of its messages.
     """
     log = BuilderLog()
     logger = log.logger(trt)
@@ -129,18 +129,18 @@ def binding_ranges(binding: Binding, config: ModelConfig, limits: Limits, profil
 def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, config: ModelConfig, path: Path) -> None:
     """Compile a network with an optimisation profile for each phase of decoding and write the plan to ``path``.
 
-    A signal ends it at once, whatever the compiler is doing then: see :func:`nld_trt.interrupts.interruptible`.
+    A signal ends the compilation at once: see :func:`nld_trt.interrupts.interruptible`.
 
     Raises:
-        OperationError: with the compiler's errors.
+        OperationError: the compiler failed; the error has its messages.
     """
     trt = parsed.trt
     settings = parsed.builder.create_builder_config()
-    # Kernel and node names in the plan are what proves it; they cost a few bytes per kernel.
+    # The proof reads the names of kernels and nodes from the plan; they cost a few bytes per kernel.
     settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    # Nothing here multiplies matrices in FP32, and nothing should start to at reduced precision.
+    # No matrix product here is in FP32, and none that the compiler makes so may be rounded to TF32.
     settings.clear_flag(trt.BuilderFlag.TF32)
-    # Sessions capture forwards in CUDA graphs: with this the compiler refuses what would allocate while it runs.
+    # Sessions capture forwards into CUDA graphs, so no kernel may allocate memory while it runs.
     if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
         settings.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     # A plan without targets is a portable one.
@@ -167,7 +167,7 @@ def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, confi
 
 
 def _set_targets(trt: Any, settings: Any, members: Sequence[str]) -> None:
-    # The number comes first: without it the library ignores the targets and says nothing.
+    # The number is set first: without it the library ignores the targets silently.
     settings.num_compute_capabilities = len(members)
     for index, member in enumerate(members):
         wanted = getattr(trt.ComputeCapability, member)
@@ -215,7 +215,7 @@ def _plan_writer(trt: Any, file: BinaryIO) -> Any:
             self.error: OSError | None = None
 
         def write(self, data: bytes) -> int:
-            # Exceptions cannot pass through the library: 0 bytes written stops it, compile_plan raises.
+            # Exceptions cannot pass through the library: 0 bytes written stop it, and compile_plan raises the error.
             try:
                 return file.write(data)
             except OSError as error:

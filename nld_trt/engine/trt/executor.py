@@ -6,10 +6,10 @@ A captured graph belongs to the context that it was captured from, so every shap
 for either side of its arena. Prompt chunks come in every width: they share one context per optimisation profile, which
 is bound anew whenever another shape was run in between. All contexts share the caches and one block of scratch memory.
 
-TensorRT for RTX compiles kernels while it runs. Contexts that are captured wait for the kernels of their very shape: by
-default these are compiled in the background, and a graph captured before would keep others for good. Contexts that see
-another shape in every forward never wait: they run kernels made for any shape. What is compiled for one is kept for
-all.
+TensorRT for RTX compiles kernels while it runs. By default it compiles those of a shape in the background and runs
+others until then, which a captured graph would keep for good: contexts that are captured wait for their kernels.
+Contexts that see another shape in every forward never wait; they run kernels made for any shape. All contexts share the
+kernels that were compiled for one of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nld_trt.graph import contract
 from nld_trt.graph.contract import Phase
 from nld_trt.machine.device import Device
 
-# What a context is for, and the library's name of how it gets its kernels.
+# The use of a context, and the library's name of the way in which it then gets its kernels.
 Use = Literal["one shape", "any shape"]
 _KERNELS: Mapping[Use, str] = {"one shape": "EAGER", "any shape": "NONE"}
 
@@ -42,7 +42,7 @@ class Plan:
 
     Attributes:
         library: the Python module of TensorRT or TensorRT for RTX.
-        runtime: must outlive the engine.
+        runtime: the library's runtime, which must outlive the engine.
     """
 
     library: Any
@@ -95,7 +95,7 @@ class PlanExecutor:
         self._device = device
         self._caches = caches
         self._scratch = device.allocate(max(plan.engine.device_memory_size_v2, ALIGNMENT))
-        # The library does not keep it alive for the contexts that use it.
+        # The cache of compiled kernels, which the library does not keep alive for the contexts that use it.
         self._kernels: Any = None
         self._settings = self._all_settings()
         self._shared = {profile: SharedContext(self._make(profile, "any shape")) for profile in info.limits.phases}
@@ -113,7 +113,7 @@ class PlanExecutor:
             raise self._failure(f"the engine failed in the {profile} profile")
 
     def is_capturable(self, context: Any) -> bool:
-        """TensorRT for RTX knows whether a context can be captured; with TensorRT an attempt tells."""
+        """Whether a context may be captured. TensorRT cannot be asked: there an attempt tells."""
         ask = getattr(context, "is_stream_capturable", None)
         return ask is None or bool(ask(self._device.stream))
 
@@ -133,7 +133,7 @@ class PlanExecutor:
         index = self._info.limits.phases.index(profile)
         if context is None or not context.set_optimization_profile_async(index, self._device.stream):
             raise self._failure(f"the {profile} profile cannot be set up")
-        # set_device_memory returns nothing: what the library refuses is in its log only.
+        # set_device_memory returns nothing: a refusal shows in the library's log only.
         self._plan.log.take()
         context.set_device_memory(self._scratch, engine.device_memory_size_v2)
         if self._plan.log.errors:
@@ -145,7 +145,7 @@ class PlanExecutor:
         return context
 
     def _all_settings(self) -> dict[Use, Any]:
-        """What contexts are created with, by their use."""
+        """The settings that contexts are created with, by their use."""
         library = self._plan.library
         memory = library.ExecutionContextAllocationStrategy.USER_MANAGED
         strategies = getattr(library, "DynamicShapesKernelSpecializationStrategy", None)
@@ -170,7 +170,7 @@ class PlanExecutor:
             raise self._failure(f"the library refused {what}")
 
     def _failure(self, what: str) -> OperationError:
-        """An error with what the library has said since the last one."""
+        """An error with the library's messages since the last error."""
         return OperationError(what, details=self._plan.log.take())
 
 

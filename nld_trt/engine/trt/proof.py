@@ -3,8 +3,8 @@
 """The proof that a TensorRT build is what was asked for, from the network and from the compiled plan.
 
 A compiler that meets something it cannot fuse may replace it, drop an input or widen a type, and the
-result still runs, slower or wrong. So nothing is believed: the network is compared with the request
-before hours are spent on it, and the compiled engine's own listing and bytes are compared after.
+result still runs, slower or wrong. So the network is compared with the request before a build of hours,
+and the listing and the bytes of the compiled engine are compared after it.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from nld_trt.model.quantized.formats import LinearFormat
 # Symbols of fused attention kernels: gemm_mha, gemv_mha, fmha.
 _FUSED = re.compile(r"mha")
 
-# Where TensorRT for RTX writes the compute capabilities that its kernels were compiled for.
+# The text in a plan by which TensorRT for RTX records the compute capabilities of its kernels.
 _ACCELERATORS = re.compile(rb"accelerators=\{((?:sm\d+ )+)\}")
 
-# How much larger than its quantized weights a plan may be: kernels of one layer in all profiles, and weights that the
-# compiler lays out twice. Seen: 3 to 5 MB a layer, and 1.2 times the weights of 8B.
+# A plan may be larger than its quantized weights by this factor, for weights that the compiler lays out twice, and by
+# so many bytes per layer, for kernels in all profiles. Seen: 1.2 times the weights of 8B, and 3 to 5 MB a layer.
 _LARGER, _KERNEL_BYTES = 1.5, 16 << 20
 
 _NOTHING = QuantizedWeights()
 
-# Kernels that multiply matrices: of this kind, or generated around a product, which this stands for in their names.
-# Others may name a layer as well, such as one that unpacks its weights or applies its scale.
+# A kernel multiplies matrices if it is of this kind, or if its name has this mark of a generated product. Other kernels
+# of a layer, such as one that unpacks its weights or applies its scale, have neither.
 _GEMM, _PRODUCT = "gemm", re.compile(r"Fc")
 
-# Axes whose size is given with every forward, and how shapes write such a size.
+# The axes whose size is given with every forward, and the size that shapes have for them.
 _RUN_TIME_AXES = ("batch", "width", "window", "slots")
 _ANY = -1
 
@@ -60,7 +60,7 @@ def prove_network(
     """Compare a parsed network with the request.
 
     Raises:
-        OperationError: listing every difference.
+        OperationError: there are differences; the error lists them all.
     """
     layers = config.num_hidden_layers
     problems = []
@@ -109,7 +109,7 @@ def prove_plan(
     """Compare a compiled plan with the request, by the engine's listing and the plan's own bytes.
 
     Raises:
-        OperationError: listing every difference, or that there is no listing to prove anything by.
+        OperationError: there are differences, which the error lists, or there is no listing to compare.
     """
     engine = EngineListing.parse(listing or "")
     if not engine.kernels:
@@ -176,7 +176,7 @@ def _binding_problems(
 
 
 def _size_in_plan(limits: Limits, axis: str) -> int:
-    """The compiler fixes an axis that has one size in all profiles, such as the batch of an engine for one row."""
+    """The size that an axis has in the plan: fixed where it is the same in all profiles, such as a batch of one row."""
     ranges = {contract.axis_ranges(limits, profile)[axis] for profile in limits.phases}
     low = min(size[0] for size in ranges)
     high = max(size[2] for size in ranges)
@@ -281,7 +281,7 @@ def _layer_kernels(
 def _size_problems(
     path: Path, engine: EngineListing, config: ModelConfig, quantized: QuantizedWeights
 ) -> Iterator[str]:
-    """Quantized weights that the plan holds unpacked."""
+    """The quantized weights that the plan holds unpacked."""
     held: dict[str, set[str]] = {}
     for kernel in engine.kernels:
         for node in kernel.nodes:

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""How fast this GPU's memory is: the yardstick of every floor, measured in three ways.
+"""The memory bandwidth of this GPU, measured in three ways. It is the yardstick of every floor.
 
-The driver's own copy stays well below what kernels reach on some GPUs, so that a floor made of it alone would be too
-easy. Of the three rates the largest counts.
+On some GPUs the driver's own copy stays well below what kernels reach, so that a floor made of it alone would be too
+low a bar. The largest of the three rates counts.
 """
 
 from __future__ import annotations
@@ -26,27 +26,30 @@ from nld_trt.measure.kernels.timing import Recorded, Work, time
 
 SOURCE = "bandwidth.cu"
 COPY_KERNEL, SUM_KERNEL = "nld_copy_vectors", "nld_sum_vectors"
-# As in bandwidth.cu.
+# The same constants as in bandwidth.cu.
 THREADS, BATCH = 256, 8
 BLOCK_BYTES = 16 * THREADS * BATCH
 _SUM_BYTES_PER_BLOCK = 4 * THREADS // 32
 
-# Of each buffer, more than any L2 cache holds; and of the random bytes that fill them.
+# The size of each buffer, more than any L2 cache holds, and of the random bytes that fill the buffers.
 BUFFER_BYTES = 1 << 30
 FILL_BYTES = 1 << 26
-# nvidia-smi takes up to a second to answer. Reads are queued in graphs of so many, or the host would wait for room in
-# the queue.
+# nvidia-smi takes up to a second to answer, so the load lasts longer. The reads are queued in graphs of LOAD_READS:
+# one by one they would fill the stream's queue, and the host would wait.
 LOAD_MILLISECONDS, LOAD_READS = 3000, 100
 
 
 def compile_bandwidth(capability: str) -> Image:
-    """The two kernels; raises as compile_kernels does."""
+    """Compile the two kernels. This raises what compile_kernels raises."""
     return compile_source(capability, KernelSource.read(Path(__file__).parent), SOURCE, (COPY_KERNEL, SUM_KERNEL))
 
 
 @dataclass(frozen=True)
 class Bandwidth:
-    """Gigabytes per second, read and written. ``theoretical`` is None where the driver does not tell."""
+    """Rates in gigabytes per second; a copy counts the bytes read and the bytes written.
+
+    ``theoretical`` is None where the driver does not report the memory's clock.
+    """
 
     memcpy: float
     copy_kernel: float
@@ -55,11 +58,11 @@ class Bandwidth:
 
     @property
     def best(self) -> float:
-        """The largest that was measured."""
+        """The largest rate that was measured."""
         return max(self.memcpy, self.copy_kernel, self.read_kernel)
 
     def microseconds(self, size: int) -> float:
-        """To read ``size`` bytes."""
+        """The time that reading ``size`` bytes takes at the best rate."""
         return size / self.best / 1000
 
 
@@ -85,7 +88,7 @@ class Memory:
         try:
             for size in (BUFFER_BYTES, BUFFER_BYTES, blocks * _SUM_BYTES_PER_BLOCK):
                 addresses.append(device.allocate(size))
-            # Nothing obliges a GPU to fetch memory that was never written.
+            # A GPU may answer reads of memory that was never written without fetching anything.
             filling = np.random.default_rng(0).integers(0, 1 << 32, min(FILL_BYTES, BUFFER_BYTES) // 4, np.uint32)
             for buffer in addresses[:2]:
                 device.upload(buffer, filling)
@@ -100,7 +103,8 @@ class Memory:
                 device.release(address)
 
     def bandwidth(self) -> Bandwidth:
-        """
+        """Measure all three rates.
+
         Raises:
             OperationError: the sum is wrong, so its time would be of something else.
         """
@@ -115,7 +119,7 @@ class Memory:
         )
 
     def clocks(self) -> str:
-        """Name, driver, clocks and power of this GPU under load, as nvidia-smi has them."""
+        """The name, driver, clocks and power of this GPU under load, as nvidia-smi reports them."""
         graph = Recorded(self.device, self._read_often)
         for _ in range(ceil(LOAD_MILLISECONDS / max(graph.milliseconds(), 1e-3))):
             graph.queue()

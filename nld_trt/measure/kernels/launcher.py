@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels on a GPU without TensorRT, for checks and benchmarks."""
+"""Launching the kernels on a GPU without TensorRT, for checks and benchmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def open_device() -> Device:
 
 
 class Kernels:
-    """The compiled kernels on a GPU."""
+    """The compiled kernels, loaded onto a GPU."""
 
     def __init__(self, device: Device, image: Image) -> None:
         self.device = device
@@ -35,7 +35,7 @@ class Kernels:
     def launch(
         self, operator: Operator, sizes: Sizes[int], addresses: Mapping[str, int], logit_type: str, mask_token_id: int
     ) -> None:
-        """Queue one operator on tensors at ``addresses``, by their names."""
+        """Queue one operator. ``addresses`` has the device address of each tensor, by the tensor's name."""
         name = operator.kernel(logit_type)
         if name not in self._functions:
             self._functions[name] = self.device.function(self._module, name)

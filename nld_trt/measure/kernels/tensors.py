@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs and outputs of the decode operators in the memory of a GPU."""
+"""The inputs and outputs of the decode operators in the memory of a GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nld_trt.measure.kernels.reference import Array
 
 @dataclass
 class Tensors:
-    """Tensors of both operators on the device, by name."""
+    """The tensors of both operators on the device. ``addresses`` is by tensor name."""
 
     device: Device
     sizes: Sizes[int]
@@ -32,7 +32,7 @@ class Tensors:
     @classmethod
     @contextmanager
     def on_device(cls, device: Device, values: Mapping[str, Array], logit_type: str) -> Iterator[Tensors]:
-        """``values`` and room for what the operators write. A single row of logits stands for every row."""
+        """Upload ``values`` and allocate what the operators write. A single row of logits is repeated for every row."""
         batch, width = values["block"].shape
         sizes = checked_sizes(batch, width, values["logits"].shape[2])
         tensors = cls(device, sizes, logit_type, {})
@@ -65,7 +65,7 @@ class Tensors:
 
 
 def step(kernels: Kernels, values: Mapping[str, Array], logit_type: str) -> dict[str, Array]:
-    """Both operators, once; their outputs by name."""
+    """Run both operators once, and return their outputs by name."""
     with Tensors.on_device(kernels.device, values, logit_type) as tensors:
         for operator in (LOGIT_STATISTICS, DECODE_STEP):
             kernels.launch(operator, tensors.sizes, tensors.addresses, logit_type, MASK)

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""How near are the kernels to the time that reading the logits takes on this GPU?
+"""The times of the kernels beside the time that reading the logits takes on this GPU.
 
-``cold`` goes round copies of the logits, so many that L2_TIMES the L2 cache is read before one comes again; ``warm``
-reads one again and again. Timed are a denoise pass over a block of masks and a verify pass over a draft that matches.
+``cold`` times cycle through copies of the logits, so many that L2_TIMES the size of the L2 cache is read before a copy
+is read again; ``warm`` times read one copy again and again. Two passes are timed: a denoise pass over a block of masks,
+and a verify pass over a draft that matches.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from nld_trt.measure.kernels.timing import copies_beyond, time
 
 PASSES: Mapping[str, Callable[[Values], dict[str, Array]]] = {"denoise": all_masks, "verify": matching_draft}
 TIMED_ROWS = ("greedy", "sampled")
-# What is read between two visits of the same logits, in sizes of the L2 cache.
+# The bytes read between two reads of the same copy, in sizes of the L2 cache.
 L2_TIMES = 4
 
 OnLogits = Callable[[int], object]
 
 
 def timed_case(shape: tuple[int, int, int], name: str, rows: str) -> dict[str, Array]:
-    """Inputs in BF16 of one of PASSES. One row of logits stands for all: random numbers take longer than all else."""
+    """The inputs of one of PASSES, in BF16. All rows have the same logits: to draw them for each would take longest."""
     values = PASSES[name](case(1, *shape[1:], "bf16"))
     repeated = {name: value if name == "logits" else np.repeat(value, shape[0], 0) for name, value in values.items()}
     return with_rows(repeated, rows)
 
 
 def timings(kernels: Kernels, shape: tuple[int, int, int], bandwidth: Bandwidth) -> dict[str, Any]:
-    """Times in BF16 at one size, and the time that reading the logits takes."""
+    """The times in BF16 at one size, and the time that reading the logits takes."""
     device, size = kernels.device, 2 * prod(shape)
     count = copies_beyond(L2_TIMES * device.l2_bytes, size)
     found: dict[str, Any] = {
@@ -65,7 +66,7 @@ def timings(kernels: Kernels, shape: tuple[int, int, int], bandwidth: Bandwidth)
 
 @contextmanager
 def _copies(device: Device, logits: int, size: int, count: int) -> Iterator[list[int]]:
-    """``logits`` and ``count`` - 1 copies."""
+    """The addresses of ``count`` copies of the logits, of which ``logits`` is the first."""
     made: list[int] = []
     try:
         for _ in range(count - 1):
@@ -95,5 +96,5 @@ def _works(kernels: Kernels, tensors: Tensors) -> dict[str, OnLogits]:
         statistics_pass(logits)
         decision(logits)
 
-    # Both comes first: the decision alone reads what a statistics pass left of the same rows.
+    # "both" comes first: the decision alone reads the partial results that a statistics pass left.
     return {"both": both, LOGIT_STATISTICS.name: statistics_pass, DECODE_STEP.name: decision}

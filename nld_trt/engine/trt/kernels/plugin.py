@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The operators as ahead-of-time plugins of TensorRT: the kernel goes into the engine, and Python does not.
+"""The decode operators as TensorRT's ahead-of-time plugins: the engine contains the kernel and needs no Python.
 
 A plugin of this kind is one launch of one kernel on the plugin's tensors, without workspace and without memory that
 lives between launches. So the statistics pass and the decision are plugins of their own, and the partial results
@@ -25,10 +25,10 @@ _loaded: Image | None = None
 
 
 def register_plugins(image: Image, *, batch: int, width: int, vocab: int) -> None:
-    """Make the operators known to TensorRT, or hand those that it knows another image.
+    """Register the operators with TensorRT. If they are registered already, give them another image.
 
     Args:
-        batch, width, vocab: the largest that an engine will run with.
+        batch, width, vocab: the largest sizes that an engine will run with.
 
     Raises:
         InputError: the kernels do not take these sizes, or TensorRT is not installed.
@@ -75,7 +75,7 @@ def _register(trt: Any, plugin: Any, operator: Operator) -> None:
         parameters.grid_x, parameters.grid_y, parameters.grid_z = planned.grid
         parameters.block_x = planned.threads
         parameters.shared_mem = 0
-        # Attributes are not kept in an engine: what the kernel needs of them is passed as a constant scalar.
+        # An engine does not keep the attributes of a plugin: the kernel gets the one that it needs as a constant.
         scalars = sizes.scalars(operator, mask_token_id)
         extra = plugin.SymIntExprs(len(scalars))
         for index, value in enumerate(scalars):
@@ -96,7 +96,7 @@ def _register(trt: Any, plugin: Any, operator: Operator) -> None:
 
 
 def io_types_of(operator: Operator) -> list[str]:
-    """Types of inputs and outputs, as TensorRT writes them, one line per type of logits.
+    """The types of inputs and outputs as TensorRT writes them, one line per type of logits.
 
     >>> io_types_of(OPERATORS["LogitStatistics"])[0]
     'BF16, FP32, FP32, INT32'
@@ -110,7 +110,7 @@ def io_types_of(operator: Operator) -> list[str]:
 
 
 def _code(image: Image) -> str:
-    """The PTX, which TensorRT measures itself: the zero that ends it is the driver's convention."""
+    """The PTX as text. TensorRT takes its length, so the zero at the end, which the driver wants, goes."""
     return image.ptx.rstrip(b"\0").decode()
 
 
