@@ -141,6 +141,16 @@ def test_other_failure_of_the_system_is_a_defect(failing) -> None:
         run(["fail"])
 
 
+def test_standard_output_on_a_full_disk_is_a_message(root) -> None:
+    command = [sys.executable, "-m", "nld_trt", "inspect", str(root / "examples" / "nld-tiny")]
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == 1
+    assert b"the standard output cannot be written: No space left on device" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+    assert b"Exception ignored" not in ended.stderr
+
+
 def test_reader_that_goes_away_leaves_no_traceback() -> None:
     code = "import sys\nfrom nld_trt.cli import main\nmain(['--help'])"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
