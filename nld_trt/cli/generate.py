@@ -76,7 +76,8 @@ def command(
         raise InputError("--input and --output belong together: one names the requests, the other the results")
     if input_file is not None and output_file is not None:
         _refuse_prompt_options(options)
-        if not input_file.is_file():
+        # A pipe will do, such as /dev/stdin.
+        if not input_file.exists() or input_file.is_dir():
             raise InputError(f"--input {input_file} is not a file")
         if resolved(output_file) == resolved(input_file):
             raise InputError(f"--input and --output are both {input_file}", fix="Name another file for the results.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nld_trt.errors import InputError
+from nld_trt.json_text import is_unicode
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,21 @@ def library_path(path: Path) -> str:
     Triton's Python backend does, under every locale. :func:`path_of_library` is the way back.
     """
     return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def opened_path(path: Path) -> str:
+    """:func:`library_path` for a library that is to open a file there, which it can if the path is text.
+
+    Raises:
+        InputError: it has bytes that are not UTF-8.
+    """
+    text = library_path(path)
+    if not is_unicode(text):
+        raise InputError(
+            f"the path {path} has bytes that are not UTF-8, and the engine's library cannot open files there",
+            fix="Rename the folder, or choose another.",
+        )
+    return text
 
 
 def path_of_library(text: str) -> Path:

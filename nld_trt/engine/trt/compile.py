@@ -16,7 +16,7 @@ from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.trt.flavour import Flavour
 from nld_trt.engine.trt.listing import LISTING_HEADERS, Shape, ShapeRange
 from nld_trt.errors import OperationError
-from nld_trt.files import library_path
+from nld_trt.files import opened_path
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits, Phase
 from nld_trt.interrupts import interruptible
@@ -103,7 +103,7 @@ def parse_network(trt: Any, model: Path) -> ParsedNetwork:
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not interruptible(lambda: parser.parse_from_file(library_path(model))):
+    if not interruptible(lambda: parser.parse_from_file(opened_path(model))):
         errors = [_parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
         raise OperationError(f"{trt.__name__} {trt.__version__} cannot read the graph", details=errors or log.report())
     return ParsedNetwork(trt, log, logger, builder, network, parser)
