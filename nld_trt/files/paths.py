@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nld_trt.errors import InputError
-from nld_trt.json_text import is_unicode
+from nld_trt.files.json_text import is_unicode
 
 
 @dataclass(frozen=True)

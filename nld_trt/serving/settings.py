@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nld_trt.decode.request import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, ModeName
-from nld_trt.engine.folder import GENERATION_CONFIGS
+from nld_trt import names
 from nld_trt.errors import InputError, shortened
+from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, ModeName
 
 FILE_NAME = "model.json"
 # 2: ignore_penalties, which was ignore_sampling.
