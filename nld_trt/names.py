@@ -35,6 +35,7 @@ BACKENDS: Final = (ORT, TRT_RTX, TRT)
 # What a machine may be able to do (nld_trt.engine.capabilities), in the order of the work.
 CAPABILITIES: Final = (
     "convert",
+    "hub",
     "quantize",
     *(f"build-{name}" for name in BACKENDS),
     "build-kernels",
