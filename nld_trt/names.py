@@ -20,6 +20,15 @@ MODES: Final[tuple[ModeName, ...]] = (AR, DIFFUSION, LINEAR, QUADRATIC)
 # Modes that draft, with the adapter where there is one, and verify.
 SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC)
 
+# Kinds of passes, for counts and messages (docs/model.md, Passes).
+PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify", "quadratic"]
+PREFILL: Final = "prefill"
+TOKEN: Final = "token"
+DENOISE: Final = "denoise"
+COMMIT: Final = "commit"
+DRAFT: Final = "draft"
+VERIFY: Final = "verify"
+
 # Rules that keep drafted tokens (docs/sampling.md).
 AcceptanceName = Literal["match", "reject"]
 MATCH: Final = "match"

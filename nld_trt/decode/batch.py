@@ -5,10 +5,10 @@
 Live rows are always the first cache rows. A row joins at the end, and when one finishes the last
 takes its place, so no forward spends time on dead rows.
 
-As long as the rows stay the same, the engine makes each row's next pass from the results of this one, and the host only
-reads what was committed. A session whose device works by itself is then always given one forward more than the host
-has read, so that the device never waits for the host. Requests that come or go, and passes that need the host, end
-such a stretch.
+The engine makes each row's next pass from the results of this one. As long as the rows stay the same, the host only
+reads what was committed; when they change, it copies every row's next pass into the buffers of a new forward. A session
+whose device works by itself is always given one forward more than the host has read, so that the device never waits
+for the host. Requests that come or go, and passes that need the host, end such a stretch.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from nld_trt.decode.fill import fill, outcomes
-from nld_trt.decode.modes.base import Pass
+from nld_trt.decode.fill import Pass, fill, outcomes
 from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission, Row
 from nld_trt.engine.session import Session, StepBuffers
@@ -33,13 +32,11 @@ class Flight:
 
     Attributes:
         rows: the live rows then, in the order of the cache rows.
-        passes: what the rows asked for; None where the engine went on by itself.
-        goes_on: the engine prepares the next pass of every row.
+        goes_on: the engine prepares the next pass of every row, and the host changes none of them.
     """
 
     buffers: StepBuffers
     rows: list[Row]
-    passes: list[Pass] | None
     goes_on: bool
 
 
@@ -127,12 +124,12 @@ class Decoder:
         if self._last is not None and self._goes_on(self._last):
             return self._follow(self._last)
         passes = self._passes()
-        buffers = fill(self.session, self._live, passes)
-        return self._start(Flight(buffers, list(self._live), passes, all(part.program != "hold" for part in passes)))
+        buffers = fill(self.session, passes, rows=self.session.row_count(len(passes)))
+        return self._start(Flight(buffers, list(self._live), all(row.goes_on for row in self._live)))
 
     def _follow(self, flight: Flight) -> Flight:
         """Start the forward that ``flight`` prepares for its rows."""
-        return self._start(replace(flight, buffers=self.session.follow(flight.buffers), passes=None))
+        return self._start(replace(flight, buffers=self.session.follow(flight.buffers)))
 
     def _start(self, flight: Flight) -> Flight:
         started = time.perf_counter()
@@ -156,13 +153,13 @@ class Decoder:
         self.session.wait(flight.buffers)
         self.engine_seconds += time.perf_counter() - started
         self._last = flight
-        # A row that ended while the engine went on has no part in this any more, but what it left in its cache.
-        passes = flight.passes or [row.pending if row.finish_reason else row.next_pass(1) for row in flight.rows]
+        passes = [row.pending for row in flight.rows]
         emissions = []
-        for row, outcome in zip(flight.rows, outcomes(flight.rows, passes, flight.buffers), strict=True):
+        for row, outcome in zip(flight.rows, outcomes(flight.buffers, passes), strict=True):
             if row.finish_reason is None:
                 emissions.append(row.advance(outcome))
             else:
+                # The row ended while the engine went on: nothing of this counts but what it left in its cache.
                 row.spoiled |= not outcome.finite
         return emissions
 
@@ -194,8 +191,8 @@ class Decoder:
         rows = self._live
         limits = self.session.info.limits
         slots = max(row.slots_kept for row in rows) + max(row.overhang for row in rows)
-        empty = all(row.state.cache_length == 0 for row in rows)
+        empty = all(row.cache_length == 0 for row in rows)
         self.session.reserve(self.session.row_count(len(rows)), min(slots, limits.capacity), empty=empty)
-        longest = max(row.state.cache_length for row in rows)
+        longest = max(row.cache_length for row in rows)
         chunk = max(1, min(limits.prompt_chunk, self.session.capacity - longest))
         return [row.next_pass(chunk) for row in rows]

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
 
 from nld_trt import names
-from nld_trt.names import ModeName
-
-PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify", "quadratic"]
+from nld_trt.names import ModeName, PassKind
 
 
 @dataclass
@@ -36,8 +33,8 @@ class Counters:
         """
         rules = {
             names.AR: emitted,
-            names.DIFFUSION: self.forwards["denoise"] + self.forwards["commit"],
-            names.LINEAR: 1 + self.forwards["draft"] + self.forwards["verify"],
-            names.QUADRATIC: 1 + self.forwards["draft"] + self.forwards[names.QUADRATIC],
+            names.DIFFUSION: self.forwards[names.DENOISE] + self.forwards[names.COMMIT],
+            names.LINEAR: 1 + self.forwards[names.DRAFT] + self.forwards[names.VERIFY],
+            names.QUADRATIC: 1 + self.forwards[names.DRAFT] + self.forwards[names.QUADRATIC],
         }
         return rules[mode]

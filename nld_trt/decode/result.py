@@ -52,7 +52,7 @@ class Result:
             forwards={str(kind): count for kind, count in row.counters.forwards.items()},
             accepted=row.counters.accepted,
             denoise_passes=row.counters.denoise_passes,
-            cache_length=row.state.cache_length,
+            cache_length=row.cache_length,
             seed=row.request.seed if row.request.samples else None,
             error=None if row.error is None else str(row.error),
         )

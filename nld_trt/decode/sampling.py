@@ -24,9 +24,6 @@ MAX_SEED: Final = 2**63 - 1
 # With these a filter keeps every token.
 NO_FILTER: Final[Mapping[str, float]] = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
-# Engine inputs of a row that draws nothing.
-GREEDY: Final[Mapping[str, float]] = {"temperature": 0.0, **NO_FILTER, "seed": 0, "draw": 0}
-
 # Engines compute in float32.
 _MAX_TEMPERATURE = float(np.finfo(np.float32).max)
 # The likeliest token of any vocabulary has a larger share, so that a smaller top_p keeps the same; in float32 it
@@ -118,7 +115,7 @@ def fresh_seed() -> int:
     return secrets.randbelow(2**53)
 
 
-def engine_values(values: Mapping[str, Any]) -> dict[str, float]:
+def engine_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Engine inputs of one row, by name, for settings that were checked; a seed that is None is not needed."""
     return {
         **values,

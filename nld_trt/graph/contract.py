@@ -10,8 +10,9 @@ a few new tokens and a few integers, and rows in different phases may share it.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Final, Literal
 
+from nld_trt import names
 from nld_trt.graph.step.candidates import CANDIDATES
 from nld_trt.model.config import MAX_EOS_IDS, ModelConfig
 
@@ -26,7 +27,10 @@ Part = Literal["adapter", "quadratic", "functions"]
 PHASES: tuple[Phase, ...] = ("prompt", "token", "block")
 
 # What a row does after a pass, without being told: nothing, or the next pass of its mode. Values of `program`.
-PROGRAMS = ("hold", "token", "diffusion", "linear", "quadratic")
+Program = Literal["hold", "token", "diffusion", "linear", "quadratic"]
+HOLD: Final = "hold"
+TOKEN: Final = "token"
+PROGRAMS: tuple[Program, ...] = (HOLD, TOKEN, names.DIFFUSION, names.LINEAR, names.QUADRATIC)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Any
 
 from nld_trt import names
 from nld_trt.decode.batch import Decoder
-from nld_trt.decode.fill import PLAIN
+from nld_trt.decode.fill import Pass, PassSettings, fill
 from nld_trt.decode.request import Request
 from nld_trt.engine.session import EngineInfo, Session, StepBuffers, execute
 from nld_trt.errors import InputError
@@ -189,14 +189,8 @@ def _forward(session: Session, rows: int, context: int, width: int, *, causal: b
     limits = session.info.limits
     rows = session.row_count(rows)
     session.reserve(rows, min(context + width + limits.max_block_length, limits.capacity))
-    buffers = session.step(rows, width, width)
-    inputs = buffers.inputs
-    own = {"cache_length": context, "valid_count": width, "causal": causal, "draft_adapter": not causal}
-    for name, value in {**PLAIN, **own}.items():
-        inputs[name][:] = value
-    inputs["tokens"][:] = _tokens(session, width)
-    inputs["logit_rows"][:] = range(width)
-    return buffers
+    settings = PassSettings(adapter=not causal)
+    return fill(session, [Pass(_tokens(session, width), context, causal=causal, settings=settings)] * rows)
 
 
 def _timed(session: Session, buffers: StepBuffers) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nld_trt.decode.batch import Decoder
-from nld_trt.decode.fill import PLAIN
+from nld_trt.decode.fill import Pass, PassSettings, fill
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
 from nld_trt.decode.request import Request
@@ -19,7 +19,6 @@ from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import execute
 from nld_trt.errors import OperationError
-from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
 from nld_trt.measure.score import Question, evaluate
 from nld_trt.measure.variant import VARIANTS
@@ -153,10 +152,7 @@ def test_a_row_that_ends_while_its_next_forward_overflows_leaves_nothing(golden_
 
 def test_the_engine_does_not_go_on_from_such_logits(session):
     session.reserve(1, 8)
-    buffers = session.step(1, 1, 1)
-    own = {"tokens": POISON, "logit_rows": 0, "cache_length": 0, "valid_count": 1, "causal": 1, "draft_adapter": 0}
-    for name, value in {**PLAIN, **own, "program": contract.PROGRAMS.index("linear"), "room": 5}.items():
-        buffers.inputs[name][:] = value
+    buffers = fill(session, [Pass((POISON,), tokens_left=5, settings=PassSettings(program="linear"))])
     execute(session, buffers)
     assert buffers.outputs["finite"].tolist() == [0]
     assert buffers.outputs["next_tokens"].tolist() == [[POISON]]

@@ -39,7 +39,9 @@ def decode(session, requests, **options):
 
 
 def warm(request):
-    return {name: getattr(request, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")}
+    """The request's own settings."""
+    values = {name: getattr(request, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def last_logits(session, ids):

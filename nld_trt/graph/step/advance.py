@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A row's next pass from the results of this one, so that a loop can go on without asking the host.
 
-What each mode does with a pass is model-spec 3.2 to 3.5; the modes in ``nld_trt.decode`` say the same for the host,
-which prefill, requests that come and go, stop strings and thinking budgets need. Tests hold the two together.
+What each mode does with a pass is in docs/model.md, from Autoregressive decoding to Quadratic self-speculation, and
+this is the only place that says it in code. ``nld_trt.decode.modes`` opens a request; where the rows of a batch change,
+the host copies what is computed here.
 
 Shapes: B rows, W window tokens, k drafts of a quadratic pass.
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nld_trt.decode.fill import PLAIN
+from nld_trt.decode.fill import Pass, PassSettings, fill
 from nld_trt.engine.session import Session, StepBuffers, execute
 
 
@@ -34,6 +34,12 @@ class ForcedPass:
     def kind(self) -> str:
         """For messages."""
         return "causal" if self.causal else "draft" if self.adapter else "bidirectional"
+
+    def as_pass(self) -> Pass:
+        """A pass of a decoding row. Decoding always wants some logits, so that engines are asked for no fewer."""
+        wanted = self.slots or (len(self.tokens) - 1,)
+        settings = PassSettings(adapter=self.adapter)
+        return Pass(self.tokens, self.cache_length, causal=self.causal, wanted=wanted, settings=settings)
 
 
 @dataclass(frozen=True)
@@ -112,23 +118,6 @@ def run_passes(session: Session, passes: Sequence[ForcedPass]) -> StepBuffers:
     Returns:
         The session's buffers, good until its next forward.
     """
-    width = max(len(each.tokens) for each in passes)
-    window = max(1, *(len(each.slots) for each in passes))
-    buffers = session.step(len(passes), width, window)
-    inputs = buffers.inputs
-    for name, value in PLAIN.items():
-        inputs[name][:] = value
-    for row, each in enumerate(passes):
-        count = len(each.tokens)
-        inputs["tokens"][row, :count] = each.tokens
-        inputs["tokens"][row, count:] = 0
-        inputs["cache_length"][row] = each.cache_length
-        inputs["valid_count"][row] = count
-        inputs["causal"][row] = each.causal
-        inputs["draft_adapter"][row] = each.adapter
-        # Decoding always wants some logits of a row, so engines are asked for no less.
-        wanted = each.slots or (count - 1,)
-        inputs["logit_rows"][row, : len(wanted)] = wanted
-        inputs["logit_rows"][row, len(wanted) :] = -1
+    buffers = fill(session, [each.as_pass() for each in passes])
     execute(session, buffers)
     return buffers

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nld_trt.decode.fill import Pass, fill
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -27,13 +28,7 @@ DEBUG = [binding.name for binding in contract.BINDINGS if binding.debug]
 def prefill(session, ids):
     """Outputs of one causal pass over ``ids``, all logits."""
     session.reserve(1, 64)
-    step = session.step(1, len(ids), len(ids))
-    step.inputs["tokens"][:] = ids
-    step.inputs["cache_length"][:] = 0
-    step.inputs["valid_count"][:] = len(ids)
-    step.inputs["causal"][:] = True
-    step.inputs["draft_adapter"][:] = False
-    step.inputs["logit_rows"][:] = range(len(ids))
+    step = fill(session, [Pass(ids)])
     execute(session, step)
     return {name: array.copy() for name, array in step.outputs.items()}
 
