@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# Of a value in a message; JSON has whole numbers of any length.
+# A message shows so many characters of a value: JSON has whole numbers of any length.
 _LONGEST = 30
-# Of a list in a message: with what stands around it, a message fits a terminal window of 24 lines.
+# A message shows so many lines of a list. With the text around them it fits a terminal of 24 lines.
 _MOST_LINES = 16
 
 

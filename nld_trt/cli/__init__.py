@@ -151,7 +151,7 @@ def _library_at_work() -> bool:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """As ``main``, returning the exit status. What is no NldError and no usage error is a defect: it is raised."""
+    """Run a command line and return its exit status. Errors other than NldError and usage errors are raised."""
     from nld_trt.cli._output import accept_every_character
 
     accept_every_character()

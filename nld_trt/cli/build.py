@@ -99,11 +99,11 @@ def command(
     from nld_trt.model.text.files import TOKENIZER_FILE
 
     asked = settings(config_file, **flags)
+    check_target(output_dir, force, FILE_NAME)
     with output.stage("opening checkpoint"):
         source = Checkpoint.open_converted(checkpoint, verify=not dry_run)
     plans = make_plans(source, asked, debug=debug_outputs)
     check_plans(source, plans)
-    check_target(output_dir, force, FILE_NAME)
     resolved: dict[str, Any] = {
         "checkpoint": str(checkpoint),
         "output_dir": str(output_dir),

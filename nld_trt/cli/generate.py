@@ -85,7 +85,7 @@ def command(
     if chat_template is not None and options["raw"]:
         raise InputError("--raw leaves the chat template out, and --chat-template names one", fix="Leave out either.")
     assert prompt is not None
-    # Once more with the engine, but opening one reads all of it.
+    # The engine checks these again, but opening it reads every file, which takes long for large models.
     check_sampling({name: options[name] for name in SETTINGS}, options["mode"])
     decoder = _open(engine_dir, backend, generation_config, chat_template)
     note_defaults(decoder.session.info, mode=options["mode"], given=options)

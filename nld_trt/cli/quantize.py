@@ -79,11 +79,11 @@ def command(
     from nld_trt.model.manifest import MANIFEST_FILE
 
     chosen = chosen_recipe(qformat, recipe, {"int4": int4, "fp8": fp8, "nvfp4": nvfp4})
+    refuse_overlap(checkpoint, output_dir)
+    check_target(output_dir, force, MANIFEST_FILE)
     with output.stage("opening checkpoint"):
         source = Checkpoint.open_converted(checkpoint, verify=True)
     source.refuse_quantized()
-    refuse_overlap(checkpoint, output_dir)
-    check_target(output_dir, force, MANIFEST_FILE)
     with output.stage("reading the recipe"):
         found = loaded(chosen)
         from nld_trt.quantization.plan import make_plan

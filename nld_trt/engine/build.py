@@ -120,7 +120,7 @@ def _identity(checkpoint: Checkpoint) -> dict[str, object]:
 
 
 def _quantization(checkpoint: Checkpoint) -> dict[str, object] | None:
-    """What the checkpoint says, with the format of every layer, and the mean bits of its linear layers' weights."""
+    """The quantization for the manifest: the checkpoint's facts, every layer's format, and mean bits per weight."""
     facts = quantization_facts(checkpoint)
     if facts is None:
         return None

@@ -79,5 +79,5 @@ class LayerProof:
         return cls(layers, tuple(fallbacks), tuple(problems))
 
     def to_dict(self) -> dict[str, Any]:
-        """For an artefact's proof; empty where nothing is quantized."""
+        """The part of an artefact's proof about quantized layers. It is empty where nothing is quantized."""
         return {"quantized_layers": dict(self.layers), "fallbacks": list(self.fallbacks)} if self.layers else {}

@@ -82,7 +82,7 @@ def _limits(checkpoint: Checkpoint, asked: BuildConfig) -> Limits:
 
 
 def _precision(name: str, asked: BuildConfig) -> str:
-    """What was asked for, where the backend has it. With several backends, one flag cannot suit all of them."""
+    """One backend's precision: the one that was asked for, or its default where several backends share the flag."""
     made = BACKENDS[name]
     if asked.precision is None:
         return made.default_precision

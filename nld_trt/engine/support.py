@@ -186,7 +186,7 @@ def _elsewhere(algorithm: str) -> str:
 
 
 def _targets(plan: BuildPlan, found: Support) -> Iterable[str]:
-    """What is compiled for; without a platform, the GPU of this machine. Empty where it does not matter."""
+    """Compute capabilities to check: those of the plan, or that of this machine's GPU. Empty where any will do."""
     if not found.compute_capability:
         return ()
     return plan.compute_capabilities or [gpu.compute_capability for gpu in present_gpus()[:1]]

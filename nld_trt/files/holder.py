@@ -56,7 +56,7 @@ class Holder:
 
     @classmethod
     def from_json(cls, text: str) -> Self | None:
-        """None for anything that is no record, such as one whose writing was cut off."""
+        """The holder in a record. Returns None where the text is no record, such as one whose writing was cut off."""
         try:
             values = json.loads(text)
             found = cls(**values)

@@ -33,7 +33,7 @@ _LONGEST_RECORD = 1 << 20
 # Between creating its lock file and writing its record, a process cannot be named: a moment's patience.
 _RECORD_TRIES, _RECORD_PAUSE = 20, 0.05
 OLD, PARTIAL = "old", "partial"
-# Of a folder that is kept when its command is interrupted: the next run goes on with it.
+# The name of a folder that is kept when its command is interrupted: the next run goes on with it.
 RESUMABLE = "quantizing"
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,25 @@ def resolved(path: Path) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{path} cannot be followed: {reason}") from error
+
+
+def is_mount_point(folder: Path) -> bool:
+    """Whether ``folder``, absolute and with links followed, is where something is mounted.
+
+    ``Path.is_mount`` compares devices, and so takes a folder of the same disk that is mounted there for no mount.
+    """
+    if folder.is_mount():
+        return True
+    try:
+        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return False
+    return any(_unescaped(line.split(" ")[4]) == str(folder) for line in table.splitlines())
+
+
+def _unescaped(text: str) -> str:
+    """A path of the kernel's tables, which write blanks and backslashes as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
 def own_folders() -> list[Path]:

@@ -15,7 +15,7 @@ from nld_trt import interrupts
 from nld_trt.errors import InputError, OperationError
 from nld_trt.files.disk import check_space, disk_is_full
 from nld_trt.files.lock import OLD, PARTIAL, OutputLock, is_ours, locked, refuse_locked, remove
-from nld_trt.files.paths import own_folders, resolved
+from nld_trt.files.paths import is_mount_point, own_folders, resolved
 
 _OTHER = "Choose another output folder with -o."
 
@@ -196,7 +196,7 @@ def _content(target: Path) -> list[Path]:
 
 def _home(target: Path) -> Path:
     """The folder that unfinished work goes to: the one around ``target``, or ``target`` where that cannot be."""
-    if target.is_dir() and (target.is_mount() or not os.access(target.parent, os.W_OK | os.X_OK)):
+    if target.is_dir() and (is_mount_point(target) or not os.access(target.parent, os.W_OK | os.X_OK)):
         return target
     return target.parent
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is recorded of files: hashes and sizes."""
+"""Records of files: their hashes and sizes."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class ModelConfig:
         return replace(self, eos_token_id=first, more_eos_token_ids=others)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data; ``eos_token_id`` is one id or a list of them, as in a release's files."""
+        """The configuration as plain data. ``eos_token_id`` is one id or a list of ids, as in a release's files."""
         values = asdict(self)
         more = values.pop("more_eos_token_ids")
         return values | {"eos_token_id": [self.eos_token_id, *more]} if more else values

@@ -165,7 +165,7 @@ def _no_weights(folder: Path) -> InputError:
 
 
 def converting(pickle: str, target: str) -> str:
-    """What to tell somebody who has pickled tensors only."""
+    """The advice for a folder that has pickled tensors only."""
     return (
         'convert files you trust: python -c "import torch, safetensors.torch as s; '
         f"s.save_file(torch.load('{pickle}', weights_only=True), '{target}')\""

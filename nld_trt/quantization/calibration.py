@@ -66,7 +66,7 @@ class Mix:
 
     @classmethod
     def parse(cls, text: str) -> Mix:
-        """From ``0.5,0.25,0.25`` (in the order of KINDS) or ``causal=0.5,draft=0.5`` (0 for a kind left out).
+        """Read a mix: ``0.5,0.25,0.25`` in the order of KINDS, or ``causal=0.5,draft=0.5``, 0 for kinds left out.
 
         Raises:
             InputError: neither of these, or shares that are no mix.

@@ -79,7 +79,7 @@ class CalibrationSet:
 
     @property
     def sha256(self) -> str:
-        """Over every column of every pack: equal for runs that are shown the same."""
+        """A hash of every column of every pack. It is equal for runs that calibrate with the same tokens."""
         digest = hashlib.sha256()
         for pack in self.packs:
             for field in fields(pack):
@@ -93,7 +93,7 @@ class CalibrationSet:
         return Summary.of(self.packs)
 
     def to_dict(self) -> dict[str, Any]:
-        """For the manifest. A file is named without its folder, which says nothing about the data."""
+        """The description for the manifest. A file is named without its folder, which says nothing about the data."""
         settings = self.settings
         return {
             "dataset": Path(settings.dataset).name,

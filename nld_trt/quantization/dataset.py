@@ -63,7 +63,7 @@ def shipped_sets() -> dict[str, Path]:
 def read_documents(
     source: str, codec: Codec | None, *, eos_token_id: int, size: int, seq_len: int, seed: int
 ) -> list[Document]:
-    """At most ``size`` documents of at most ``seq_len`` tokens, in an order that ``seed`` draws.
+    """Read at most ``size`` documents of at most ``seq_len`` tokens, in an order that ``seed`` decides.
 
     All are used where there are fewer; the caller says how many it got. Documents that hold no block once
     they are cut are passed over for others.

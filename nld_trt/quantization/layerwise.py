@@ -53,7 +53,7 @@ class Phase:
     most_packs: int | None = None
 
     def chosen(self, packs: int) -> list[int]:
-        """Which of so many packs it is shown."""
+        """The indexes of the packs that this phase uses, of ``packs`` in all."""
         most = packs if self.most_packs is None else min(self.most_packs, packs)
         return [index * packs // most for index in range(most)]
 
@@ -204,7 +204,7 @@ class LayerwiseQuantizer:
             advance(1.0)
 
     def _loop(self, phase: Phase, forward: Callable[[int], None], advance: Advance) -> Callable[[nn.Module], None]:
-        """What ModelOpt calls for each of the phase's passes over the data."""
+        """Make the function that ModelOpt calls for each of the phase's passes over the data."""
         costs = iter(phase.costs)
 
         def loop(_: nn.Module) -> None:

@@ -52,7 +52,7 @@ class Workplace:
             self.finished += 1
 
     def _settings(self) -> dict[str, Any] | None:
-        """Those of the earlier run, or None where it was killed before they were written."""
+        """Read the settings of the earlier run. Returns None where it was killed before it wrote them."""
         try:
             return read_json(self.folder / _SETTINGS_FILE)
         except InputError:

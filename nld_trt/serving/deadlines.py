@@ -11,7 +11,7 @@ from nld_trt.errors import InputError, OperationError, shortened
 from nld_trt.serving.errors import Cancelled, Unavailable
 
 _MICROSECONDS = 1e6
-# Of the newest request in the mean time that one takes.
+# The weight of the newest request in the moving average of the time that a request takes.
 _WEIGHT = 0.2
 
 

@@ -22,7 +22,7 @@ from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError, OperationError
 from nld_trt.names import DEFAULT_MAX_WAITING
 from nld_trt.serving.deadlines import Deadline, Pace
-from nld_trt.serving.errors import QueueFull
+from nld_trt.serving.errors import QueueFull, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,8 @@ class Scheduler:
             InputError: the request does not fit the engine.
             QueueFull: too many requests wait.
             Unavailable: so many wait that this one would not even start within ``timeout``.
-            OperationError: the decode loop has failed, or the scheduler is closing.
+            Unavailable: the scheduler is closing.
+            OperationError: the decode loop has failed.
         """
         deadline = None if timeout is None else Deadline(timeout)
         job = Job(request.resolved(self._info), listener, deadline)
@@ -123,7 +124,7 @@ class Scheduler:
             if self._failure is not None:
                 raise OperationError(self._failure.what, fix=self._failure.fix)
             if self._closing:
-                raise OperationError("the server is shutting down and takes no new requests")
+                raise Unavailable("the server is shutting down and takes no new requests")
             if self._pending >= self._max_pending:
                 raise QueueFull(
                     f"{self._max_waiting} requests wait already; no more are taken until one has ended",
@@ -206,7 +207,8 @@ class Scheduler:
 
     def _poll(self) -> None:
         """Ask some clients whether they are still there, others the next time."""
-        jobs = list(self._jobs.values())
+        # Not those that have their last response, or that nobody waits for any more.
+        jobs = [job for job in self._jobs.values() if not (job.mute or job.cancelled)]
         start = self._polled % max(len(jobs), 1)
         turn = list(itertools.islice(itertools.cycle(jobs), start, start + min(len(jobs), _POLL_JOBS)))
         self._polled = start + len(turn)
@@ -251,7 +253,8 @@ class Scheduler:
             self._pending = 0
         self._jobs.clear()
         for job in jobs:
-            self._tell_failure(job, failure)
+            if not job.mute:
+                self._tell_failure(job, failure)
 
     @staticmethod
     def _tell_failure(job: Job, error: NldError) -> None:

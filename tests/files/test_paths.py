@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nld_trt.errors import InputError
-from nld_trt.files.paths import HubSnapshot, inside
+from nld_trt.files.paths import HubSnapshot, inside, is_mount_point
 
 
 @pytest.mark.parametrize("relative", ["file", "a/b", Path("a", "b"), "..."])
@@ -157,3 +157,25 @@ def test_snapshot_tells_repository_and_revision(snapshot: Path) -> None:
 
 def test_ordinary_folder_is_no_snapshot(tmp_path: Path) -> None:
     assert HubSnapshot.around(tmp_path) is None
+
+
+def test_root_and_proc_are_mount_points_and_a_new_folder_is_none(tmp_path: Path) -> None:
+    assert is_mount_point(Path("/"))
+    assert is_mount_point(Path("/proc"))
+    assert not is_mount_point(tmp_path)
+
+
+def test_folder_of_the_same_disk_that_is_mounted_is_a_mount_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = tmp_path / "my volume"
+    volume.mkdir()
+    line = f"36 35 98:0 /data {tmp_path}/my\\040volume rw,noatime - ext4 /dev/vda1 rw"
+    read = Path.read_text
+
+    def table(path: Path, **options: str) -> str:
+        return f"{line}\n" if path == Path("/proc/self/mountinfo") else read(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", table)
+    assert is_mount_point(volume)
+    assert not is_mount_point(tmp_path)

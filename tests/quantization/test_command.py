@@ -32,10 +32,13 @@ def nothing_left(folder: Path) -> bool:
     return not [path for path in folder.iterdir() if path.suffix not in (".jsonl", ".txt", ".yaml")]
 
 
-def test_short_form_quantizes_and_says_what_it_did(command) -> None:
-    status, out, err = command("--int4", *SMALL)
+@pytest.mark.parametrize(
+    ("flag", "algorithm"), [("--fp8", "FP8"), pytest.param("--int4", "W4A16_AWQ", marks=pytest.mark.slow)]
+)
+def test_short_form_quantizes_and_says_what_it_did(command, flag: str, algorithm: str) -> None:
+    status, out, err = command(flag, *SMALL)
     assert status == 0
-    assert "W4A16_AWQ checkpoint in" in out
+    assert f"{algorithm} checkpoint in" in out
     assert "bits per weight" in out
     assert "peak memory" in out
     assert "calibrating on 4 documents" in err
@@ -138,11 +141,53 @@ def test_interruption_is_told_and_resumed(command, tmp_path: Path, monkeypatch) 
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Workplace, "store", interrupt)
-    assert command("--qformat", "int4_rtn")[0] == 130
+    status, _, err = command("--qformat", "int4_rtn")
+    assert status == 130
+    assert f"3 finished layers are kept in {tmp_path / '.out.quantizing'}" in err
+    assert [path.name for path in tmp_path.iterdir()] == [".out.quantizing"]
     monkeypatch.setattr(Workplace, "store", store)
     status, _, err = command("--qformat", "int4_rtn")
     assert status == 0
     assert "resuming at layer 3 of 6" in err
+
+
+def test_interruption_before_the_first_layer_leaves_nothing(command, tmp_path: Path, monkeypatch) -> None:
+    from nld_trt.quantization.workplace import Workplace
+
+    def interrupt(self, part, tensors):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Workplace, "store", interrupt)
+    assert command("--qformat", "int4_rtn")[0] == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_that_were_cut_off_begin_anew(command, tmp_path: Path) -> None:
+    (tmp_path / ".out.quantizing").mkdir()
+    (tmp_path / ".out.quantizing" / "settings.json").write_text('{"recipe": ')
+    assert command("--qformat", "int4_rtn")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_second_run_into_the_same_folder_is_refused(command, tmp_path: Path, monkeypatch, capsys, converted) -> None:
+    from nld_trt.quantization.workplace import Workplace
+
+    store, seen = Workplace.store, []
+
+    def meanwhile(self, part, tensors):
+        store(self, part, tensors)
+        if not seen:
+            arguments = ["quantize", str(converted("nld-tiny")), "-o", str(tmp_path / "out"), "--qformat", "fp8_pc_pt"]
+            seen.append((run(arguments), capsys.readouterr().err))
+
+    monkeypatch.setattr(Workplace, "store", meanwhile)
+    assert command("--qformat", "int4_rtn")[0] == 0
+    status, err = seen[0]
+    assert status == 2
+    assert "is being written by another process" in err
+    assert "process: " in err
+    facts = json.loads((tmp_path / "out" / "checkpoint.json").read_text())["quantization"]
+    assert facts["recipe"] == "int4_rtn"
 
 
 def test_inspect_shows_the_audit(quantized, capsys) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,10 +16,11 @@ from nld_trt.decode.batch import Decoder
 from nld_trt.decode.request import Request
 from nld_trt.errors import InputError, OperationError
 from nld_trt.serving.deadlines import Pace, read_timeout
-from nld_trt.serving.errors import Cancelled, Unavailable
+from nld_trt.serving.errors import Cancelled, QueueFull, Unavailable
 from nld_trt.serving.scheduler import Scheduler
 from nld_trt.serving.settings import ServingSettings
 from nld_trt.serving.triton.client import stream
+from nld_trt.serving.triton.model import TritonChannel
 from nld_trt.serving.triton.repository import write_repository
 from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 
@@ -35,12 +38,19 @@ class Gate:
     def __init__(self, session) -> None:
         self._session = session
         self.open = threading.Event()
+        self.entered = threading.Event()
+        # Forwards until the session fails.
+        self.left = 1_000_000
 
     def __getattr__(self, name):
         return getattr(self._session, name)
 
     def launch(self, buffers) -> None:
+        self.entered.set()
         assert self.open.wait(SECONDS)
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("device lost")
         self._session.launch(buffers)
 
 
@@ -151,6 +161,108 @@ def test_scheduler_measures_the_pace_of_those_that_came_to_their_end(gated) -> N
     assert client.ended.wait(SECONDS)
     assert scheduler._pace.seconds is not None
     assert scheduler._pace.seconds > 0
+
+
+def test_nobody_is_asked_whether_a_client_is_there_that_has_been_told(gated) -> None:
+    """Triton ends with a segmentation fault if it is."""
+    scheduler, gate = gated
+
+    class Told(Client):
+        asked_late = False
+
+        def abandoned(self) -> bool:
+            self.asked_late |= self.ended.is_set()
+            return False
+
+    late, other = Told(), Client()
+    scheduler.submit(SHORT, late, timeout=1e-6)
+    gate.open.set()
+    assert late.ended.wait(SECONDS)
+    scheduler.submit(HOLDING, other)
+    assert other.ended.wait(SECONDS)
+    assert not late.asked_late
+
+
+def test_who_has_been_told_is_not_told_again_when_the_engine_fails(gated) -> None:
+    scheduler, gate = gated
+
+    class Told(Client):
+        times = 0
+
+        def failed(self, error) -> None:
+            self.times += 1
+            super().failed(error)
+
+    late, holding = Told(), Client()
+    gate.left = 1
+    scheduler.submit(HOLDING, holding)
+    assert gate.entered.wait(SECONDS)
+    scheduler.submit(SHORT, late, timeout=1e-6)
+    gate.open.set()
+    assert holding.ended.wait(SECONDS)
+    scheduler.close(grace=0)
+    assert "device lost" in str(holding.error)
+    assert late.times == 1
+
+
+class Sender:
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, response: Any, flags: int) -> None:
+        self.sent.append((response, flags))
+
+    def is_cancelled(self) -> bool:
+        assert not any(flags for _, flags in self.sent), "asked after the last response"
+        return True
+
+
+class Backend(SimpleNamespace):
+    """What the channel needs of ``triton_python_backend_utils``."""
+
+    TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
+
+    @staticmethod
+    def Tensor(name: str, values: Any) -> tuple[str, Any]:
+        return name, values
+
+    @staticmethod
+    def InferenceResponse(**parts: Any) -> dict[str, Any]:
+        return parts
+
+    class TritonError(tuple):
+        INVALID_ARG, UNAVAILABLE, CANCELLED, INTERNAL = range(4)
+
+        def __new__(cls, *parts: Any):
+            return super().__new__(cls, parts)
+
+
+def test_channel_asks_triton_about_open_requests_only() -> None:
+    channel = TritonChannel(Backend, Sender())
+    channel.send({"text_output": "a"}, final=False)
+    assert channel.is_cancelled()
+    channel.send({"text_output": "b"}, final=True)
+    assert not channel.is_cancelled()
+    failed = TritonChannel(Backend, Sender())
+    failed.fail(Cancelled("too late"))
+    assert not failed.is_cancelled()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (InputError("mode is 'x'"), Backend.TritonError.INVALID_ARG, "mode is 'x'"),
+        (QueueFull("3 requests wait"), Backend.TritonError.UNAVAILABLE, "UNAVAILABLE: 3 requests wait"),
+        (Unavailable("too many wait"), Backend.TritonError.UNAVAILABLE, "UNAVAILABLE: too many wait"),
+        (Cancelled("too late"), Backend.TritonError.CANCELLED, "CANCELLED: too late"),
+        (OperationError("device lost"), Backend.TritonError.INTERNAL, "device lost"),
+    ],
+)
+def test_error_has_triton_s_code_and_says_it_where_the_request_is_not_at_fault(error, code, message) -> None:
+    sender = Sender()
+    TritonChannel(Backend, sender).fail(error)
+    ((response, flags),) = sender.sent
+    assert (response["error"], flags) == (Backend.TritonError(message, code), 1)
 
 
 @pytest.mark.parametrize("deadline", [0.0, -1.0, float("nan"), float("inf")])

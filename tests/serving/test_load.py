@@ -27,7 +27,7 @@ from .conftest import LONG, Server, wait_until
 SECONDS = float(os.environ.get("NLD_TRT_TEST_LOAD_SECONDS", "60"))
 CLIENTS = 24
 # Of all requests; the rest are answered.
-BAD, LEAVING = 0.2, 0.1
+BAD, LEAVING, HURRIED = 0.2, 0.1, 0.1
 
 PROMPTS = ("Convert 37 km to m.", "Sort these numbers: 42 17 88 35", "Reverse the letters: k q p", "Add 221 and 427.")
 MODES = ("ar", "diffusion", "linear")
@@ -78,7 +78,8 @@ class Crowd:
         choice = random.Random(number)
         while time.monotonic() < self._end and len(self.problems) < 10:
             draw = choice.random()
-            act = self._bad if draw < BAD else self._leave if draw < BAD + LEAVING else self._ask
+            bounds = ((BAD, self._bad), (BAD + LEAVING, self._leave), (BAD + LEAVING + HURRIED, self._hurry))
+            act = next((act for bound, act in bounds if draw < bound), self._ask)
             try:
                 act(choice)
             except Exception as error:
@@ -140,6 +141,21 @@ class Crowd:
         finally:
             connection.close()
 
+    def _hurry(self, choice: random.Random) -> None:
+        """Ask for a long answer in a time that is too short."""
+        question = {"text_input": choice.choice(PROMPTS), "stream": choice.random() < 0.5, **LONG}
+        seconds = choice.choice((1e-6, 1e-3, 0.02))
+        if choice.random() < 0.5:
+            with pytest.raises(OperationError) as caught:
+                self.server.ask(**question, deadline=seconds)
+            text = str(caught.value)
+        else:
+            body = {**question, "timeout": int(seconds * 1e6)}
+            text = self.server.post("/v2/models/nld/generate_stream", body)[1]
+        ended, refused = ("CANCELLED: the request's timeout" in text), ("UNAVAILABLE: timeout is" in text)
+        assert ended != refused, text
+        self._note("ended" if ended else "refused")
+
 
 @pytest.mark.slow
 @pytest.mark.triton
@@ -154,11 +170,13 @@ def test_under_load_every_client_gets_its_own_answer_and_nothing_is_lost(server,
     crowd.run()
 
     assert crowd.problems == []
-    assert all(crowd.counts[name] for name in ("_ask", "_bad", "_leave")), crowd.counts
+    assert all(crowd.counts[name] for name in ("_ask", "_bad", "_leave", "_hurry")), crowd.counts
     # No row is held by a request whose client has gone, and every request that was taken has ended.
     assert wait_until(lambda: server.total("nld_live_rows") == server.total("nld_waiting_requests") == 0)
-    assert server.total("nld_requests_total") - before == crowd.counts["_ask"] + crowd.counts["_leave"]
-    assert server.total("nld_requests_total", finish_reason="cancelled") - gone <= crowd.counts["_leave"]
+    taken = crowd.counts["_ask"] + crowd.counts["_leave"] + crowd.counts["ended"]
+    assert server.total("nld_requests_total") - before == taken
+    cancelled = server.total("nld_requests_total", finish_reason="cancelled") - gone
+    assert crowd.counts["ended"] <= cancelled <= crowd.counts["ended"] + crowd.counts["_leave"]
 
     answers: dict[int, str] = {}
     threads = [

@@ -74,7 +74,7 @@ def default_threads() -> int:
 
 
 def session_options(threads: int | None = None, *, exact: bool = False) -> onnxruntime.SessionOptions:
-    """How every session of this backend is opened.
+    """The options with which every session of this backend is opened.
 
     Args:
         threads: of the kernels; 0 lets ONNX Runtime use every physical core, and None is what

@@ -186,7 +186,7 @@ class LinearFormat:
         return cls(found, (group_size or found.group_size) if found.group_size else 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``hf_quant_config.json`` says it of one layer."""
+        """The format in the form that ``hf_quant_config.json`` has for one layer."""
         return {"quant_algo": self.algorithm.name, **({"group_size": self.group_size} if self.group_size else {})}
 
     def tensors(self, module: str, outputs: int, inputs: int) -> dict[str, TensorSpec]:

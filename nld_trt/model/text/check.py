@@ -25,7 +25,7 @@ _OPENINGS: dict[str, list[dict[str, Any]]] = {
 }
 # What else a tokenizer can be kept in; transformers makes tokenizer.json of it.
 _OTHER_TOKENIZERS = ("tokenizer.model", "tekken.json", "vocab.json")
-# Of a list of tokens in a message.
+# A message lists so many tokens.
 _MOST = 20
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Named tokens that every template may use.
 STANDARD_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-# Of an added token; the library prints names that it does not know to stdout.
+# Properties that an added token can have. The library prints any other name to stdout.
 _PROPERTIES = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), bool) | {"content": str}
 _DECODER = "added_tokens_decoder"
 _EXTRA = "extra_special_tokens"

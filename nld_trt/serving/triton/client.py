@@ -139,7 +139,7 @@ def _microseconds(deadline: float | None) -> int | None:
 
 
 def _channel_options(address: str) -> list[tuple[str, int]]:
-    # Of any length, as tritonclient itself sets it where no options are given.
+    # Messages may have any length, which is what tritonclient sets where no options are given.
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     # gRPC goes through the proxy that the environment names, for this machine's own addresses too.
     return [*options, ("grpc.enable_http_proxy", 0)] if _is_loopback(address) else options

@@ -139,10 +139,12 @@ class TritonChannel:
     def __init__(self, pb: Any, sender: Any) -> None:
         self._pb = pb
         self._sender = sender
+        self._ended = False
 
     def send(self, outputs: Outputs, *, final: bool) -> None:
         tensors = [self._tensor(name, value) for name, value in outputs.items()]
         flags = self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
+        self._ended = final
         self._sender.send(self._pb.InferenceResponse(output_tensors=tensors), flags=flags)
 
     def fail(self, error: NldError) -> None:
@@ -151,10 +153,12 @@ class TritonChannel:
         # request's own fault therefore also says so in words.
         text = f"{code}: {error}" if code in _SPOKEN_CODES else str(error)
         found = self._pb.TritonError(text, getattr(self._pb.TritonError, code))
+        self._ended = True
         self._sender.send(self._pb.InferenceResponse(error=found), flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def is_cancelled(self) -> bool:
-        return bool(self._sender.is_cancelled())
+        # Triton 2.51 ends with a segmentation fault when it is asked about a request that has its last response.
+        return not self._ended and bool(self._sender.is_cancelled())
 
     def _tensor(self, name: str, value: Any) -> Any:
         tensor = OUTPUTS[name]

@@ -28,7 +28,7 @@ def render_config(model: str, *, instance_kind: str, comment: str) -> str:
             name=tensor.name,
             data_type=messages.DataType.Value(f"TYPE_{tensor.dtype}"),
             dims=tensor.dims,
-            # Which of them a request needs depends on the others; the model says so by name.
+            # Which inputs a request needs depends on its other inputs: the model checks that and names what is missing.
             optional=True,
         )
     for tensor in OUTPUTS.values():

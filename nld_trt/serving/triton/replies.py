@@ -78,7 +78,7 @@ class Reply:
 
 
 def _statistics(row: Row) -> dict[str, Any]:
-    """What the last response says about the whole; nothing if the request was cancelled before its first token."""
+    """Figures of the whole generation, for the last response. Empty if it was cancelled before its first token."""
     if not row.emitted:
         return {}
     result = Result.of(row)

@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import signal
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +18,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from nld_trt import interrupts
 from nld_trt.engine.backend import Artefact, BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -175,6 +180,69 @@ def test_full_disk_is_an_oserror(golden, tmp_path):
     with pytest.raises(OSError, match="No space") as caught:
         trt_build.compile_plan(parsed, TRT_RTX, plan, checkpoint.config, Path("/dev/full"))
     assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.fixture
+def after_first_step(monkeypatch):
+    """Calls a function when the compiler has done its first step; returns what each step was answered."""
+
+    def install(act) -> list[bool]:
+        answers: list[bool] = []
+        made = trt_build._progress_monitor
+
+        def monitor(library, stopped):
+            inner = made(library, stopped)
+
+            class Monitor(library.IProgressMonitor):
+                def __init__(self) -> None:
+                    library.IProgressMonitor.__init__(self)
+
+                def phase_start(self, phase, parent, steps) -> None:
+                    inner.phase_start(phase, parent, steps)
+
+                def step_complete(self, phase, step) -> bool:
+                    if not answers:
+                        act()
+                        stopped.wait(60)
+                    answers.append(inner.step_complete(phase, step))
+                    return answers[-1]
+
+                def phase_finish(self, phase) -> None:
+                    inner.phase_finish(phase)
+
+            return Monitor()
+
+        monkeypatch.setattr(trt_build, "_progress_monitor", monitor)
+        return answers
+
+    yield install
+    for call in interrupts._calls:
+        call.join(120)
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_signal_stops_the_compiler_and_leaves_nothing(golden, tmp_path, after_first_step, number):
+    answers = after_first_step(lambda: os.kill(os.getpid(), number))
+    with pytest.raises(KeyboardInterrupt) as caught, interrupts.handled():
+        build_engine(golden("tiny-a"), [PLAN], tmp_path / "engine", force=False, stage=silent)
+    assert interrupts.exit_status(caught.value) == 128 + number
+    assert list(tmp_path.iterdir()) == []
+    for call in interrupts._calls:
+        call.join(120)
+    assert answers
+    assert not any(answers), "the compiler was told to stop at every step after the signal"
+    assert len(answers) < 100, "a whole compilation has thousands of steps"
+
+
+def test_interrupted_command_ends_while_the_compiler_is_still_at_work(converted, tmp_path):
+    arguments = ["build", str(converted("tiny-a")), "-o", str(tmp_path / "engine"), "--backend", "trt-rtx"]
+    with subprocess.Popen([sys.executable, "-m", "nld_trt", *arguments], stderr=subprocess.PIPE, text=True) as process:
+        assert any("compiling" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read()
+    assert process.returncode == 130, err
+    assert "nld-trt: error: interrupted" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_engine_folder_with_two_backends_runs_what_the_machine_can(golden, tmp_path, monkeypatch):

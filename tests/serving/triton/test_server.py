@@ -21,7 +21,7 @@ from nld_trt.errors import InputError, OperationError
 from nld_trt.machine import environment
 from nld_trt.serving.triton import installation
 from nld_trt.serving.triton.repository import model_names
-from nld_trt.serving.triton.server import FREE_PORTS, Ports, TritonServer
+from nld_trt.serving.triton.server import FREE_PORTS, Ports, TritonServer, last_lines
 from tests.serving.conftest import LONG, Server, wait_until
 
 pytestmark = pytest.mark.triton
@@ -237,7 +237,7 @@ class Command:
         return self.process.returncode, err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_serve_command_ends_cleanly_on_a_signal(repository, tmp_path, number) -> None:
     command = Command(repository, "--json", "--log-file", str(tmp_path / "server.log"))
     facts = command.facts()
@@ -264,6 +264,11 @@ def test_serve_command_tells_when_its_server_dies(repository, tmp_path) -> None:
     assert "tritonserver ended (signal SIGKILL)" in err
     assert not list(Path("/dev/shm").glob(f"{region}*"))
     assert str(tmp_path / "server.log") in err
+
+
+def test_log_that_is_no_file_is_not_read_again(tmp_path) -> None:
+    os.mkfifo(tmp_path / "log")
+    assert last_lines(tmp_path / "log") == []
 
 
 def test_stop_without_start_does_nothing(repository, tmp_path) -> None:
