@@ -20,6 +20,9 @@ MODES: Final[tuple[ModeName, ...]] = (AR, DIFFUSION, LINEAR, QUADRATIC)
 # Modes that draft, with the adapter where there is one, and verify.
 SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC)
 
+# Linear mode without the adapter, as commands that compare modes call it (nld_trt.measure.variant).
+LINEAR_NO_LORA: Final = "linear-no-lora"
+
 # Kinds of passes, for counts and messages (docs/model.md, Passes).
 PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify", "quadratic"]
 PREFILL: Final = "prefill"
@@ -28,6 +31,10 @@ DENOISE: Final = "denoise"
 COMMIT: Final = "commit"
 DRAFT: Final = "draft"
 VERIFY: Final = "verify"
+
+# How an engine makes a row's next pass: not at all, or by the rule of a mode (nld_trt.graph.contract).
+Program = Literal["hold", "token", "diffusion", "linear", "quadratic"]
+HOLD: Final = "hold"
 
 # Rules that keep drafted tokens (docs/sampling.md).
 AcceptanceName = Literal["match", "reject"]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,23 @@ def test_names_are_those_of_the_registry(listed):
 @pytest.mark.parametrize("name", names.BACKENDS)
 def test_every_backend_loads_without_its_library_and_knows_its_traits(name):
     assert backend(name).traits is BACKENDS[name]
+
+
+# Words of others that a mode's name happens to be: an engine phase's or part's, and an ONNX attribute's.
+OTHER_WORDS = {("graph/contract.py", "quadratic"), ("graph/network/decoder.py", "linear")}
+
+
+def test_names_of_modes_and_rules_are_written_once():
+    """Texts that are such a name and nothing else; sentences may have them."""
+    package = Path(names.__file__).parent
+    known = {*names.MODES, *names.ACCEPTANCE_RULES, names.LINEAR_NO_LORA, names.HOLD}
+    found = {
+        (path.relative_to(package).as_posix(), node.value)
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in known
+    }
+    assert {each for each in found - OTHER_WORDS if each[0] != "names.py"} == set()
 
 
 def test_names_imports_nothing_of_the_package():

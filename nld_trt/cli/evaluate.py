@@ -20,7 +20,7 @@ from nld_trt.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from nld_trt.decode.batch import Decoder
+    from nld_trt.decode.batch import Batch
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.engine.session import EngineInfo, Session
     from nld_trt.measure.compare.comparison import Comparison
@@ -208,12 +208,12 @@ def _show(
     output.table(*comparison_table(comparison), title=f"predictions on the answers of {_title(report['against'])}")
 
 
-def _decoder(folder: EngineFolder, backend: str | None, chat_template: str | None = None) -> Decoder:
-    from nld_trt.decode.batch import Decoder
+def _decoder(folder: EngineFolder, backend: str | None, chat_template: str | None = None) -> Batch:
+    from nld_trt.decode.batch import Batch
     from nld_trt.model.text.codec import Codec
 
     codec = Codec.open(folder.path, chat_template)
-    return Decoder(folder.open_session(backend), codec)
+    return Batch(folder.open_session(backend), codec)
 
 
 def _same_backend(folder: EngineFolder, name: str) -> str:
@@ -229,7 +229,7 @@ def _same_backend(folder: EngineFolder, name: str) -> str:
 
 
 def _scores(
-    decoder: Decoder, questions: Sequence[Question], variants: Sequence[Variant], whose: str, **settings: Any
+    decoder: Batch, questions: Sequence[Question], variants: Sequence[Variant], whose: str, **settings: Any
 ) -> list[Score]:
     """One score per variant. ``whose`` tells the two engines of a comparison apart in the progress lines."""
     from nld_trt.measure.score import evaluate
@@ -243,7 +243,7 @@ def _scores(
 
 def _compare(
     folders: Sequence[EngineFolder],
-    decoders: list[Decoder],
+    decoders: list[Batch],
     questions: Sequence[Question],
     max_new_tokens: int | None,
     block_length: int,
@@ -258,7 +258,7 @@ def _compare(
     )
 
 
-def _with_logits(folder: EngineFolder, decoder: Decoder) -> Session:
+def _with_logits(folder: EngineFolder, decoder: Batch) -> Session:
     """The decoder's session, or one with debug outputs in its place."""
     info = decoder.session.info
     if info.debug:

@@ -24,7 +24,7 @@ from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
-    from nld_trt.decode.batch import Decoder
+    from nld_trt.decode.batch import Batch
     from nld_trt.decode.request import Request
     from nld_trt.decode.result import Result
 
@@ -92,8 +92,8 @@ def command(
     _run_prompt(decoder, _request(decoder, prompt, **options))
 
 
-def _open(engine_dir: Path, backend: str | None, generation_config: str, chat_template: str | None) -> Decoder:
-    from nld_trt.decode.batch import Decoder
+def _open(engine_dir: Path, backend: str | None, generation_config: str, chat_template: str | None) -> Batch:
+    from nld_trt.decode.batch import Batch
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.model.text.codec import Codec
 
@@ -101,7 +101,7 @@ def _open(engine_dir: Path, backend: str | None, generation_config: str, chat_te
         folder = EngineFolder.open(engine_dir).with_defaults(generation_config)
         # Before the session, whose opening takes longer and needs nothing of this.
         codec = Codec.open(folder.path, chat_template)
-        return Decoder(folder.open_session(backend), codec)
+        return Batch(folder.open_session(backend), codec)
 
 
 def _refuse_prompt_options(options: Iterable[str]) -> None:
@@ -114,7 +114,7 @@ def _refuse_prompt_options(options: Iterable[str]) -> None:
 
 
 def _request(
-    decoder: Decoder,
+    decoder: Batch,
     prompt: str,
     *,
     mode: Any,
@@ -158,7 +158,7 @@ def parse_threshold(text: str) -> float | None:
         raise InputError(f"--threshold is {text!r}; it must be a number between 0 and 1, or null") from None
 
 
-def _run_prompt(decoder: Decoder, request: Request) -> None:
+def _run_prompt(decoder: Batch, request: Request) -> None:
     import time
 
     from nld_trt.decode.result import Result

@@ -115,7 +115,7 @@ def _sweep(
     dry_run: bool,
     backend: str | None,
 ) -> None:
-    from nld_trt.decode.batch import Decoder
+    from nld_trt.decode.batch import Batch
     from nld_trt.engine.backend import BACKENDS
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import sha256_of
@@ -132,7 +132,7 @@ def _sweep(
         codec = Codec.open(folder.path, chat_template)
         session = folder.open_session(backend)
     info = session.info
-    decoder = Decoder(session, codec)
+    decoder = Batch(session, codec)
     variants = parse_variants(modes, info)
     lengths = None if block_lengths is None else _numbers("--block-length", block_lengths)
     levels = _numbers("--concurrency", concurrency)

@@ -27,8 +27,8 @@ from nld_trt.model.text.codec import Codec
 
 
 @dataclass(frozen=True)
-class Flight:
-    """A forward that was started.
+class Forward:
+    """A forward in flight: it was started, and its results may not have been read.
 
     Attributes:
         rows: the live rows then, in the order of the cache rows.
@@ -40,7 +40,7 @@ class Flight:
     goes_on: bool
 
 
-class Decoder:
+class Batch:
     """Continuous batching over one session. Not thread-safe.
 
     Attributes:
@@ -59,8 +59,8 @@ class Decoder:
         self._waiting: deque[Row] = deque()
         self._live: list[Row] = []
         self._cancelled: list[Row] = []
-        self._last: Flight | None = None
-        self._ahead: Flight | None = None
+        self._last: Forward | None = None
+        self._ahead: Forward | None = None
 
     @property
     def busy(self) -> bool:
@@ -100,12 +100,12 @@ class Decoder:
         """Run one forward over every live row; returns what it added, one emission per row."""
         ended = [row.cancel() for row in self._cancelled]
         self._cancelled.clear()
-        flight, self._ahead = self._ahead or self._launch(), None
-        if flight is None:
+        forward, self._ahead = self._ahead or self._launch(), None
+        if forward is None:
             return ended
-        if self.session.runs_ahead and self._goes_on(flight):
-            self._ahead = self._follow(flight)
-        emissions = self._land(flight)
+        if self.session.runs_ahead and self._goes_on(forward):
+            self._ahead = self._follow(forward)
+        emissions = self._finish(forward)
         if self._ahead is None:
             self._retire()
         return [*ended, *emissions]
@@ -115,7 +115,7 @@ class Decoder:
         while self.busy:
             yield from self.step()
 
-    def _launch(self) -> Flight | None:
+    def _launch(self) -> Forward | None:
         """Start a forward: the one that the engine has prepared, where nothing has changed, or one made by the host."""
         self._retire()
         self._admit()
@@ -125,37 +125,37 @@ class Decoder:
             return self._follow(self._last)
         passes = self._passes()
         buffers = fill(self.session, passes, rows=self.session.row_count(len(passes)))
-        return self._start(Flight(buffers, list(self._live), all(row.goes_on for row in self._live)))
+        return self._start(Forward(buffers, list(self._live), all(row.goes_on for row in self._live)))
 
-    def _follow(self, flight: Flight) -> Flight:
-        """Start the forward that ``flight`` prepares for its rows."""
-        return self._start(replace(flight, buffers=self.session.follow(flight.buffers)))
+    def _follow(self, forward: Forward) -> Forward:
+        """Start the forward that ``forward`` prepares for its rows."""
+        return self._start(replace(forward, buffers=self.session.follow(forward.buffers)))
 
-    def _start(self, flight: Flight) -> Flight:
+    def _start(self, forward: Forward) -> Forward:
         started = time.perf_counter()
-        self.session.launch(flight.buffers)
+        self.session.launch(forward.buffers)
         self.engine_seconds += time.perf_counter() - started
         self.steps += 1
-        return flight
+        return forward
 
-    def _goes_on(self, flight: Flight) -> bool:
+    def _goes_on(self, forward: Forward) -> bool:
         """Whether its rows make their next passes by themselves, and no one else wants to join them."""
         return (
-            flight.goes_on
-            and flight.rows == self._live
+            forward.goes_on
+            and forward.rows == self._live
             and all(row.finish_reason is None for row in self._live)
             and not (self._waiting and len(self._live) < self.max_rows)
         )
 
-    def _land(self, flight: Flight) -> list[Emission]:
+    def _finish(self, forward: Forward) -> list[Emission]:
         """Wait for a forward and give its rows their results."""
         started = time.perf_counter()
-        self.session.wait(flight.buffers)
+        self.session.wait(forward.buffers)
         self.engine_seconds += time.perf_counter() - started
-        self._last = flight
-        passes = [row.pending for row in flight.rows]
+        self._last = forward
+        passes = [row.pending for row in forward.rows]
         emissions = []
-        for row, outcome in zip(flight.rows, outcomes(flight.buffers, passes), strict=True):
+        for row, outcome in zip(forward.rows, outcomes(forward.buffers, passes), strict=True):
             if row.finish_reason is None:
                 emissions.append(row.advance(outcome))
             else:
@@ -183,10 +183,10 @@ class Decoder:
         self._live.pop()
 
     def _passes(self) -> list[Pass]:
-        """Every row's next pass. Prefill chunks adapt to the room behind the longest row.
+        """Every row's next pass. Prefill chunks adapt to the slots that are left after the longest row.
 
         A forward writes ``width`` slots in every row, the padding of narrow rows included, so the
-        caches must reach that far behind every row's length.
+        caches must reach that far beyond every row's length.
         """
         rows = self._live
         limits = self.session.info.limits

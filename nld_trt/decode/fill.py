@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from nld_trt import names
 from nld_trt.engine.session import Array, Session, StepBuffers
 from nld_trt.graph import contract
 from nld_trt.model.config import MAX_EOS_IDS
-from nld_trt.names import NEVER
+from nld_trt.names import NEVER, Program
 
 # No probability reaches it: with this threshold BlockDenoise commits by quota alone.
 UNREACHABLE: Final = 2.0
@@ -32,7 +33,7 @@ class PassSettings:
         eos_token_ids: tokens at which the engine makes no further pass; MAX_EOS_IDS at most.
     """
 
-    program: contract.Program = contract.HOLD
+    program: Program = names.HOLD
     adapter: bool = False
     threshold: float = UNREACHABLE
     quota: int = 0
@@ -47,7 +48,7 @@ class PassSettings:
     seed: int = 0
 
     @property
-    def draws(self) -> bool:
+    def samples(self) -> bool:
         """Whether the row's tokens are not simply the most likely ones."""
         return self.temperature > 0 or self.ensemble < 1
 
@@ -120,7 +121,7 @@ def fill(session: Session, passes: Sequence[Pass], *, rows: int | None = None) -
     """
     passes = [*passes, *[_EMPTY] * ((rows or 0) - len(passes))]
     width, window = max(len(part.tokens) for part in passes), max(1, *(part.window for part in passes))
-    buffers = session.step(len(passes), width, window, any(part.settings.draws for part in passes))
+    buffers = session.step(len(passes), width, window, any(part.settings.samples for part in passes))
     inputs = buffers.inputs
     for name, values in _columns(passes).items():
         inputs[name][...] = values
@@ -174,7 +175,7 @@ def outcomes(buffers: StepBuffers, passes: Sequence[Pass]) -> Iterator[Outcome]:
             verified_tokens=lists["verified_tokens"][index][:count],
             accepted_count=lists["accepted_count"][index],
             finite=bool(lists["finite"][index]),
-            following=None if part.settings.program == contract.HOLD else _following(buffers, lists, index, part),
+            following=None if part.settings.program == names.HOLD else _following(buffers, lists, index, part),
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.prompt import parse_prompt
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
@@ -143,23 +143,23 @@ def read_lines(lines: Iterable[str | bytes], codec: Codec | None) -> Iterator[tu
             yield BadLine(request_id, str(error))
 
 
-def run_lines(lines: Iterable[str | bytes], decoder: Decoder) -> Iterator[dict[str, Any]]:
+def run_lines(lines: Iterable[str | bytes], batch: Batch) -> Iterator[dict[str, Any]]:
     """Results in the order of the requests, each as soon as it and all before it are done.
 
     A bad request gives a line with ``error``, and the others go on.
     """
     entries: deque[tuple[Any, Row] | BadLine] = deque()
-    for parsed in read_lines(lines, decoder.codec):
+    for parsed in read_lines(lines, batch.codec):
         if isinstance(parsed, BadLine):
             entries.append(parsed)
             continue
         request_id, request = parsed
         try:
-            entries.append((request_id, decoder.submit(request)))
+            entries.append((request_id, batch.submit(request)))
         except InputError as error:
             entries.append(BadLine(request_id, str(error)))
     yield from _ended(entries)
-    for emission in decoder.run():
+    for emission in batch.run():
         if emission.finish_reason is not None:
             yield from _ended(entries)
 

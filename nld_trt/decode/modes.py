@@ -16,7 +16,6 @@ from nld_trt.decode.counters import Counters
 from nld_trt.decode.fill import UNREACHABLE, Outcome, Pass, PassSettings
 from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import engine_values
-from nld_trt.graph import contract
 from nld_trt.names import ModeName, PassKind
 
 
@@ -81,7 +80,7 @@ class Autoregressive(Mode):
 
     def __init__(self, request: Request, mask_token_id: int) -> None:
         super().__init__(request, mask_token_id)
-        self.settings = replace(self.settings, program=contract.TOKEN)
+        self.settings = replace(self.settings, program=names.TOKEN)
         if request.max_thinking_tokens is not None:
             # A budget may put its marker in the place of an EOS, at which the engine would have stopped.
             self.settings = replace(self.settings, eos_token_ids=())
@@ -166,7 +165,7 @@ class QuadraticSpeculation(Speculation):
         if draft.causal:
             return self._verifying(draft.tokens)
         # The next pass is wider, so that the host makes it.
-        return replace(draft, settings=replace(self.settings, program=contract.HOLD, segments=0))
+        return replace(draft, settings=replace(self.settings, program=names.HOLD, segments=0))
 
     def second(self, outcome: Outcome) -> Pass:
         return self._verifying(outcome.block_tokens)

@@ -39,7 +39,7 @@ class Request:
     """One generation. Lengths are in tokens.
 
     Attributes:
-        max_new_tokens: None means the checkpoint's default or DEFAULT_MAX_NEW_TOKENS, as many as fit behind the prompt.
+        max_new_tokens: None means the checkpoint's default or DEFAULT_MAX_NEW_TOKENS, as many as fit after the prompt.
         lora: use the draft adapter; None means whenever the engine has one. Only drafts use it.
         block_length: of a diffusion block, a linear round or the drafts of a quadratic pass; None means the
             checkpoint's.
@@ -48,10 +48,10 @@ class Request:
         eos_token_id: a token that ends the answer, or up to MAX_EOS_IDS of them; None means the checkpoint's, -1 is no
             token and alone never stops.
         stop: strings that end the text; they are not part of it.
-        temperature: 0 is greedy; above, tokens are drawn from softmax(logits / temperature).
-        top_k, top_p, min_p: which tokens can be drawn (``graph.candidates``); not in diffusion. These and
+        temperature: 0 is greedy; above, tokens are sampled from softmax(logits / temperature).
+        top_k, top_p, min_p: which tokens can be sampled (docs/sampling.md); not in diffusion. These and
             ``temperature``: None means the checkpoint's default, or what is greedy and keeps every token.
-        seed: of the draws; None means a fresh one. Greedy requests need none.
+        seed: of the samples; None means a fresh one. Greedy requests need none.
         acceptance: rule by which linear keeps drafted tokens; None means DEFAULT_ACCEPTANCE where it can be had.
         ensemble: quadratic: weight of the AR prediction in verifying, the rest is the diffusion's. Below 1 the
             text is no longer that of ar.
@@ -83,7 +83,7 @@ class Request:
 
     @property
     def samples(self) -> bool:
-        """Whether tokens are drawn. Of a request that was resolved, as are the properties that follow."""
+        """Whether tokens are sampled. Of a request that was resolved, as are the properties that follow."""
         return bool(self.temperature)
 
     @property
@@ -102,19 +102,19 @@ class Request:
         Raises:
             InputError: naming the field, its value and what the engine can do.
         """
-        room = max(1, info.limits.max_seq_len - len(self.prompt_ids))
+        tokens_left = max(1, info.limits.max_seq_len - len(self.prompt_ids))
         length = info.generation.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
-        drawn = default_sampling(info.generation, self.mode) | {
+        sampling = default_sampling(info.generation, self.mode) | {
             name: value for name, value in self.sampling.items() if value is not None
         }
         filled = replace(
             self,
-            max_new_tokens=min(length, room) if self.max_new_tokens is None else self.max_new_tokens,
+            max_new_tokens=min(length, tokens_left) if self.max_new_tokens is None else self.max_new_tokens,
             block_length=self._default_block_length(info) if self.block_length is None else self.block_length,
             eos_token_id=self._resolved_eos(info),
             lora=info.has_adapter if self.lora is None else self.lora,
             acceptance=self._default_acceptance() if self.acceptance is None else self.acceptance,
-            **{"seed": fresh_seed() if drawn["temperature"] else None, **drawn},
+            **{"seed": fresh_seed() if sampling["temperature"] else None, **sampling},
         )
         _check_values(filled, info)
         _check_lengths(filled, info)
@@ -241,7 +241,7 @@ def _check_lengths(request: Request, info: EngineInfo) -> None:
 def _check_quadratic(drafts: int, limits: Limits) -> None:
     if not limits.max_quadratic_length:
         raise InputError(
-            "mode is 'quadratic', and the engine was built without quadratic passes",
+            f"mode is {names.QUADRATIC!r}, and the engine was built without quadratic passes",
             fix="Rebuild with nld-trt build --quadratic-length 8, or use mode linear.",
         )
     if drafts > limits.max_quadratic_length:

@@ -24,7 +24,7 @@ class Result:
         accepted: linear: tokens of each verify pass before any cut.
         denoise_passes: diffusion: per block.
         cache_length: committed tokens in the cache at the end.
-        seed: of the draws; None where nothing was drawn.
+        seed: of the samples; None where nothing was sampled.
         error: why it ended, where ``finish_reason`` is ``error``; the tokens before are good.
     """
 

@@ -64,7 +64,7 @@ class Row:
         self._cached = 0
         self._pending: Pass | None = None
         self._prefill_settings = replace(
-            self.mode.settings, program=contract.HOLD, adapter=False, threshold=UNREACHABLE, quota=0, segments=0
+            self.mode.settings, program=names.HOLD, adapter=False, threshold=UNREACHABLE, quota=0, segments=0
         )
 
     @property
@@ -95,7 +95,7 @@ class Row:
     def goes_on(self) -> bool:
         """Whether the pass after the pending one is the engine's, and the host certainly leaves it as it is."""
         forces = self._budget is not None and self._budget.marker not in self.emitted
-        return self.pending.settings.program != contract.HOLD and not forces
+        return self.pending.settings.program != names.HOLD and not forces
 
     @property
     def tokens_left(self) -> int:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a request may say about how its tokens are drawn: names, neutral values, ranges, and what engines get."""
+"""What a request may say about how its tokens are sampled: names, neutral values, ranges, and what engines get."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ NO_FILTER: Final[Mapping[str, float]] = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
 # Engines compute in float32.
 _MAX_TEMPERATURE = float(np.finfo(np.float32).max)
-# The likeliest token of any vocabulary has a larger share, so that a smaller top_p keeps the same; in float32 it
-# could become 0, which no token would be needed to reach.
-_SMALLEST_SHARE = 1e-30
+# The most likely token of any vocabulary has a larger probability, so that a smaller top_p keeps the same; in float32
+# it could become 0, which no token would be needed to reach.
+_SMALLEST_TOP_P = 1e-30
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def check_sampling(values: Mapping[str, Any], mode: str) -> None:
     for name, neutral in NO_FILTER.items():
         if values.get(name) not in (None, neutral):
             raise InputError(
-                f"{name} is {values[name]}; diffusion draws from all tokens and has no such filter",
+                f"{name} is {values[name]}; diffusion samples from all tokens and has no such filter",
                 fix=f"Leave {name} out, or use another mode.",
             )
 
@@ -95,11 +95,11 @@ def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:
     if rule != names.REJECT:
         return
     if mode != names.LINEAR:
-        raise InputError(f"acceptance is 'reject', a rule of linear mode, and mode is {mode!r}", fix="Leave it out.")
+        raise InputError(f"acceptance is {REJECT!r}, a rule of linear mode, and mode is {mode!r}", fix="Leave it out.")
     if threshold:
         raise InputError(
-            f"acceptance is 'reject' and threshold {threshold}: which tokens a draft of several passes commits depends "
-            "on what was drawn, so that nobody knows what they were drawn from",
+            f"acceptance is {REJECT!r} and threshold {threshold}: which tokens a draft of several passes commits "
+            "depends on what was sampled, so that nobody knows what they were sampled from",
             fix="Use threshold 0, or acceptance match.",
         )
 
@@ -119,6 +119,6 @@ def engine_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Engine inputs of one row, by name, for settings that were checked; a seed that is None is not needed."""
     return {
         **values,
-        "top_p": max(values["top_p"], _SMALLEST_SHARE),
+        "top_p": max(values["top_p"], _SMALLEST_TOP_P),
         "seed": 0 if values["seed"] is None else values["seed"],
     }

@@ -39,7 +39,7 @@ class Totals:
             tokens=sum(len(result.output_ids) for result in results),
             nfe=sum(result.nfe for result in results),
             rounds=sum(len(result.accepted) for result in results),
-            # The prefill's token belongs to no round, and tokens cut behind EOS or a limit are not emitted.
+            # The prefill's token belongs to no round, and tokens cut after EOS or a limit are not emitted.
             round_tokens=sum(len(result.output_ids) - 1 for result in results if result.accepted),
             blocks=sum(len(result.denoise_passes) for result in results),
             denoise_passes=sum(sum(result.denoise_passes) for result in results),

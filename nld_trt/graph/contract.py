@@ -10,11 +10,12 @@ a few new tokens and a few integers, and rows in different phases may share it.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from nld_trt import names
 from nld_trt.graph.step.candidates import CANDIDATES
 from nld_trt.model.config import MAX_EOS_IDS, ModelConfig
+from nld_trt.names import Program
 
 # 2: sampling, quadratic passes, and rows that go on by themselves. 3: several EOS ids per row.
 CONTRACT_VERSION = 3
@@ -27,10 +28,7 @@ Part = Literal["adapter", "quadratic", "functions"]
 PHASES: tuple[Phase, ...] = ("prompt", "token", "block")
 
 # What a row does after a pass, without being told: nothing, or the next pass of its mode. Values of `program`.
-Program = Literal["hold", "token", "diffusion", "linear", "quadratic"]
-HOLD: Final = "hold"
-TOKEN: Final = "token"
-PROGRAMS: tuple[Program, ...] = (HOLD, TOKEN, names.DIFFUSION, names.LINEAR, names.QUADRATIC)
+PROGRAMS: tuple[Program, ...] = (names.HOLD, names.TOKEN, names.DIFFUSION, names.LINEAR, names.QUADRATIC)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.prompt import parse_prompt
 from nld_trt.decode.request import Request
@@ -37,7 +37,7 @@ class Score:
     """One row of an evaluation.
 
     Attributes:
-        accuracy: share of answers that equal the expected text exactly, outer white space aside; None
+        accuracy: fraction of answers that equal the expected text exactly, outer white space aside; None
             without expected answers or a tokenizer.
         block_length: what was asked for, or the mode's own; None without blocks.
         tokens_per_forward: all generated tokens over all forward evaluations (counting rules of the mode).
@@ -116,7 +116,7 @@ def requests_for(
 
 
 def evaluate(
-    decoder: Decoder,
+    batch: Batch,
     questions: Sequence[Question],
     variant: Variant,
     *,
@@ -137,7 +137,7 @@ def evaluate(
         InputError: a question or a setting does not fit the engine; nothing was decoded.
         OperationError: an answer ended by an error.
     """
-    info = decoder.session.info
+    info = batch.session.info
     requests = requests_for(
         questions,
         variant,
@@ -146,17 +146,17 @@ def evaluate(
         block_length=block_length,
         threshold=threshold,
     )
-    for index, result in generate(decoder, requests[:batch_size]):
+    for index, result in generate(batch, requests[:batch_size]):
         good(result, questions[index], variant)
     results: dict[int, Result] = {}
-    engine_before = decoder.engine_seconds
+    engine_before = batch.engine_seconds
     started = time.perf_counter()
     for first in range(0, len(questions), batch_size):
-        for index, result in generate(decoder, requests[first : first + batch_size]):
+        for index, result in generate(batch, requests[first : first + batch_size]):
             results[first + index] = good(result, questions[first + index], variant)
             progress(1)
     seconds = time.perf_counter() - started
-    engine_seconds = decoder.engine_seconds - engine_before
+    engine_seconds = batch.engine_seconds - engine_before
     return _score(variant, variant.block_length(info, block_length), questions, results, seconds, engine_seconds)
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.fill import Pass, fill
 from nld_trt.decode.generate import generate
 from nld_trt.decode.modes import MODE_TYPES, LinearSpeculation
@@ -65,7 +65,7 @@ def answers(session, mode, acceptance, settings):
         )
         for number in range(ANSWERS)
     ]  # fmt: skip
-    found = Counter(tuple(result.output_ids) for _, result in generate(Decoder(session), requests))
+    found = Counter(tuple(result.output_ids) for _, result in generate(Batch(session), requests))
     assert found.total() == ANSWERS
     return found
 

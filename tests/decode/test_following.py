@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.names import MODES, SPECULATIVE
@@ -30,7 +30,7 @@ def session(golden_session):
     return golden_session(NAME)
 
 
-class Recorder(Decoder):
+class Recorder(Batch):
     """Keeps, for each row, the passes that the engine was given: by the host, or by the forward before."""
 
     def __init__(self, session, **options):
@@ -38,15 +38,15 @@ class Recorder(Decoder):
         self.passes = {}
         self.followed = 0
 
-    def _follow(self, flight):
+    def _follow(self, forward):
         self.followed += 1
-        return super()._follow(flight)
+        return super()._follow(forward)
 
-    def _start(self, flight):
-        for index, row in enumerate(flight.rows):
+    def _start(self, forward):
+        for index, row in enumerate(forward.rows):
             if row.finish_reason is None and not row.in_prefill:
-                self.passes.setdefault(row, []).append(read_pass(flight.buffers.inputs, index))
-        return super()._start(flight)
+                self.passes.setdefault(row, []).append(read_pass(forward.buffers.inputs, index))
+        return super()._start(forward)
 
 
 def read_pass(inputs, index):
@@ -92,23 +92,23 @@ def with_prompts(requests, prompts, first):
     ]
 
 
-def answers(decoder, requests):
-    results = dict(generate(decoder, requests))
+def answers(batch, requests):
+    results = dict(generate(batch, requests))
     return [(results[index].output_ids, results[index].finish_reason) for index in range(len(requests))]
 
 
 def passes_alone(session, request):
     """Every pass after the prefill of a request that shares its batch with no one."""
-    decoder = Recorder(session)
-    row = decoder.submit(request)
-    list(decoder.run())
-    return decoder.passes.get(row, [])
+    batch = Recorder(session)
+    row = batch.submit(request)
+    list(batch.run())
+    return batch.passes.get(row, [])
 
 
-def check_passes(decoder, rows, session):
+def check_passes(batch, rows, session):
     """The rows had the passes that they have alone; the last may be missing where a row was cancelled."""
     for row in rows:
-        found, expected = decoder.passes.get(row, []), passes_alone(session, row.request)
+        found, expected = batch.passes.get(row, []), passes_alone(session, row.request)
         assert found == (expected[: len(found)] if row.finish_reason == "cancelled" else expected), row.request
 
 
@@ -120,16 +120,16 @@ def check_passes(decoder, rows, session):
 )
 def test_a_pass_does_not_depend_on_who_joins_or_leaves(session, prompts, requests, first, schedule):
     """Requests join after some forwards, and now and then one that is there is cancelled."""
-    decoder = Recorder(session, max_rows=4)
+    batch = Recorder(session, max_rows=4)
     rows = []
     for request, (wait, leaves) in zip(with_prompts(requests, prompts, first), schedule, strict=False):
-        rows.append(decoder.submit(request))
+        rows.append(batch.submit(request))
         for _ in range(wait):
-            decoder.step()
+            batch.step()
         if leaves < len(rows) - 1:
-            decoder.cancel(rows[leaves])
-    list(decoder.run())
-    check_passes(decoder, rows, session)
+            batch.cancel(rows[leaves])
+    list(batch.run())
+    check_passes(batch, rows, session)
 
 
 def test_rows_of_different_block_lengths_keep_their_drafts(session, prompts):
@@ -138,43 +138,43 @@ def test_rows_of_different_block_lengths_keep_their_drafts(session, prompts):
     requests = [
         Request(prompts[index], block_length=length, seed=7, **sampled) for index, length in enumerate((2, 3, 5))
     ]
-    decoder = Recorder(session)
-    rows = [decoder.submit(request) for request in requests[:2]]
+    batch = Recorder(session)
+    rows = [batch.submit(request) for request in requests[:2]]
     for _ in range(9):
-        decoder.step()
-    rows.append(decoder.submit(requests[2]))
-    list(decoder.run())
-    assert decoder.followed > 0
-    assert any("drafted_ids" in each for each in decoder.passes[rows[0]])
-    check_passes(decoder, rows, session)
+        batch.step()
+    rows.append(batch.submit(requests[2]))
+    list(batch.run())
+    assert batch.followed > 0
+    assert any("drafted_ids" in each for each in batch.passes[rows[0]])
+    check_passes(batch, rows, session)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_each_of_several_eos_ids_ends_the_passes(session, prompts, mode):
     """Also where one ends a block of diffusion that still has masks after it."""
     endless = Request(prompts[0], mode, block_length=8, threshold=0.6, max_new_tokens=40, eos_token_id=-1)
-    ((tokens, _),) = answers(Decoder(session), [endless])
+    ((tokens, _),) = answers(Batch(session), [endless])
     others = [token for token in range(101, 255) if token not in tokens][:3]
     for each in {*tokens}:
-        ((found, reason),) = answers(Decoder(session), [replace(endless, eos_token_id=[*others, each])])
+        ((found, reason),) = answers(Batch(session), [replace(endless, eos_token_id=[*others, each])])
         assert (found, reason) == (tokens[: tokens.index(each) + 1], "stop")
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_goes_on_without_the_host(session, prompts, mode):
-    decoder = Recorder(session)
-    list(generate(decoder, [Request(prompts[0], mode=mode, block_length=8, max_new_tokens=60, eos_token_id=-1)]))
-    assert decoder.followed >= 0.7 * decoder.steps - 2
+    batch = Recorder(session)
+    list(generate(batch, [Request(prompts[0], mode=mode, block_length=8, max_new_tokens=60, eos_token_id=-1)]))
+    assert batch.followed >= 0.7 * batch.steps - 2
 
 
 @settings(max_examples=20)
 @given(st.lists(REQUESTS, min_size=1, max_size=6), st.integers(0, 1000))
 def test_empty_rows_change_no_answer(session, prompts, requests, first):
     requests = with_prompts(requests, prompts, first)
-    expected = answers(Decoder(session), requests)
+    expected = answers(Batch(session), requests)
     session.row_count = lambda rows: min(rows + 1 + rows % 2, session.info.limits.max_batch_size)
     try:
-        assert answers(Decoder(session), requests) == expected
+        assert answers(Batch(session), requests) == expected
     finally:
         del session.row_count
 
@@ -190,37 +190,37 @@ def ahead(session, monkeypatch):
 @given(st.lists(REQUESTS, min_size=1, max_size=6), st.integers(0, 1000), st.integers(1, 6))
 def test_running_ahead_of_the_host_changes_no_answer(session, prompts, requests, first, rows):
     requests = with_prompts(requests, prompts, first)
-    expected = answers(Decoder(session, max_rows=rows), requests)
+    expected = answers(Batch(session, max_rows=rows), requests)
     session.runs_ahead = True
     try:
-        assert answers(Decoder(session, max_rows=rows), requests) == expected
+        assert answers(Batch(session, max_rows=rows), requests) == expected
     finally:
         del session.runs_ahead
 
 
 def test_the_engine_is_one_forward_ahead_of_what_was_read(ahead, prompts):
-    decoder = Decoder(ahead)
-    row = decoder.submit(Request(prompts[0], mode="ar", max_new_tokens=30, eos_token_id=-1))
+    batch = Batch(ahead)
+    row = batch.submit(Request(prompts[0], mode="ar", max_new_tokens=30, eos_token_id=-1))
     while row.in_prefill:
-        decoder.step()
-    decoder.step()
-    assert decoder.steps - 1 == sum(row.counters.forwards.values())
+        batch.step()
+    batch.step()
+    assert batch.steps - 1 == sum(row.counters.forwards.values())
 
 
 def test_a_row_that_is_cancelled_while_the_engine_runs_ends_at_once(ahead, prompts):
-    decoder = Decoder(ahead)
+    batch = Batch(ahead)
     keeps, leaves = (
-        decoder.submit(Request(prompt, mode="linear", max_new_tokens=60, eos_token_id=-1)) for prompt in prompts[:2]
+        batch.submit(Request(prompt, mode="linear", max_new_tokens=60, eos_token_id=-1)) for prompt in prompts[:2]
     )
     for _ in range(6):
-        decoder.step()
+        batch.step()
     before = list(leaves.emitted)
-    decoder.cancel(leaves)
-    emissions = decoder.step()
+    batch.cancel(leaves)
+    emissions = batch.step()
     assert [emission.finish_reason for emission in emissions if emission.row is leaves] == ["cancelled"]
-    list(decoder.run())
+    list(batch.run())
     assert leaves.emitted == before
-    alone = Decoder(ahead)
+    alone = Batch(ahead)
     expected = alone.submit(keeps.request)
     list(alone.run())
     assert keeps.emitted == expected.emitted

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.fill import Pass, PassSettings, fill
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
@@ -64,7 +64,7 @@ def ask(prompt, mode="linear", **options):
 
 
 def decode(session, requests):
-    results = dict(generate(Decoder(session), requests))
+    results = dict(generate(Batch(session), requests))
     return [results[index] for index in range(len(requests))]
 
 
@@ -85,23 +85,23 @@ def test_only_the_row_with_the_token_ends(session, golden_session, mode, tempera
 def test_who_comes_into_the_row_next_is_unharmed(session, golden_session, others):
     """Attention multiplies what is behind its mask by 0, and 0 times NaN is NaN."""
     expected = decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
-    decoder = Decoder(session)
-    rows = [decoder.submit(ask(GOOD)) for _ in range(others)]
-    doomed = decoder.submit(ask(BAD))
+    batch = Batch(session)
+    rows = [batch.submit(ask(GOOD)) for _ in range(others)]
+    doomed = batch.submit(ask(BAD))
     while doomed.finish_reason is None:
-        decoder.step()
-    rows += [decoder.submit(ask(GOOD)) for _ in range(4)]
-    list(decoder.run())
+        batch.step()
+    rows += [batch.submit(ask(GOOD)) for _ in range(4)]
+    list(batch.run())
     assert [row.emitted for row in rows] == [expected] * len(rows)
 
 
 def test_a_row_that_is_cancelled_in_the_middle_of_such_a_prompt_leaves_nothing(session, golden_session):
-    decoder = Decoder(session)
-    row = decoder.submit(ask(BAD))
-    decoder.step()
+    batch = Batch(session)
+    row = batch.submit(ask(BAD))
+    batch.step()
     assert row.in_prefill
-    decoder.cancel(row)
-    list(decoder.run())
+    batch.cancel(row)
+    list(batch.run())
     assert decode(session, [ask(GOOD)])[0].output_ids == decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
 
 
@@ -140,13 +140,13 @@ def test_a_row_that_ends_while_its_next_forward_overflows_leaves_nothing(golden_
                     cache[0, :, written] = np.nan
 
     session = Ahead(golden_session(NAME), 12)
-    decoder = Decoder(session)
-    row = decoder.submit(ask(GOOD, "ar"))
+    batch = Batch(session)
+    row = batch.submit(ask(GOOD, "ar"))
     while session._left:
-        decoder.step()
+        batch.step()
     assert row.finish_reason is None
-    decoder.cancel(row)
-    list(decoder.run())
+    batch.cancel(row)
+    list(batch.run())
     assert decode(session, [ask(GOOD)])[0].output_ids == decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
 
 
@@ -183,7 +183,7 @@ def test_a_line_has_the_error_and_the_others_their_answers(session):
     lines = [
         json.dumps({"id": name, "prompt_ids": ids, "max_new_tokens": 4}) for name, ids in (("bad", BAD), ("good", GOOD))
     ]
-    bad, good = run_lines(lines, Decoder(session))
+    bad, good = run_lines(lines, Batch(session))
     assert (bad["id"], bad["finish_reason"], bad["output_ids"]) == ("bad", "error", [])
     assert "not finite" in bad["error"]
     assert "error" not in good
@@ -192,4 +192,4 @@ def test_a_line_has_the_error_and_the_others_their_answers(session):
 def test_evaluation_names_the_prompt_and_the_mode_of_such_an_answer(session):
     questions = [Question("seven", GOOD, None, None), Question("eight", BAD, None, None)]
     with pytest.raises(OperationError, match=r"prompt eight in mode linear-no-lora failed: .*not finite"):
-        evaluate(Decoder(session), questions, VARIANTS["linear-no-lora"], max_new_tokens=4, batch_size=2)
+        evaluate(Batch(session), questions, VARIANTS["linear-no-lora"], max_new_tokens=4, batch_size=2)

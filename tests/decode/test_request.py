@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request, modes_of
 from nld_trt.errors import InputError
@@ -137,5 +137,5 @@ def test_the_smallest_share_keeps_the_likeliest_token(golden_session):
     session = golden_session("tiny-a")
     tiny = Request((1, 5), mode="ar", max_new_tokens=8, eos_token_id=-1, temperature=1.0, top_p=5e-324, seed=1)
     plain = Request((1, 5), mode="ar", max_new_tokens=8, eos_token_id=-1)
-    (_, narrow), (_, greedy) = (next(generate(Decoder(session), [request])) for request in (tiny, plain))
+    (_, narrow), (_, greedy) = (next(generate(Batch(session), [request])) for request in (tiny, plain))
     assert narrow.output_ids == greedy.output_ids

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import fresh_seed
@@ -34,7 +34,7 @@ def prompts(goldens):
 
 
 def decode(session, requests, **options):
-    results = dict(generate(Decoder(session, **options), requests))
+    results = dict(generate(Batch(session, **options), requests))
     return [results[index] for index in range(len(requests))]
 
 
@@ -174,10 +174,10 @@ def test_chunks_of_the_prompt_do_not_change_what_is_drawn(golden_session, prompt
     session, longest = golden_session("tiny-b"), max(prompts("tiny-b"), key=len)
     request = Request(longest, mode="ar", max_new_tokens=9, eos_token_id=-1, temperature=1.0, seed=3)
     expected = decode(session, [request])[0]
-    decoder = Decoder(session)
-    row = decoder.submit(request)
+    batch = Batch(session)
+    row = batch.submit(request)
     original = row.next_pass
     row.next_pass = lambda chunk: original(5)
-    list(decoder.run())
+    list(batch.run())
     assert row.emitted == expected.output_ids
     assert row.counters.forwards["prefill"] > expected.forwards["prefill"]

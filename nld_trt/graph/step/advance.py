@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import FunctionProto, TensorProto
 
+from nld_trt import names
 from nld_trt.graph import contract
 from nld_trt.graph.step.first_token import first_token
 from nld_trt.graph.tape import Tape, make_function
@@ -40,7 +41,9 @@ ADVANCE_INPUTS = (
 )
 ADVANCE_OUTPUTS = ("next_tokens", "next_cache_length", "next_causal", "next_draw", "next_room")
 
-_HOLD, _DIFFUSION, _QUADRATIC = (contract.PROGRAMS.index(name) for name in ("hold", "diffusion", "quadratic"))
+_HOLD, _DIFFUSION, _QUADRATIC = (
+    contract.PROGRAMS.index(name) for name in (names.HOLD, names.DIFFUSION, names.QUADRATIC)
+)
 
 
 def advance(mask_token_id: int) -> FunctionProto:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from nld_trt import names
 from nld_trt.decode.fill import Pass, PassSettings, fill
 from nld_trt.engine.session import Session, StepBuffers, execute
 
@@ -33,7 +34,7 @@ class ForcedPass:
     @property
     def kind(self) -> str:
         """For messages."""
-        return "causal" if self.causal else "draft" if self.adapter else "bidirectional"
+        return "causal" if self.causal else names.DRAFT if self.adapter else "bidirectional"
 
     def as_pass(self) -> Pass:
         """A pass of a decoding row. Decoding always wants some logits, so that engines are asked for no fewer."""
@@ -77,11 +78,11 @@ class ForcedText:
             window: tokens per pass where logits are wanted.
         """
         # The prompt's last token predicts the answer's first.
-        seed = self.prompt_length - 1
-        for start in range(0, seed, chunk):
-            yield ForcedPass(self.tokens[start : min(start + chunk, seed)], start)
+        first = self.prompt_length - 1
+        for start in range(0, first, chunk):
+            yield ForcedPass(self.tokens[start : min(start + chunk, first)], start)
         end = len(self) - 1
-        for start in range(seed, end, window):
+        for start in range(first, end, window):
             tokens = self.tokens[start : min(start + window, end)]
             yield ForcedPass(tokens, start, range(len(tokens)))
 
@@ -92,15 +93,15 @@ class ForcedText:
     def block_pass(
         self, index: int, masked: Sequence[int], *, block_length: int, mask: int, pad: int, adapter: bool
     ) -> ForcedPass:
-        """A bidirectional pass over block ``index`` of the answer, behind the true text.
+        """A bidirectional pass over block ``index`` of the answer, after the true text.
 
         Args:
-            masked: slots of the block that hold MASK, ascending; slot 0 is the seed and never one of them.
-            mask, pad: token ids; ``pad`` fills the block behind the text.
+            masked: slots of the block that hold MASK, ascending; slot 0 is the bonus token and never one of them.
+            mask, pad: token ids; ``pad`` fills the block after the text.
 
         Returns:
             A pass whose ``slots`` are the masked ones that stand for a token of the answer: decoding cuts off
-            whatever comes behind its end.
+            whatever comes after its end.
         """
         start = self.prompt_length + index * block_length
         block = [*self.tokens[start : start + block_length]]

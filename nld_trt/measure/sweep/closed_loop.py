@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
@@ -64,8 +64,8 @@ class Run:
         return sum(len(result.output_ids) for result in self.results)
 
 
-def run_closed_loop(decoder: Decoder, requests: Sequence[Request], concurrency: int) -> Run:
-    """Decode ``requests``, never more than ``concurrency`` at once; a finished one makes room for the next.
+def run_closed_loop(batch: Batch, requests: Sequence[Request], concurrency: int) -> Run:
+    """Decode ``requests``, never more than ``concurrency`` at once; the next one takes the place of a finished one.
 
     Raises:
         OperationError: a request ended by an error.
@@ -73,14 +73,14 @@ def run_closed_loop(decoder: Decoder, requests: Sequence[Request], concurrency: 
     waiting = list(reversed(requests))
     live: dict[Row, Timing] = {}
     timings: list[Timing] = []
-    engine_before = decoder.engine_seconds
+    engine_before = batch.engine_seconds
     started = time.perf_counter()
     while waiting or live:
         while waiting and len(live) < concurrency:
             timing = Timing(time.perf_counter())
-            live[decoder.submit(waiting.pop())] = timing
+            live[batch.submit(waiting.pop())] = timing
             timings.append(timing)
-        emissions = decoder.step()
+        emissions = batch.step()
         now = time.perf_counter()
         for emission in emissions:
             timing = live[emission.row]
@@ -91,7 +91,7 @@ def run_closed_loop(decoder: Decoder, requests: Sequence[Request], concurrency: 
             if emission.finish_reason is not None:
                 del live[emission.row]
                 timing.result = Result.of(emission.row).or_raise()
-    return Run(time.perf_counter() - started, decoder.engine_seconds - engine_before, timings)
+    return Run(time.perf_counter() - started, batch.engine_seconds - engine_before, timings)
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float | None]:
@@ -100,8 +100,8 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
         return dict.fromkeys(("avg", "p50", "p90", "p99"))
     ordered = sorted(values)
 
-    def at(share: float) -> float:
-        place = share * (len(ordered) - 1)
+    def at(fraction: float) -> float:
+        place = fraction * (len(ordered) - 1)
         low = int(place)
         high = min(low + 1, len(ordered) - 1)
         return ordered[low] + (ordered[high] - ordered[low]) * (place - low)

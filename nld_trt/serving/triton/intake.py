@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the tensors of one inference request to a request for the decoder, with errors that name the tensor."""
+"""From the tensors of one inference request to a request for the batch, with errors that name the tensor."""
 
 from __future__ import annotations
 
