@@ -19,6 +19,13 @@ from nld_trt.engine.support import SUPPORT, Support, kv_cache_support
 from nld_trt.graph import contract
 from nld_trt.graph.network.linear import EMITTERS
 from nld_trt.graph.network.prescale import FOLDS, SCALES_ROWS
+from nld_trt.graph.step.advance import ADVANCE
+from nld_trt.graph.step.candidates import DRAFT_CANDIDATES
+from nld_trt.graph.step.choose import CHOOSE_TOKENS_BY_ENSEMBLE
+from nld_trt.graph.step.denoise import BLOCK_DENOISE
+from nld_trt.graph.step.plugin_form import PLUGIN_OPERATORS
+from nld_trt.graph.step.tensors import TENSORS
+from nld_trt.graph.step.verify import SPEC_VERIFY
 from nld_trt.model.quantized.formats import ALGORITHMS
 
 HERE = Path(__file__).parent
@@ -58,7 +65,33 @@ def step_contract() -> str:
         ranges = contract.axis_ranges(limits, phase)
         cells = [" / ".join(map(str, ranges[axis])) for axis in axes]
         lines.append(f"| {phase} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", "Cells are minimum / best / maximum.", ""])
+    lines += ["", "Cells are minimum / best / maximum.", "", *decode_operators()]
+    return "\n".join(lines)
+
+
+def decode_operators() -> list[str]:
+    """Inputs and outputs of the operators that end the graph, and the tensors that stay inside the engine."""
+    lines = [
+        "## Decode operators",
+        "",
+        "The operators that end the graph, in the order in which a forward runs them, generated from",
+        "`nld_trt/graph/step`. `LogitStatistics` and `DecodeStep` are the plugins that stand for `ChooseTokens`,",
+        "`BlockDenoise` and `SpecVerify`.",
+        "",
+        "| operator | inputs | outputs |",
+        "|---|---|---|",
+    ]
+    operators = (DRAFT_CANDIDATES, CHOOSE_TOKENS_BY_ENSEMBLE, BLOCK_DENOISE, SPEC_VERIFY, ADVANCE)
+    for operator in (*operators, *PLUGIN_OPERATORS.values()):
+        names = (", ".join(f"`{name}`" for name in listed) for listed in (operator.inputs, operator.outputs))
+        lines.append(f"| `{operator.name}` | {' | '.join(names)} |")
+    lines += ["", "Tensors that no engine has as an input or output:", ""]
+    lines += ["| name | dtype | axes | meaning |", "|---|---|---|---|"]
+    bound = {binding.name for binding in contract.BINDINGS}
+    for name, tensor in TENSORS.items():
+        if name not in bound:
+            lines.append(f"| `{name}` | {tensor.dtype} | {', '.join(tensor.axes)} | {tensor.meaning} |")
+    return [*lines, ""]
 
 
 _ACTIVATIONS = {

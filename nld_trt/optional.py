@@ -15,6 +15,7 @@ EXTRAS: dict[str, str] = {
     "cuda": "rtx",
     "datasets": "quantize",
     "grpc": "serve",
+    "huggingface_hub": "hub",
     "matplotlib": "plot",
     "modelopt": "quantize",
     "pynvml": "gpu",

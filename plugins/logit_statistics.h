@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The one pass over the logits: kThreads threads reduce kChunk vocabulary entries of one window slot to 16 bytes. The
-// ONNX functions in nld_trt/graph/step/operators.py say what is computed.
+// ONNX functions in nld_trt/graph/step say what is computed.
 //
 // Logits are read from memory once and stay in registers: first for the largest of a chunk, then for what is relative to
 // it, so that no sum is rescaled within a chunk. kChunk depends on nothing, and sums are added in a fixed order: what a

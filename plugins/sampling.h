@@ -10,7 +10,7 @@
 namespace nld {
 
 constexpr int kNoToken = -1;
-constexpr int kCandidates = 8;  // of a slot's draft; nld_trt/graph/step/candidates.py has it
+constexpr int kCandidates = 8;  // of a slot's draft; nld_trt/graph/step/tensors.py has it
 // Dividing by less would overflow; the likeliest token wins at this temperature with certainty.
 constexpr float kColdest = 1e-30f;  // nld_trt/graph/step/scores.py has it
 

@@ -20,8 +20,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nld_trt"
 
 # Data flows down this list, so a folder imports from those before it. Modules that lie directly in nld_trt
-# (errors, interrupts, json_text, resources, optional, environment) are below all of them. The command line is above.
-LAYERS = ("files", "model", "graph", "engine", "decode", "quantization", "serving", "sweep", "cli")
+# (errors, interrupts, names, resources, optional) are below all of them. The command line is above.
+LAYERS = ("files", "machine", "model", "quantization", "graph", "engine", "decode", "measure", "serving", "cli")
 
 # Library -> modules, or packages, that may load it when they are imported. Elsewhere it is imported inside the function
 # that needs it: `nld-trt --help` must not pay for it, and it may not be installed.
@@ -29,6 +29,7 @@ LOADED_BY: dict[str, tuple[str, ...]] = {
     "cuda": (),
     "datasets": (),
     "grpc": (),
+    "huggingface_hub": (),
     "jinja2": ("nld_trt.model.text.sandbox",),
     "matplotlib": (),
     "modelopt": ("nld_trt.quantization",),
@@ -45,11 +46,15 @@ LOADED_BY: dict[str, tuple[str, ...]] = {
 
 # Library -> modules, or packages, that may use it at all, at import or later. Others have no such bound.
 USED_BY: dict[str, tuple[str, ...]] = {
+    "huggingface_hub": ("nld_trt.model.hub",),
     "modelopt": ("nld_trt.quantization",),
     "tensorrt": ("nld_trt.engine",),
     "tensorrt_rtx": ("nld_trt.engine",),
     "torch": ("nld_trt.model.network", "nld_trt.quantization"),
 }
+
+# What `nld_trt` exports comes from here; the first is the Python interface itself.
+API = ("nld_trt.decode.engine", "nld_trt.decode.request", "nld_trt.decode.result")
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,26 @@ def test_every_folder_is_a_layer() -> None:
 
 
 def test_no_layer_imports_a_later_one() -> None:
-    upward = [str(i) for i in IMPORTS if within(i.imported, "nld_trt") and layer(i.imported) > layer(i.importer)]
+    upward = [
+        str(i)
+        for i in IMPORTS
+        if within(i.imported, "nld_trt") and layer(i.imported) > layer(i.importer) and not is_export(i)
+    ]
     assert not upward, "\n".join(upward)
+
+
+def is_export(found: Import) -> bool:
+    """Whether the package itself names, for type checkers, what it exports when asked."""
+    return found.importer == "nld_trt" and not found.at_import and found.imported.startswith(API)
+
+
+def test_only_what_lies_above_uses_the_python_interface() -> None:
+    below = [
+        str(i)
+        for i in IMPORTS
+        if within(i.imported, API[0]) and layer(i.importer) <= LAYERS.index("decode") and not is_export(i)
+    ]
+    assert not below, "\n".join(below)
 
 
 def test_nothing_imports_the_command_line() -> None:

@@ -91,7 +91,7 @@ def test_every_direct_dependency_is_pinned(project: dict, root: Path) -> None:
 @pytest.mark.slow
 def test_wheel_holds_the_package_its_data_and_the_licence(wheel: Path, root: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    code = (".py", ".cu")
+    code = (".py", ".cu", ".typed")
     sources = {path.relative_to(root).as_posix() for path in (root / "nld_trt").rglob("*") if path.suffix in code}
     data = {
         f"nld_trt/_data/{path.relative_to(root).as_posix()}"

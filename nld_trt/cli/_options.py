@@ -40,6 +40,26 @@ def engine_argument(function: Command) -> Command:
     return click.argument("engine_dir", type=click.Path(path_type=Path))(function)
 
 
+def checkpoint_argument(function: Command) -> Command:
+    """A converted checkpoint's folder. A model on the hub is refused by name: it must be converted first."""
+    return click.argument("checkpoint", callback=_folder)(function)
+
+
+def path_argument(function: Command) -> Command:
+    """Any folder that nld-trt makes or reads; a model on the hub is refused likewise."""
+    return click.argument("path", callback=_folder)(function)
+
+
+def _folder(context: click.Context, _argument: click.Parameter, text: str | None) -> Path | None:
+    # As text until here: a path forgets the ./ in front, which says that it is one.
+    if text is None or context.resilient_parsing:
+        return None
+    from nld_trt.model.hub import refuse_hub_id
+
+    refuse_hub_id(text)
+    return Path(text)
+
+
 def backend_option(function: Command) -> Command:
     return click.option(
         "--backend",

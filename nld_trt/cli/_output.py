@@ -61,7 +61,7 @@ class Output:
             def emit(self, record: logging.LogRecord) -> None:
                 output.warn(record.getMessage())
 
-        for logger in (logging.getLogger("nld_trt.files"), logging.getLogger("nld_trt.serving.server_folder")):
+        for logger in (logging.getLogger("nld_trt.files"), logging.getLogger("nld_trt.serving.triton.server_folder")):
             if not logger.handlers:
                 logger.addHandler(Shown())
 

@@ -16,6 +16,7 @@ from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import origin, writing
 
 if TYPE_CHECKING:
+    from nld_trt.engine.backend import BACKENDS
     from nld_trt.measure.loop_times import LoopTimes
 
 
@@ -124,24 +125,22 @@ def loop(
       nld-trt bench loop engine --batch-size 4 --context 1024 -o loop.json
     """
     import nld_trt
-    from nld_trt.engine.backend import BACKENDS
-    from nld_trt.engine.folder import EngineFolder
+    from nld_trt.decode.engine import Engine
     from nld_trt.machine import environment
     from nld_trt.machine.clocks import clocks
     from nld_trt.measure.loop_times import measure_loop
 
     with writing(output_file) as write:
         with output.stage("opening engine"):
-            folder = EngineFolder.open(engine_dir)
-            session = folder.open_session(backend)
-        info = session.info
+            engine = Engine.open(engine_dir, backend=backend)
+        info = engine.info
         on_gpu = BACKENDS[info.backend].device == "gpu"
         facts = environment.facts()
         device, _ = environment.device_of(facts, gpu=on_gpu)
         before = clocks(gpu=on_gpu)
         with output.stage("timing"):
             times = measure_loop(
-                session,
+                engine.session,
                 rows=batch_size,
                 context=context,
                 block_length=info.default_block_length if block_length is None else block_length,
@@ -149,7 +148,7 @@ def loop(
             )
         report = {
             **origin(),
-            "model": folder.manifest.model["name"],
+            "model": engine.folder.manifest.model["name"],
             "backend": info.backend,
             "precision": info.precision,
             "device": device,
@@ -158,7 +157,7 @@ def loop(
             "versions": {
                 "nld-trt": nld_trt.__version__,
                 "python": platform.python_version(),
-                **folder.manifest.backends[info.backend].tools,
+                **engine.folder.manifest.backends[info.backend].tools,
             },
             "clocks_before": before,
             "clocks_after": clocks(gpu=on_gpu),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nld_trt import names
+from nld_trt.cli._options import checkpoint_argument
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("build")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@checkpoint_argument
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Engine folder to write.")
 @click.option(
     "--backend", "backends", type=click.Choice(names.BACKENDS), multiple=True,

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import click
 
 from nld_trt.cli._output import json_option, output
+from nld_trt.errors import InputError
 
 Report = Callable[[str], None]
 # Facts for --json, notes on the source, what was written, and what to run next.
@@ -18,7 +21,7 @@ Written = tuple[dict[str, Any], list[str], str, str]
 
 
 @click.command("convert")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint")
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option(
     "--to",
@@ -28,10 +31,14 @@ Written = tuple[dict[str, Any], list[str], str, str]
     show_default=True,
     help="nld: what quantize and build read. ministral3: a stock transformers checkpoint, for AR decoding elsewhere.",
 )
+@click.option("--revision", default=None, help="Branch, tag or commit of a model on the hub. Default: main.")
 @click.option("--force", is_flag=True, help="Replace an earlier result in the output folder.")
 @json_option
-def command(checkpoint: Path, output_dir: Path, form: str, force: bool) -> None:
-    """Check the released CHECKPOINT folder and write it in the form that the other commands read.
+def command(checkpoint: str, output_dir: Path, form: str, revision: str | None, force: bool) -> None:
+    """Check a released CHECKPOINT and write it in the form that the other commands read.
+
+    CHECKPOINT is a folder, or the id of a model on the Hugging Face hub, OWNER/NAME or OWNER/NAME@REVISION, which is
+    downloaded into the hub's own cache. A folder of that name comes first; a path with ./ in front is never an id.
 
     The whole checkpoint is looked at: configuration, every tensor's name, shape and values, the draft adapter,
     tokenizer and chat template. Nothing is written when something is wrong. Memory stays below 1 GB at every model
@@ -40,16 +47,47 @@ def command(checkpoint: Path, output_dir: Path, form: str, force: bool) -> None:
     \b
     Examples:
       nld-trt convert Nemotron-Labs-Diffusion-8B -o checkpoint
+      nld-trt convert nvidia/Nemotron-Labs-Diffusion-8B -o checkpoint
       nld-trt convert Nemotron-Labs-Diffusion-8B -o ministral --to ministral3
     """
+    from nld_trt.files import check_target
     from nld_trt.model.generation import GenerationDefaults
 
+    write, marker = _FORMS[form]
+    # Before a download, which may take hours.
+    check_target(output_dir, force, marker)
+    folder = _folder(checkpoint, revision)
     with output.stage("converting") as show:
-        facts, notes, text, following = _FORMS[form](checkpoint, output_dir, force, show)
+        facts, notes, text, following = write(folder, output_dir, force, show)
     for line in (*notes, *GenerationDefaults.from_dict(facts["generation"]).notes):
         output.note(line)
     output.result({"output_dir": str(output_dir), "format": form, **facts}, text)
     output.note(f"next: {following}")
+
+
+def _folder(checkpoint: str, revision: str | None) -> Path:
+    """The folder that was named, or the snapshot of the model on the hub that was."""
+    from nld_trt.model.hub import HubModel, look_up
+
+    model = HubModel.parse(checkpoint)
+    if model is None:
+        if revision is not None:
+            raise InputError(
+                f"--revision goes with a model on the hub, and {checkpoint} is a path", fix="Leave --revision out."
+            )
+        return Path(checkpoint)
+    if revision is not None:
+        if model.revision is not None:
+            raise InputError(f"{checkpoint} names a revision, and so does --revision {revision}", fix="Leave out one.")
+        model = replace(model, revision=revision)
+    with output.stage(f"looking up {model}"):
+        found = look_up(model)
+    if found.names:
+        scale, unit = (1e9, "GB") if found.size > 2e9 else (1e6, "MB")
+        with output.progress(f"downloading {model}", max(1, ceil(found.size / scale)), unit) as advance:
+            found.fetch(lambda count: advance(count / scale))
+    output.detail(f"revision {found.model.revision} of {model.repository}, in {found.folder}")
+    return found.folder
 
 
 def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> Written:
@@ -77,4 +115,5 @@ def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) 
     return facts, facts["notes"], text, following
 
 
-_FORMS = {"nld": _to_nld, "ministral3": _to_ministral3}
+# How each form is written, and the file by which an earlier result in the output folder is known.
+_FORMS = {"nld": (_to_nld, "checkpoint.json"), "ministral3": (_to_ministral3, "config.json")}

@@ -139,12 +139,14 @@ _CHECKPOINT = (
 )
 _GRAPH = (*_CHECKPOINT, Package("onnx", "1.23"))
 _ORT = (Package("onnxruntime", "1.32"), Provider("CPUExecutionProvider"))
+_HUB = Package("huggingface_hub", "2.4", "hub")
 _RTX = Package("tensorrt-rtx", "1.7", "rtx")
 _TRT = Package("tensorrt", "11.0", "tensorrt")
 
 # In the order of the work. Minimum versions are pyproject.toml's (tests/cli/test_doctor.py compares them).
 CAPABILITIES: tuple[Capability, ...] = (
     Capability("convert", "convert a released checkpoint", _CHECKPOINT),
+    Capability("hub", "convert a model by its id on the Hugging Face hub", (*_CHECKPOINT, _HUB)),
     Capability(
         "quantize",
         "quantize a checkpoint",

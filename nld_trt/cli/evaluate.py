@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nld_trt.decode.batch import Batch
+    from nld_trt.decode.engine import Engine
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.engine.session import EngineInfo, Session
     from nld_trt.measure.compare.comparison import Comparison
@@ -133,22 +134,21 @@ def _evaluate(
             fix="Name its folder: --against ENGINE_DIR",
         )
 
+    from nld_trt.decode.engine import Engine
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.measure.compare.comparison import check_comparable
     from nld_trt.measure.score import read_questions, requests_for
     from nld_trt.measure.variant import parse_variants
 
     with output.stage("opening engine"):
-        folders = [EngineFolder.open(engine_dir)]
-        decoders = [_decoder(folders[0], backend, chat_template)]
+        engines = [Engine.open(engine_dir, backend=backend, chat_template=chat_template)]
     if against is not None:
         with output.stage("opening the engine to compare with"):
-            folders.append(EngineFolder.open(against))
-            check_comparable(folders[0], folders[1], settings["block_length"])
-            decoders.append(
-                _decoder(folders[1], against_backend or _same_backend(folders[1], decoders[0].session.info.backend))
-            )
-    infos = [decoder.session.info for decoder in decoders]
+            reference = EngineFolder.open(against)
+            check_comparable(engines[0].folder, reference, settings["block_length"])
+            runs_it = against_backend or _same_backend(reference, engines[0].info.backend)
+            engines.append(Engine.open(reference, backend=runs_it))
+    folders, infos = [engine.folder for engine in engines], [engine.info for engine in engines]
     for folder, info in zip(folders, infos, strict=True):
         if against is not None:
             folder.info(info.backend, debug=True)  # refuses an engine whose logits cannot be had
@@ -158,7 +158,7 @@ def _evaluate(
                 f"1 to {info.limits.max_batch_size}"
             )
     with prompts.open("rb") as lines:
-        questions = read_questions(lines, decoders[0].codec)[:limit]
+        questions = read_questions(lines, engines[0].codec)[:limit]
     variants = [parse_variants(modes, info) for info in infos]
     for info, chosen in zip(infos, variants, strict=True):
         for variant in chosen:
@@ -168,8 +168,8 @@ def _evaluate(
         note_greedy(info)
     comparison = None
     scores = [
-        _scores(decoder, questions, chosen, whose, batch_size=batch_size, **settings)
-        for decoder, chosen, whose in zip(decoders, variants, ("", " (against)"), strict=False)
+        _scores(engine.decoder, questions, chosen, whose, batch_size=batch_size, **settings)
+        for engine, chosen, whose in zip(engines, variants, ("", " (against)"), strict=False)
     ]
     block_length = settings["block_length"] or infos[0].default_block_length
     report = {
@@ -180,7 +180,7 @@ def _evaluate(
     }
     if against is not None:
         with output.progress("comparing predictions", len(questions), "prompts") as advance:
-            comparison = _compare(folders, decoders, questions, settings["max_new_tokens"], block_length, advance)
+            comparison = _compare(engines, questions, settings["max_new_tokens"], block_length, advance)
         report["against"] = {
             **_identity(folders[1], infos[1]),
             "scores": [score.to_dict() for score in scores[1]],
@@ -206,14 +206,6 @@ def _show(
     _warn_of_missing_adapters(folders)
     output.table(*side_by_side_table(*scores), title=f"{title}, against {_title(report['against'])}")
     output.table(*comparison_table(comparison), title=f"predictions on the answers of {_title(report['against'])}")
-
-
-def _decoder(folder: EngineFolder, backend: str | None, chat_template: str | None = None) -> Batch:
-    from nld_trt.decode.batch import Batch
-    from nld_trt.model.text.codec import Codec
-
-    codec = Codec.open(folder.path, chat_template)
-    return Batch(folder.open_session(backend), codec)
 
 
 def _same_backend(folder: EngineFolder, name: str) -> str:
@@ -242,29 +234,29 @@ def _scores(
 
 
 def _compare(
-    folders: Sequence[EngineFolder],
-    decoders: list[Batch],
+    engines: Sequence[Engine],
     questions: Sequence[Question],
     max_new_tokens: int | None,
     block_length: int,
     progress: Callable[[int], None],
 ) -> Comparison:
-    """Compare the engines' predictions. Takes ``decoders`` apart: weights need not be in memory twice."""
+    """Compare the engines' predictions. Closes ``engines``: weights need not be in memory twice."""
     from nld_trt.measure.compare.comparison import compare
 
-    candidate, reference = (_with_logits(folder, decoders.pop(0)) for folder in folders)
+    candidate, reference = (_with_logits(engine) for engine in engines)
     return compare(
         reference, candidate, questions, max_new_tokens=max_new_tokens, block_length=block_length, progress=progress
     )
 
 
-def _with_logits(folder: EngineFolder, decoder: Batch) -> Session:
-    """The decoder's session, or one with debug outputs in its place."""
-    info = decoder.session.info
+def _with_logits(engine: Engine) -> Session:
+    """The engine's session, or one with debug outputs in its place."""
+    info, session = engine.info, engine.session
+    engine.close()
     if info.debug:
-        return decoder.session
-    del decoder
-    return folder.open_session(info.backend, debug=True)
+        return session
+    del session
+    return engine.folder.open_session(info.backend, debug=True)
 
 
 def _identity(folder: EngineFolder, info: EngineInfo) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from nld_trt.cli._options import (
     sampling_options,
 )
 from nld_trt.cli._output import json_option, output
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, OperationError
 
 if TYPE_CHECKING:
-    from nld_trt.decode.batch import Batch
-    from nld_trt.decode.request import Request
+    from nld_trt.decode.engine import Engine
+    from nld_trt.decode.options import Options
     from nld_trt.decode.result import Result
 
 
@@ -87,21 +87,23 @@ def command(
     assert prompt is not None
     # The engine checks these again, but opening it reads every file, which takes long for large models.
     check_sampling({name: options[name] for name in SETTINGS}, options["mode"])
-    decoder = _open(engine_dir, backend, generation_config, chat_template)
-    note_defaults(decoder.session.info, mode=options["mode"], given=options)
-    _run_prompt(decoder, _request(decoder, prompt, **options))
+    engine = _open(engine_dir, backend, generation_config, chat_template)
+    if engine.codec is None:
+        raise InputError(
+            "the engine has no tokenizer, so it cannot take a text prompt",
+            fix="Use --input with prompt_ids, or convert from a checkpoint with tokenizer.json.",
+        )
+    note_defaults(engine.info, mode=options["mode"], given=options)
+    _run_prompt(engine, prompt, _chosen(**options))
 
 
-def _open(engine_dir: Path, backend: str | None, generation_config: str, chat_template: str | None) -> Batch:
-    from nld_trt.decode.batch import Batch
-    from nld_trt.engine.folder import EngineFolder
-    from nld_trt.model.text.codec import Codec
+def _open(engine_dir: Path, backend: str | None, generation_config: str, chat_template: str | None) -> Engine:
+    from nld_trt.decode.engine import Engine
 
     with output.stage("opening engine"):
-        folder = EngineFolder.open(engine_dir).with_defaults(generation_config)
-        # Before the session, whose opening takes longer and needs nothing of this.
-        codec = Codec.open(folder.path, chat_template)
-        return Batch(folder.open_session(backend), codec)
+        return Engine.open(
+            engine_dir, backend=backend, chat_template=chat_template, generation_config=generation_config
+        )
 
 
 def _refuse_prompt_options(options: Iterable[str]) -> None:
@@ -113,39 +115,11 @@ def _refuse_prompt_options(options: Iterable[str]) -> None:
         raise InputError(f"{flag} goes with a PROMPT, not with --input", fix=f"Set {given[0]} in the file's lines.")
 
 
-def _request(
-    decoder: Batch,
-    prompt: str,
-    *,
-    mode: Any,
-    max_new_tokens: int | None,
-    block_length: int | None,
-    threshold: str | None,
-    lora: bool | None,
-    system: str | None,
-    raw: bool,
-    stop: tuple[str, ...],
-    **sampling: Any,
-) -> Request:
-    from nld_trt.decode.request import Request
-    from nld_trt.names import DEFAULT_THRESHOLDS
-
-    if decoder.codec is None:
-        raise InputError(
-            "the engine has no tokenizer, so it cannot take a text prompt",
-            fix="Use --input with prompt_ids, or convert from a checkpoint with tokenizer.json.",
-        )
-    prompt_ids = decoder.codec.encode_prompt(prompt, system=system, raw=raw)
-    return Request(
-        prompt_ids=prompt_ids,
-        mode=mode,
-        lora=lora,
-        max_new_tokens=max_new_tokens,
-        block_length=block_length,
-        threshold=DEFAULT_THRESHOLDS[mode] if threshold is None else parse_threshold(threshold),
-        stop=stop,
-        **{name: value for name, value in sampling.items() if value is not None},
-    )
+def _chosen(threshold: str | None, **options: Any) -> Options:
+    """The flags as options of a request; a threshold that is not given is left out, since None is one."""
+    given: Any = options if threshold is None else {**options, "threshold": parse_threshold(threshold)}
+    chosen: Options = given
+    return chosen
 
 
 def parse_threshold(text: str) -> float | None:
@@ -158,42 +132,45 @@ def parse_threshold(text: str) -> float | None:
         raise InputError(f"--threshold is {text!r}; it must be a number between 0 and 1, or null") from None
 
 
-def _run_prompt(decoder: Batch, request: Request) -> None:
-    import time
+def _run_prompt(engine: Engine, prompt: str, options: Options) -> None:
+    stream, failure = engine.stream(prompt, **options), None
+    try:
+        for piece in stream:
+            output.stream(piece)
+    except OperationError as error:
+        failure = error  # told below what was good before it
+    output.stream("\n")
+    if stream.result is not None and output.json:
+        output.result(_line(stream.result))
+    if failure is not None:
+        raise failure
+    if stream.result is not None and not output.json:
+        output.note(summary(stream.result))
 
-    from nld_trt.decode.result import Result
 
-    started = time.perf_counter()
-    row = decoder.submit(request)
-    for emission in decoder.run():
-        if not output.json:
-            output.stream(emission.text)
-    seconds = time.perf_counter() - started
-    result = Result.of(row)
-    if not output.json:
-        output.stream("\n")
-        output.note(summary(result.or_raise(), seconds))
-        return
+def _line(result: Result) -> dict[str, Any]:
+    """A result and its figures, for --json."""
+    assert result.seconds is not None
     line = {key: value for key, value in result.to_line(None).items() if key != "id"}
-    figures = {
+    return line | {
         "mode": result.mode,
-        "tokens": len(result.output_ids),
-        "seconds": round(seconds, 6),
-        "tokens_per_second": round(len(result.output_ids) / seconds, 3),
+        "prompt_tokens": result.prompt_tokens,
+        "tokens": len(result.tokens),
+        "seconds": round(result.seconds, 6),
+        "time_to_first_token": None if result.time_to_first_token is None else round(result.time_to_first_token, 6),
+        "tokens_per_second": round(len(result.tokens) / result.seconds, 3),
         "tokens_per_forward": round(result.tokens_per_forward, 4),
         "acceptance_length": result.acceptance_length,
         "forwards": result.forwards,
     }
-    output.result(line | figures)
-    result.or_raise()
 
 
-def summary(result: Result, seconds: float) -> str:
+def summary(result: Result) -> str:
     """The line under a streamed answer."""
     parts = [
         result.mode,
-        f"{len(result.output_ids)} tokens",
-        f"{len(result.output_ids) / seconds:.1f} tokens/s",
+        f"{len(result.tokens)} tokens",
+        f"{result.tokens_per_second:.1f} tokens/s",
         f"{result.tokens_per_forward:.2f} tokens per forward",
     ]
     if result.acceptance_length is not None:
@@ -224,9 +201,9 @@ def _run_file(
         input_file.open("rb") as lines,
         work.open("w", encoding="utf-8", errors="backslashreplace") as results,
     ):
-        decoder = _open(engine_dir, backend, generation_config, chat_template)
-        note_defaults(decoder.session.info)
-        for line in run_lines(lines, decoder):
+        engine = _open(engine_dir, backend, generation_config, chat_template)
+        note_defaults(engine.info)
+        for line in run_lines(lines, engine.decoder):
             count += 1
             failed += "error" in line
             results.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
+from nld_trt.cli._options import path_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
 
 @click.command("inspect")
-@click.argument("path", type=click.Path(path_type=Path))
+@path_argument
 @json_option
 def command(path: Path) -> None:
     """Say what PATH is: a checkpoint, a converted checkpoint, an engine or a Triton model repository.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nld_trt.cli._options import checkpoint_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
@@ -22,7 +23,7 @@ SHORT_FORMS = {"int4": "int4_awq", "fp8": "fp8", "nvfp4": "nvfp4"}
 
 
 @click.command("quantize")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@checkpoint_argument
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--int4", is_flag=True, help="Short for --qformat int4_awq.")
 @click.option("--fp8", is_flag=True, help="Short for --qformat fp8.")

@@ -115,9 +115,8 @@ def _sweep(
     dry_run: bool,
     backend: str | None,
 ) -> None:
-    from nld_trt.decode.batch import Batch
+    from nld_trt.decode.engine import Engine
     from nld_trt.engine.backend import BACKENDS
-    from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import sha256_of
     from nld_trt.machine import environment
     from nld_trt.measure.score import read_questions
@@ -125,20 +124,16 @@ def _sweep(
     from nld_trt.measure.sweep.point import Workload, grid
     from nld_trt.measure.sweep.run import Sweep
     from nld_trt.measure.variant import parse_variants
-    from nld_trt.model.text.codec import Codec
 
     with output.stage("opening engine"):
-        folder = EngineFolder.open(engine_dir)
-        codec = Codec.open(folder.path, chat_template)
-        session = folder.open_session(backend)
-    info = session.info
-    decoder = Batch(session, codec)
+        engine = Engine.open(engine_dir, backend=backend, chat_template=chat_template)
+    info = engine.info
     variants = parse_variants(modes, info)
     lengths = None if block_lengths is None else _numbers("--block-length", block_lengths)
     levels = _numbers("--concurrency", concurrency)
     chosen = grid(variants, lengths, threshold, levels, info, named=modes is not None)
     workload = Workload(prompts.name, sha256_of(prompts), requests, max_new_tokens, ignore_eos, warmup, repeats)
-    model = folder.manifest.model
+    model = engine.folder.manifest.model
     facts = environment.facts()
     device, gpus = environment.device_of(facts, gpu=BACKENDS[info.backend].device == "gpu")
     sweep = Sweep(
@@ -146,10 +141,10 @@ def _sweep(
         workload=workload,
         points=chosen.points,
         variants={variant.name: variant for variant in variants},
-        engine_identity=f"{model['sha256']} {info} {device}{_identity(codec, chat_template)}",
+        engine_identity=f"{model['sha256']} {info} {device}{_identity(engine.codec, chat_template)}",
     )
     with prompts.open("rb") as lines:
-        questions = read_questions(lines, decoder.codec)
+        questions = read_questions(lines, engine.codec)
     sweep.check(questions, info)
     if dry_run:
         labels = [point.label + ("" if sweep.finished(point) is None else " (finished)") for point in chosen.points]
@@ -160,7 +155,7 @@ def _sweep(
         output.note(line)
     note_greedy(info)
     sweep.prepare(facts)
-    rows = sweep.run(decoder, questions, model, device, gpus, output.stage, resume=not no_resume)
+    rows = sweep.run(engine.decoder, questions, model, device, gpus, output.stage, resume=not no_resume)
     title = f"{model['name']}, {info.backend} {info.precision}, {device}"
     # Before anything that could fail: drawing, and the folder's disk.
     output.table(*report.terminal_table(rows), title=title)

@@ -76,14 +76,21 @@ class Batch:
         Raises:
             InputError: the request does not fit this engine. Nothing is queued.
         """
-        info = self.session.info
-        request = request.resolved(info)
-        if request.stop and self.codec is None:
-            raise InputError("the engine has no tokenizer, so it cannot look for stop strings")
+        request = self.resolved(request)
         text = self.codec.stream(request.stop) if self.codec is not None else None
-        row = Row(request, info.config.mask_token_id, text)
+        row = Row(request, self.session.info.config.mask_token_id, text)
         self._waiting.append(row)
         return row
+
+    def resolved(self, request: Request) -> Request:
+        """``request`` with the engine's defaults filled in.
+
+        Raises:
+            InputError: it does not fit this engine.
+        """
+        if request.stop and self.codec is None:
+            raise InputError("the engine has no tokenizer, so it cannot look for stop strings")
+        return request.resolved(self.session.info)
 
     def cancel(self, row: Row) -> None:
         """Drop a request before the next forward; a finished one is left as it is.
@@ -95,6 +102,20 @@ class Batch:
         elif row not in self._live or row.finish_reason is not None or row in self._cancelled:
             return
         self._cancelled.append(row)
+
+    def reset(self) -> None:
+        """Forget every request, in whatever state an interrupted step has left them; the session stays usable."""
+        if self._ahead is not None:
+            self.session.wait(self._ahead.buffers)
+        # One of them may hold numbers that are not finite, which the next row in its place would meet.
+        if self._live:
+            self.session.reserve(self.session.row_count(len(self._live)), 1)
+        for index in range(len(self._live)):
+            self.session.clear_row(index)
+        self._waiting.clear()
+        self._live.clear()
+        self._cancelled.clear()
+        self._last = self._ahead = None
 
     def step(self) -> list[Emission]:
         """Run one forward over every live row; returns what it added, one emission per row."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from nld_trt import names
 from nld_trt.engine.session import Array, Session, StepBuffers
-from nld_trt.graph import contract
+from nld_trt.graph.step.tensors import PROGRAMS
 from nld_trt.model.config import MAX_EOS_IDS
 from nld_trt.names import NEVER, Program
 
@@ -27,7 +27,7 @@ class PassSettings:
     The defaults choose the most likely tokens, commit none in a block, and leave the next pass to the host.
 
     Attributes:
-        program: how the engine makes the row's next pass, one of ``contract.PROGRAMS``.
+        program: how the engine makes the row's next pass, one of ``graph.step.tensors.PROGRAMS``.
         adapter: drafts of the row use the adapter; passes that draft nothing do not look at it.
         segments: drafts of a quadratic pass; 0 where the pass is not one.
         eos_token_ids: tokens at which the engine makes no further pass; MAX_EOS_IDS at most.
@@ -156,7 +156,7 @@ def _columns(passes: Sequence[Pass]) -> Mapping[str, Any]:
         ],
         "ensemble": [each.ensemble for each in settings],
         "rejection": [each.rejection for each in settings],
-        "program": [contract.PROGRAMS.index(each.program) for each in settings],
+        "program": [PROGRAMS.index(each.program) for each in settings],
         "temperature": [each.temperature for each in settings],
         "top_k": [each.top_k for each in settings],
         "top_p": [each.top_p for each in settings],

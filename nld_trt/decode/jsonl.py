@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nld_trt.decode.batch import Batch
-from nld_trt.decode.prompt import parse_prompt
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
 from nld_trt.errors import InputError, shortened
 from nld_trt.files.json_text import JsonError, check_plain, parse_json, walk
 from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.prompt import parse_prompt
 from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS
 
 # Field name to the JSON types it may have; bool is not an int here.

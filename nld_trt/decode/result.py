@@ -26,6 +26,9 @@ class Result:
         cache_length: committed tokens in the cache at the end.
         seed: of the samples; None where nothing was sampled.
         error: why it ended, where ``finish_reason`` is ``error``; the tokens before are good.
+        prompt_tokens: tokens of the prompt.
+        seconds: from the call to the last token, waiting for a row included; None where nobody measured.
+        time_to_first_token: seconds from the call to the first committed tokens; None likewise, or without any.
     """
 
     mode: ModeName
@@ -39,6 +42,22 @@ class Result:
     cache_length: int
     seed: int | None = None
     error: str | None = None
+    prompt_tokens: int = 0
+    seconds: float | None = None
+    time_to_first_token: float | None = None
+
+    def __repr__(self) -> str:
+        figures = {
+            "tokens": len(self.output_ids),
+            "finish_reason": self.finish_reason,
+            "mode": self.mode,
+            "tokens_per_forward": round(self.tokens_per_forward, 2),
+            "acceptance_length": None if self.acceptance_length is None else round(self.acceptance_length, 2),
+            "tokens_per_second": None if self.tokens_per_second is None else round(self.tokens_per_second, 1),
+            "error": self.error,
+        }
+        shown = [f"{name}={value!r}" for name, value in figures.items() if value is not None]
+        return f"Result({', '.join([repr(self.output_ids if self.text is None else self.text), *shown])})"
 
     @classmethod
     def of(cls, row: Row) -> Result:
@@ -55,6 +74,7 @@ class Result:
             cache_length=row.cache_length,
             seed=row.request.seed if row.request.samples else None,
             error=None if row.error is None else str(row.error),
+            prompt_tokens=len(row.request.prompt_ids),
         )
 
     def or_raise(self) -> Result:
@@ -66,6 +86,16 @@ class Result:
         if self.error is not None:
             raise OperationError(self.error)
         return self
+
+    @property
+    def tokens(self) -> list[int]:
+        """``output_ids``."""
+        return self.output_ids
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Generated tokens over ``seconds``; None where nobody measured."""
+        return len(self.output_ids) / self.seconds if self.seconds else None
 
     @property
     def tokens_per_forward(self) -> float:

@@ -14,8 +14,19 @@ from nld_trt.engine.manifest import Manifest
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json, sha256_of
-from nld_trt.model.checkpoint import companions_in
+from nld_trt.model.checkpoint import CONFIG_FILE, companions_in
 from nld_trt.model.generation import GenerationDefaults
+from nld_trt.model.manifest import MANIFEST_FILE
+
+# Where requests that say nothing have their defaults from: the checkpoint's generation_config.json, or nowhere.
+GENERATION_CONFIGS = ("checkpoint", "none")
+
+# What to do with a folder that is no engine; the first two by a file that such a folder has.
+_CHECKPOINTS = {
+    MANIFEST_FILE: "It is a checkpoint. Build an engine from it: nld-trt build {path} -o ENGINE_DIR",
+    CONFIG_FILE: "It is a released checkpoint: nld-trt convert {path} -o DIR, then nld-trt build DIR -o ENGINE_DIR",
+}
+_NO_ENGINE = "Build one with: nld-trt build CHECKPOINT -o {path}"
 
 
 @dataclass(frozen=True)
@@ -31,9 +42,9 @@ class EngineFolder:
             InputError: not an engine folder, another schema version, or files that changed; all are listed.
         """
         if not (path / manifests.FILE_NAME).is_file():
+            fix = next((text for name, text in _CHECKPOINTS.items() if (path / name).is_file()), _NO_ENGINE)
             raise InputError(
-                f"{path} is not an engine folder: it has no {manifests.FILE_NAME}",
-                fix=f"Build one with: nld-trt build CHECKPOINT -o {path}",
+                f"{path} is not an engine folder: it has no {manifests.FILE_NAME}", fix=fix.format(path=path)
             )
         manifest = Manifest.from_dict(read_json(path / manifests.FILE_NAME))
         problems = []

@@ -28,6 +28,13 @@ class HubSnapshot:
     def blobs(self) -> Path:
         return self.cache / "blobs"
 
+    def stores(self, path: Path) -> bool:
+        """Whether ``path``, without links, is where this cache keeps a file of the repository.
+
+        That is in the repository's blobs, or in those that repositories of one cache share: ``blobs/01/0123...``.
+        """
+        return path.parent == self.blobs or path.parent.parent == self.cache.parent / "blobs"
+
     @classmethod
     def around(cls, folder: Path) -> HubSnapshot | None:
         """The snapshot that ``folder`` is or lies in, or None."""
@@ -46,9 +53,11 @@ class HubSnapshot:
         """
         snapshot = cls.around(folder)
         if snapshot is not None:
-            return path.parent == snapshot.blobs
+            return snapshot.stores(path)
         is_blob = path.parent.name == "blobs" and path.parent.parent.name.startswith("models--")
-        return is_blob or cls.around(path) is not None
+        store = path.parent.parent
+        is_shared_blob = store.name == "blobs" and any(store.parent.glob("models--*"))
+        return is_blob or is_shared_blob or cls.around(path) is not None
 
 
 def inside(folder: Path, relative: str | Path) -> Path:

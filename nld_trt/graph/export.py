@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writing a checkpoint's graph: ``model.onnx`` and its weights, with the contract's bindings."""
+"""Writes a checkpoint's graph: ``model.onnx`` with the contract's inputs and outputs, and the file of its weights."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ import nld_trt
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits
 from nld_trt.graph.network.decoder import DecoderGraph
-from nld_trt.graph.network.linear import Dialect
 from nld_trt.graph.precision import Precision
-from nld_trt.graph.step.decode_step import OperatorForm
-from nld_trt.graph.step.operators import decode_functions
-from nld_trt.graph.tape import DOMAIN, OPSET, Tape
+from nld_trt.graph.step.decode_step import OperatorForm, decode_functions
+from nld_trt.graph.tape import DOMAIN, OPSET, Dialect, Tape
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import ModelConfig
 
 MODEL_FILE, WEIGHTS_FILE = "model.onnx", "model.weights"
-# IR version 11 is what opset 24 models are commonly written with; both runtimes read it.
+# Opset 24 models are commonly written with IR version 11, which both runtimes read.
 _IR_VERSION = 11
 
 _TYPES = {
@@ -52,8 +50,8 @@ def write_graph(
         static_capacity: fix the caches at ``limits.capacity`` slots (compiled engines); otherwise the
             runtime chooses how many slots to bind, up to that number.
         dialect: the library that will read the graph.
-        operators: what chooses and verifies tokens: ONNX functions, or the operators of plugins, which the library that
-            reads the graph must know.
+        operators: the form of the decode operators: ONNX functions, or the operators of plugins, which the library that
+            reads the graph must have been given.
         debug: add the contract's debug outputs.
     """
     with WeightFile(folder / WEIGHTS_FILE) as weights:
@@ -102,7 +100,7 @@ def _domains(tape: Tape) -> dict[str, int]:
 
 
 def _functions(tape: Tape, config: ModelConfig, dialect: Dialect, *, quadratic: bool) -> list[FunctionProto]:
-    """Those that the graph calls."""
+    """The functions that the graph calls."""
     called = {node.op_type for node in tape.nodes if node.domain == DOMAIN}
     made = decode_functions(config.mask_token_id, config.vocab_size, dialect, quadratic=quadratic)
     return [function for function in made if function.name in called]

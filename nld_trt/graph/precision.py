@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Element types: activation precisions as users name them, and what quantized weights are stored in."""
+"""Element types: the activation precisions, as users name them, and the types that store quantized weights."""
 
 from __future__ import annotations
 

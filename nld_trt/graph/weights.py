@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX external data, written tensor by tensor so that a model never has to fit in memory."""
+"""Writes ONNX external data tensor by tensor, so that a model never has to fit in memory."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from nld_trt.graph.precision import Array, ElementType
 
 # Page-aligned tensors can be mapped by the runtimes instead of copied.
 _ALIGNMENT = 4096
-# Elements converted at a time: bounds the copy that a change of precision or a transpose makes.
+# The number of elements converted at a time bounds the copy that a change of precision or a transpose makes.
 _CHUNK = 1 << 24
 
 
 class WeightFile:
-    """The data file of one graph. ``tensors`` holds the initializers that refer into it."""
+    """The data file of one graph. ``tensors`` holds the initializers whose data is in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,7 +67,7 @@ class WeightFile:
 
 
 def _pieces(tensor: Array) -> Iterator[Array]:
-    """Rows of a tensor that are converted together; vectors and scalars whole, as they may have a factor."""
+    """Groups of rows that are converted together. A vector or scalar is one piece: a factor applies to it whole."""
     if tensor.ndim < 2:
         yield tensor
         return

@@ -29,6 +29,7 @@ PACKAGES = (
     "click",
     "cuda-python",
     "datasets",
+    "huggingface_hub",
     "jinja2",
     "matplotlib",
     "ml_dtypes",

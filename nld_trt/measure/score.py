@@ -11,7 +11,6 @@ from typing import Any
 
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
-from nld_trt.decode.prompt import parse_prompt
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.totals import Totals
@@ -20,6 +19,7 @@ from nld_trt.errors import InputError, OperationError, shortened
 from nld_trt.files.json_text import JsonError, parse_json
 from nld_trt.measure.variant import Variant
 from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.prompt import parse_prompt
 
 
 @dataclass(frozen=True)

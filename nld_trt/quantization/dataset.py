@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from nld_trt.decode.prompt import parse_prompt
 from nld_trt.errors import InputError, shortened
 from nld_trt.files.json_text import JsonError, check_plain, parse_json
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.conversation import Conversation
 from nld_trt.model.text.files import TEMPLATE_FILE, TOKENIZER_FILE
+from nld_trt.model.text.prompt import parse_prompt
 from nld_trt.resources import data_folder
 
 DEFAULT_SET = "general"

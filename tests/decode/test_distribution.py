@@ -19,8 +19,9 @@ from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import execute
 from nld_trt.graph.contract import Limits
+from nld_trt.measure.kernels import reference
+from tests.chi_square import chi_square
 from tests.conftest import silent_stage
-from tests.graph import draws
 
 # After this prompt even three tokens in a row are spread over hundreds of answers.
 NAME, PROMPT = "tiny-a", (1, 138, 176, 194, 237, 193)
@@ -94,7 +95,7 @@ def next_probabilities(session, prefixes, settings):
         step = fill(session, passes)
         execute(session, step)
         logits.append(step.outputs["logits"][:, 0].astype(np.float64))
-    return np.array([draws.probabilities(row, mask, **settings) for row in np.concatenate(logits)])
+    return np.array([reference.distribution(row, mask, **settings) for row in np.concatenate(logits)])
 
 
 def exact_answers(session, settings):
@@ -124,7 +125,7 @@ def misfit(found, levels):
             cut[answer[:length]] += count
         counts = [cut.pop(answer, 0) for answer in shares]
         expected = [*shares.values(), max(0.0, 1.0 - sum(shares.values()))]
-        statistic, limit = draws.chi_square(np.array([*counts, cut.total()]), np.array(expected))
+        statistic, limit = chi_square(np.array([*counts, cut.total()]), np.array(expected))
         ratios.append(statistic / limit)
     return max(ratios)
 

@@ -8,15 +8,14 @@ import json
 import random
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import fresh_seed
-from nld_trt.model.text.codec import Codec
-from tests.graph import draws
+from nld_trt.decode.text import Codec
+from nld_trt.measure.kernels import reference
 from tests.graph.passes import run_pass
 
 NAMES = ("tiny-a", "tiny-b")
@@ -52,7 +51,7 @@ def last_logits(session, ids):
 def reference_ar(session, request):
     mask, ids = session.info.config.mask_token_id, list(request.prompt_ids)
     for _ in range(request.max_new_tokens):
-        ids.append(draws.sample(last_logits(session, ids), mask, position=len(ids), **warm(request)))
+        ids.append(reference.sample(last_logits(session, ids), mask, position=len(ids), **warm(request)))
     return ids[len(request.prompt_ids) :]
 
 
@@ -60,16 +59,15 @@ def reference_diffusion(session, request):
     """Model-spec 3.3 with this project's noise; no end token."""
     mask, ids = session.info.config.mask_token_id, list(request.prompt_ids)
     while len(ids) < len(request.prompt_ids) + request.max_new_tokens:
-        seed = draws.sample(last_logits(session, ids), mask, position=len(ids), **warm(request))
+        seed = reference.sample(last_logits(session, ids), mask, position=len(ids), **warm(request))
         block = [seed] + [mask] * (request.block_length - 1)
         step = 0
         while mask in block:
             logits = run_pass(session, block, cache_length=len(ids), causal=False, adapter=False)["logits"][0]
             choices, confidence = {}, {}
             for slot in (slot for slot, token in enumerate(block) if token == mask):
-                choice = draws.sample(logits[slot], mask, position=len(ids) + slot, draw=step, **warm(request))
-                shares = np.exp(logits[slot].astype(np.float64) - logits[slot].max())
-                choices[slot], confidence[slot] = choice, shares[choice] / shares.sum()
+                choice = reference.sample(logits[slot], mask, position=len(ids) + slot, draw=step, **warm(request))
+                choices[slot], confidence[slot] = choice, reference.probabilities(logits[slot])[choice]
             best = max(confidence, key=confidence.get)
             for slot, token in choices.items():
                 if slot == best or (request.threshold is not None and confidence[slot] >= request.threshold):

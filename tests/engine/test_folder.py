@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -93,3 +94,11 @@ def test_folder_that_is_no_engine_says_how_to_build_one(tmp_path):
 def test_backend_that_was_not_built_is_named(engine):
     with pytest.raises(InputError, match="no trt-rtx backend; it has ort"):
         engine("tiny-a").open_session("trt-rtx")
+
+
+def test_checkpoint_in_the_place_of_an_engine_is_told_what_comes_first(converted, goldens):
+    checkpoint = converted("tiny-a")
+    with pytest.raises(InputError, match=re.escape(f"nld-trt build {checkpoint} -o ENGINE_DIR")):
+        EngineFolder.open(checkpoint)
+    with pytest.raises(InputError, match=re.escape(f"nld-trt convert {goldens / 'tiny-a'} -o DIR")):
+        EngineFolder.open(goldens / "tiny-a")

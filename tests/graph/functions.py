@@ -10,35 +10,16 @@ import numpy as np
 import onnxruntime
 from onnx import helper
 
-from nld_trt.engine.ort.session import session_options
-from nld_trt.graph.step import operators
-from nld_trt.graph.step.candidates import CANDIDATE_INPUTS, CANDIDATE_OUTPUTS, CANDIDATES
+from nld_trt.graph.step.candidates import DRAFT_CANDIDATES
+from nld_trt.graph.step.choose import CHOOSE_TOKENS
+from nld_trt.graph.step.decode_step import decode_functions
+from nld_trt.graph.step.denoise import BLOCK_DENOISE
+from nld_trt.graph.step.tensors import ANY_FLOAT, CANDIDATES, TENSORS
+from nld_trt.graph.step.verify import SPEC_VERIFY
 from nld_trt.graph.tape import DOMAIN, OPSET
 from nld_trt.model.config import MAX_EOS_IDS
 
-# Input of an operator to its element type and axes; V is fixed when a session is opened.
-INPUTS = {
-    "logits": (np.float32, ["B", "W", "V"]),
-    "block": (np.int32, ["B", "W"]),
-    "valid": (np.int32, ["B"]),
-    "verify_valid": (np.int32, ["B"]),
-    "drawn_slots": (np.int32, ["N"]),
-    "threshold": (np.float32, ["B"]),
-    "quota": (np.int32, ["B"]),
-    "eos_token_id": (np.int32, ["B", "E"]),
-    "temperature": (np.float32, ["B"]),
-    "top_k": (np.int32, ["B"]),
-    "top_p": (np.float32, ["B"]),
-    "min_p": (np.float32, ["B"]),
-    "seed": (np.int64, ["B"]),
-    "draw": (np.int32, ["B"]),
-    "stream": (np.int32, ["B"]),
-    "position": (np.int32, ["B", "W"]),
-    "proposes": (np.bool_, ["B"]),
-    "drafted_ids": (np.int32, ["B", "W", "K"]),
-    "drafted_shares": (np.float32, ["B", "W", "K"]),
-}
-# A greedy step without drafts.
+# Inputs of a greedy step without drafts, one value for all rows.
 PLAIN = {
     "threshold": 2.0,
     "quota": 0,
@@ -54,16 +35,9 @@ PLAIN = {
     "drafted_ids": -1,
     "drafted_shares": 0.0,
 }
-STEPS = {
-    "DraftCandidates": (CANDIDATE_INPUTS, CANDIDATE_OUTPUTS),
-    "ChooseTokens": (operators.CHOOSE_INPUTS, operators.CHOOSE_OUTPUTS),
-    "BlockDenoise": (operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS),
-    # In a quadratic pass fewer tokens are verified than are real.
-    "SpecVerify": (
-        tuple("verify_valid" if name == "valid" else name for name in operators.VERIFY_INPUTS),
-        operators.VERIFY_OUTPUTS,
-    ),
-}
+STEP = (DRAFT_CANDIDATES, CHOOSE_TOKENS, BLOCK_DENOISE, SPEC_VERIFY)
+OUTPUTS = tuple(name for operator in STEP for name in operator.outputs)
+INPUTS = tuple(dict.fromkeys(name for operator in STEP for name in operator.inputs if name not in OUTPUTS))
 
 
 def open_nodes(nodes, inputs, outputs, *, functions=(), initializers=()):
@@ -81,44 +55,58 @@ def open_nodes(nodes, inputs, outputs, *, functions=(), initializers=()):
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)],
         ir_version=11,
     )
-    return onnxruntime.InferenceSession(model.SerializeToString(), session_options())
+    return onnxruntime.InferenceSession(model.SerializeToString())
+
+
+def axes_of(name, sizes):
+    """Lengths of a tensor's axes; names of those that ``sizes`` does not have."""
+    return [sizes.get(axis, axis) for axis in TENSORS[name].axes]
+
+
+def type_of(name, logit_type=np.float32):
+    dtype = TENSORS[name].dtype
+    return np.dtype(logit_type if dtype == ANY_FLOAT else dtype)
 
 
 @lru_cache
-def open_operators(mask, vocab, dialect="onnxruntime", logit_type=np.float32):
-    sizes = {"V": vocab, "K": CANDIDATES, "E": MAX_EOS_IDS}
-    inputs = {name: (dtype, [sizes.get(axis, axis) for axis in axes]) for name, (dtype, axes) in INPUTS.items()}
-    inputs["logits"] = (logit_type, inputs["logits"][1])
-    nodes = [helper.make_node(name, *values, domain=DOMAIN) for name, values in STEPS.items()]
-    floats = ("cut", "candidate_shares", "probability", "confidence")
-    outputs = {
-        name: (np.float32 if name in floats else np.int32, None) for _, values in STEPS.values() for name in values
-    }
-    return open_nodes(nodes, inputs, outputs, functions=operators.decode_functions(mask, vocab, dialect))
+def open_operators(mask, vocab, dialect="onnxruntime", logit_type=np.float32, operators=STEP, quadratic=False):
+    """A session of some decode operators, each of which reads what those before it have written."""
+    outputs = [name for operator in operators for name in operator.outputs]
+    inputs = dict.fromkeys(name for operator in operators for name in operator.inputs if name not in outputs)
+    sizes = {"vocab": vocab, "candidates": CANDIDATES, "eos_ids": MAX_EOS_IDS}
+    return open_nodes(
+        [helper.make_node(each.name, each.inputs, each.outputs, domain=DOMAIN) for each in operators],
+        {name: (type_of(name, logit_type), axes_of(name, sizes)) for name in inputs},
+        {name: (type_of(name), None) for name in outputs},
+        functions=decode_functions(mask, vocab, dialect, quadratic=quadratic),
+    )
 
 
-def run_operators(mask, logits, *, dialect="onnxruntime", logit_type=np.float32, **values):
-    """Outputs of all decode operators by name. Inputs are one value for all rows or a list; plain unless told."""
+def run_operators(
+    mask, logits, *, dialect="onnxruntime", logit_type=np.float32, operators=STEP, quadratic=False, **values
+):
+    """Outputs of decode operators by name. Inputs are one value for all rows or a list; plain unless told."""
     logits = np.asarray(logits, logit_type)
     rows, width, vocab = logits.shape
-    session = open_operators(mask, vocab, dialect, logit_type)
-    position = np.broadcast_to(np.arange(width), (rows, width))
-    block = np.zeros((rows, width))
-    every = np.arange(rows * width)
+    session = open_operators(mask, vocab, dialect, logit_type, operators, quadratic)
+    sizes = {"batch": rows, "window": width, "vocab": vocab, "candidates": CANDIDATES, "eos_ids": MAX_EOS_IDS,
+             "slots": rows * width}  # fmt: skip
     given = {
         **PLAIN,
-        "drawn_slots": every,
-        "position": position,
-        "block": block,
+        "drawn_slots": np.arange(rows * width),
+        "position": np.arange(width),
+        "block": 0,
         "valid": width,
         **values,
         "logits": logits,
     }
     given.setdefault("verify_valid", given["valid"])
-    feeds = {}
-    for name, (dtype, axes) in INPUTS.items():
-        sizes = {"B": rows, "W": width, "V": vocab, "K": CANDIDATES, "E": MAX_EOS_IDS}
-        value = np.asarray(given[name], logit_type if name == "logits" else dtype)
-        shape = value.shape if name == "drawn_slots" else [sizes[axis] for axis in axes]
-        feeds[name] = np.ascontiguousarray(np.broadcast_to(value, shape))
+    if "drawn_slots" in values:
+        sizes["slots"] = len(given["drawn_slots"])
+    feeds = {
+        each.name: np.ascontiguousarray(
+            np.broadcast_to(np.asarray(given[each.name], type_of(each.name, logit_type)), axes_of(each.name, sizes))
+        )
+        for each in session.get_inputs()
+    }
     return dict(zip((each.name for each in session.get_outputs()), session.run(None, feeds), strict=True))

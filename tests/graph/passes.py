@@ -11,8 +11,8 @@ from nld_trt.engine.ort.session import OrtSession
 from nld_trt.engine.session import EngineInfo, execute
 from nld_trt.graph.contract import Limits
 from nld_trt.graph.export import write_graph
-from nld_trt.graph.network.linear import Dialect
 from nld_trt.graph.precision import PRECISIONS
+from nld_trt.graph.tape import Dialect
 from nld_trt.model.checkpoint import Checkpoint
 
 LIMITS = Limits(max_batch_size=2, max_seq_len=64, max_block_length=16, prompt_chunk=16)

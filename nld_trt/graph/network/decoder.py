@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network as an ONNX graph, recorded straight from the checkpoint's tensors: no tracing, no torch.
 
-Positions, rotary look-up, query scale and attention mask come from each row's integers inside the
-graph, so that one network serves prefill, token, draft and verify passes, alone or mixed in a batch.
+The graph computes positions, rotary look-up, query scale and attention mask from each row's integers, so that one
+network serves prefill, token, draft and verify passes, alone or mixed in a batch (docs/model.md, Passes).
 
 Shapes: B batch, S width, W window, C capacity, H hidden, D head_dim.
 """
@@ -16,12 +16,13 @@ from functools import partial
 
 import numpy as np
 
+from nld_trt.graph import contract
 from nld_trt.graph.network.layout import record_layout
-from nld_trt.graph.network.linear import Dialect, QuantizedLinear, Recorder, float_linear, quantized_linear
+from nld_trt.graph.network.linear import QuantizedLinear, Recorder, float_linear, quantized_linear
 from nld_trt.graph.network.prescale import BRANCHED, Prescales, read_prescale
 from nld_trt.graph.precision import Precision
 from nld_trt.graph.step.decode_step import DecodeStep, OperatorForm
-from nld_trt.graph.tape import Tape
+from nld_trt.graph.tape import Dialect, Tape, Value, minimum
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
@@ -34,16 +35,24 @@ _HEAD = HEAD.removesuffix(".weight")
 
 @dataclass(frozen=True)
 class StepInputs:
-    """Names of values every layer uses, computed once per forward from the rows' integers."""
+    """Values that every layer uses, computed once per forward.
 
-    positions: str  # [B, S] int64
-    write_at: str  # [B] int64
-    mask: str  # [B, 1, S, C] bool
-    gate: str | None  # [B, S, 1] or [B, 1, 1] activation
-    query_cos: str
-    query_sin: str
-    key_cos: str
-    key_sin: str
+    Attributes:
+        positions: [B, S] int64, never beyond the rotary tables.
+        write_at: [B] int64, the first cache slot of the new tokens.
+        mask: [B, 1, S, C] bool, what each new token sees.
+        gate: [B, S, 1] or [B, 1, 1] in the activation precision, 1 where the draft adapter is used; None without one.
+        query_cos, query_sin, key_cos, key_sin: rotary tables, [table length, D / 2].
+    """
+
+    positions: Value
+    write_at: Value
+    mask: Value
+    gate: Value | None
+    query_cos: Value
+    query_sin: Value
+    key_cos: Value
+    key_sin: Value
 
 
 class DecoderGraph:
@@ -71,12 +80,17 @@ class DecoderGraph:
         self.operators: OperatorForm = operators
         self.tape = Tape()
         self.recorder = Recorder(self.tape, weights, precision, dialect)
+        self.inputs = {
+            name: self.tape.named(name, precision.numpy_type if binding.dtype == "activation" else binding.dtype)
+            for binding in contract.bindings("input")
+            for name in binding.names(self.config)
+        }
 
     def record(self) -> None:
         """Record everything from the token ids to the decode operators' outputs."""
         step = self._step_inputs()
         embedding = self._store(EMBEDDING, self.checkpoint.read(EMBEDDING))
-        x = self.tape.op("Gather", embedding, "tokens", axis=0)
+        x = embedding.take(self.inputs["tokens"])
         for layer in range(self.config.num_hidden_layers):
             self.tape.scope(f"layer_{layer}/")
             x = self._layer(layer, x, step)
@@ -85,6 +99,7 @@ class DecoderGraph:
         head = partial(self._linear, module=_HEAD, scale=read_prescale(self.checkpoint, _HEAD))
         tail = DecodeStep(
             self.tape,
+            self.inputs,
             step.positions,
             quadratic=self.quadratic,
             mask_token_id=self.config.mask_token_id,
@@ -93,23 +108,20 @@ class DecoderGraph:
         tail.record(hidden, head)
 
     def _step_inputs(self) -> StepInputs:
-        tape = self.tape
-        layout = record_layout(tape, quadratic=self.quadratic)
+        layout = record_layout(self.inputs, quadratic=self.quadratic)
         gate = None
         if self.adapter is not None:
-            wanted = tape.op("Unsqueeze", "draft_adapter", tape.constant([1], np.int64))
-            flag = tape.op("Cast", tape.op("And", wanted, layout.drafts), to=self.precision.onnx_type)
-            gate = tape.op("Unsqueeze", flag, tape.constant([2], np.int64))
+            gate = self.recorder.rounded(self.inputs["draft_adapter"].column() & layout.drafts).unsqueeze(2)
         # Padding may run past the table; its result is never used.
-        inside = tape.op("Min", layout.positions, tape.constant(self.table_length - 1, np.int64))
+        inside = minimum(layout.positions, self.table_length - 1)
         return StepInputs(inside, layout.write_at, layout.mask, gate, *self._rotary_tables())
 
-    def _rotary_tables(self) -> tuple[str, str, str, str]:
+    def _rotary_tables(self) -> tuple[Value, Value, Value, Value]:
         """Weights: cos and sin for queries, then for keys, each [table_length, D / 2].
 
-        The query scale of long contexts multiplies rotated queries by a factor of their position, which
-        is the same as rotating by a table scaled by it: it costs nothing per layer and cannot be
-        forgotten in one phase.
+        The query scale of long contexts (docs/model.md, Query scale) multiplies rotated queries by a factor of their
+        position. Rotating by a table that was multiplied by it gives the same result, costs nothing per layer and
+        holds in every pass.
         """
         rope = self.config.rope
         cos, sin = rotary.cos_sin_table(rope, self.config.head_dim, self.table_length)
@@ -119,26 +131,31 @@ class DecoderGraph:
             return *key, *key
         return self._store("rotary/query_cos", cos * scale), self._store("rotary/query_sin", sin * scale), *key
 
-    def _layer(self, layer: int, x: str, step: StepInputs) -> str:
+    def _layer(self, layer: int, x: Value, step: StepInputs) -> Value:
         prefix = f"encoder.layers.{layer}"
         scales = Prescales.of_layer(self.checkpoint, layer)
 
-        def norm(part: str, x: str) -> str:
+        def norm(part: str, x: Value) -> Value:
             return self._norm(x, f"{prefix}.{part}.weight", factor=scales.factors.get(part))
 
-        def linear(part: str, x: str) -> str:
+        def linear(part: str, x: Value) -> Value:
             return self._linear(x, f"{prefix}.{part}", scales.explicit.get(part), scales.factors.get(part))
 
-        x = self.tape.op("Add", x, self._attention(layer, norm("input_layernorm", x), step, linear, scales.branch))
+        x = x + self._attention(layer, norm("input_layernorm", x), step, linear, scales.branch)
         normed = norm("post_attention_layernorm", x)
         gate = linear("mlp.gate_proj", normed)
         up = linear("mlp.up_proj", normed)
-        activated = self.tape.op("Mul", self.tape.op("Mul", gate, self.tape.op("Sigmoid", gate)), up)
-        return self.tape.op("Add", x, linear("mlp.down_proj", activated))
+        activated = gate * self.tape.op("Sigmoid", gate) * up
+        return x + linear("mlp.down_proj", activated)
 
     def _attention(
-        self, layer: int, x: str, step: StepInputs, linear: Callable[[str, str], str], branch_scale: Float32 | None
-    ) -> str:
+        self,
+        layer: int,
+        x: Value,
+        step: StepInputs,
+        linear: Callable[[str, Value], Value],
+        branch_scale: Float32 | None,
+    ) -> Value:
         tape = self.tape
         heads, kv_heads = self.config.num_attention_heads, self.config.num_key_value_heads
         query = self._heads(linear("self_attn.q_proj", x), heads)
@@ -146,32 +163,25 @@ class DecoderGraph:
         value = self._heads(linear("self_attn.v_proj", x), kv_heads)
         query = tape.op("RotaryEmbedding", query, step.query_cos, step.query_sin, step.positions, interleaved=0)
         key = tape.op("RotaryEmbedding", key, step.key_cos, step.key_sin, step.positions, interleaved=0)
-        keys = tape.op(
-            "TensorScatter", f"past_key_{layer}", key, step.write_at, name=f"present_key_{layer}", axis=2, mode="linear"
-        )
-        values = tape.op(
-            "TensorScatter",
-            f"past_value_{layer}",
-            value,
-            step.write_at,
-            name=f"present_value_{layer}",
-            axis=2,
-            mode="linear",
-        )
+        keys = self._cached("key", layer, key, step.write_at)
+        values = self._cached("value", layer, value, step.write_at)
         attended = tape.op("Attention", query, keys, values, step.mask, is_causal=0, scale=self.config.head_dim**-0.5)
-        merged = tape.op(
-            "Reshape", tape.op("Transpose", attended, perm=[0, 2, 1, 3]), tape.constant([0, 0, -1], np.int64)
-        )
+        merged = attended.transpose(0, 2, 1, 3).reshape([0, 0, -1])
         projected = linear(BRANCHED, merged)
         if self.adapter is None or step.gate is None:
             return projected
-        return tape.op("Add", projected, self._draft_branch(layer, merged, step.gate, branch_scale))
+        return projected + self._draft_branch(layer, merged, step.gate, branch_scale)
 
-    def _draft_branch(self, layer: int, x: str, gate: str, x_scale: Float32 | None) -> str:
-        """scale · B · A · x where the gate is 1, and 0 elsewhere (model-spec 2.2).
+    def _cached(self, part: str, layer: int, new: Value, write_at: Value) -> Value:
+        """The layer's key or value cache with those of the new tokens in their slots."""
+        past = self.inputs[f"past_{part}_{layer}"]
+        return self.tape.op("TensorScatter", past, new, write_at, name=f"present_{part}_{layer}", axis=2, mode="linear")
+
+    def _draft_branch(self, layer: int, x: Value, gate: Value, x_scale: Float32 | None) -> Value:
+        """scale · B · A · x where the gate is 1, and 0 elsewhere (docs/model.md, Draft adapter).
 
         Args:
-            x_scale: [Q] was multiplied into x for the projection; the branch means x without it.
+            x_scale: [Q] was multiplied into x for the projection; the branch reads x without it.
         """
         assert self.adapter is not None
         lora_a, lora_b = self.checkpoint.read_adapter(layer)
@@ -179,29 +189,28 @@ class DecoderGraph:
             lora_a = lora_a / x_scale
         down = self._store(f"lora_A.{layer}", lora_a.T)
         up = self._store(f"lora_B.{layer}", (lora_b * np.float32(self.adapter.scale)).T)
-        narrow = self.tape.op("Mul", self.tape.op("MatMul", x, down), gate)
+        narrow = self.tape.op("MatMul", x, down) * gate
         return self.tape.op("MatMul", narrow, up)
 
-    def _heads(self, x: str, count: int) -> str:
+    def _heads(self, x: Value, count: int) -> Value:
         """[B, S, count · D] to [B, count, S, D]."""
-        split = self.tape.op("Reshape", x, self.tape.constant([0, 0, count, self.config.head_dim], np.int64))
-        return self.tape.op("Transpose", split, perm=[0, 2, 1, 3])
+        return x.reshape([0, 0, count, self.config.head_dim]).transpose(0, 2, 1, 3)
 
-    def _norm(self, x: str, weight: str, *, factor: Float32 | None = None, name: str | None = None) -> str:
-        """``factor`` [H] multiplies the output."""
-        stored = self.weights.add(weight, self.checkpoint.read(weight), self.precision, factor=factor)
+    def _norm(self, x: Value, weight: str, *, factor: Float32 | None = None, name: str | None = None) -> Value:
+        """RMSNorm of x; ``factor`` [H] multiplies the output."""
+        stored = self.recorder.store(weight, self.checkpoint.read(weight), self.precision, factor=factor)
         return self.tape.op(
             "RMSNormalization", x, stored, name=name, axis=-1, epsilon=self.config.rms_norm_eps, stash_type=1
         )
 
-    def _linear(self, x: str, module: str, scale: Float32 | None = None, factor: Float32 | None = None) -> str:
-        """``scale`` [I] multiplies the input, ``factor`` [O] the output."""
+    def _linear(self, x: Value, module: str, scale: Float32 | None = None, factor: Float32 | None = None) -> Value:
+        """The linear layer ``module``; ``scale`` [I] multiplies the input, ``factor`` [O] the output."""
         if scale is not None:
-            x = self.tape.op("Mul", x, self._store(f"{module}.{PRE_QUANT_SCALE}", scale))
+            x = x * self._store(f"{module}.{PRE_QUANT_SCALE}", scale)
         if module not in self.checkpoint.formats:
             return float_linear(self.recorder, module, self.checkpoint.read(f"{module}.weight"), x, factor)
         layer = QuantizedLinear(module, self.checkpoint.read_quantized(module), factor)
         return quantized_linear(self.recorder, layer, x)
 
-    def _store(self, name: str, tensor: Array) -> str:
-        return self.weights.add(name, tensor, self.precision)
+    def _store(self, name: str, tensor: Array) -> Value:
+        return self.recorder.store(name, tensor, self.precision)

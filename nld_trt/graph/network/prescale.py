@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the pre-quantization scales of AWQ go: into the layer before where that is exact, else into a Mul.
+"""Places the pre-quantization scales of AWQ: in the weights that compute a layer's input where that is exact, else in
+a Mul.
 
-A quantized layer means y = dequantized(W) · (pre_quant_scale ∘ x). Multiplying x is the same as multiplying what
-made x, if everything that reads x wants the same factor. Four places in a layer make an input that linear layers
-read; ``FOLDS`` has one rule for each, and what no rule takes stays a Mul. Nothing is dropped.
+A quantized layer computes y = dequantized(W) · (pre_quant_scale ∘ x). Multiplying x gives the same result as
+multiplying the output of whatever computes x, if everything that reads x needs the same factor. A decoder layer has
+four such inputs of linear layers. ``FOLDS`` has a rule for each, and a scale that no rule takes stays a Mul.
 
 Shapes: H hidden, Q heads · head_dim, K key/value heads · head_dim, I intermediate.
 """
@@ -27,12 +28,12 @@ SCALES_ROWS: frozenset[str | None] = frozenset({None, "W4A16_AWQ", "FP8_PER_CHAN
 
 @dataclass(frozen=True)
 class Fold:
-    """One input that linear layers share, and what makes it.
+    """A rule for one input that linear layers share.
 
     Attributes:
-        readers: parts of the layer, all that read the input.
-        maker: part whose output it follows, feature by feature: a norm or a linear layer.
-        spread: the readers' scale to the factor on the maker's output; None where there is none.
+        readers: all parts of the layer that read the input.
+        maker: the norm or linear layer whose output the input follows, feature by feature.
+        spread: maps the readers' scale to the factor on the maker's output, or to None where no factor is exact.
     """
 
     readers: tuple[str, ...]
@@ -45,7 +46,7 @@ def _as_it_is(scale: Float32, config: ModelConfig) -> Float32:
 
 
 def _per_value_head(scale: Float32, config: ModelConfig) -> Float32 | None:
-    """[Q] to [K]: the query heads of a group read the same values, so their scales must agree."""
+    """[Q] to [K]. The query heads of a group read the same values, so their scales must agree."""
     heads = scale.reshape(config.num_key_value_heads, -1, config.head_dim)
     return heads[:, 0].reshape(-1) if np.array_equal(heads, np.broadcast_to(heads[:, :1], heads.shape)) else None
 
@@ -59,18 +60,18 @@ FOLDS: tuple[Fold, ...] = (
     Fold(("mlp.down_proj",), "mlp.up_proj", _as_it_is),
 )
 
-# The draft adapter's branch reads the same input as this part, and wants it without the scale.
+# The draft adapter reads the same input as this part, and needs it without the scale.
 BRANCHED = "self_attn.o_proj"
 
 
 @dataclass(frozen=True)
 class Prescales:
-    """Where the scales of one layer went, by part.
+    """The places of the scales of one layer, by part.
 
     Attributes:
-        factors: on the output of a norm (its weight) or of a linear layer (its rows).
+        factors: multiply the output of a norm (its weight) or of a linear layer (its rows).
         explicit: multiply the input of a linear layer in the graph.
-        branch: [Q] is in the input of the draft adapter and must be divided out; None where nothing is.
+        branch: [Q], the factor that the input of the draft adapter contains and that must be divided out, or None.
     """
 
     factors: Mapping[str, Float32]
@@ -94,7 +95,7 @@ class Prescales:
 
 
 def read_prescale(checkpoint: Checkpoint, module: str) -> Float32 | None:
-    """[I] float32, or None for ones."""
+    """[I] float32, or None where the module has no scale or a scale of ones."""
     name = f"{module}.{PRE_QUANT_SCALE}"
     if module not in checkpoint.formats or name not in checkpoint.names:
         return None
@@ -103,7 +104,7 @@ def read_prescale(checkpoint: Checkpoint, module: str) -> Float32 | None:
 
 
 def _factor(fold: Fold, scales: Mapping[str, Float32 | None], checkpoint: Checkpoint, layer: int) -> Float32 | None:
-    """On the maker's output, when that is exact for all readers."""
+    """The factor on the maker's output, or None where no factor is exact for all readers."""
     first, *others = scales.values()
     if first is None or any(other is None or not np.array_equal(first, other) for other in others):
         return None

@@ -1,162 +1,146 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A row's next pass from the results of this one, so that a loop can go on without asking the host.
+"""``Advance``: a row's next pass from the results of this one, so that a loop can go on without asking the host.
 
-What each mode does with a pass is in docs/model.md, from Autoregressive decoding to Quadratic self-speculation, and
-this is the only place that says it in code. ``nld_trt.decode.modes`` opens a request; where the rows of a batch change,
+docs/model.md says what each mode does with a pass, from "Autoregressive decoding" to "Quadratic self-speculation". This
+is the only place that says it in code: ``nld_trt.decode.modes`` opens a request, and where the rows of a batch change
 the host copies what is computed here.
+
+A row repeats this pass if its program is "hold", if it may commit no more tokens (``room`` is 0), once this pass has
+committed EOS or the last token that it may, and where its logits are not finite. ``next_room`` is 0 once it has ended.
+Repeating a pass changes nothing: it writes the same values to the same cache slots.
 
 Shapes: B rows, W window tokens, k drafts of a quadratic pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
-from onnx import FunctionProto, TensorProto
+from onnx import FunctionProto
 
 from nld_trt import names
-from nld_trt.graph import contract
-from nld_trt.graph.step.first_token import first_token
-from nld_trt.graph.tape import Tape, make_function
+from nld_trt.graph.step.function import make_function
+from nld_trt.graph.step.tensors import PROGRAMS, Operator
+from nld_trt.graph.step.window import Window
+from nld_trt.graph.tape import Value, maximum, minimum, where
 
-ADVANCE_INPUTS = (
-    "block",
-    "cache_length",
-    "valid_count",
-    "causal",
-    "segments",
-    "draw",
-    "eos_token_id",
-    "program",
-    "room",
-    "block_tokens",
-    "masks_left",
-    "verified_tokens",
-    "accepted_count",
-    "next_seed",
-    "eos_position",
-    "finite",
-)
-ADVANCE_OUTPUTS = ("next_tokens", "next_cache_length", "next_causal", "next_draw", "next_room")
 
-_HOLD, _DIFFUSION, _QUADRATIC = (
-    contract.PROGRAMS.index(name) for name in (names.HOLD, names.DIFFUSION, names.QUADRATIC)
+@dataclass(frozen=True)
+class Pass:
+    """A pass and its results: tensors of ``step.tensors``, all of them inputs of the operator."""
+
+    block: Value
+    cache_length: Value
+    valid_count: Value
+    causal: Value
+    segments: Value
+    draw: Value
+    eos_token_id: Value
+    program: Value
+    room: Value
+    block_tokens: Value
+    masks_left: Value
+    verified_tokens: Value
+    accepted_count: Value
+    next_seed: Value
+    eos_position: Value
+    finite: Value
+
+    def runs(self, program: str) -> Value:
+        """[B] bool: the row's program is ``program``, one of PROGRAMS."""
+        return self.program.equals(PROGRAMS.index(program))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the results of a pass mean for the next one.
+
+    Attributes:
+        filled: [B] bool, a bidirectional pass leaves no mask that must be filled.
+        bonus: [B] int32, the bonus token: the first token of the next block, which a causal pass has decided.
+        committed: [B] int32, tokens that a causal pass commits.
+        ends: [B] bool, a causal pass commits EOS.
+    """
+
+    filled: Value
+    bonus: Value
+    committed: Value
+    ends: Value
+
+
+ADVANCE = Operator(
+    "Advance",
+    inputs=tuple(field.name for field in fields(Pass)),
+    outputs=("next_tokens", "next_cache_length", "next_causal", "next_draw", "next_room"),
 )
 
 
 def advance(mask_token_id: int) -> FunctionProto:
-    """``Advance``: inputs and outputs are as in the step contract; block [B, W] int32 are the window tokens.
+    """The operator as an ONNX function."""
 
-    A row stands still, its next pass being this one again, if it is told to (program 0), if it may commit no more
-    (room 0), once this pass has committed EOS or all that it may, and where its logits are not finite; ``next_room`` is
-    0 then. To make a pass again changes nothing: it writes the same values to the same cache slots.
-    """
+    def body(**inputs: Value) -> Mapping[str, Value]:
+        this = Pass(**inputs)
+        window = Window.of(this.block)
+        active = (this.program > PROGRAMS.index(names.HOLD)) & (this.room > 0)
+        real, is_diffusion = window.leading(this.valid_count), this.runs(names.DIFFUSION)
+        masks = where(real, this.block.tape.constant(mask_token_id, np.int32), 0)
+        outcome = _outcome(this, window, real, is_diffusion, mask_token_id)
+        tokens_left = this.room - outcome.committed
+        ended = this.causal & (outcome.ends | (tokens_left <= 0))
+        # From logits that are not finite the kernels choose -1, which is no place in the embedding.
+        continues = active & ~ended & this.finite.cast(np.bool_)
 
-    def body(tape: Tape) -> None:
-        goes = tape.op("Greater", "program", tape.constant(_HOLD, np.int32))
-        goes = tape.op("And", goes, tape.op("Greater", "room", tape.constant(0, np.int32)))
-        results = _next(tape, goes, mask_token_id)
-        for name, value in zip(ADVANCE_OUTPUTS, results, strict=True):
-            tape.op("Identity", value, name=name)
+        # A block of one token has nothing to draft or denoise. Quadratic passes draft by themselves.
+        causal_next = this.runs(names.QUADRATIC) | this.valid_count.equals(1)
+        denoises_again = is_diffusion & ~(this.causal | outcome.filled)
+        commits = continues & this.causal
+        return {
+            "next_tokens": where(continues.column(), _next_block(this, window, outcome, masks), this.block),
+            "next_cache_length": this.cache_length + where(commits, outcome.committed, 0),
+            "next_causal": where(continues, where(this.causal, causal_next, outcome.filled), this.causal),
+            "next_draw": where(continues, where(denoises_again, this.draw + 1, 0), this.draw),
+            "next_room": where(continues, where(this.causal, tokens_left, this.room), where(active, 0, this.room)),
+        }
 
-    return make_function("Advance", ADVANCE_INPUTS, ADVANCE_OUTPUTS, body)
+    return make_function(ADVANCE, body)
 
 
-def _next(tape: Tape, goes: str, mask_token_id: int) -> Sequence[str]:
-    width = tape.op("Cast", tape.op("Squeeze", tape.op("Shape", "block", start=1, end=2)), to=TensorProto.INT32)
-    slots = tape.op("Range", _int32(tape, 0), width, _int32(tape, 1))
-    mask = _int32(tape, mask_token_id)
-    real = tape.op("Less", slots, _column(tape, "valid_count"))
-    is_diffusion, is_quadratic = (
-        tape.op("Equal", "program", _int32(tape, number)) for number in (_DIFFUSION, _QUADRATIC)
+def _outcome(this: Pass, window: Window, real: Value, is_diffusion: Value, mask_token_id: int) -> Outcome:
+    """``real`` [B, W] bool are the slots of new tokens, ``is_diffusion`` [B] bool the rows in diffusion."""
+    no_masks, verified_eos = this.masks_left.equals(0), this.eos_position < window.width
+
+    # A diffusion block is committed whole. An answer that is complete needs none of the masks after its EOS.
+    masks = this.block.tape.constant([[mask_token_id]], np.int32)
+    first_eos = window.first(this.block_tokens, this.eos_token_id, among=real)
+    complete = first_eos < window.first(this.block_tokens, masks, among=real)
+    # Rows that stand still may have more new tokens than window slots.
+    last_slot = maximum(minimum(this.valid_count, window.width), 1) - 1
+    last_token = this.verified_tokens.take_along(last_slot.column(), axis=1).squeeze(1)
+    block_eos = window.first(this.block, this.eos_token_id, among=real) < window.width
+    return Outcome(
+        filled=no_masks | (is_diffusion & complete),
+        bonus=where(is_diffusion, last_token, this.next_seed),
+        committed=where(is_diffusion, this.valid_count, this.accepted_count),
+        ends=where(is_diffusion, block_eos, verified_eos),
     )
 
-    # Whether a bidirectional pass leaves nothing to fill; what a causal one commits, and the first token behind it.
-    filled = tape.op("Equal", "masks_left", _int32(tape, 0))
-    ends = tape.op("Less", "eos_position", width)
-    usual = (filled, "next_seed", "accepted_count", ends)
-    filled, seed, committed, ends = _denoised(tape, is_diffusion, slots, width, real, mask, usual)
-    room = tape.op("Sub", "room", committed)
-    ends = tape.op("Or", ends, tape.op("LessOrEqual", room, _int32(tape, 0)))
-    ended = tape.op("And", "causal", ends)
-    moves = tape.op("And", goes, tape.op("Not", ended))
-    # Of other logits the kernels choose no token at all, and none would be a place in the embedding.
-    moves = tape.op("And", moves, tape.op("Cast", "finite", to=TensorProto.BOOL))
 
-    first = _column(tape, seed)
-    is_first = tape.op("Equal", slots, _int32(tape, 0))
-    rest = tape.op("Where", real, mask, _int32(tape, 0))
-    # A block of one has nothing to draft or denoise; quadratic passes draft by themselves.
-    whole = tape.op("Equal", "valid_count", _int32(tape, 1))
-    whole = tape.op("Or", is_quadratic, whole)
-    opened = tape.op("Where", is_first, first, _redrafted(tape, slots, rest))
-    tokens = tape.op("Where", _column(tape, "causal"), opened, "block_tokens")
-    again = tape.op("And", is_diffusion, tape.op("Not", tape.op("Or", "causal", filled)))
-    draw = tape.op("Where", again, tape.op("Add", "draw", _int32(tape, 1)), _int32(tape, 0))
-    commits = tape.op("And", moves, "causal")
-    left = tape.op("Where", goes, _int32(tape, 0), "room")
-    return [
-        tape.op("Where", _column(tape, moves), tokens, "block"),
-        tape.op("Add", "cache_length", tape.op("Where", commits, committed, _int32(tape, 0))),
-        _either(tape, moves, _either(tape, "causal", whole, filled), "causal"),
-        tape.op("Where", moves, draw, "draw"),
-        tape.op("Where", moves, tape.op("Where", "causal", room, "room"), left),
-    ]
+def _next_block(this: Pass, window: Window, outcome: Outcome, masks: Value) -> Value:
+    """[B, W] int32: after a bidirectional pass the denoised block, after a causal one the bonus token and ``masks``."""
+    opened = where(window.slots.equals(0), outcome.bonus.column(), _redrafted(this, window, masks))
+    return where(this.causal.column(), opened, this.block_tokens)
 
 
-def _denoised(
-    tape: Tape, is_diffusion: str, slots: str, width: str, real: str, mask: str, usual: Sequence[str]
-) -> Sequence[str]:
-    """``usual`` (filled, seed, committed, ends), each [B], with that of diffusion in its rows."""
+def _redrafted(this: Pass, window: Window, rest: Value) -> Value:
+    """``rest`` [B, W] with the drafts of the next quadratic pass: those of the masks after the last accepted token.
 
-    def first(tokens: str, wanted: str) -> str:
-        return first_token(tape, tokens, real, wanted, slots, width)
-
-    # An answer that is complete needs none of the masks behind its EOS.
-    masks = tape.op("Unsqueeze", mask, tape.constant([0, 1], np.int64))
-    complete = tape.op("Less", first("block_tokens", "eos_token_id"), first("block_tokens", masks))
-    last = tape.op("GatherElements", "verified_tokens", _column(tape, _last_slot(tape, width)), axis=1)
-    last = tape.op("Squeeze", last, tape.constant([1], np.int64))
-    filled, seed, committed, ends = usual
-    return [
-        tape.op("Or", filled, tape.op("And", is_diffusion, complete)),
-        tape.op("Where", is_diffusion, last, seed),
-        tape.op("Where", is_diffusion, "valid_count", committed),
-        _either(tape, is_diffusion, tape.op("Less", first("block", "eos_token_id"), width), ends),
-    ]
-
-
-def _redrafted(tape: Tape, slots: str, rest: str) -> str:
-    """``rest`` [B, W] with the drafts of the next quadratic pass: those of the masks behind the last accepted token.
-
-    Behind draft i = accepted - 1 the masks start at slot k + i * k, and mask j + 1 predicts what becomes draft j: mask
-    1 stands where the verifier's own token goes. In other rows k is 0, and nothing changes.
+    After draft i = accepted - 1 the masks start at slot k + i * k, and mask j + 1 predicts what becomes draft j: mask 1
+    stands where the bonus token goes. In rows of other passes k is 0, and nothing changes.
     """
-    count = _column(tape, "segments")
-    is_draft = tape.op("Less", slots, count)
-    source = tape.op("Add", tape.op("Mul", _column(tape, "accepted_count"), count), slots)
-    source = tape.op("Where", is_draft, source, _int32(tape, 0))
-    return tape.op("Where", is_draft, tape.op("GatherElements", "block_tokens", source, axis=1), rest)
-
-
-def _last_slot(tape: Tape, width: str) -> str:
-    """[B] int32: the last real window slot. Rows that stand still may have more new tokens than window slots."""
-    one = tape.constant(1, np.int32)
-    return tape.op("Sub", tape.op("Max", tape.op("Min", "valid_count", width), one), one)
-
-
-def _either(tape: Tape, condition: str, yes: str, no: str) -> str:
-    """Of flags: ONNX Runtime has no Where for them."""
-    unless = tape.op("And", tape.op("Not", condition), no)
-    return tape.op("Or", tape.op("And", condition, yes), unless)
-
-
-def _column(tape: Tape, rows: str) -> str:
-    """[B] to [B, 1]."""
-    return tape.op("Unsqueeze", rows, tape.constant([1], np.int64))
-
-
-def _int32(tape: Tape, value: int) -> str:
-    return tape.constant(value, np.int32)
+    count = this.segments.column()
+    is_draft = window.slots < count
+    source = where(is_draft, this.accepted_count.column() * count + window.slots, 0)
+    return where(is_draft, this.block_tokens.take_along(source, axis=1), rest)

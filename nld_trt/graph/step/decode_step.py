@@ -8,128 +8,136 @@ Shapes: B rows, S new tokens, W window tokens, V vocabulary, H hidden.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-from onnx import TensorProto
+from onnx import FunctionProto
 
-from nld_trt.graph.step import advance, candidates, operators
-from nld_trt.graph.step import plugin_form as plugin_operators
-from nld_trt.graph.tape import DOMAIN, Tape
+from nld_trt.graph.step.advance import ADVANCE, advance
+from nld_trt.graph.step.candidates import DRAFT_CANDIDATES, draft_candidates
+from nld_trt.graph.step.choose import CHOOSE_TOKENS, CHOOSE_TOKENS_BY_ENSEMBLE, choose_tokens
+from nld_trt.graph.step.denoise import BLOCK_DENOISE, block_denoise
+from nld_trt.graph.step.plugin_form import PLUGIN_OPERATORS
+from nld_trt.graph.step.tensors import TENSORS, Operator
+from nld_trt.graph.step.verify import SPEC_VERIFY, spec_verify
+from nld_trt.graph.tape import DOMAIN, Dialect, Tape, Value, maximum, where
 
 # How ChooseTokens, BlockDenoise and SpecVerify are written: as functions of standard operators, or as the two operators
-# of plugin_operators, which only a library that was given their kernels can read.
+# of plugin_form, which only a library that was given their kernels can read.
 OperatorForm = Literal["functions", "plugins"]
+
+# Tensors of the decode operators, by name.
+Tensors = dict[str, Value]
+
+
+def decode_functions(
+    mask_token_id: int, vocab_size: int, dialect: Dialect, *, quadratic: bool = False
+) -> list[FunctionProto]:
+    """Every decode operator as a function.
+
+    Their bodies, in standard operators, are their meaning: what ONNX Runtime and TensorRT for RTX run, and what any
+    other implementation is compared with.
+    """
+    return [
+        draft_candidates(mask_token_id, vocab_size, dialect),
+        choose_tokens(mask_token_id, vocab_size, dialect, quadratic=quadratic),
+        block_denoise(mask_token_id),
+        spec_verify(),
+        advance(mask_token_id),
+    ]
 
 
 class DecodeStep:
-    """Records everything behind the final norm on a tape."""
+    """Records everything after the final norm on a tape."""
 
-    def __init__(self, tape: Tape, positions: str, *, quadratic: bool, mask_token_id: int, form: OperatorForm) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        inputs: Mapping[str, Value],
+        positions: Value,
+        *,
+        quadratic: bool,
+        mask_token_id: int,
+        form: OperatorForm,
+    ) -> None:
         """
         Args:
+            inputs: those of the step contract.
             positions: [B, S] int64 of the new tokens.
             quadratic: rows may make quadratic passes.
             form: of the operators that choose and verify tokens.
         """
-        self.mask_token_id = mask_token_id
-        self.form: OperatorForm = form
         self.tape = tape
+        self.inputs = inputs
         self.positions = positions
         self.quadratic = quadratic
+        self.mask_token_id = mask_token_id
+        self.form: OperatorForm = form
 
-    def record(self, hidden: str, head: Callable[[str], str]) -> None:
-        """``hidden`` [B, S, H]; ``head`` records the logits of some of it."""
-        tape = self.tape
-        rows = tape.op("Max", "logit_rows", self._int32(0))
-        index = tape.op("Cast", rows, to=TensorProto.INT64)
-        window = tape.op("GatherND", hidden, tape.op("Unsqueeze", index, self._number([2])), batch_dims=1)
-        wanted = tape.op("Cast", tape.op("GreaterOrEqual", "logit_rows", self._int32(0)), to=TensorProto.INT32)
+    def record(self, hidden: Value, head: Callable[[Value], Value]) -> None:
+        """``hidden`` is [B, S, H]; ``head`` records the logits of some of it."""
+        logit_rows = self.inputs["logit_rows"]
+        index = maximum(logit_rows, 0).cast(np.int64)
+        window = self.tape.op("GatherND", hidden, index.unsqueeze(2), batch_dims=1)
+        wanted = (logit_rows >= 0).cast(np.int32)
         logits = head(window)
-        tape.op("Cast", logits, to=TensorProto.FLOAT, name="logits")
-        values = {
+        logits.cast(np.float32, name="logits")
+        tensors: Tensors = {
+            **self.inputs,
             "logits": logits,
-            "block": tape.op("GatherElements", "tokens", index, axis=1),
-            "valid": tape.op("ReduceSum", wanted, self._number([-1]), keepdims=0),
-            "causal": "causal",
+            "block": self.inputs["tokens"].take_along(index, axis=1),
+            "valid": wanted.sum(-1),
         }
-        values |= self._rules(index)
-        self._call("DraftCandidates", candidates.CANDIDATE_INPUTS, candidates.CANDIDATE_OUTPUTS, values)
-        FORMS[self.form](self, values)
-        self._call("Advance", advance.ADVANCE_INPUTS, advance.ADVANCE_OUTPUTS, values)
+        tensors["verify_valid"] = self._verified(tensors["valid"])
+        tensors |= self._sampling_inputs(index)
+        for operator in self._operators():
+            self._call(operator, tensors)
 
-    def _functions(self, values: dict[str, str]) -> None:
-        inputs = operators.CHOOSE_INPUTS + (operators.ENSEMBLE_INPUTS if self.quadratic else ())
-        self._call("ChooseTokens", inputs, operators.CHOOSE_OUTPUTS, values)
-        self._call("BlockDenoise", operators.DENOISE_INPUTS, operators.DENOISE_OUTPUTS, values)
-        verified = values | {"valid": self._verified(values["valid"])}
-        self._call("SpecVerify", operators.VERIFY_INPUTS, operators.VERIFY_OUTPUTS, verified)
+    def _operators(self) -> tuple[Operator, ...]:
+        choose = CHOOSE_TOKENS_BY_ENSEMBLE if self.quadratic else CHOOSE_TOKENS
+        forms: Mapping[OperatorForm, tuple[Operator, ...]] = {
+            "functions": (choose, BLOCK_DENOISE, SPEC_VERIFY),
+            "plugins": tuple(PLUGIN_OPERATORS.values()),
+        }
+        return (DRAFT_CANDIDATES, *forms[self.form], ADVANCE)
 
-    def _plugins(self, values: dict[str, str]) -> None:
-        values = values | {"verify_valid": self._verified(values["valid"])}
-        for operator in (plugin_operators.LOGIT_STATISTICS, plugin_operators.DECODE_STEP):
-            attributes = operator.attributes(self.mask_token_id)
-            self._call(operator.name, operator.inputs, operator.outputs, values, **attributes)
+    def _verified(self, valid: Value) -> Value:
+        """[B] int32: leading window tokens that are verified. In a quadratic pass these are only the drafts."""
+        segments = self.inputs["segments"]
+        return where(segments > 0, segments, valid) if self.quadratic else valid
 
-    def _verified(self, valid: str) -> str:
-        """[B] int32: leading window tokens that are verified. Of a quadratic pass these are only the drafts."""
-        if not self.quadratic:
-            return valid
-        drafts = self.tape.op("Greater", "segments", self._int32(0))
-        return self.tape.op("Where", drafts, "segments", valid)
-
-    def _rules(self, index: str) -> dict[str, str]:
+    def _sampling_inputs(self, index: Value) -> Tensors:
         """Which random numbers and lists the rows' slots use, from the kind of their pass.
 
         Args:
             index: [B, W] int64, the new token of each window slot.
         """
-        tape = self.tape
-        own = tape.op("Cast", tape.op("GatherElements", self.positions, index, axis=1), to=TensorProto.INT32)
+        causal, rejection = self.inputs["causal"], self.inputs["rejection"]
+        own = self.positions.take_along(index, axis=1).cast(np.int32)
         # A bidirectional pass predicts the position of each token itself, a causal one the next.
-        next_one = tape.op("Unsqueeze", "causal", self._number([1]))
+        predicts_next = causal.column()
         if self.quadratic:
-            order = tape.op("Cast", index, to=TensorProto.INT32)
-            count = tape.op("Unsqueeze", "segments", self._number([1]))
-            is_mask = tape.op(
-                "And", tape.op("Greater", count, self._int32(0)), tape.op("Not", tape.op("Less", order, count))
-            )
-            next_one = tape.op("And", next_one, tape.op("Not", is_mask))
-        proposes = tape.op("And", "rejection", tape.op("Not", "causal"))
-        lists = tape.op("Unsqueeze", tape.op("And", "rejection", "causal"), self._number([1, 2]))
+            count = self.inputs["segments"].column()
+            is_mask = (count > 0) & ~(index.cast(np.int32) < count)
+            predicts_next = predicts_next & ~is_mask
+        proposes = rejection & ~causal
+        verifies = (rejection & causal).unsqueeze(1, 2)
         return {
-            "position": tape.op("Add", own, tape.op("Cast", next_one, to=TensorProto.INT32)),
+            "position": own + predicts_next.cast(np.int32),
             "proposes": proposes,
             # A draft that is verified by rejection must not share its random numbers with the verification.
-            "stream": tape.op("Cast", proposes, to=TensorProto.INT32),
-            "drafted_ids": tape.op("Where", lists, "drafted_ids", self._int32(-1)),
+            "stream": proposes.cast(np.int32),
+            "drafted_ids": where(verifies, self.inputs["drafted_ids"], -1),
         }
 
-    def _call(
-        self,
-        name: str,
-        inputs: tuple[str, ...],
-        outputs: tuple[str, ...],
-        values: dict[str, str],
-        **attributes: Any,
-    ) -> None:
-        """An operator of the domain; inputs that ``values`` does not have are values of the same name.
-
-        Args:
-            attributes: of the node.
-        """
-        given = [values.get(value, value) for value in inputs]
-        self.tape.ops(name, *given, outputs=len(outputs), names=outputs, domain=DOMAIN, **attributes)
-
-    def _number(self, value: npt.ArrayLike) -> str:
-        return self.tape.constant(value, np.int64)
-
-    def _int32(self, value: int) -> str:
-        return self.tape.constant(value, np.int32)
-
-
-FORMS: Mapping[OperatorForm, Callable[[DecodeStep, dict[str, str]], None]] = {
-    "functions": DecodeStep._functions,
-    "plugins": DecodeStep._plugins,
-}
+    def _call(self, operator: Operator, tensors: Tensors) -> None:
+        """A node of the operator, whose outputs join ``tensors``."""
+        outputs = self.tape.ops(
+            operator.name,
+            *(tensors[name] for name in operator.inputs),
+            dtypes=[TENSORS[name].dtype for name in operator.outputs],
+            names=operator.outputs,
+            domain=DOMAIN,
+            **operator.attributes(self.mask_token_id),
+        )
+        tensors |= dict(zip(operator.outputs, outputs, strict=True))

@@ -1,41 +1,55 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The verifier of quadratic passes as an ensemble: lambda * p_AR + (1 - lambda) * p_diffusion (model-spec 3.5).
+"""The verifier of quadratic passes as an ensemble: λ · p(AR) + (1 - λ) · p(diffusion).
 
-Both are predictions of one position: the causal one behind draft i, and that of the first mask behind draft i.
+Both are predictions of one position: the causal one after draft i, and that of the first mask after draft i
+(docs/model.md, Quadratic self-speculation).
 
-Shapes: B rows, V vocabulary, N drawn slots, k drafts.
+Shapes: B rows, W window tokens, V vocabulary, N sampled slots, k drafts.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from onnx import TensorProto
 
-from nld_trt.graph.step.scores import allowed_scores, float_scores
-from nld_trt.graph.step.slots import DrawnSlots
-from nld_trt.graph.tape import Tape
-
-
-def mixing_rows(tape: Tape) -> str:
-    """[B] bool: rows in a quadratic pass whose ``ensemble`` is below 1."""
-    mixes = tape.op("Less", "ensemble", tape.constant(1.0, np.float32))
-    return tape.op("And", mixes, tape.op("Greater", "segments", tape.constant(0, np.int32)))
+from nld_trt.graph.step.scores import allowed_scores
+from nld_trt.graph.step.slots import SampledSlots
+from nld_trt.graph.tape import Value, where
 
 
-def mixed_scores(tape: Tape, slots: DrawnSlots, mask_token_id: int, vocab_size: int) -> str:
-    """[N, V] float32: log probabilities of the ensemble at drafts of mixing rows, logits elsewhere; without MASK."""
-    count = tape.op("Cast", slots.rows("segments"), to=TensorProto.INT64)
-    is_draft = tape.op("And", slots.rows(mixing_rows(tape)), tape.op("Less", slots.places, count))
-    # The masks behind draft i start at slot k + i * k.
-    first = tape.op("Add", count, tape.op("Mul", slots.places, count))
-    companion = slots.cells_at(tape.op("Where", is_draft, first, slots.places))
-    own = slots.vectors("logits")
-    shares = [
-        tape.op("Softmax", float_scores(tape, logits), axis=-1) for logits in (own, slots.vectors("logits", companion))
-    ]
-    weight = tape.op("Unsqueeze", slots.rows("ensemble"), tape.constant([1], np.int64))
-    rest = tape.op("Sub", tape.constant(1.0, np.float32), weight)
-    mixed = tape.op("Log", tape.op("Add", tape.op("Mul", weight, shares[0]), tape.op("Mul", rest, shares[1])))
-    allowed = (allowed_scores(tape, value, mask_token_id, vocab_size) for value in (mixed, own))
-    return tape.op("Where", tape.op("Unsqueeze", is_draft, tape.constant([1], np.int64)), *allowed)
+@dataclass(frozen=True)
+class Ensemble:
+    """Which rows verify by an ensemble, and with which weight.
+
+    Attributes:
+        segments: [B] int32, k of a row in a quadratic pass, 0 of others.
+        weight: [B] float32, λ.
+    """
+
+    segments: Value
+    weight: Value
+
+    def rows(self) -> Value:
+        """[B] bool: rows in a quadratic pass whose weight is below 1."""
+        return (self.weight < 1.0) & (self.segments > 0)
+
+    def scores(self, slots: SampledSlots, logits: Value, mask_token_id: int, vocab_size: int) -> Value:
+        """[N, V] float32 without MASK: log probabilities of the ensemble at drafts of its rows, logits elsewhere.
+
+        Args:
+            logits: [B, W, V] any float.
+        """
+        count = slots.rows(self.segments).cast(np.int64)
+        is_draft = slots.rows(self.rows()) & (slots.places < count)
+        # The masks after draft i start at slot k + i * k.
+        companion = slots.cells_at(where(is_draft, count + slots.places * count, slots.places))
+        own = slots.vectors(logits)
+        causal, diffusion = (
+            own.tape.op("Softmax", each.cast(np.float32), axis=-1) for each in (own, slots.vectors(logits, companion))
+        )
+        weight = slots.rows(self.weight).column()
+        mixed = own.tape.op("Log", weight * causal + (1.0 - weight) * diffusion)
+        allowed = (allowed_scores(scores, mask_token_id, vocab_size) for scores in (mixed, own))
+        return where(is_draft.column(), *allowed)

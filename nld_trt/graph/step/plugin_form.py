@@ -2,29 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decode operators in the form that TensorRT plugins take: two operators without bodies in the domain ``nld``.
 
-``LogitStatistics`` reads the logits once; ``DecodeStep`` does the rest of what the functions ChooseTokens, BlockDenoise
-and SpecVerify do. It reads logits again only to draw a token, a small part of them. Kernels and types of the tensors
-are in ``nld_trt/engine/kernels``.
+``LogitStatistics`` reads the logits once. ``DecodeStep`` does the rest of what the functions ChooseTokens, BlockDenoise
+and SpecVerify do; it reads logits again only where a token is sampled, and then a small part of them. The kernels are
+in ``plugins/``, their launch parameters in ``nld_trt/engine/kernels``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
+from nld_trt.graph.step.denoise import BLOCK_DENOISE
+from nld_trt.graph.step.tensors import Operator
+from nld_trt.graph.step.verify import SPEC_VERIFY
 from nld_trt.graph.tape import DOMAIN
 
 
-@dataclass(frozen=True)
-class PluginOperator:
-    """A node's operator type, and its inputs and outputs in order. All of them are required."""
+class PluginOperator(Operator):
+    """An operator that a TensorRT plugin implements."""
 
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-    def attributes(self, mask_token_id: int) -> dict[str, int | str]:
-        """Of a node. TensorRT's parser looks a plugin up by these names, and not by the node's domain."""
+    def attributes(self, mask_token_id: int) -> dict[str, Any]:
+        """As of any operator. TensorRT's parser looks a plugin up by these names, and not by the node's domain."""
         return {"mask_token_id": mask_token_id, "plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
 
 
@@ -49,16 +47,7 @@ DECODE_STEP = PluginOperator(
         "quota",
         "eos_token_id",
     ),
-    outputs=(
-        "block_tokens",
-        "confidence",
-        "masks_left",
-        "verified_tokens",
-        "accepted_count",
-        "next_seed",
-        "eos_position",
-        "finite",
-    ),
+    outputs=(*BLOCK_DENOISE.outputs, *SPEC_VERIFY.outputs, "finite"),
 )
 
 PLUGIN_OPERATORS: Mapping[str, PluginOperator] = {

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The window slots whose tokens are not simply the likeliest ones, taken out of the batch and put back.
+"""The window slots that are sampled, taken out of the batch and put back. All other slots get their most likely token.
 
-Where every row is greedy there is one such slot, which gets its greedy token again: a compiled engine then spends on
-drawing what one slot costs. It has no branches, because a plan with branches is not sure to be capturable in a CUDA
-graph. ONNX Runtime has a branch and does not spend that either.
+Where every row is greedy, one slot is taken out and gets its greedy token again. A compiled engine then spends on
+sampling what one slot costs. Its graph has no branch that could skip this, because a plan with branches may not be
+capturable in a CUDA graph. The graph for ONNX Runtime has a branch and skips it.
 
-Shapes: B rows, W window tokens, V vocabulary, K candidates, N drawn slots.
+Shapes: B rows, W window tokens, V vocabulary, K candidates, N sampled slots.
 """
 
 from __future__ import annotations
@@ -14,84 +14,67 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from onnx import TensorProto
 
-from nld_trt.graph.network.linear import Dialect
-from nld_trt.graph.step.scores import any_row
-from nld_trt.graph.tape import Tape
+from nld_trt.graph.tape import Dialect, Value, minimum
 
 
 def only_if(
-    tape: Tape,
-    dialect: Dialect,
-    rows: str,
-    then: Callable[[Tape], Sequence[str]],
-    otherwise: Callable[[Tape], Sequence[str]],
-    *,
-    elements: Sequence[int],
-) -> Sequence[str]:
-    """What ``then`` records; computed only if one of ``rows`` [B] is true, where the runtime can leave it out.
+    dialect: Dialect, rows: Value, then: Callable[[], Sequence[Value]], otherwise: Callable[[], Sequence[Value]]
+) -> Sequence[Value]:
+    """What ``then`` records. Where the runtime has branches, it is computed only if one of ``rows`` [B] is true.
 
     Args:
         otherwise: the same values for the case that no row is.
-        elements: ONNX element types of the values.
     """
-    if dialect == "tensorrt":
-        return then(tape)
-    return tape.when(any_row(tape, rows), then, otherwise, elements=elements)
+    return then() if dialect == "tensorrt" else rows.tape.when(rows.any(), then, otherwise)
 
 
-class DrawnSlots:
+class SampledSlots:
     """Values of the slots in the input ``drawn_slots`` [N] int32, which are row * W + slot."""
 
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
-        self._cells = tape.op("Cast", "drawn_slots", to=TensorProto.INT64)
-        width = tape.op("Shape", "logits", start=1, end=2)
-        self._rows = tape.op("Div", self._cells, width)
-        self.places = tape.op("Sub", self._cells, tape.op("Mul", self._rows, width))
+    def __init__(self, drawn_slots: Value, logits: Value) -> None:
+        """``logits`` [B, W, V] give the width of a window."""
+        self._cells = drawn_slots.cast(np.int64)
+        width = logits.shape(1, 2)
+        self._rows = self._cells // width
+        self.places = self._cells - self._rows * width
 
-    def rows(self, value: str) -> str:
+    def rows(self, value: Value) -> Value:
         """[B] to [N]."""
-        return self.tape.op("Gather", value, self._rows, axis=0)
+        return value.take(self._rows)
 
-    def cells(self, value: str) -> str:
+    def cells(self, value: Value) -> Value:
         """[B, W] to [N]."""
-        return self.tape.op("Gather", self._flat(value, [-1]), self._cells, axis=0)
+        return value.reshape([-1]).take(self._cells)
 
-    def following_cells(self, value: str) -> str:
-        """[B, W] to [N]: of the slot behind each. Whoever asks knows whether it belongs to the same row."""
-        return self.tape.op("Gather", self._flat(value, [-1]), self._following(value), axis=0)
+    def following_cells(self, value: Value) -> Value:
+        """[B, W] to [N]: of the slot after each. The caller knows whether that one belongs to the same row."""
+        return value.reshape([-1]).take(self._following(value))
 
-    def following_lists(self, value: str, size: int) -> str:
-        """[B, W, K] to [N, K]: of the slot behind each."""
-        return self.tape.op("Gather", self._flat(value, [-1, size]), self._following(value), axis=0)
+    def following_lists(self, value: Value, size: int) -> Value:
+        """[B, W, K] to [N, K]: of the slot after each."""
+        return value.reshape([-1, size]).take(self._following(value))
 
-    def vectors(self, value: str, cells: str | None = None) -> str:
-        """[B, W, V] to [N, V]; ``cells`` [N] int64 are other slots than the drawn ones."""
-        last = self.tape.op("Shape", value, start=2, end=3)
-        shape = self.tape.op("Concat", self.tape.constant([-1], np.int64), last, axis=0)
-        return self.tape.op("Gather", self.tape.op("Reshape", value, shape), cells or self._cells, axis=0)
+    def vectors(self, value: Value, cells: Value | None = None) -> Value:
+        """[B, W, V] to [N, V]; ``cells`` [N] int64 are other slots than the sampled ones."""
+        tape, last = value.tape, value.shape(2, 3)
+        shape = tape.op("Concat", tape.constant([-1], np.int64), last, axis=0)
+        return value.reshape(shape).take(self._cells if cells is None else cells)
 
-    def cells_at(self, places: str) -> str:
+    def cells_at(self, places: Value) -> Value:
         """[N]: the slots of the same rows at ``places`` [N]."""
-        return self.tape.op("Add", self.tape.op("Sub", self._cells, self.places), places)
+        return self._cells - self.places + places
 
-    def put_back(self, value: str, drawn: str) -> str:
-        """``value`` [B, W] with ``drawn`` [N] in its place."""
-        flat = self.tape.op("ScatterElements", self._flat(value, [-1]), self._cells, drawn, axis=0)
-        return self.tape.op("Reshape", flat, self.tape.op("Shape", value))
+    def put_back(self, value: Value, sampled: Value) -> Value:
+        """``value`` [B, W] with ``sampled`` [N] in their slots."""
+        flat = value.tape.op("ScatterElements", value.reshape([-1]), self._cells, sampled, axis=0)
+        return flat.reshape(value.shape())
 
-    def put_lists_back(self, value: str, drawn: str, size: int) -> str:
-        """``value`` [B, W, K] with ``drawn`` [N, K] in its place."""
-        index = self.tape.op("Unsqueeze", self._cells, self.tape.constant([1], np.int64))
-        flat = self.tape.op("ScatterND", self._flat(value, [-1, size]), index, drawn)
-        return self.tape.op("Reshape", flat, self.tape.op("Shape", value))
+    def put_lists_back(self, value: Value, sampled: Value, size: int) -> Value:
+        """``value`` [B, W, K] with ``sampled`` [N, K] in their slots."""
+        index = self._cells.column()
+        return value.tape.op("ScatterND", value.reshape([-1, size]), index, sampled).reshape(value.shape())
 
-    def _flat(self, value: str, shape: Sequence[int]) -> str:
-        return self.tape.op("Reshape", value, self.tape.constant(shape, np.int64))
-
-    def _following(self, value: str) -> str:
-        count = self.tape.op("ReduceProd", self.tape.op("Shape", value, start=0, end=2), keepdims=0)
-        one = self.tape.constant(1, np.int64)
-        return self.tape.op("Min", self.tape.op("Add", self._cells, one), self.tape.op("Sub", count, one))
+    def _following(self, value: Value) -> Value:
+        count = value.tape.op("ReduceProd", value.shape(0, 2), keepdims=0)
+        return minimum(self._cells + 1, count - 1)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nld_trt.decode.prompt import refuse_beside
 from nld_trt.decode.request import Request, fitting_block_length
 from nld_trt.decode.sampling import SETTINGS
 from nld_trt.engine.session import Array, EngineInfo
@@ -16,6 +15,7 @@ from nld_trt.errors import InputError, shortened
 from nld_trt.files.json_text import JsonError, parse_json
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.conversation import BESIDE, Conversation, parse_beside
+from nld_trt.model.text.prompt import refuse_beside
 from nld_trt.names import MODES, NEVER, ModeName
 from nld_trt.serving.settings import ServingSettings
 from nld_trt.serving.triton.tensors import INPUTS

@@ -24,10 +24,10 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from nld_trt.errors import InputError, OperationError
-from nld_trt.serving.server_folder import no_temporary_folder, server_folder
 from nld_trt.serving.triton.installation import find_installation
 from nld_trt.serving.triton.processes import EndWatch
 from nld_trt.serving.triton.repository import model_names
+from nld_trt.serving.triton.server_folder import no_temporary_folder, server_folder
 from nld_trt.serving.triton.workplace import PREFIX, plain_path
 
 DEFAULT_HOST = "127.0.0.1"

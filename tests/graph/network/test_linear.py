@@ -76,7 +76,7 @@ def run(weight: QuantizedWeight, folder: Path, dialect: str, factor: np.ndarray 
     tape = Tape()
     with WeightFile(folder / "w") as file:
         recorder = Recorder(tape, file, PRECISIONS["fp32"], dialect)
-        y = quantized_linear(recorder, QuantizedLinear("layer", weight, factor), "x")
+        y = quantized_linear(recorder, QuantizedLinear("layer", weight, factor), tape.named("x", np.float32)).name
     x, out = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", "S", size])
         for name, size in (("x", INPUTS), (y, OUTPUTS))

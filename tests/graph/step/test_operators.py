@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The decode operators against plain NumPy, one property each."""
+"""The decode operators against the definition in NumPy, one property each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nld_trt.graph.step import operators
+from nld_trt.graph.step.denoise import BLOCK_DENOISE
+from nld_trt.graph.step.verify import SPEC_VERIFY
+from nld_trt.measure.kernels import reference
 from nld_trt.model.config import MAX_EOS_IDS
 from tests.graph.functions import run_operators
 
@@ -17,23 +19,12 @@ MASK, VOCAB = 5, 12
 
 def denoise(logits, block, valid, threshold, quota):
     found = run_operators(MASK, logits, block=block, valid=valid, threshold=threshold, quota=quota)
-    return [found[name] for name in operators.DENOISE_OUTPUTS]
+    return [found[name] for name in BLOCK_DENOISE.outputs]
 
 
 def verify(logits, block, valid, eos):
     found = run_operators(MASK, logits, block=block, valid=valid, eos_token_id=eos)
-    return [found[name] for name in operators.VERIFY_OUTPUTS]
-
-
-def probabilities(logits):
-    """(choice without MASK, its probability over the whole vocabulary), both [B, W]."""
-    logits = np.asarray(logits, np.float64)
-    shares = np.exp(logits - logits.max(-1, keepdims=True))
-    shares /= shares.sum(-1, keepdims=True)
-    allowed = logits.copy()
-    allowed[..., MASK] = -np.inf
-    choice = allowed.argmax(-1)
-    return choice, np.take_along_axis(shares, choice[..., None], -1)[..., 0]
+    return [found[name] for name in SPEC_VERIFY.outputs]
 
 
 @st.composite
@@ -56,17 +47,15 @@ def test_denoise_commits_the_confident_and_the_best_of_the_masked(case, threshol
     logits, block, valid, _ = case
     rows = len(block)
     tokens, confidence, left = denoise(logits, block, valid, [threshold] * rows, [quota] * rows)
-    choice, share = probabilities(logits)
-    for row in range(rows):
-        masked = [slot for slot in range(valid[row]) if block[row, slot] == MASK]
-        ranked = sorted(masked, key=lambda slot: (-confidence[row, slot], slot))
-        committed = set(ranked[:quota]) | {slot for slot in masked if confidence[row, slot] >= np.float32(threshold)}
-        expected = block[row].copy()
-        for slot in committed:
-            expected[slot] = choice[row, slot]
-        assert tokens[row].tolist() == expected.tolist()
-        assert left[row] == len(masked) - len(committed)
-        np.testing.assert_allclose(confidence[row, masked], share[row, masked], rtol=1e-5)
+    choice = reference.greedy(logits, MASK)
+    given = {"block": block, "valid": valid, "quota": [quota] * rows, "threshold": np.full(rows, threshold, np.float32)}
+    expected, masks = reference.denoise(given, choice, confidence, MASK)
+    assert tokens.tolist() == expected.tolist()
+    assert left.tolist() == masks.tolist()
+    probability = np.take_along_axis(reference.probabilities(logits), choice[..., None], -1)[..., 0]
+    masked = (block == MASK) & (np.arange(block.shape[1]) < valid[:, None])
+    np.testing.assert_allclose(confidence[masked], probability[masked], rtol=1e-5)
+    assert (confidence[~masked] == -1).all()
 
 
 @settings(max_examples=50)
@@ -107,18 +96,13 @@ def test_padding_slots_are_never_committed():
 def test_verify_accepts_the_longest_matching_run(case, eos):
     logits, block, valid, rng = case
     rows, width = block.shape
-    choice, _ = probabilities(logits)
+    choice = reference.greedy(logits, MASK)
     # Make long matches likely: copy the verifier's answers into the draft up to a random slot.
     for row in range(rows):
         reach = rng.integers(0, width + 1)
         block[row, 1 : 1 + reach] = choice[row, :reach][: width - 1]
-    verified, accepted, seed, eos_at = verify(logits, block, valid, [eos] * rows)
-    for row in range(rows):
-        run = 0
-        while run + 1 < valid[row] and choice[row, run] == block[row, run + 1]:
-            run += 1
-        assert verified[row].tolist() == choice[row].tolist()
-        assert accepted[row] == run + 1
-        assert seed[row] == choice[row, run]
-        ends = [slot for slot in range(run + 1) if choice[row, slot] in eos]
-        assert eos_at[row] == (ends[0] if ends else width)
+    verified, *found = verify(logits, block, valid, [eos] * rows)
+    assert verified.tolist() == choice.tolist()
+    given = {"block": block, "verify_valid": valid, "eos_token_id": np.array([eos] * rows)}
+    for name, value, expected in zip(SPEC_VERIFY.outputs[1:], found, reference.verify(given, choice), strict=True):
+        assert value.tolist() == expected.tolist(), name

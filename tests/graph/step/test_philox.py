@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from nld_trt.graph.step.philox import PHILOX, uniforms
 from nld_trt.graph.tape import Tape
-from tests.graph import draws
+from nld_trt.measure.kernels import reference
+from tests.chi_square import chi_square
 from tests.graph.functions import open_nodes
 
 DIALECTS = ("onnxruntime", "tensorrt")
@@ -34,7 +35,8 @@ PUBLISHED = [
 @lru_cache
 def words_session(dialect):
     tape = Tape()
-    for name, value in zip(("first", "second"), PHILOX[dialect](tape, "even", "odd", "key"), strict=True):
+    lanes = [tape.named(name, np.int64) for name in ("even", "odd", "key")]
+    for name, value in zip(("first", "second"), PHILOX[dialect](*lanes), strict=True):
         tape.op("Identity", value, name=name)
     lanes = (np.int64, [2, "N"])
     return open_nodes(
@@ -55,11 +57,16 @@ def words(dialect, counters, keys):
     return np.stack([even[0], odd[0], even[1], odd[1]], axis=1)
 
 
+def reference_words(counters, keys):
+    """[N, 4] likewise, by the definition."""
+    return np.transpose(reference.philox(*(np.transpose(each).astype(np.uint64) for each in (counters, keys))))
+
+
 @lru_cache
 def uniform_session(dialect):
     tape = Tape()
     inputs = {"seed": (np.int64, ["N"])} | dict.fromkeys(("stream", "position", "draw"), (np.int32, ["N"]))
-    numbers = uniforms(tape, dialect, **{name: name for name in inputs})
+    numbers = uniforms(dialect, **{name: tape.named(name, dtype) for name, (dtype, _) in inputs.items()})
     for name, value in zip(("first", "second"), numbers, strict=True):
         tape.op("Identity", value, name=name)
     outputs = dict.fromkeys(("first", "second"), (np.float32, None))
@@ -70,16 +77,16 @@ def uniform_session(dialect):
 def test_words_are_the_published_ones(dialect):
     counters, keys, expected = zip(*PUBLISHED, strict=True)
     assert words(dialect, counters, keys).tolist() == [list(each) for each in expected]
-    assert np.transpose(draws.philox(np.transpose(counters), np.transpose(keys))).tolist() == [
-        list(each) for each in expected
-    ]
+    assert np.transpose(
+        reference.philox(*(np.transpose(words).astype(np.uint64) for words in (counters, keys)))
+    ).tolist() == [list(each) for each in expected]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_words_of_random_counters_are_those_of_numpy(dialect):
     rng = np.random.default_rng(3)
     counters, keys = (rng.integers(0, 2**32, (5000, size)) for size in (4, 2))
-    expected = np.transpose(draws.philox(np.transpose(counters), np.transpose(keys)))
+    expected = reference_words(counters, keys)
     assert (words(dialect, counters, keys) == expected).all()
 
 
@@ -102,7 +109,7 @@ def test_numbers_depend_on_seed_position_draw_and_stream_alone(dialect, slots):
         "stream": np.array(streams, np.int32),
     }
     found = np.stack(uniform_session(dialect).run(None, feeds), axis=-1)
-    assert (found == np.array([draws.uniforms(*slot) for slot in slots], np.float32)).all()
+    assert (found == np.array([reference.uniforms(*slot) for slot in slots], np.float32)).all()
 
 
 def test_numbers_are_spread_evenly_and_never_at_the_ends():
@@ -112,5 +119,5 @@ def test_numbers_are_spread_evenly_and_never_at_the_ends():
     for numbers in uniform_session("onnxruntime").run(None, feeds):
         assert numbers.min() > 0
         assert numbers.max() < 1
-        statistic, limit = draws.chi_square(np.histogram(numbers, 50, (0, 1))[0], np.full(50, 0.02))
+        statistic, limit = chi_square(np.histogram(numbers, 50, (0, 1))[0], np.full(50, 0.02))
         assert statistic < limit

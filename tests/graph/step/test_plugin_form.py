@@ -125,7 +125,7 @@ def test_both_forms_read_the_same_values(written, quadratic) -> None:
         for name, value in zip(bodies[operator].input, operators_of(functions)[operator].input, strict=True)
     }
     verify = dict(zip(bodies["SpecVerify"].input, operators_of(functions)["SpecVerify"].input, strict=True))
-    read |= {"verify_valid": verify["valid"], "eos_token_id": verify["eos_token_id"]}
+    read |= {"verify_valid": verify["verify_valid"], "eos_token_id": verify["eos_token_id"]}
     for operator in (LOGIT_STATISTICS, DECODE_STEP):
         given = dict(zip(operator.inputs, operators_of(plugins)[operator.name].input, strict=True))
         assert given == {name: read.get(name, name) for name in operator.inputs}

@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import pytest
-from onnx import helper
 
-from nld_trt.graph.step import operators
-from nld_trt.graph.step.candidates import CANDIDATES
-from nld_trt.graph.tape import DOMAIN
-from tests.graph.functions import INPUTS, PLAIN, open_nodes
+from nld_trt.graph.step.choose import CHOOSE_TOKENS_BY_ENSEMBLE
+from nld_trt.graph.step.decode_step import decode_functions
+from nld_trt.measure.kernels import reference
+from tests.graph.functions import run_operators
 from tests.graph.passes import run_pass
 
 PROMPT, DRAFTS = [1, 73, 20, 41, 99, 12, 7], [30, 31, 55, 60]
@@ -70,34 +67,12 @@ def test_kept_drafts_are_in_the_cache_where_they_belong(session):
     np.testing.assert_allclose(found["logits"], expected["logits"], atol=TOLERANCE)
 
 
-@lru_cache
-def ensemble_session(mask, vocab):
-    inputs = {name: (dtype, list(axes)) for name, (dtype, axes) in INPUTS.items()}
-    sizes = {"V": vocab, "K": CANDIDATES}
-    names = (*operators.CHOOSE_INPUTS, *operators.ENSEMBLE_INPUTS)
-    inputs |= {"segments": (np.int32, ["B"]), "ensemble": (np.float32, ["B"]), "cut": (np.float32, ["B", "W"])}
-    declared = {name: (inputs[name][0], [sizes.get(axis, axis) for axis in inputs[name][1]]) for name in names}
-    node = helper.make_node("ChooseTokens", names, operators.CHOOSE_OUTPUTS, domain=DOMAIN)
-    outputs = {"choice": (np.int32, None), "probability": (np.float32, None), "finite": (np.int32, None)}
-    return open_nodes(
-        [node], declared, outputs, functions=operators.decode_functions(mask, vocab, "onnxruntime", quadratic=True)
-    )
-
-
-def choices(logits, *, segments, ensemble, mask=5, temperature=0.0):
-    rows, width, vocab = logits.shape
-    given = {**PLAIN, "segments": segments, "ensemble": ensemble, "temperature": temperature, "valid": width,
-             "block": np.zeros((rows, width)), "position": np.zeros((rows, width)), "cut": -np.inf,
-             "drawn_slots": np.arange(rows * width), "logits": logits}  # fmt: skip
-    session = ensemble_session(mask, vocab)
-    feeds = {}
-    for value in session.get_inputs():
-        shape = {"drawn_slots": (rows * width,)}.get(
-            value.name, tuple({"B": rows, "W": width}.get(size, size) for size in value.shape)
-        )
-        dtype = {"tensor(int32)": np.int32, "tensor(int64)": np.int64, "tensor(float)": np.float32}[value.type]
-        feeds[value.name] = np.ascontiguousarray(np.broadcast_to(np.asarray(given[value.name], dtype), shape))
-    return session.run(None, feeds)[0]
+def choices(logits, *, segments, ensemble, mask=5):
+    found = run_operators(
+        mask, logits, operators=(CHOOSE_TOKENS_BY_ENSEMBLE,), quadratic=True, segments=segments, ensemble=ensemble,
+        cut=-np.inf,
+    )  # fmt: skip
+    return found["choice"]
 
 
 def test_the_ensemble_weighs_both_predictions_of_a_position():
@@ -107,20 +82,18 @@ def test_the_ensemble_weighs_both_predictions_of_a_position():
     weights = np.array([1.0, 0.5, 0.0, 0.5])
     segments = np.array([count, count, count, 0])
     found = choices(logits, segments=segments, ensemble=weights)
-    shares = np.exp(logits.astype(np.float64))
-    shares /= shares.sum(-1, keepdims=True)
-    expected = shares.copy()
+    probabilities = reference.probabilities(logits)
+    expected = probabilities.copy()
     for row, draft in np.ndindex(3, count):
-        companion = shares[row, count + draft * count]
-        expected[row, draft] = weights[row] * shares[row, draft] + (1 - weights[row]) * companion
-    expected[..., mask] = -1
-    assert (found == expected.argmax(-1)).all()
+        companion = probabilities[row, count + draft * count]
+        expected[row, draft] = weights[row] * probabilities[row, draft] + (1 - weights[row]) * companion
+    assert (found == reference.greedy(expected, mask)).all()
     # The rows differ, so the weights have been looked at.
-    assert (found[1] != np.where(np.arange(vocab) == mask, -np.inf, logits[1]).argmax(-1)).any()
+    assert (found[1] != reference.greedy(logits[1], mask)).any()
 
 
 def test_compiled_graphs_have_no_branches():
     """A plan with control flow is not sure to be capturable in a CUDA graph."""
     for quadratic in (False, True):
-        made = operators.decode_functions(5, 256, "tensorrt", quadratic=quadratic)
+        made = decode_functions(5, 256, "tensorrt", quadratic=quadratic)
         assert not {node.op_type for function in made for node in function.node} & {"If", "Loop", "Scan"}

@@ -9,8 +9,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from nld_trt.graph.step.candidates import CANDIDATES
-from tests.graph import draws
+from nld_trt.graph.step.tensors import CANDIDATES
+from nld_trt.measure.kernels import reference
+from tests.chi_square import chi_square
 from tests.graph.functions import run_operators
 
 MASK = 5
@@ -38,7 +39,7 @@ def test_every_token_is_the_one_that_the_definition_gives(dialect, filters):
         logits, dialect=dialect, temperature=temperatures, seed=seeds, draw=turns, position=position, **filters
     )
     for row, slot in product(range(rows), range(width)):
-        expected = draws.sample(
+        expected = reference.sample(
             logits[row, slot].astype(np.float32), MASK, seed=int(seeds[row]), position=int(position[row, slot]),
             draw=int(turns[row]), temperature=temperatures[row], **filters,
         )  # fmt: skip
@@ -54,7 +55,7 @@ def test_the_coldest_draws_are_greedy(temperature):
 def test_the_hottest_draw_is_uniform():
     tokens = verified(np.random.default_rng(4).normal(size=(1, 1, 12)).repeat(4000, axis=1), temperature=3e38, seed=9)
     shares = np.where(np.arange(12) == MASK, 0.0, 1 / 11)
-    statistic, limit = draws.chi_square(np.bincount(tokens.ravel(), minlength=12), shares)
+    statistic, limit = chi_square(np.bincount(tokens.ravel(), minlength=12), shares)
     assert statistic < limit
 
 
@@ -81,7 +82,7 @@ def test_filters_keep_what_sorting_keeps(dialect, digits):
             "top_p": float(rng.choice([1.0, rng.uniform(0.01, 0.999)])),
             "min_p": float(rng.choice([0.0, rng.uniform(0.001, 0.999)])),
         }
-        expected = draws.kept(logits, mask=-1, temperature=1.0, **filters)
+        expected = reference.kept(logits, -1, temperature=1.0, **filters)
         assert (kept(dialect, logits, **filters) == expected).all(), filters
 
 
@@ -106,8 +107,8 @@ def test_draws_have_the_exact_distribution(temperature, filters):
     logits = np.random.default_rng(1).normal(scale=1.5, size=24)
     tokens = verified(np.tile(logits, (40, 300, 1)), temperature=temperature, seed=np.arange(40), **filters)
     counts = np.bincount(tokens.ravel(), minlength=24)
-    shares = draws.probabilities(logits, MASK, temperature=temperature, **filters)
-    statistic, limit = draws.chi_square(counts, shares)
+    shares = reference.distribution(logits, MASK, temperature=temperature, **filters)
+    statistic, limit = chi_square(counts, shares)
     assert statistic < limit
     assert counts[MASK] == 0
 
@@ -124,12 +125,12 @@ def test_the_next_position_and_the_next_draw_are_independent_of_this_one():
     }
     for name, second in others.items():
         pairs = np.bincount((4 * first[:, :-1] + second).ravel(), minlength=16)
-        statistic, limit = draws.chi_square(pairs, np.full(16, 1 / 16))
+        statistic, limit = chi_square(pairs, np.full(16, 1 / 16))
         assert statistic < limit, name
 
 
 def test_the_first_committed_token_of_a_warm_block_has_the_exact_distribution():
-    """Slot and token together: the confidence that ranks slots is not divided by the temperature."""
+    """Slot and token together. The confidence that ranks slots is not divided by T (docs/model.md, Diffusion)."""
     vocab, temperature, masks = 6, 0.8, 3
     logits = np.random.default_rng(6).normal(size=(masks + 1, vocab)).astype(np.float32)
     logits[:, MASK] = -1.0
@@ -147,14 +148,13 @@ def test_the_first_committed_token_of_a_warm_block_has_the_exact_distribution():
     counts = np.bincount(slot * vocab + tokens[np.arange(rows), slot], minlength=(masks + 1) * vocab)
 
     shares = np.zeros((masks + 1, vocab))
-    confidence = np.exp(logits.astype(np.float64))
-    confidence /= confidence.sum(axis=1, keepdims=True)
-    drawn = [draws.probabilities(row, MASK, temperature=temperature) for row in logits]
+    confidence = reference.probabilities(logits)
+    drawn = [reference.distribution(row, MASK, temperature=temperature) for row in logits]
     for choice in product(range(vocab), repeat=masks):
         ranked = [confidence[index + 1, token] for index, token in enumerate(choice)]
         best = int(np.argmax(ranked))
         shares[best + 1, choice[best]] += np.prod([drawn[index + 1][token] for index, token in enumerate(choice)])
-    statistic, limit = draws.chi_square(counts, shares.ravel())
+    statistic, limit = chi_square(counts, shares.ravel())
     assert statistic < limit
 
 
@@ -171,7 +171,7 @@ def test_candidates_are_the_likeliest_tokens_that_the_filters_keep(dialect, filt
     logits = np.round(rng.normal(scale=2.0, size=(40, 2, 24)), 1).astype(np.float32)
     found = run_operators(MASK, logits, dialect=dialect, temperature=0.8, proposes=True, **filters)
     for row, slot in product(range(40), range(2)):
-        shares = draws.candidates(logits[row, slot], MASK, temperature=0.8, **filters)
+        shares = reference.draft_distribution(logits[row, slot], MASK, temperature=0.8, **filters)
         ids = found["candidate_ids"][row, slot]
         got = np.zeros(24)
         got[ids[ids >= 0]] = found["candidate_shares"][row, slot][ids >= 0]
@@ -201,11 +201,13 @@ def test_a_drafted_token_is_kept_or_replaced_as_the_definition_says(dialect):
     expected = np.zeros((rows, width), np.int64)
     settings = {"temperature": 0.7, "top_p": 0.95}
     for row, slot in product(range(rows), range(1, width)):
-        draft = draws.candidates(logits[row, slot - 1] + rng.normal(scale=0.7, size=vocab), MASK, temperature=0.7)
+        draft = reference.draft_distribution(
+            logits[row, slot - 1] + rng.normal(scale=0.7, size=vocab), MASK, temperature=0.7
+        )
         ids[row, slot], shares[row, slot] = listed(draft)
         block[row, slot] = rng.choice(vocab, p=draft)
-        expected[row, slot - 1] = draws.verify(
-            logits[row, slot - 1], MASK, block[row, slot], draft, seed=row, position=slot - 1, **settings
+        expected[row, slot - 1] = reference.sample(
+            logits[row, slot - 1], MASK, drafted=block[row, slot], taken=draft, seed=row, position=slot - 1, **settings
         )
     tokens = verified(
         logits, dialect=dialect, block=block, drafted_ids=ids, drafted_shares=shares, seed=np.arange(rows), **settings
@@ -254,10 +256,10 @@ def apart(seed=3, vocab=24):
 def test_rejection_sampling_leaves_the_distribution_as_it_is(temperature):
     target, draft = apart()
     counts, accepted = speculate(target, draft, temperature, "rejection")
-    shares = draws.probabilities(target, MASK, temperature=temperature)
-    statistic, limit = draws.chi_square(counts, shares)
+    shares = reference.distribution(target, MASK, temperature=temperature)
+    statistic, limit = chi_square(counts, shares)
     assert statistic < limit
-    best = np.minimum(shares, draws.candidates(draft, MASK, temperature=temperature)).sum()
+    best = np.minimum(shares, reference.draft_distribution(draft, MASK, temperature=temperature)).sum()
     assert accepted == pytest.approx(best, abs=0.015)
 
 
@@ -271,12 +273,11 @@ def test_with_shared_numbers_a_draft_agrees_more_often_than_with_its_own(tempera
     assert (shared == expected).mean() > 1.1 * (own == expected).mean()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule", ["shared numbers", "shares of another distribution", "resampling from p", "keeping every draft"]
 )
 def test_a_wrong_rule_changes_the_distribution(rule):
     target, draft = apart()
     counts, _ = speculate(target, draft, 0.7, rule)
-    statistic, limit = draws.chi_square(counts, draws.probabilities(target, MASK, temperature=0.7))
+    statistic, limit = chi_square(counts, reference.distribution(target, MASK, temperature=0.7))
     assert statistic > limit

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from nld_trt.engine.trt.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.errors import InputError
-from nld_trt.graph.step.candidates import CANDIDATES
+from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.model.config import MAX_EOS_IDS
 
 # As in plugins/logit_statistics.h and plugins/block_decision.h.
@@ -46,13 +46,13 @@ class Sizes(Generic[Size]):
     def shape(self, tensor: str) -> tuple[Size | int, ...]:
         """Of one of TENSORS."""
         axes: dict[str, Size | int] = {
-            "B": self.batch,
-            "W": self.width,
-            "V": self.vocab,
-            "K": CANDIDATES,
-            "E": MAX_EOS_IDS,
-            "S": self.splits,
-            "P": PARTIAL_WORDS,
+            "batch": self.batch,
+            "window": self.width,
+            "vocab": self.vocab,
+            "candidates": CANDIDATES,
+            "eos_ids": MAX_EOS_IDS,
+            "splits": self.splits,
+            "partial_words": PARTIAL_WORDS,
         }
         return tuple(axes[name] for name in TENSORS[tensor].axes)
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from nld_trt.engine.trt.kernels import launch
-from nld_trt.graph.step.candidates import CANDIDATES
 from nld_trt.graph.step.scores import COLDEST
+from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.measure.kernels import reference
 from nld_trt.measure.kernels.cases import DTYPES, MASK, SIZES, case
+from tests.chi_square import chi_square
 from tests.engine.trt.kernels.oracle import assert_same, onnx_step
-from tests.graph import draws
 
 FILTERS = ({}, {"top_k": 20}, {"top_p": 0.8, "min_p": 0.01})
 
@@ -51,13 +51,8 @@ def test_every_token_is_the_one_that_the_definition_gives(kernels, logit_type):
     for row, slot in product(range(4), range(9)):
         key = {name: int(values[name][row]) for name in ("seed", "draw", "stream")}
         position, logits = int(values["position"][row, slot]), values["logits"][row, slot]
-        expected = draws.sample(logits, MASK, position=position, temperature=np.float32(0.8), **key)
+        expected = reference.sample(logits, MASK, position=position, temperature=np.float32(0.8), **key)
         assert tokens[row, slot] == expected, (row, slot)
-
-
-def test_reference_has_the_random_numbers_of_the_definition():
-    for seed, stream, position, draw in ((0, 0, 0, 0), (2**63 - 1, 1, 10**6, 39), (123456789 << 20, 1, 7, 0)):
-        assert list(reference.uniforms(seed, stream, position, draw)) == draws.uniforms(seed, position, draw, stream)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-30, 1000.0])
@@ -115,7 +110,7 @@ def test_frequencies_are_those_of_the_softmax(kernels, temperature):
     tokens = [drawn(kernels, tiled, temperature=np.full(64, temperature), seed=np.full(64, seed)) for seed in range(6)]
     counts = np.bincount(np.ravel(tokens), minlength=256)
     assert counts.sum() >= 20_000
-    statistic, limit = draws.chi_square(counts, draws.probabilities(logits[0], MASK, temperature=temperature))
+    statistic, limit = chi_square(counts, reference.distribution(logits[0], MASK, temperature=temperature))
     assert statistic < limit
 
 

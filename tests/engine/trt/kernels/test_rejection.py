@@ -9,11 +9,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from nld_trt.graph.step.candidates import CANDIDATES
+from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.measure.kernels import reference
 from nld_trt.measure.kernels.cases import DTYPES, MASK, case
+from tests.chi_square import chi_square
 from tests.engine.trt.kernels.oracle import assert_same, onnx_step
-from tests.graph import draws
 
 ROWS, SLOTS, VOCAB = 64, 64, 256
 # Tokens that can come out, more than a list holds.
@@ -101,14 +101,14 @@ def test_random_drafts_come_in_every_kind() -> None:
 def test_every_token_is_the_one_that_the_definition_gives(kernels) -> None:
     rng = np.random.default_rng(12)
     logits = rng.normal(scale=2.5, size=VOCAB).astype(np.float32)
-    draft = draws.candidates(logits + rng.normal(scale=0.7, size=VOCAB), MASK, temperature=0.7)
+    draft = reference.draft_distribution(logits + rng.normal(scale=0.7, size=VOCAB), MASK, temperature=0.7)
     ids = np.flatnonzero(draft)
     block = rng.choice(VOCAB, (8, SLOTS), p=draft)
     tokens = chosen(kernels, one_slot(logits, ids, draft[ids], block, temperature=np.float32(0.7), rows=8))
     for row, slot in product(range(8), range(SLOTS - 1)):
-        expected = draws.verify(
-            logits, MASK, block[row, slot + 1], draft.astype(np.float32), seed=77, position=slot, draw=row,
-            temperature=np.float32(0.7),
+        expected = reference.sample(
+            logits, MASK, drafted=block[row, slot + 1], taken=draft.astype(np.float32), temperature=np.float32(0.7),
+            seed=77, position=slot, draw=row,
         )  # fmt: skip
         assert tokens[row, slot] == expected, (row, slot)
     assert 0.3 < (tokens == block[:, 1:]).mean() < 0.95
@@ -120,7 +120,7 @@ def speculate(kernels, temperature, rule):
     target, draft = np.full((2, VOCAB), -1e9, np.float32)
     target[:SUPPORT] = rng.normal(scale=1.5, size=SUPPORT)
     draft[:SUPPORT] = target[:SUPPORT] + rng.normal(scale=0.8, size=SUPPORT)
-    shares = draws.candidates(draft, MASK, temperature=temperature)
+    shares = reference.draft_distribution(draft, MASK, temperature=temperature)
     ids = np.flatnonzero(shares)
     told = np.full(len(ids), 1 / len(ids)) if rule == "shares of another distribution" else shares[ids]
     tokens, drafts = [], []
@@ -138,7 +138,7 @@ def speculate(kernels, temperature, rule):
             found = np.where(found == block[:, 1:], found, chosen(kernels, one_slot(target, [], [], MASK, **other)))
         tokens.append(block[:, 1:] if rule == "keeping every draft" else found)
         drafts.append(block[:, 1:])
-    wanted = draws.probabilities(target, MASK, temperature=temperature)
+    wanted = reference.distribution(target, MASK, temperature=temperature)
     counts = np.bincount(np.ravel(tokens), minlength=VOCAB)
     assert counts.sum() >= 20_000
     best = np.minimum(wanted, shares).sum()
@@ -148,7 +148,7 @@ def speculate(kernels, temperature, rule):
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_emitted_tokens_are_distributed_as_the_model_asks(kernels, temperature) -> None:
     counts, wanted, accepted, best = speculate(kernels, temperature, "rejection")
-    statistic, limit = draws.chi_square(counts, wanted)
+    statistic, limit = chi_square(counts, wanted)
     assert statistic < limit
     assert accepted == pytest.approx(best, abs=0.015)
 
@@ -168,13 +168,13 @@ WRONG_RULES = {
 )
 def test_a_wrong_rule_changes_the_distribution(kernels, rule, temperature) -> None:
     counts, wanted, *_ = speculate(kernels, temperature, rule)
-    statistic, limit = draws.chi_square(counts, wanted)
+    statistic, limit = chi_square(counts, wanted)
     assert statistic > limit
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_draft_from_the_model_itself_is_always_kept(kernels, logits, temperature) -> None:
-    share = draws.probabilities(logits, MASK, temperature=temperature).astype(np.float32)
+    share = reference.distribution(logits, MASK, temperature=temperature).astype(np.float32)
     ids = np.argsort(-share)[:CANDIDATES]
     for draft in ids[[0, 1, 2, -1]]:
         tokens = chosen(kernels, one_slot(logits, ids, share[ids], draft, temperature=temperature))
@@ -224,7 +224,7 @@ def test_rejected_draft_does_not_come_back(kernels, logits) -> None:
     """A draft taken more often than it should has nothing left: choosing it says that it was accepted."""
     best = np.delete(logits, MASK).max()
     best = int(np.flatnonzero(logits == best)[0])
-    share = draws.probabilities(logits, MASK, temperature=1.0)[best]
+    share = reference.distribution(logits, MASK, temperature=1.0)[best]
     tokens = chosen(kernels, one_slot(logits, [best], [1.0], best))
     np.testing.assert_allclose((tokens == best).mean(), share, atol=4 * np.sqrt(0.25 / tokens.size))
 

@@ -14,9 +14,11 @@ from nld_trt.engine.trt.kernels.launch import checked_sizes
 from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, OPERATORS, TENSORS
 from nld_trt.errors import InputError
 from nld_trt.graph import contract
-from nld_trt.graph.step import operators
-from nld_trt.graph.step.candidates import CANDIDATES
+from nld_trt.graph.step.choose import CHOOSE_TOKENS
+from nld_trt.graph.step.denoise import BLOCK_DENOISE
 from nld_trt.graph.step.plugin_form import PLUGIN_OPERATORS
+from nld_trt.graph.step.tensors import CANDIDATES
+from nld_trt.graph.step.verify import SPEC_VERIFY
 from nld_trt.model.config import MAX_EOS_IDS
 
 C_TYPES = {"float32": "float*", "int32": "int*", "int64": "long long*", "logits": "nld::TYPE::Storage*"}
@@ -62,23 +64,17 @@ def test_constants_are_those_of_the_sources(source, constant: str, value: int) -
 
 def onnx_names(kind: str) -> set[str]:
     """Inputs or outputs of the three functions that the kernels stand for, without what they hand to each other."""
-    lists = {
-        "input": (operators.CHOOSE_INPUTS, operators.DENOISE_INPUTS, operators.VERIFY_INPUTS),
-        "output": (operators.CHOOSE_OUTPUTS, operators.DENOISE_OUTPUTS, operators.VERIFY_OUTPUTS),
-    }
-    return {name for names in lists[kind] for name in names} - {"choice", "probability"}
+    functions = (CHOOSE_TOKENS, BLOCK_DENOISE, SPEC_VERIFY)
+    return {name for function in functions for name in getattr(function, kind)} - {"choice", "probability"}
 
 
 def test_outputs_are_those_of_the_onnx_functions() -> None:
-    assert set(DECODE_STEP.outputs) == onnx_names("output")
+    assert set(DECODE_STEP.outputs) == onnx_names("outputs")
 
 
 def test_inputs_are_those_of_the_onnx_functions() -> None:
-    """Two of the functions have a ``valid`` of their own, and a decision needs both. Kernels look at every slot."""
-    assert {*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs} == (onnx_names("input") - {"drawn_slots"}) | {
-        "partials",
-        "verify_valid",
-    }
+    """Kernels look at every slot, and hand statistics to each other."""
+    assert {*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs} ^ onnx_names("inputs") == {"drawn_slots", "partials"}
 
 
 def test_decision_reads_everything_that_the_statistics_write() -> None:
@@ -97,14 +93,6 @@ def test_statistics_need_neither_random_numbers_nor_lists() -> None:
 def test_node_attributes_are_those_that_the_parser_looks_up(name) -> None:
     attributes = PLUGIN_OPERATORS[name].attributes(mask_token_id=7)
     assert attributes == {"mask_token_id": 7, "plugin_namespace": "nld", "plugin_version": "1", "aot": 1}
-
-
-def test_types_are_those_of_the_step_contract() -> None:
-    bindings = {binding.name: binding for binding in contract.BINDINGS}
-    shared = [name for name in TENSORS if name in bindings and name != "logits"]
-    assert len(shared) >= 8
-    for name in shared:
-        assert TENSORS[name].dtype == bindings[name].dtype, name
 
 
 def test_block_of_one_row_gives_every_multiprocessor_work() -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nld_trt.decode.prompt import parse_prompt
 from nld_trt.errors import InputError
 from nld_trt.files.json_text import parse_json
 from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.prompt import parse_prompt
 
 SHOW = "{{ messages | tojson }}{{ tools | tojson }}{{ documents | tojson }}{{ enable_thinking }}{{ mood }}"
 USER = {"role": "user", "content": "Hi"}

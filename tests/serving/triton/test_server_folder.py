@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from nld_trt.errors import InputError
-from nld_trt.serving.server_folder import server_folder
+from nld_trt.serving.triton.server_folder import server_folder
 
 HOLDER = """
 import sys
-from nld_trt.serving.server_folder import server_folder
+from nld_trt.serving.triton.server_folder import server_folder
 with server_folder() as folder:
     print(folder, flush=True)
     sys.stdin.read()
