@@ -143,8 +143,15 @@ def _read_conversation(**files: Path | None) -> dict[str, Any]:
 
 
 def _report(chunks: list[Chunk], seconds: float) -> None:
+    from nld_trt.decode import figures
+
     last = chunks[-1]
     tokens = sum(chunk.tokens for chunk in chunks)
+    measured = {
+        figures.TOKENS_PER_SECOND.name: figures.TOKENS_PER_SECOND.formula(figures.Counts(tokens, seconds=seconds)),
+        figures.TOKENS_PER_FORWARD.name: last.tokens_per_forward,
+        figures.ACCEPTANCE_LENGTH.name: last.acceptance_length,
+    }
     if output.json:
         output.result(
             {
@@ -163,11 +170,4 @@ def _report(chunks: list[Chunk], seconds: float) -> None:
             }
         )
         return
-    parts = [last.mode, f"{tokens} tokens", f"{tokens / seconds:.1f} tokens/s"]
-    if last.tokens_per_forward is not None:
-        parts.append(f"{last.tokens_per_forward:.2f} tokens per forward")
-    if last.acceptance_length is not None:
-        parts.append(f"acceptance length {last.acceptance_length:.2f}")
-    if last.seed is not None:
-        parts.append(f"seed {last.seed}")
-    output.note(f"[{', '.join(parts)}, finished by {last.finish_reason}]")
+    output.note(figures.summary(last.mode, tokens, measured, seed=last.seed, finish_reason=last.finish_reason))

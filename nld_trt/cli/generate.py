@@ -167,17 +167,11 @@ def _line(result: Result) -> dict[str, Any]:
 
 def summary(result: Result) -> str:
     """The line under a streamed answer."""
-    parts = [
-        result.mode,
-        f"{len(result.tokens)} tokens",
-        f"{result.tokens_per_second:.1f} tokens/s",
-        f"{result.tokens_per_forward:.2f} tokens per forward",
-    ]
-    if result.acceptance_length is not None:
-        parts.append(f"acceptance length {result.acceptance_length:.2f}")
-    if result.seed is not None:
-        parts.append(f"seed {result.seed}")
-    return f"[{', '.join(parts)}, finished by {result.finish_reason}]"
+    from nld_trt.decode import figures
+
+    return figures.summary(
+        result.mode, len(result.tokens), result.figures, seed=result.seed, finish_reason=result.finish_reason
+    )
 
 
 def _run_file(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from nld_trt import names
-from nld_trt.decode.counters import Counters
+from nld_trt.decode.figures import Counters
 from nld_trt.decode.fill import UNREACHABLE, Outcome, Pass, PassSettings
 from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import engine_values

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nld_trt import names
+from nld_trt.decode.figures import ACCEPTANCE_LENGTH, TOKENS_PER_FORWARD, TOKENS_PER_SECOND, Counts, figures_of
 from nld_trt.decode.row import Row
-from nld_trt.decode.totals import Totals
 from nld_trt.errors import OperationError
 from nld_trt.names import SPECULATIVE, ModeName
 
@@ -20,7 +20,7 @@ class Result:
 
     Attributes:
         output_ids: generated ids, prompt excluded, EOS kept.
-        nfe: forward evaluations by the reference's rule for the mode (``decode.counters``).
+        nfe: forward evaluations by the reference's rule for the mode (docs/model.md, Counting).
         accepted: linear: tokens of each verify pass before any cut.
         denoise_passes: diffusion: per block.
         cache_length: committed tokens in the cache at the end.
@@ -93,17 +93,27 @@ class Result:
         return self.output_ids
 
     @property
+    def counts(self) -> Counts:
+        """What is counted of this generation; those of several add up."""
+        return Counts.of_generation(len(self.output_ids), self.nfe, self.accepted, self.denoise_passes, self.seconds)
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """Figures of ``decode.figures`` by name; None where this generation does not have one."""
+        return figures_of(self.counts)
+
+    @property
     def tokens_per_second(self) -> float | None:
         """Generated tokens over ``seconds``; None where nobody measured."""
-        return len(self.output_ids) / self.seconds if self.seconds else None
+        return self.figures[TOKENS_PER_SECOND.name]
 
     @property
     def tokens_per_forward(self) -> float:
-        return Totals.of([self]).tokens_per_forward
+        return self.figures[TOKENS_PER_FORWARD.name] or 0.0
 
     @property
     def acceptance_length(self) -> float | None:
-        return Totals.of([self]).acceptance_length
+        return self.figures[ACCEPTANCE_LENGTH.name]
 
     def to_line(self, request_id: object) -> dict[str, Any]:
         """The result as one line of a results file."""

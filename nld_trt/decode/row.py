@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from nld_trt import names
-from nld_trt.decode.counters import Counters
+from nld_trt.decode.figures import Counters
 from nld_trt.decode.fill import UNREACHABLE, Outcome, Pass
 from nld_trt.decode.modes import MODE_TYPES, ThinkingBudget
 from nld_trt.decode.request import Request

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nld_trt.decode.batch import Batch
+from nld_trt.decode.figures import Counts, figures_of
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
-from nld_trt.decode.totals import Totals
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError, OperationError, shortened
 from nld_trt.files.json_text import JsonError, parse_json
@@ -40,11 +40,8 @@ class Score:
         accuracy: fraction of answers that equal the expected text exactly, outer white space aside; None
             without expected answers or a tokenizer.
         block_length: what was asked for, or the mode's own; None without blocks.
-        tokens_per_forward: all generated tokens over all forward evaluations (counting rules of the mode).
-        acceptance_length: linear: tokens emitted per round, over all rounds.
-        denoise_passes_per_block: diffusion.
-        tokens_per_second: generated tokens over the wall time of the whole run, prefill included.
-        host_share: part of that wall time outside the engine.
+        tokens_per_forward, acceptance_length, denoise_passes_per_block, tokens_per_second, host_share: figures of
+            ``decode.figures`` over all answers. The wall time is that of the whole run, prefill included.
     """
 
     mode: str
@@ -187,18 +184,17 @@ def _score(
         if question.answer is not None and text is not None:
             right.setdefault(question.family or "all", []).append(text.strip() == question.answer.strip())
     marks = [mark for family in right.values() for mark in family]
-    totals = Totals.of(results.values())
+    counts = replace(
+        Counts.total(result.counts for result in results.values()), seconds=seconds, engine_seconds=engine_seconds
+    )
+    figures: dict[str, Any] = figures_of(counts)
     return Score(
         mode=variant.name,
         block_length=block_length,
         requests=len(questions),
-        tokens=totals.tokens,
+        tokens=counts.tokens,
         accuracy=sum(marks) / len(marks) if marks else None,
         accuracy_by_family={family: sum(values) / len(values) for family, values in sorted(right.items())},
-        tokens_per_forward=totals.tokens_per_forward,
-        acceptance_length=totals.acceptance_length,
-        denoise_passes_per_block=totals.denoise_passes_per_block,
-        tokens_per_second=totals.tokens / seconds,
         seconds=seconds,
-        host_share=1 - engine_seconds / seconds,
+        **figures,
     )

@@ -13,55 +13,29 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from nld_trt.decode.batch import Batch
+from nld_trt.decode.figures import Counts, Timing
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
 
 
-@dataclass
-class Timing:
-    """Clock readings of one request, in seconds."""
-
-    submitted: float
-    first_chunk: float = 0.0
-    first_tokens: int = 0
-    last_chunk: float = 0.0
-    result: Result | None = None
-
-    @property
-    def ttft(self) -> float:
-        return self.first_chunk - self.submitted
-
-    @property
-    def latency(self) -> float:
-        return self.last_chunk - self.submitted
-
-    @property
-    def itl(self) -> float | None:
-        """Seconds per token after the first chunk; None when one chunk held everything."""
-        assert self.result is not None
-        later = len(self.result.output_ids) - self.first_tokens
-        return (self.last_chunk - self.first_chunk) / later if later > 0 else None
-
-
-@dataclass
+@dataclass(frozen=True)
 class Run:
     """One repeat of a point."""
 
     seconds: float
     engine_seconds: float
-    timings: list[Timing] = field(default_factory=list)
+    timings: Sequence[Timing]
+    results: Sequence[Result]
 
     @property
-    def results(self) -> list[Result]:
-        return [timing.result for timing in self.timings if timing.result is not None]
-
-    @property
-    def tokens(self) -> int:
-        return sum(len(result.output_ids) for result in self.results)
+    def counts(self) -> Counts:
+        """Counts of all requests, with the times of the whole repeat."""
+        counts = Counts.total(result.counts for result in self.results)
+        return replace(counts, seconds=self.seconds, engine_seconds=self.engine_seconds)
 
 
 def run_closed_loop(batch: Batch, requests: Sequence[Request], concurrency: int) -> Run:
@@ -73,6 +47,7 @@ def run_closed_loop(batch: Batch, requests: Sequence[Request], concurrency: int)
     waiting = list(reversed(requests))
     live: dict[Row, Timing] = {}
     timings: list[Timing] = []
+    results: list[Result] = []
     engine_before = batch.engine_seconds
     started = time.perf_counter()
     while waiting or live:
@@ -84,14 +59,11 @@ def run_closed_loop(batch: Batch, requests: Sequence[Request], concurrency: int)
         now = time.perf_counter()
         for emission in emissions:
             timing = live[emission.row]
-            if emission.tokens:
-                if not timing.first_tokens:
-                    timing.first_chunk, timing.first_tokens = now, len(emission.tokens)
-                timing.last_chunk = now
+            timing.add(len(emission.tokens), now)
             if emission.finish_reason is not None:
                 del live[emission.row]
-                timing.result = Result.of(emission.row).or_raise()
-    return Run(time.perf_counter() - started, batch.engine_seconds - engine_before, timings)
+                results.append(Result.of(emission.row).or_raise())
+    return Run(time.perf_counter() - started, batch.engine_seconds - engine_before, timings, results)
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float | None]:

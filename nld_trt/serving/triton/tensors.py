@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nld_trt.decode.figures import ACCEPTANCE_LENGTH, TOKENS_PER_FORWARD
 from nld_trt.model.config import MAX_EOS_IDS
 
 Direction = Literal["input", "output"]
@@ -147,8 +148,8 @@ TENSORS: tuple[Tensor, ...] = (
     _output("num_output_tokens", "UINT32", "tokens that this response adds"),
     _output("output_ids", "INT32", "the tokens that this response adds; only in answers to `input_ids`", many=True),
     _output("mode", "STRING", "mode that decoded this request"),
-    _output("tokens_per_forward", "FP32", "last response: generated tokens over `nfe`"),
-    _output("acceptance_length", "FP32", "last response, linear and quadratic: tokens per verified draft"),
+    _output(TOKENS_PER_FORWARD.name, "FP32", f"last response: {TOKENS_PER_FORWARD.meaning}"),
+    _output(ACCEPTANCE_LENGTH.name, "FP32", f"last response, linear and quadratic: {ACCEPTANCE_LENGTH.meaning}"),
     _output("nfe", "INT32", "last response: forward evaluations, by the reference's counting rule"),
     _output("seed", "UINT64", "last response at a temperature above 0: the seed of the draws"),
 )
