@@ -79,6 +79,9 @@ DEFAULT_THRESHOLDS: Final[dict[ModeName, float | None]] = {AR: None, DIFFUSION: 
 # An EOS id that no token has.
 NEVER: Final = -1
 
+# Most tokens that a filter of sampling can leave.
+MAX_TOP_K: Final = 256
+
 DEFAULT_MAX_BATCH_SIZE: Final = 8
 DEFAULT_MAX_SEQ_LEN: Final = 4096
 DEFAULT_PROMPT_CHUNK: Final = 512

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from nld_trt.decode.fill import Pass, fill, outcomes
-from nld_trt.decode.request import Request
+from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
@@ -70,27 +70,27 @@ class Batch:
     def live_rows(self) -> int:
         return sum(row.finish_reason is None for row in self._live)
 
-    def submit(self, request: Request) -> Row:
+    def submit(self, request: Request | ResolvedRequest) -> Row:
         """Queue a request; it joins the batch when a row is free.
 
         Raises:
             InputError: the request does not fit this engine. Nothing is queued.
         """
-        request = self.resolved(request)
-        text = self.codec.stream(request.stop) if self.codec is not None else None
-        row = Row(request, self.session.info.config.mask_token_id, text)
+        resolved = self.resolved(request)
+        text = self.codec.stream(resolved.stop) if self.codec is not None else None
+        row = Row(resolved, self.session.info.config.mask_token_id, text)
         self._waiting.append(row)
         return row
 
-    def resolved(self, request: Request) -> Request:
-        """``request`` with the engine's defaults filled in.
+    def resolved(self, request: Request | ResolvedRequest) -> ResolvedRequest:
+        """``request`` with the engine's defaults filled in; one that was resolved stays as it is.
 
         Raises:
             InputError: it does not fit this engine.
         """
         if request.stop and self.codec is None:
             raise InputError("the engine has no tokenizer, so it cannot look for stop strings")
-        return request.resolved(self.session.info)
+        return request.resolved(self.session.info) if isinstance(request, Request) else request
 
     def cancel(self, row: Row) -> None:
         """Drop a request before the next forward; a finished one is left as it is.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nld_trt.decode.batch import Batch
+from nld_trt.decode.fields import FIELDS
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
@@ -19,45 +20,6 @@ from nld_trt.files.json_text import JsonError, check_plain, parse_json, walk
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.prompt import parse_prompt
 from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS
-
-# Field name to the JSON types it may have; bool is not an int here.
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "id": (str, int, float, type(None)),
-    "prompt": (str,),
-    "prompt_ids": (list,),
-    "messages": (list,),
-    "tools": (list, type(None)),
-    "documents": (list, type(None)),
-    "chat_template_kwargs": (dict, type(None)),
-    "system": (str, type(None)),
-    "raw": (bool,),
-    "mode": (str,),
-    "lora": (bool,),
-    "max_new_tokens": (int,),
-    "block_length": (int,),
-    "threshold": (int, float, type(None)),
-    "eos_token_id": (int, list),
-    "stop": (list,),
-    "max_thinking_tokens": (int,),
-    "end_think_token_id": (int,),
-    "temperature": (int, float),
-    "top_k": (int,),
-    "top_p": (int, float),
-    "min_p": (int, float),
-    "seed": (int,),
-    "acceptance": (str,),
-    "ensemble": (int, float),
-}
-
-_WORDS = {
-    str: "a text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    list: "a list",
-    dict: "an object",
-    type(None): "null",
-}
 
 
 @dataclass(frozen=True)
@@ -74,15 +36,11 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
     Raises:
         InputError: an unknown field, a value of another type, or no prompt.
     """
-    unknown = sorted(set(values) - set(_FIELDS))
+    unknown = sorted(set(values) - set(FIELDS))
     if unknown:
-        raise InputError(f"unknown field {shortened(repr(unknown[0]))}; known: {', '.join(_FIELDS)}")
+        raise InputError(f"unknown field {shortened(repr(unknown[0]))}; known: {', '.join(FIELDS)}")
     for name, value in values.items():
-        if not isinstance(value, _FIELDS[name]) or (isinstance(value, bool) and bool not in _FIELDS[name]):
-            # A number may be whole; nobody needs to be told.
-            kinds = [kind for kind in _FIELDS[name] if kind is not int or float not in _FIELDS[name]]
-            known = " or ".join(_WORDS[kind] for kind in kinds)
-            raise InputError(f"{name} is {shortened(repr(value))}; it must be {known}")
+        FIELDS[name].check_type(value)
     mode = values.get("mode", DEFAULT_MODE)
     if mode not in DEFAULT_THRESHOLDS:
         raise InputError(f"mode is {shortened(repr(mode))}; supported: {', '.join(DEFAULT_THRESHOLDS)}")
@@ -90,25 +48,9 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
     if not all(isinstance(text, str) for text in stop):
         raise InputError("stop must be a list of strings")
     check_plain("stop", list(stop))
-    return Request(
-        prompt_ids=parse_prompt(values, codec),
-        mode=mode,
-        lora=values.get("lora"),
-        max_new_tokens=values.get("max_new_tokens"),
-        block_length=values.get("block_length"),
-        threshold=values.get("threshold", DEFAULT_THRESHOLDS[mode]),
-        eos_token_id=parse_eos(values.get("eos_token_id")),
-        stop=stop,
-        temperature=values.get("temperature"),
-        top_k=values.get("top_k"),
-        top_p=values.get("top_p"),
-        min_p=values.get("min_p"),
-        seed=values.get("seed"),
-        acceptance=values.get("acceptance"),
-        ensemble=values.get("ensemble", 1.0),
-        max_thinking_tokens=values.get("max_thinking_tokens"),
-        end_think_token_id=values.get("end_think_token_id"),
-    )
+    settings = {name: value for name, value in values.items() if FIELDS[name].setting}
+    settings |= {"stop": stop, "eos_token_id": parse_eos(values.get("eos_token_id"))}
+    return Request(parse_prompt(values, codec), **{"threshold": DEFAULT_THRESHOLDS[mode], **settings})
 
 
 def parse_eos(stated: int | list[Any] | None) -> int | tuple[int, ...] | None:

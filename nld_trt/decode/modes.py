@@ -14,9 +14,12 @@ from typing import ClassVar, Final
 from nld_trt import names
 from nld_trt.decode.figures import Counters
 from nld_trt.decode.fill import UNREACHABLE, Outcome, Pass, PassSettings
-from nld_trt.decode.request import Request
-from nld_trt.decode.sampling import engine_values
+from nld_trt.decode.request import ResolvedRequest
 from nld_trt.names import ModeName, PassKind
+
+# The most likely token of any vocabulary has a larger probability, so that a smaller top_p keeps the same; in float32
+# it could become 0, which no token would be needed to reach.
+_SMALLEST_TOP_P: Final = 1e-30
 
 
 class Mode:
@@ -33,19 +36,22 @@ class Mode:
     bidirectional: ClassVar[PassKind]
     emits_bonus_token: ClassVar[bool] = True
 
-    def __init__(self, request: Request, mask_token_id: int) -> None:
+    def __init__(self, request: ResolvedRequest, mask_token_id: int) -> None:
         self.request = request
         self.mask_token_id = mask_token_id
         self.settings = PassSettings(
             eos_token_ids=request.eos_token_ids,
             ensemble=request.ensemble,
             rejection=request.rejection,
-            **engine_values(request.sampling),
+            temperature=request.temperature,
+            top_k=request.top_k,
+            top_p=max(request.top_p, _SMALLEST_TOP_P),
+            min_p=request.min_p,
+            seed=request.seed or 0,
         )
 
     @property
     def block_length(self) -> int:
-        assert self.request.block_length is not None
         return self.request.block_length
 
     def kind(self, part: Pass) -> PassKind:
@@ -78,7 +84,7 @@ class Autoregressive(Mode):
     causal = names.TOKEN
     bidirectional = names.TOKEN
 
-    def __init__(self, request: Request, mask_token_id: int) -> None:
+    def __init__(self, request: ResolvedRequest, mask_token_id: int) -> None:
         super().__init__(request, mask_token_id)
         self.settings = replace(self.settings, program=names.TOKEN)
         if request.max_thinking_tokens is not None:
@@ -100,7 +106,7 @@ class BlockDiffusion(Mode):
     bidirectional = names.DENOISE
     emits_bonus_token = False
 
-    def __init__(self, request: Request, mask_token_id: int) -> None:
+    def __init__(self, request: ResolvedRequest, mask_token_id: int) -> None:
         super().__init__(request, mask_token_id)
         threshold = UNREACHABLE if request.threshold is None else request.threshold
         # A block has fewer masks than slots, so that the reference's quota schedule is one commit per pass.
@@ -122,9 +128,9 @@ class Speculation(Mode):
     """Every emitted token is the causal verifier's, so that the text equals that of AR: greedily, and with the
     acceptance rule ``match`` at a temperature too."""
 
-    def __init__(self, request: Request, mask_token_id: int) -> None:
+    def __init__(self, request: ResolvedRequest, mask_token_id: int) -> None:
         super().__init__(request, mask_token_id)
-        self.settings = replace(self.settings, adapter=bool(request.lora), threshold=0.0, quota=1)
+        self.settings = replace(self.settings, adapter=request.lora, threshold=0.0, quota=1)
 
     def count(self, counters: Counters, part: Pass, outcome: Outcome) -> None:
         super().count(counters, part, outcome)
@@ -141,7 +147,7 @@ class LinearSpeculation(Speculation):
     causal = names.VERIFY
     bidirectional = names.DRAFT
 
-    def __init__(self, request: Request, mask_token_id: int) -> None:
+    def __init__(self, request: ResolvedRequest, mask_token_id: int) -> None:
         super().__init__(request, mask_token_id)
         self.settings = replace(self.settings, program=names.LINEAR, threshold=request.threshold or 0.0)
 
@@ -156,7 +162,7 @@ class QuadraticSpeculation(Speculation):
     causal = names.QUADRATIC
     bidirectional = names.DRAFT
 
-    def __init__(self, request: Request, mask_token_id: int) -> None:
+    def __init__(self, request: ResolvedRequest, mask_token_id: int) -> None:
         super().__init__(request, mask_token_id)
         self.settings = replace(self.settings, program=names.QUADRATIC, segments=self.block_length)
 

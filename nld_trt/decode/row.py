@@ -11,7 +11,7 @@ from nld_trt import names
 from nld_trt.decode.figures import Counters
 from nld_trt.decode.fill import UNREACHABLE, Outcome, Pass
 from nld_trt.decode.modes import MODE_TYPES, ThinkingBudget
-from nld_trt.decode.request import Request
+from nld_trt.decode.request import ResolvedRequest
 from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.model.text.streaming import TextStream
@@ -46,11 +46,8 @@ class Row:
         spoiled: a pass gave logits that are not finite, so that the cache may hold such numbers too.
     """
 
-    def __init__(self, request: Request, mask_token_id: int, text: TextStream | None) -> None:
-        assert request.block_length is not None
-        assert request.max_new_tokens is not None
+    def __init__(self, request: ResolvedRequest, mask_token_id: int, text: TextStream | None) -> None:
         self.request = request
-        self.max_new_tokens = request.max_new_tokens
         self.mode = MODE_TYPES[request.mode](request, mask_token_id)
         self.emitted: list[int] = []
         self.counters = Counters()
@@ -100,17 +97,16 @@ class Row:
     @property
     def tokens_left(self) -> int:
         """Tokens that may still be emitted."""
-        return self.max_new_tokens - len(self.emitted)
+        return self.request.max_new_tokens - len(self.emitted)
 
     @property
     def slots_kept(self) -> int:
         """Cache slots that this request fills at most."""
-        return len(self.request.prompt_ids) + self.max_new_tokens
+        return len(self.request.prompt_ids) + self.request.max_new_tokens
 
     @property
     def overhang(self) -> int:
         """Slots after those that a pass may write: the last block is written whole and cut afterwards."""
-        assert self.request.block_length is not None
         length = self.request.block_length
         return contract.quadratic_width(length) if self.request.mode == names.QUADRATIC else length
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nld_trt.decode.batch import Batch
-from nld_trt.decode.request import Request
+from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import OperationError
@@ -30,7 +30,7 @@ class Ticket:
         dropped: nobody waits for it any more. Any thread may set this, at any time, even a finaliser.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: ResolvedRequest) -> None:
         self.request = request
         self.pieces: deque[str] = deque()
         self.tokens: list[int] = []
@@ -77,7 +77,7 @@ class SharedBatch:
         self._stepping = False
         self._tickets: dict[Row, Ticket] = {}
 
-    def submit(self, requests: Sequence[Request]) -> list[Ticket]:
+    def submit(self, requests: Sequence[Request | ResolvedRequest]) -> list[Ticket]:
         """Queue requests; they join the batch with the next forward that has room.
 
         Raises:

@@ -12,7 +12,7 @@ from typing import Any
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.figures import Counts, figures_of
 from nld_trt.decode.generate import generate
-from nld_trt.decode.request import Request
+from nld_trt.decode.request import ResolvedRequest
 from nld_trt.decode.result import Result
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError, OperationError, shortened
@@ -97,7 +97,7 @@ def requests_for(
     max_new_tokens: int | None,
     block_length: int | None = None,
     threshold: float | None = None,
-) -> list[Request]:
+) -> list[ResolvedRequest]:
     """A request for each question, with the engine's defaults filled in.
 
     Raises:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from nld_trt.decode.batch import Batch
-from nld_trt.decode.request import Request
+from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError, OperationError
 from nld_trt.names import DEFAULT_MAX_WAITING
@@ -54,7 +54,7 @@ class Observer(Protocol):
 class Job:
     """A submitted request. :meth:`cancel` may be called from any thread, at any time."""
 
-    def __init__(self, request: Request, listener: Listener, deadline: Deadline | None = None) -> None:
+    def __init__(self, request: ResolvedRequest, listener: Listener, deadline: Deadline | None = None) -> None:
         self.request = request
         self.listener = listener
         self.deadline = deadline
@@ -105,7 +105,7 @@ class Scheduler:
         with self._wake:
             return self._failure
 
-    def submit(self, request: Request, listener: Listener, *, timeout: float | None = None) -> Job:
+    def submit(self, request: Request | ResolvedRequest, listener: Listener, *, timeout: float | None = None) -> Job:
         """Queue a request. Its outcome goes to ``listener``, on the loop thread.
 
         Args:
@@ -119,7 +119,7 @@ class Scheduler:
             OperationError: the decode loop has failed.
         """
         deadline = None if timeout is None else Deadline(timeout)
-        job = Job(request.resolved(self._info), listener, deadline)
+        job = Job(self._batch.resolved(request), listener, deadline)
         with self._wake:
             if self._failure is not None:
                 raise OperationError(self._failure.what, fix=self._failure.fix)

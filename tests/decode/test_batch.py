@@ -94,10 +94,11 @@ def test_every_result_keeps_the_invariants(session, prompts, values):
     emitted, mask = result.output_ids, session.info.config.mask_token_id
     assert 1 <= len(emitted) <= request.max_new_tokens
     assert mask not in emitted
-    assert set(request.eos_token_ids).isdisjoint(emitted[:-1])
-    assert result.finish_reason == ("stop" if emitted[-1] in request.eos_token_ids else "length")
-    behind = 0 if request.mode == "diffusion" else 1
-    assert result.cache_length == len(request.prompt_ids) + len(emitted) - behind
+    ends = request.resolved(session.info).eos_token_ids
+    assert set(ends).isdisjoint(emitted[:-1])
+    assert result.finish_reason == ("stop" if emitted[-1] in ends else "length")
+    bonus_tokens = 0 if request.mode == "diffusion" else 1
+    assert result.cache_length == len(request.prompt_ids) + len(emitted) - bonus_tokens
     if request.mode in SPECULATIVE:
         assert sum(result.accepted) + 1 >= len(emitted)
         assert all(1 <= count <= request.block_length for count in result.accepted)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nld_trt import Engine, InputError, OperationError, Request
-from nld_trt.decode import jsonl
 from nld_trt.decode.batch import Batch
+from nld_trt.decode.fields import FIELDS
 from nld_trt.decode.generate import generate
 from nld_trt.decode.options import Options
 
@@ -122,7 +122,7 @@ def test_prompt_can_be_given_by_its_name(opened, name):
 
 
 def test_options_are_the_fields_of_a_requests_file():
-    assert set(Options.__annotations__) == set(jsonl._FIELDS) - {"id"}
+    assert set(Options.__annotations__) == set(FIELDS) - {"id"}
 
 
 def test_options_reach_the_request(opened):
