@@ -31,7 +31,7 @@ class Forward:
     """A forward in flight: it was started, and its results may not have been read.
 
     Attributes:
-        rows: the live rows then, in the order of the cache rows.
+        rows: the rows that were live when it was started, in the order of the cache rows.
         goes_on: the engine prepares the next pass of every row, and the host changes none of them.
     """
 
@@ -45,7 +45,7 @@ class Batch:
 
     Attributes:
         max_rows: requests decoded together; the engine's limit unless a smaller number was given.
-        engine_seconds: wall time spent inside the engine, for comparing with the time around it.
+        engine_seconds: wall time inside the engine; what is left of the loop's time is the host's.
         steps: forwards executed.
     """
 
@@ -107,7 +107,7 @@ class Batch:
         """Forget every request, in whatever state an interrupted step has left them; the session stays usable."""
         if self._ahead is not None:
             self.session.wait(self._ahead.buffers)
-        # One of them may hold numbers that are not finite, which the next row in its place would meet.
+        # A cache may hold numbers that are not finite, which the next request in that row would read.
         if self._live:
             self.session.reserve(self.session.row_count(len(self._live)), 1)
         for index in range(len(self._live)):
@@ -137,7 +137,10 @@ class Batch:
             yield from self.step()
 
     def _launch(self) -> Forward | None:
-        """Start a forward: the one that the engine has prepared, where nothing has changed, or one made by the host."""
+        """Start the forward that the engine has prepared, or one that the host fills where the rows have changed.
+
+        Returns None where no row is live.
+        """
         self._retire()
         self._admit()
         if not self._live:
@@ -160,7 +163,10 @@ class Batch:
         return forward
 
     def _goes_on(self, forward: Forward) -> bool:
-        """Whether its rows make their next passes by themselves, and no one else wants to join them."""
+        """Whether the next forward is the one that ``forward`` prepares.
+
+        It is if no row has ended, none needs the host, and no request can join.
+        """
         return (
             forward.goes_on
             and forward.rows == self._live
@@ -180,12 +186,12 @@ class Batch:
             if row.finish_reason is None:
                 emissions.append(row.advance(outcome))
             else:
-                # The row ended while the engine went on: nothing of this counts but what it left in its cache.
+                # The row ended while the engine went on. This pass does not count, but it has written to the cache.
                 row.spoiled |= not outcome.finite
         return emissions
 
     def _retire(self) -> None:
-        """Let the rows go that have ended."""
+        """Remove the rows that have ended."""
         for index in reversed(range(len(self._live))):
             if self._live[index].finish_reason is not None:
                 self._release(index)
@@ -204,7 +210,9 @@ class Batch:
         self._live.pop()
 
     def _passes(self) -> list[Pass]:
-        """Every row's next pass. Prefill chunks adapt to the slots that are left after the longest row.
+        """The next pass of every row, for a forward that the host fills. It makes the caches long enough for it.
+
+        A prefill chunk is no longer than the slots that are left after the longest row.
 
         A forward writes ``width`` slots in every row, the padding of narrow rows included, so the
         caches must reach that far beyond every row's length.

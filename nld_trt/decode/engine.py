@@ -113,7 +113,7 @@ class Engine:
             ticket.dropped = True
 
     def stream(self, prompt: Prompt | None = None, /, **options: Unpack[Options]) -> Stream:
-        """Decode one prompt, piece by piece: an iterator of texts, with ``result`` behind the last.
+        """Decode one prompt, piece by piece: an iterator of texts, with ``result`` after the last.
 
         Raises:
             InputError: the prompt or an option does not fit the engine, or it has no tokenizer and so no text.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whole generations: many requests in, results out as they finish."""
+"""Decode a list of requests to their ends."""
 
 from __future__ import annotations
 

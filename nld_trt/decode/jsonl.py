@@ -24,14 +24,14 @@ from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that is no request, with what is wrong in it."""
+    """A line that could not be read as a request, and the reason."""
 
     request_id: Any
     error: str
 
 
 def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
-    """One request from its JSON object.
+    """Read one request from its JSON object.
 
     Raises:
         InputError: an unknown field, a value of another type, or no prompt.
@@ -54,7 +54,7 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
 
 
 def parse_eos(stated: int | list[Any] | None) -> int | tuple[int, ...] | None:
-    """One id or several of ``eos_token_id``.
+    """Read ``eos_token_id``, which is one token id or a list of them.
 
     Raises:
         InputError: a list with something else in it.
@@ -86,7 +86,7 @@ def read_lines(lines: Iterable[str | bytes], codec: Codec | None) -> Iterator[tu
 
 
 def run_lines(lines: Iterable[str | bytes], batch: Batch) -> Iterator[dict[str, Any]]:
-    """Results in the order of the requests, each as soon as it and all before it are done.
+    """Decode a requests file; yields result lines in the order of the requests, each when all before it are done.
 
     A bad request gives a line with ``error``, and the others go on.
     """
@@ -107,7 +107,7 @@ def run_lines(lines: Iterable[str | bytes], batch: Batch) -> Iterator[dict[str, 
 
 
 def _ended(entries: deque[tuple[Any, Row] | BadLine]) -> Iterator[dict[str, Any]]:
-    """Takes away the first entries as far as they have a result."""
+    """Remove the leading entries whose requests have ended, and yield their lines."""
     while entries:
         match entries[0]:
             case BadLine(request_id, error):
@@ -133,7 +133,7 @@ def _id(values: Mapping[str, Any]) -> Any:
 
 
 def _id_of_faulty(values: Any) -> Any:
-    """The id of a line that is refused as a whole, where it can be told."""
+    """The id of a line that is refused as a whole; None where it cannot be read."""
     try:
         return _id(values) if isinstance(values, dict) else None
     except InputError:

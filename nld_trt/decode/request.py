@@ -47,7 +47,7 @@ class Request:
         acceptance: rule by which linear keeps drafted tokens; None means DEFAULT_ACCEPTANCE where it can be had.
         ensemble: quadratic: weight of the AR prediction in verifying, the rest is the diffusion's. Below 1 the
             text is no longer that of ar.
-        max_thinking_tokens, end_think_token_id: after so many tokens without the marker, it is forced.
+        max_thinking_tokens, end_think_token_id: the marker is forced once so many tokens were generated without it.
     """
 
     prompt_ids: tuple[int, ...]
@@ -157,12 +157,12 @@ class ResolvedRequest:
 
 
 def modes_of(info: EngineInfo) -> tuple[ModeName, ...]:
-    """The modes that an engine has."""
+    """The modes in which an engine can decode."""
     return tuple(mode for mode in MODES if mode != names.QUADRATIC or info.limits.max_quadratic_length)
 
 
 def fitting_block_length(length: int, mode: ModeName, info: EngineInfo) -> int:
-    """A default block length as a mode can have it: drafts of quadratic passes may be fewer."""
+    """The block length that ``mode`` takes for a default of ``length``: a quadratic pass may have fewer drafts."""
     return max(1, min(length, info.limits.max_quadratic_length)) if mode == names.QUADRATIC else length
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What one finished request produced."""
+"""The result of one finished request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Result:
     Attributes:
         output_ids: generated ids, prompt excluded, EOS kept.
         nfe: forward evaluations by the reference's rule for the mode (docs/model.md, Counting).
-        accepted: linear: tokens of each verify pass before any cut.
+        accepted: linear and quadratic: tokens of each verify pass before any cut.
         denoise_passes: diffusion: per block.
         cache_length: committed tokens in the cache at the end.
         seed: of the samples; None where nothing was sampled.
@@ -78,7 +78,7 @@ class Result:
         )
 
     def or_raise(self) -> Result:
-        """This result, for those who can do nothing with a part of one.
+        """Return this result, unless the generation ended by an error.
 
         Raises:
             OperationError: it ended by an error.
@@ -89,12 +89,12 @@ class Result:
 
     @property
     def tokens(self) -> list[int]:
-        """``output_ids``."""
+        """The generated token ids, as ``output_ids``."""
         return self.output_ids
 
     @property
     def counts(self) -> Counts:
-        """What is counted of this generation; those of several add up."""
+        """The counts of this generation; counts of several add up."""
         return Counts.of_generation(len(self.output_ids), self.nfe, self.accepted, self.denoise_passes, self.seconds)
 
     @property

@@ -22,7 +22,7 @@ FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 @dataclass(frozen=True)
 class Emission:
-    """What one forward added to one request.
+    """The tokens and the text that one forward added to one request.
 
     Attributes:
         tokens: newly committed tokens, possibly none (a denoise pass, a prefill chunk).
@@ -111,7 +111,7 @@ class Row:
         return contract.quadratic_width(length) if self.request.mode == names.QUADRATIC else length
 
     def next_pass(self, chunk: int) -> Pass:
-        """This row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
+        """The row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
         if self.in_prefill:
             tokens = self.request.prompt_ids[self._cached : self._cached + chunk]
             self._pending = Pass(
@@ -143,11 +143,11 @@ class Row:
         return Emission(self, [], self._text.finish() if self._text else "", self.finish_reason)
 
     def _prefilled(self, part: Pass, outcome: Outcome) -> Emission:
-        """The prompt is cached as far as ``part`` goes; its last pass decides the first bonus token."""
+        """Take in a prefill pass. The last one decides the first bonus token."""
         self.counters.forwards[names.PREFILL] += 1
         cached = self._cached + len(part.tokens)
         if cached < len(self.request.prompt_ids):
-            # Nobody reads the logits in the middle of a prompt, finite or not.
+            # Logits in the middle of a prompt are not read, finite or not.
             self._cached = cached
             return Emission(self, [], "", None)
         if not outcome.finite:
@@ -177,7 +177,7 @@ class Row:
         return emission
 
     def _fail(self, kind: PassKind) -> Emission:
-        """End here: the pending pass gave nothing that a token could be chosen from. What was emitted before stays."""
+        """End the request, because the pending pass gave no logits to choose a token from. Emitted tokens stay."""
         part = self.pending
         position = part.cache_length + (0 if part.wanted is None else part.wanted[0])
         self.finish_reason = "error"

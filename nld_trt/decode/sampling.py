@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a request may say about how its tokens are sampled: neutral values, defaults, and what engines get."""
+"""How the tokens of a request are sampled: defaults of the settings, and rules between them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from nld_trt.errors import InputError
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.names import ACCEPTANCE_RULES, REJECT, AcceptanceName
 
-# bench/acceptance.py: level with match up to temperature 1, within its errors, and better above.
+# bench/acceptance.py has measured both rules: rejection accepts as many tokens as match up to temperature 1, within the
+# errors of the measurement, and more above.
 DEFAULT_ACCEPTANCE: Final[AcceptanceName] = REJECT
 
-# With these a filter keeps every token.
+# Values with which the filters keep every token.
 NO_FILTER: Final[Mapping[str, float]] = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
 
 def default_sampling(generation: GenerationDefaults, mode: str) -> dict[str, float]:
-    """Settings of requests in ``mode`` that say nothing: the checkpoint's defaults, and where it has none, greedy."""
+    """Sampling settings that a request in ``mode`` gets by default: the checkpoint's, or those of greedy decoding."""
     return {"temperature": 0.0, **NO_FILTER, **taken_over(generation, mode)}
 
 
@@ -39,7 +40,7 @@ def taken_over(generation: GenerationDefaults, mode: str) -> dict[str, float]:
 
 
 def check_sampling(values: Mapping[str, Any], mode: str) -> None:
-    """Check settings by name; those that are None are left to be chosen.
+    """Check sampling settings by name. Those that are None have not been stated.
 
     Raises:
         InputError: one is out of range, or ``mode`` does not have it.
@@ -57,7 +58,11 @@ def check_sampling(values: Mapping[str, Any], mode: str) -> None:
 
 
 def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:
-    """Raises InputError: there is no such rule, or not for these drafts."""
+    """Check that a rule exists and can verify the drafts of ``mode`` with ``threshold``.
+
+    Raises:
+        InputError: it cannot.
+    """
     if rule not in ACCEPTANCE_RULES:
         raise InputError(f"acceptance is {rule!r}; supported: {', '.join(ACCEPTANCE_RULES)}")
     if rule != names.REJECT:

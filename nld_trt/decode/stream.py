@@ -37,7 +37,7 @@ class Stream(Iterator[str]):
         """The next piece.
 
         Raises:
-            StopIteration: with the result, behind the last piece.
+            StopIteration: with the result, after the last piece.
             OperationError: the request ended by an error; ``result`` has what was good.
         """
         if not self._closed:

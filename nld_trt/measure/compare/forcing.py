@@ -67,7 +67,7 @@ class ForcedText:
 
     @property
     def idle(self) -> ForcedPass:
-        """Fills a forward in which this row has nothing to do; it touches nothing that a later pass reads."""
+        """A pass for a forward in which this row has nothing to do. It writes no slot that a later pass reads."""
         return ForcedPass(self.tokens[-1:], len(self) - 1)
 
     def causal_passes(self, chunk: int, window: int) -> Iterator[ForcedPass]:
@@ -87,7 +87,7 @@ class ForcedText:
             yield ForcedPass(tokens, start, range(len(tokens)))
 
     def blocks(self, block_length: int) -> int:
-        """How many blocks the answer takes."""
+        """The number of blocks that the answer takes."""
         return -(-self.answer_length // block_length)
 
     def block_pass(
