@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
@@ -53,13 +53,13 @@ def silent(text: str):
     yield
 
 
-def measure(decoder: Decoder, prompts: list[tuple[int, ...]], seeds: int, settings: dict) -> dict[str, float]:
+def measure(batch: Batch, prompts: list[tuple[int, ...]], seeds: int, settings: dict) -> dict[str, float]:
     requests = [
         Request(prompt, max_new_tokens=TOKENS, eos_token_id=-1, seed=seed * 10_000 + number, **settings)
         for seed in range(seeds)
         for number, prompt in enumerate(prompts)
     ]
-    results = [result for _, result in generate(decoder, requests)]
+    results = [result for _, result in generate(batch, requests)]
     lengths = [np.mean(result.accepted) for result in results]
     tokens, forwards = (sum(values) for values in zip(*((len(r.output_ids), r.nfe) for r in results), strict=True))
     rounds = [count for result in results for count in result.accepted]
@@ -85,7 +85,7 @@ def main() -> int:
         plan = BuildPlan("ort", "fp32", LIMITS, adapter=True)
         build_engine(checkpoint, [plan], Path(folder, "engine"), force=False, stage=silent)
         engine = EngineFolder.open(Path(folder, "engine"))
-        codec, decoder = Codec.open(engine.path), Decoder(engine.open_session("ort"))
+        codec, batch = Codec.open(engine.path), Batch(engine.open_session("ort"))
         lines = (SOURCE / "eval.jsonl").read_text(encoding="utf-8").splitlines()[: arguments.questions]
         questions = [json.loads(line)["prompt"] for line in lines]
         kinds = {
@@ -98,11 +98,11 @@ def main() -> int:
             "engine": "nld-tiny, ort, fp32",
         }
         for kind, prompts in kinds.items():
-            greedy = {name: measure(decoder, prompts, 1, way) for name, way in WAYS.items() if "reject" not in name}
+            greedy = {name: measure(batch, prompts, 1, way) for name, way in WAYS.items() if "reject" not in name}
             warm = {
                 name: {
                     str(temperature): measure(
-                        decoder, prompts, arguments.seeds, {**WAYS[name], "temperature": temperature}
+                        batch, prompts, arguments.seeds, {**WAYS[name], "temperature": temperature}
                     )
                     for temperature in TEMPERATURES
                 }

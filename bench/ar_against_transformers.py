@@ -26,7 +26,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
@@ -107,7 +107,7 @@ def main() -> None:
     )
 
 
-def prepare(folder: Path) -> tuple[Decoder, torch.nn.Module]:
+def prepare(folder: Path) -> tuple[Batch, torch.nn.Module]:
     """The two contestants, loaded in memory."""
 
     def quiet(text: str) -> None:
@@ -122,7 +122,7 @@ def prepare(folder: Path) -> tuple[Decoder, torch.nn.Module]:
     model = AutoModelForCausalLM.from_pretrained(
         folder / "ministral3", dtype=torch.float32, attn_implementation="eager"
     ).eval()
-    return Decoder(EngineFolder.open(folder / "engine").open_session("ort")), model
+    return Batch(EngineFolder.open(folder / "engine").open_session("ort")), model
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
@@ -53,7 +53,7 @@ def answers(session: Session, prompts: list[list[int]]) -> dict[str, list[list[i
             Request(tuple(prompt), mode, max_new_tokens=TOKENS, threshold=0.9 if mode == "diffusion" else 0.0)
             for prompt in prompts
         ]
-        results = dict(generate(Decoder(session), requests))
+        results = dict(generate(Batch(session), requests))
         found[mode] = [results[index].or_raise().output_ids for index in range(len(prompts))]
     return found
 

@@ -20,6 +20,22 @@ MODES: Final[tuple[ModeName, ...]] = (AR, DIFFUSION, LINEAR, QUADRATIC)
 # Modes that draft, with the adapter where there is one, and verify.
 SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC)
 
+# Linear mode without the adapter, as commands that compare modes call it (nld_trt.measure.variant).
+LINEAR_NO_LORA: Final = "linear-no-lora"
+
+# Kinds of passes, for counts and messages (docs/model.md, Passes).
+PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify", "quadratic"]
+PREFILL: Final = "prefill"
+TOKEN: Final = "token"
+DENOISE: Final = "denoise"
+COMMIT: Final = "commit"
+DRAFT: Final = "draft"
+VERIFY: Final = "verify"
+
+# How an engine makes a row's next pass: not at all, or by the rule of a mode (nld_trt.graph.contract).
+Program = Literal["hold", "token", "diffusion", "linear", "quadratic"]
+HOLD: Final = "hold"
+
 # Rules that keep drafted tokens (docs/sampling.md).
 AcceptanceName = Literal["match", "reject"]
 MATCH: Final = "match"
@@ -76,6 +92,9 @@ DEFAULT_MAX_NEW_TOKENS: Final = 512
 DEFAULT_THRESHOLDS: Final[dict[ModeName, float | None]] = {AR: None, DIFFUSION: 0.9, LINEAR: 0.0, QUADRATIC: None}
 # An EOS id that no token has.
 NEVER: Final = -1
+
+# Most tokens that a filter of sampling can leave.
+MAX_TOP_K: Final = 256
 
 DEFAULT_MAX_BATCH_SIZE: Final = 8
 DEFAULT_MAX_SEQ_LEN: Final = 4096

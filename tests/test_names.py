@@ -59,6 +59,23 @@ def test_backends_are_named_in_one_place():
     }
 
 
+# Words of others that a mode's name happens to be: an engine phase's or part's, and an ONNX attribute's.
+OTHER_WORDS = {("graph/contract.py", "quadratic"), ("graph/network/decoder.py", "linear")}
+
+
+def test_names_of_modes_and_rules_are_written_once():
+    """Texts that are such a name and nothing else; sentences may have them."""
+    package = Path(names.__file__).parent
+    known = {*names.MODES, *names.ACCEPTANCE_RULES, names.LINEAR_NO_LORA, names.HOLD}
+    found = {
+        (path.relative_to(package).as_posix(), node.value)
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in known
+    }
+    assert {each for each in found - OTHER_WORDS if each[0] != "names.py"} == set()
+
+
 def test_names_imports_nothing_of_the_package():
     source = Path(names.__file__).read_text(encoding="utf-8")
     assert "nld_trt import" not in source

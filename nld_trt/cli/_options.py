@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from nld_trt import names
+from nld_trt.decode.fields import FIELDS, SAMPLING, Field
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -88,92 +90,46 @@ def chat_template_option(function: Command) -> Command:
     )(function)
 
 
-def decoding_options(function: Command) -> Command:
-    """mode, block_length, threshold, lora, ensemble and max_new_tokens of one generation."""
-    options = (
-        click.option(
-            "--mode",
-            type=click.Choice(names.MODES),
-            default=names.DEFAULT_MODE,
-            show_default=True,
-            help="Decoding mode.",
-        ),
-        click.option(
-            "--max-new-tokens",
-            type=int,
-            default=None,
-            help="Tokens to generate. Default: the checkpoint's, or up to 512; as many as fit.",
-        ),
-        click.option(
-            "--block-length", type=int, default=None, help="Tokens per block or draft. Default: the checkpoint's."
-        ),
-        click.option(
-            "--threshold",
-            type=str,
-            default=None,
-            metavar="NUMBER|null",
-            help="diffusion: confidence that commits a token, null for one token per pass (default 0.9). "
-            "linear: 0 drafts in one pass (default), above 0 in several.",
-        ),
-        click.option(
-            "--lora/--no-lora",
-            default=None,
-            help="Use the draft adapter in linear and quadratic mode. Default: when the engine has one.",
-        ),
-        click.option(
-            "--ensemble",
-            type=float,
-            default=None,
-            help="quadratic: weight of the AR prediction in verifying, 0 to 1. Default: 1, which gives the text of ar.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+def request_options(*fields: str, defaults: bool = True) -> Callable[[Command], Command]:
+    """Options for fields of a request, each None where it is not given.
+
+    Args:
+        defaults: the option's help says what is taken where it is not given, and ``--mode`` has its default. Otherwise
+            it is the server that decides.
+    """
+
+    def decorate(function: Command) -> Command:
+        for name in reversed(fields):
+            function = _request_option(FIELDS[name], defaults)(function)
+        return function
+
+    return decorate
 
 
-def sampling_options(function: Command) -> Command:
-    """temperature, filters, seed and acceptance of one generation; None where an option is not given."""
-    options = (
-        click.option(
-            "--temperature",
-            type=float,
-            default=None,
-            help="Above 0: tokens are sampled. Default: the checkpoint's, or 0, greedy.",
-        ),
-        click.option(
-            "--top-k",
-            type=int,
-            default=None,
-            help="Sample from this many of the most likely tokens. Default: the checkpoint's, or all.",
-        ),
-        click.option(
-            "--top-p",
-            type=float,
-            default=None,
-            help="Sample from the fewest most likely tokens whose probabilities add up to this. Default: the "
-            "checkpoint's, or 1.",
-        ),
-        click.option(
-            "--min-p",
-            type=float,
-            default=None,
-            help="Leave out tokens below this fraction of the most likely token's probability. Default: the "
-            "checkpoint's, or 0.",
-        ),
-        click.option(
-            "--seed",
-            type=int,
-            default=None,
-            help="Seed of the sampling; the same seed repeats an answer. Default: a new one each time.",
-        ),
-        click.option(
-            "--acceptance",
-            type=click.Choice(names.ACCEPTANCE_RULES),
-            default=None,
-            help="linear: rule that keeps drafted tokens. Default: reject; match where --threshold is above 0.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+def _request_option(field: Field, defaults: bool) -> Callable[[Command], Command]:
+    settings: dict[str, Any] = {"default": None, "help": (field if defaults else field.at_server).help}
+    name = field.option
+    if field.choices:
+        settings["type"] = click.Choice(field.choices)
+    elif field.name in ("system", "stop"):
+        settings["type"] = TEXT
+    elif float in field.types:
+        settings["type"] = float
+    elif int in field.types:
+        settings["type"] = int
+    if field.name == "mode" and defaults:
+        settings |= {"default": names.DEFAULT_MODE, "show_default": True, "help": replace(field, default=None).help}
+    elif field.name == "threshold":
+        settings |= {"type": str, "metavar": "NUMBER|null"}
+    elif field.name == "raw":
+        settings |= {"default": False, "is_flag": True, "help": replace(field, default=None).help}
+    elif field.name == "stop":
+        settings |= {"multiple": True, "help": f"{settings['help']} Repeatable."}
+    elif bool in field.types:
+        name = f"{name}/--no-{name[2:]}"
+    return click.option(name, **settings)
+
+
+# Of one generation: how it decodes, and how its tokens are sampled.
+DECODING = ("mode", "max_new_tokens", "block_length", "threshold", "lora", "ensemble")
+SAMPLING_OPTIONS = (*SAMPLING, "acceptance")

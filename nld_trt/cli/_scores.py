@@ -4,26 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from nld_trt import names
+from nld_trt.decode.figures import FIGURES, Figure
 
 if TYPE_CHECKING:
     from nld_trt.measure.compare.comparison import Comparison
     from nld_trt.measure.score import Score
 
 Table = tuple[list[str], list[list[str]]]
-Figure = float | None
-
-# Column, its figure, how one figure is written, how the step from the reference's to the candidate's is.
-_COLUMNS: tuple[tuple[str, Callable[[Score], Figure], str, Callable[[float, float], str]], ...] = (
-    ("accuracy", lambda score: score.accuracy, "{:.3f}", lambda old, new: f"{new - old:+z.3f}"),
-    ("tokens per forward", lambda score: score.tokens_per_forward, "{:.2f}", lambda old, new: f"{new - old:+z.2f}"),
-    ("acceptance length", lambda score: score.acceptance_length, "{:.2f}", lambda old, new: f"{new - old:+z.2f}"),
-    ("passes per block", lambda score: score.denoise_passes_per_block, "{:.2f}", lambda old, new: f"{new - old:+z.2f}"),
-    ("tokens/s", lambda score: score.tokens_per_second, "{:.0f}", lambda old, new: f"×{new / old:.2f}"),
-    ("time outside the engine", lambda score: score.host_share, "{:.1%}", lambda old, new: f"{new - old:+z.1%}"),
+# Accuracy is a figure of scores alone; the others are those of any generations.
+_COLUMNS = (
+    Figure("accuracy", "accuracy", "fraction of right answers", lambda counts: None, cell="{:.3f}"),
+    *FIGURES,
 )
-_TITLES = ["mode", "block", *(title for title, *_ in _COLUMNS)]
+_TITLES = ["mode", "block", *(figure.header for figure in _COLUMNS)]
 
 
 def scores_table(scores: Sequence[Score]) -> Table:
@@ -49,25 +46,23 @@ def comparison_table(comparison: Comparison) -> Table:
     passes = {"causal": comparison.causal, "bidirectional": comparison.bidirectional}
     passes |= {f"  {level:.0%} masked": figures for level, figures in comparison.by_noise_level.items()}
     if comparison.draft is not None:
-        passes["draft"] = comparison.draft
+        passes[names.DRAFT] = comparison.draft
     rows = [
-        [name, _text(figures.kl, "{:.3g}"), _text(figures.top1_agreement, "{:.4f}"), str(figures.positions)]
+        [
+            name,
+            "-" if figures.kl is None else f"{figures.kl:.3g}",
+            "-" if figures.top1_agreement is None else f"{figures.top1_agreement:.4f}",
+            str(figures.positions),
+        ]
         for name, figures in passes.items()
     ]
     return ["pass", "KL (nats)", "top-1 agreement", "positions"], rows
 
 
 def _figures(score: Score) -> list[str]:
-    return [_text(score.block_length, "{}"), *(_text(figure(score), form) for _, figure, form, _ in _COLUMNS)]
+    block = "-" if score.block_length is None else str(score.block_length)
+    return [block, *(figure.text(getattr(score, figure.name)) for figure in _COLUMNS)]
 
 
 def _changes(reference: Score, score: Score) -> list[str]:
-    cells = []
-    for _, figure, _, change in _COLUMNS:
-        old, new = figure(reference), figure(score)
-        cells.append("-" if old is None or new is None else change(old, new))
-    return cells
-
-
-def _text(value: Figure, form: str) -> str:
-    return "-" if value is None else form.format(value)
+    return [figure.change(getattr(reference, figure.name), getattr(score, figure.name)) for figure in _COLUMNS]

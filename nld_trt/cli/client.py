@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt import names
-from nld_trt.cli._options import TEXT, sampling_options
+from nld_trt.cli._options import DECODING, SAMPLING_OPTIONS, TEXT, request_options
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
@@ -23,21 +22,7 @@ if TYPE_CHECKING:
 @click.argument("url")
 @click.argument("prompt", type=TEXT, required=False)
 @click.option("--model", default="nld", help="Name of the model on the server.")
-@click.option("--mode", type=click.Choice(names.MODES), default=None, help="Decoding mode. Default: the server's.")
-@click.option("--max-new-tokens", type=int, default=None, help="Tokens to generate. Default: the server's.")
-@click.option("--block-length", type=int, default=None, help="Tokens per block. Default: the server's.")
-@click.option(
-    "--threshold", default=None, metavar="NUMBER|null",
-    help="Confidence that commits a token, null for one token per pass. Default: the server's.",
-)  # fmt: skip
-@click.option(
-    "--lora/--no-lora", default=None, help="Use the draft adapter in linear and quadratic mode. Default: the server's."
-)
-@sampling_options
-@click.option(
-    "--ensemble", type=float, default=None, help="quadratic: weight of the AR prediction in verifying. Default: 1."
-)
-@click.option("--system", type=TEXT, default=None, help="System message of the conversation.")
+@request_options(*DECODING, *SAMPLING_OPTIONS, "system", "raw", "stop", defaults=False)
 @click.option(
     "--messages", "messages_file", type=click.Path(path_type=Path), default=None,
     help="JSON file with the messages of a conversation, in the place of PROMPT.",
@@ -46,8 +31,6 @@ if TYPE_CHECKING:
     "--tools", "tools_file", type=click.Path(path_type=Path), default=None,
     help="JSON file with descriptions of functions, for the chat template.",
 )  # fmt: skip
-@click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
-@click.option("--stop", type=TEXT, multiple=True, help="String that ends the text. Repeatable.")
 @click.option("--timeout", type=float, default=300.0, help="Longest wait for the next piece, in seconds.")
 @click.option(
     "--deadline",
@@ -87,16 +70,16 @@ def command(
       nld-trt client localhost:8001 --messages conversation.json
     """
     from nld_trt.cli.generate import parse_threshold
-    from nld_trt.decode.sampling import SETTINGS, check_ensemble, check_sampling
+    from nld_trt.decode.fields import FIELDS, SAMPLING
+    from nld_trt.decode.sampling import check_sampling
     from nld_trt.serving.triton.client import stream
 
     if (prompt is None) == (messages_file is None):
         raise InputError("give either a PROMPT or --messages FILE")
     conversation = _read_conversation(messages=messages_file, tools=tools_file)
     # Numbers that the request's types cannot hold would reach the server as others.
-    check_sampling({name: sampling[name] for name in SETTINGS}, mode or "")
-    if ensemble is not None:
-        check_ensemble(ensemble)
+    check_sampling({name: sampling[name] for name in SAMPLING}, mode or "")
+    FIELDS["ensemble"].check(ensemble)
     inputs: dict[str, Any] = {
         "text_input": prompt,
         **conversation,
@@ -143,8 +126,15 @@ def _read_conversation(**files: Path | None) -> dict[str, Any]:
 
 
 def _report(chunks: list[Chunk], seconds: float) -> None:
+    from nld_trt.decode import figures
+
     last = chunks[-1]
     tokens = sum(chunk.tokens for chunk in chunks)
+    measured = {
+        figures.TOKENS_PER_SECOND.name: figures.TOKENS_PER_SECOND.formula(figures.Counts(tokens, seconds=seconds)),
+        figures.TOKENS_PER_FORWARD.name: last.tokens_per_forward,
+        figures.ACCEPTANCE_LENGTH.name: last.acceptance_length,
+    }
     if output.json:
         output.result(
             {
@@ -163,11 +153,4 @@ def _report(chunks: list[Chunk], seconds: float) -> None:
             }
         )
         return
-    parts = [last.mode, f"{tokens} tokens", f"{tokens / seconds:.1f} tokens/s"]
-    if last.tokens_per_forward is not None:
-        parts.append(f"{last.tokens_per_forward:.2f} tokens per forward")
-    if last.acceptance_length is not None:
-        parts.append(f"acceptance length {last.acceptance_length:.2f}")
-    if last.seed is not None:
-        parts.append(f"seed {last.seed}")
-    output.note(f"[{', '.join(parts)}, finished by {last.finish_reason}]")
+    output.note(figures.summary(last.mode, tokens, measured, seed=last.seed, finish_reason=last.finish_reason))

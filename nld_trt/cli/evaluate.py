@@ -11,7 +11,7 @@ import click
 
 from nld_trt import names
 from nld_trt.cli._generation import note_greedy
-from nld_trt.cli._options import backend_option, chat_template_option, engine_argument
+from nld_trt.cli._options import backend_option, chat_template_option, engine_argument, request_options
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import Write, writing
 from nld_trt.cli._scores import comparison_table, scores_table, side_by_side_table
@@ -20,7 +20,7 @@ from nld_trt.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from nld_trt.decode.batch import Decoder
+    from nld_trt.decode.batch import Batch
     from nld_trt.decode.engine import Engine
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.engine.session import EngineInfo, Session
@@ -39,17 +39,9 @@ if TYPE_CHECKING:
     default=None,
     help="Comma list of ar, diffusion, linear, linear-no-lora, quadratic. Default: all the engine has.",
 )
-@click.option(
-    "--max-new-tokens",
-    type=int,
-    default=None,
-    help="Limit per answer. Default: the checkpoint's, or up to 512; as many as fit.",
-)
+@request_options("max_new_tokens")
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Requests decoded together.")
-@click.option(
-    "--block-length", type=int, default=None,
-    help="Tokens per block. Default: the checkpoint's; in quadratic mode no more than the engine was built for.",
-)  # fmt: skip
+@request_options("block_length")
 @click.option("--threshold", type=float, default=None, help="Default: 0.9 in diffusion, 0 in linear.")
 @click.option("--limit", type=int, default=None, help="Use only the first so many prompts.")
 @chat_template_option
@@ -221,7 +213,7 @@ def _same_backend(folder: EngineFolder, name: str) -> str:
 
 
 def _scores(
-    decoder: Decoder, questions: Sequence[Question], variants: Sequence[Variant], whose: str, **settings: Any
+    decoder: Batch, questions: Sequence[Question], variants: Sequence[Variant], whose: str, **settings: Any
 ) -> list[Score]:
     """One score per variant. ``whose`` tells the two engines of a comparison apart in the progress lines."""
     from nld_trt.measure.score import evaluate

@@ -12,13 +12,14 @@ import click
 
 from nld_trt.cli._generation import note_defaults
 from nld_trt.cli._options import (
+    DECODING,
+    SAMPLING_OPTIONS,
     TEXT,
     backend_option,
     chat_template_option,
-    decoding_options,
     engine_argument,
     generation_config_option,
-    sampling_options,
+    request_options,
 )
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError, OperationError, shortened
@@ -32,12 +33,8 @@ if TYPE_CHECKING:
 @click.command("generate")
 @engine_argument
 @click.argument("prompt", type=TEXT, required=False)
-@decoding_options
-@sampling_options
-@click.option("--system", type=TEXT, default=None, help="System message of the conversation.")
-@click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
+@request_options(*DECODING, *SAMPLING_OPTIONS, "system", "raw", "stop")
 @chat_template_option
-@click.option("--stop", type=TEXT, multiple=True, help="String that ends the text. Repeatable.")
 @click.option("--input", "input_file", type=click.Path(path_type=Path), help="JSONL file of requests, one per line.")
 @click.option("--output", "output_file", type=click.Path(path_type=Path), help="JSONL file for their results.")
 @generation_config_option
@@ -67,7 +64,8 @@ def command(
       nld-trt generate engine "Convert 37 km to m." --temperature 0.7 --top-p 0.9 --seed 1
       nld-trt generate engine --input requests.jsonl --output results.jsonl
     """
-    from nld_trt.decode.sampling import SETTINGS, check_sampling
+    from nld_trt.decode.fields import SAMPLING
+    from nld_trt.decode.sampling import check_sampling
     from nld_trt.files import resolved
 
     if (prompt is None) == (input_file is None):
@@ -87,7 +85,7 @@ def command(
         raise InputError("--raw leaves the chat template out, and --chat-template names one", fix="Leave out either.")
     assert prompt is not None
     # The engine checks these again, but opening it reads every file, which takes long for large models.
-    check_sampling({name: options[name] for name in SETTINGS}, options["mode"])
+    check_sampling({name: options[name] for name in SAMPLING}, options["mode"])
     engine = _open(engine_dir, backend, generation_config, chat_template)
     if engine.codec is None:
         raise InputError(
@@ -171,17 +169,11 @@ def _line(result: Result) -> dict[str, Any]:
 
 def summary(result: Result) -> str:
     """The line under a streamed answer."""
-    parts = [
-        result.mode,
-        f"{len(result.tokens)} tokens",
-        f"{result.tokens_per_second:.1f} tokens/s",
-        f"{result.tokens_per_forward:.2f} tokens per forward",
-    ]
-    if result.acceptance_length is not None:
-        parts.append(f"acceptance length {result.acceptance_length:.2f}")
-    if result.seed is not None:
-        parts.append(f"seed {result.seed}")
-    return f"[{', '.join(parts)}, finished by {result.finish_reason}]"
+    from nld_trt.decode import figures
+
+    return figures.summary(
+        result.mode, len(result.tokens), result.figures, seed=result.seed, finish_reason=result.finish_reason
+    )
 
 
 def _run_file(

@@ -5,10 +5,10 @@
 Live rows are always the first cache rows. A row joins at the end, and when one finishes the last
 takes its place, so no forward spends time on dead rows.
 
-As long as the rows stay the same, the engine makes each row's next pass from the results of this one, and the host only
-reads what was committed. A session whose device works by itself is then always given one forward more than the host
-has read, so that the device never waits for the host. Requests that come or go, and passes that need the host, end
-such a stretch.
+The engine makes each row's next pass from the results of this one. As long as the rows stay the same, the host only
+reads what was committed; when they change, it copies every row's next pass into the buffers of a new forward. A session
+whose device works by itself is always given one forward more than the host has read, so that the device never waits
+for the host. Requests that come or go, and passes that need the host, end such a stretch.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from nld_trt.decode.fill import fill, outcomes
-from nld_trt.decode.modes.base import Pass
-from nld_trt.decode.request import Request
+from nld_trt.decode.fill import Pass, fill, outcomes
+from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
@@ -28,27 +27,25 @@ from nld_trt.model.text.codec import Codec
 
 
 @dataclass(frozen=True)
-class Flight:
-    """A forward that was started.
+class Forward:
+    """A forward in flight: it was started, and its results may not have been read.
 
     Attributes:
-        rows: the live rows then, in the order of the cache rows.
-        passes: what the rows asked for; None where the engine went on by itself.
-        goes_on: the engine prepares the next pass of every row.
+        rows: the rows that were live when it was started, in the order of the cache rows.
+        goes_on: the engine prepares the next pass of every row, and the host changes none of them.
     """
 
     buffers: StepBuffers
     rows: list[Row]
-    passes: list[Pass] | None
     goes_on: bool
 
 
-class Decoder:
+class Batch:
     """Continuous batching over one session. Not thread-safe.
 
     Attributes:
         max_rows: requests decoded together; the engine's limit unless a smaller number was given.
-        engine_seconds: wall time spent inside the engine, for comparing with the time around it.
+        engine_seconds: wall time inside the engine; what is left of the loop's time is the host's.
         steps: forwards executed.
     """
 
@@ -62,8 +59,8 @@ class Decoder:
         self._waiting: deque[Row] = deque()
         self._live: list[Row] = []
         self._cancelled: list[Row] = []
-        self._last: Flight | None = None
-        self._ahead: Flight | None = None
+        self._last: Forward | None = None
+        self._ahead: Forward | None = None
 
     @property
     def busy(self) -> bool:
@@ -73,27 +70,27 @@ class Decoder:
     def live_rows(self) -> int:
         return sum(row.finish_reason is None for row in self._live)
 
-    def submit(self, request: Request) -> Row:
+    def submit(self, request: Request | ResolvedRequest) -> Row:
         """Queue a request; it joins the batch when a row is free.
 
         Raises:
             InputError: the request does not fit this engine. Nothing is queued.
         """
-        request = self.resolved(request)
-        text = self.codec.stream(request.stop) if self.codec is not None else None
-        row = Row(request, self.session.info.config.mask_token_id, text)
+        resolved = self.resolved(request)
+        text = self.codec.stream(resolved.stop) if self.codec is not None else None
+        row = Row(resolved, self.session.info.config.mask_token_id, text)
         self._waiting.append(row)
         return row
 
-    def resolved(self, request: Request) -> Request:
-        """``request`` with the engine's defaults filled in.
+    def resolved(self, request: Request | ResolvedRequest) -> ResolvedRequest:
+        """``request`` with the engine's defaults filled in; one that was resolved stays as it is.
 
         Raises:
             InputError: it does not fit this engine.
         """
         if request.stop and self.codec is None:
             raise InputError("the engine has no tokenizer, so it cannot look for stop strings")
-        return request.resolved(self.session.info)
+        return request.resolved(self.session.info) if isinstance(request, Request) else request
 
     def cancel(self, row: Row) -> None:
         """Drop a request before the next forward; a finished one is left as it is.
@@ -110,7 +107,7 @@ class Decoder:
         """Forget every request, in whatever state an interrupted step has left them; the session stays usable."""
         if self._ahead is not None:
             self.session.wait(self._ahead.buffers)
-        # One of them may hold numbers that are not finite, which the next row in its place would meet.
+        # A cache may hold numbers that are not finite, which the next request in that row would read.
         if self._live:
             self.session.reserve(self.session.row_count(len(self._live)), 1)
         for index in range(len(self._live)):
@@ -124,12 +121,12 @@ class Decoder:
         """Run one forward over every live row; returns what it added, one emission per row."""
         ended = [row.cancel() for row in self._cancelled]
         self._cancelled.clear()
-        flight, self._ahead = self._ahead or self._launch(), None
-        if flight is None:
+        forward, self._ahead = self._ahead or self._launch(), None
+        if forward is None:
             return ended
-        if self.session.runs_ahead and self._goes_on(flight):
-            self._ahead = self._follow(flight)
-        emissions = self._land(flight)
+        if self.session.runs_ahead and self._goes_on(forward):
+            self._ahead = self._follow(forward)
+        emissions = self._finish(forward)
         if self._ahead is None:
             self._retire()
         return [*ended, *emissions]
@@ -139,8 +136,11 @@ class Decoder:
         while self.busy:
             yield from self.step()
 
-    def _launch(self) -> Flight | None:
-        """Start a forward: the one that the engine has prepared, where nothing has changed, or one made by the host."""
+    def _launch(self) -> Forward | None:
+        """Start the forward that the engine has prepared, or one that the host fills where the rows have changed.
+
+        Returns None where no row is live.
+        """
         self._retire()
         self._admit()
         if not self._live:
@@ -148,47 +148,50 @@ class Decoder:
         if self._last is not None and self._goes_on(self._last):
             return self._follow(self._last)
         passes = self._passes()
-        buffers = fill(self.session, self._live, passes)
-        return self._start(Flight(buffers, list(self._live), passes, all(part.program != "hold" for part in passes)))
+        buffers = fill(self.session, passes, rows=self.session.row_count(len(passes)))
+        return self._start(Forward(buffers, list(self._live), all(row.goes_on for row in self._live)))
 
-    def _follow(self, flight: Flight) -> Flight:
-        """Start the forward that ``flight`` prepares for its rows."""
-        return self._start(replace(flight, buffers=self.session.follow(flight.buffers), passes=None))
+    def _follow(self, forward: Forward) -> Forward:
+        """Start the forward that ``forward`` prepares for its rows."""
+        return self._start(replace(forward, buffers=self.session.follow(forward.buffers)))
 
-    def _start(self, flight: Flight) -> Flight:
+    def _start(self, forward: Forward) -> Forward:
         started = time.perf_counter()
-        self.session.launch(flight.buffers)
+        self.session.launch(forward.buffers)
         self.engine_seconds += time.perf_counter() - started
         self.steps += 1
-        return flight
+        return forward
 
-    def _goes_on(self, flight: Flight) -> bool:
-        """Whether its rows make their next passes by themselves, and no one else wants to join them."""
+    def _goes_on(self, forward: Forward) -> bool:
+        """Whether the next forward is the one that ``forward`` prepares.
+
+        It is if no row has ended, none needs the host, and no request can join.
+        """
         return (
-            flight.goes_on
-            and flight.rows == self._live
+            forward.goes_on
+            and forward.rows == self._live
             and all(row.finish_reason is None for row in self._live)
             and not (self._waiting and len(self._live) < self.max_rows)
         )
 
-    def _land(self, flight: Flight) -> list[Emission]:
+    def _finish(self, forward: Forward) -> list[Emission]:
         """Wait for a forward and give its rows their results."""
         started = time.perf_counter()
-        self.session.wait(flight.buffers)
+        self.session.wait(forward.buffers)
         self.engine_seconds += time.perf_counter() - started
-        self._last = flight
-        # A row that ended while the engine went on has no part in this any more, but what it left in its cache.
-        passes = flight.passes or [row.pending if row.finish_reason else row.next_pass(1) for row in flight.rows]
+        self._last = forward
+        passes = [row.pending for row in forward.rows]
         emissions = []
-        for row, outcome in zip(flight.rows, outcomes(flight.rows, passes, flight.buffers), strict=True):
+        for row, outcome in zip(forward.rows, outcomes(forward.buffers, passes), strict=True):
             if row.finish_reason is None:
                 emissions.append(row.advance(outcome))
             else:
+                # The row ended while the engine went on. This pass does not count, but it has written to the cache.
                 row.spoiled |= not outcome.finite
         return emissions
 
     def _retire(self) -> None:
-        """Let the rows go that have ended."""
+        """Remove the rows that have ended."""
         for index in reversed(range(len(self._live))):
             if self._live[index].finish_reason is not None:
                 self._release(index)
@@ -207,16 +210,18 @@ class Decoder:
         self._live.pop()
 
     def _passes(self) -> list[Pass]:
-        """Every row's next pass. Prefill chunks adapt to the room behind the longest row.
+        """The next pass of every row, for a forward that the host fills. It makes the caches long enough for it.
+
+        A prefill chunk is no longer than the slots that are left after the longest row.
 
         A forward writes ``width`` slots in every row, the padding of narrow rows included, so the
-        caches must reach that far behind every row's length.
+        caches must reach that far beyond every row's length.
         """
         rows = self._live
         limits = self.session.info.limits
         slots = max(row.slots_kept for row in rows) + max(row.overhang for row in rows)
-        empty = all(row.state.cache_length == 0 for row in rows)
+        empty = all(row.cache_length == 0 for row in rows)
         self.session.reserve(self.session.row_count(len(rows)), min(slots, limits.capacity), empty=empty)
-        longest = max(row.state.cache_length for row in rows)
+        longest = max(row.cache_length for row in rows)
         chunk = max(1, min(limits.prompt_chunk, self.session.capacity - longest))
         return [row.next_pass(chunk) for row in rows]

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Unpack
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.options import Options, Prompt, make_request
 from nld_trt.decode.request import Request, modes_of
 from nld_trt.decode.result import Result
-from nld_trt.decode.shared import SharedDecoder
+from nld_trt.decode.shared import SharedBatch
 from nld_trt.decode.stream import Stream
 from nld_trt.engine.folder import GENERATION_CONFIGS, EngineFolder
 from nld_trt.engine.session import EngineInfo, Session
@@ -51,8 +51,8 @@ class Engine:
         self.folder = folder
         self.codec = codec
         self._info = session.info
-        self._decoder: Decoder | None = Decoder(session, codec, max_rows=max_batch_size)
-        self._shared = SharedDecoder(self._decoder)
+        self._batch: Batch | None = Batch(session, codec, max_rows=max_batch_size)
+        self._shared = SharedBatch(self._batch)
 
     @classmethod
     def open(
@@ -113,7 +113,7 @@ class Engine:
             ticket.dropped = True
 
     def stream(self, prompt: Prompt | None = None, /, **options: Unpack[Options]) -> Stream:
-        """Decode one prompt, piece by piece: an iterator of texts, with ``result`` behind the last.
+        """Decode one prompt, piece by piece: an iterator of texts, with ``result`` after the last.
 
         Raises:
             InputError: the prompt or an option does not fit the engine, or it has no tokenizer and so no text.
@@ -172,7 +172,7 @@ class Engine:
         return modes_of(self._info)
 
     @property
-    def decoder(self) -> Decoder:
+    def decoder(self) -> Batch:
         """The batch itself, for those who drive it alone. Not together with the methods that decode.
 
         Raises:
@@ -185,14 +185,14 @@ class Engine:
         """The forwards below the decoder. Not together with the methods that decode."""
         return self.decoder.session
 
-    def _check_open(self) -> Decoder:
-        if self._decoder is None:
+    def _check_open(self) -> Batch:
+        if self._batch is None:
             raise InputError(f"the engine in {self.folder.path} is closed", fix="Open it again with Engine.open.")
-        return self._decoder
+        return self._batch
 
     def close(self) -> None:
         """Let go of the engine's memory. What is being decoded ends; a second call does nothing."""
-        self._decoder = None
+        self._batch = None
         self._shared.close()
 
     def __enter__(self) -> Engine:
@@ -209,5 +209,5 @@ class Engine:
         return (
             f"<Engine {name}, {info.backend} {info.precision}: {', '.join(self.modes)}; up to {limits.max_batch_size} "
             f"requests of {limits.max_seq_len} tokens, blocks of {limits.max_block_length}"
-            f"{', closed' if self._decoder is None else ''}>"
+            f"{', closed' if self._batch is None else ''}>"
         )

@@ -1,116 +1,211 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Between rows and a forward's buffers: what each row's pass puts in, what it gets out."""
+"""A forward's buffers: filled from the passes of its rows, and read for what they gave."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from nld_trt.decode.modes.base import UNREACHABLE, Candidates, Outcome, Pass
-from nld_trt.decode.row import Row
-from nld_trt.decode.sampling import GREEDY
-from nld_trt.engine.session import Session, StepBuffers
+import numpy as np
+
+from nld_trt import names
+from nld_trt.engine.session import Array, Session, StepBuffers
 from nld_trt.graph.step.tensors import PROGRAMS
 from nld_trt.model.config import MAX_EOS_IDS
-from nld_trt.names import NEVER
+from nld_trt.names import NEVER, Program
 
-# Inputs of every row in a greedy pass that commits nothing and does not go on by itself. Buffers are reused, so who
-# fills them says all of it.
-PLAIN: Final[Mapping[str, float]] = {
-    **GREEDY,
-    "segments": 0,
-    "threshold": UNREACHABLE,
-    "quota": 0,
-    "eos_token_id": NEVER,
-    "ensemble": 1.0,
-    "rejection": False,
-    "drafted_ids": -1,
-    "program": PROGRAMS.index("hold"),
-    "room": 0,
-}
-
-# A row that no request has: one token, of which nobody reads anything.
-_EMPTY: Final[Mapping[str, float]] = {
-    **PLAIN,
-    "tokens": 0,
-    "logit_rows": -1,
-    "cache_length": 0,
-    "valid_count": 1,
-    "causal": True,
-    "draft_adapter": False,
-}
+# No probability reaches it: with this threshold BlockDenoise commits by quota alone.
+UNREACHABLE: Final = 2.0
 
 
-def fill(session: Session, rows: Sequence[Row], passes: Sequence[Pass]) -> StepBuffers:
-    """Buffers of a forward, holding one pass per row and, where the session takes more rows than that, empty ones."""
-    width = max(len(part.tokens) for part in passes)
-    window = max(len(part.tokens) if part.all_logits else 1 for part in passes)
-    draws = any(row.draws for row in rows)
-    buffers = session.step(session.row_count(len(passes)), width, window, draws)
+@dataclass(frozen=True)
+class PassSettings:
+    """Inputs that a row keeps from one pass to the next, under the names of the step contract where it has them.
+
+    The defaults choose the most likely tokens, commit none in a block, and leave the next pass to the host.
+
+    Attributes:
+        program: how the engine makes the row's next pass, one of ``graph.step.tensors.PROGRAMS``.
+        adapter: drafts of the row use the adapter; passes that draft nothing do not look at it.
+        segments: drafts of a quadratic pass; 0 where the pass is not one.
+        eos_token_ids: tokens at which the engine makes no further pass; MAX_EOS_IDS at most.
+    """
+
+    program: Program = names.HOLD
+    adapter: bool = False
+    threshold: float = UNREACHABLE
+    quota: int = 0
+    segments: int = 0
+    eos_token_ids: tuple[int, ...] = ()
+    ensemble: float = 1.0
+    rejection: bool = False
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int = 0
+
+    @property
+    def samples(self) -> bool:
+        """Whether the row's tokens are not simply the most likely ones."""
+        return self.temperature > 0 or self.ensemble < 1
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Ids [W, K] int32 and probabilities [W, K] float32 of the tokens that a draft was sampled from."""
+
+    ids: Array
+    probabilities: Array
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One row's part of a forward, in plain values.
+
+    Attributes:
+        tokens: new tokens, starting at slot ``cache_length`` of the row's cache.
+        wanted: indexes of the new tokens whose logits are wanted, ascending; None means all of them.
+        sample: which random numbers of the predicted positions are used; two passes may predict one position.
+        tokens_left: tokens that the row may still commit, this pass included.
+        candidates: what the new tokens were sampled from, where rejection sampling verifies them.
+    """
+
+    tokens: Sequence[int]
+    cache_length: int = 0
+    causal: bool = True
+    wanted: Sequence[int] | None = None
+    sample: int = 0
+    tokens_left: int = 0
+    candidates: Candidates | None = None
+    settings: PassSettings = PassSettings()
+
+    @property
+    def window(self) -> int:
+        """Number of tokens whose logits are wanted."""
+        return len(self.tokens if self.wanted is None else self.wanted)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a pass gave its row. The lists cover the tokens whose logits were wanted.
+
+    Attributes:
+        finite: whether those logits were numbers from which a token could be chosen.
+        following: the row's next pass, which the engine has prepared; None where its program is to hold.
+    """
+
+    block_tokens: list[int]
+    verified_tokens: list[int]
+    accepted_count: int
+    finite: bool
+    following: Pass | None
+
+
+_NO_EOS: Final = (NEVER,) * MAX_EOS_IDS
+
+# The pass of a row that no request has: one token, and nobody reads its result.
+_EMPTY: Final = Pass(tokens=(0,), wanted=())
+
+
+def fill(session: Session, passes: Sequence[Pass], *, rows: int | None = None) -> StepBuffers:
+    """The session's buffers of one forward, holding a pass for each of the first rows.
+
+    Buffers are used again, so that every input is written, padding included.
+
+    Args:
+        rows: number of rows of the forward, at least one for each pass; the further rows get one token each, which
+            overwrites what their caches hold. None means one row for each pass.
+    """
+    passes = [*passes, *[_EMPTY] * ((rows or 0) - len(passes))]
+    width, window = max(len(part.tokens) for part in passes), max(1, *(part.window for part in passes))
+    buffers = session.step(len(passes), width, window, any(part.settings.samples for part in passes))
     inputs = buffers.inputs
-    tokens, logit_rows = inputs["tokens"], inputs["logit_rows"]
-    for index, (row, part) in enumerate(zip(rows, passes, strict=True)):
+    for name, values in _columns(passes).items():
+        inputs[name][...] = values
+    padding = {"tokens": 0, "logit_rows": -1, "drafted_ids": -1}
+    for name, value in padding.items():
+        inputs[name][...] = value
+    for index, part in enumerate(passes):
         count = len(part.tokens)
-        tokens[index, :count] = part.tokens
-        tokens[index, count:] = 0
-        for name, value in _row_inputs(row, part).items():
-            inputs[name][index] = value
-        if part.all_logits:
-            logit_rows[index, :count] = range(count)
-            logit_rows[index, count:] = -1
-        else:
-            logit_rows[index, 0] = count - 1
-            logit_rows[index, 1:] = -1
-        inputs["drafted_ids"][index] = -1
+        inputs["tokens"][index, :count] = part.tokens
+        inputs["logit_rows"][index, : part.window] = range(count) if part.wanted is None else part.wanted
         if part.candidates is not None:
             inputs["drafted_ids"][index, :count] = part.candidates.ids
-            inputs["drafted_shares"][index, :count] = part.candidates.shares
-    if buffers.rows > len(passes):
-        for name, value in _EMPTY.items():
-            inputs[name][len(passes) :] = value
+            inputs["drafted_shares"][index, :count] = part.candidates.probabilities
     return buffers
 
 
-def _row_inputs(row: Row, part: Pass) -> dict[str, float | Sequence[int]]:
-    """Engine inputs of a row that are no lists of its tokens."""
-    request = row.request
-    ends = request.eos_token_ids
+def _columns(passes: Sequence[Pass]) -> Mapping[str, Any]:
+    """Engine inputs that have one value, or one list of a fixed length, for each row."""
+    settings = [part.settings for part in passes]
     return {
-        "cache_length": row.state.cache_length,
-        "valid_count": len(part.tokens),
-        "causal": part.causal,
-        "draft_adapter": part.adapter,
-        "segments": part.segments,
-        "threshold": part.threshold,
-        "quota": part.quota,
-        "eos_token_id": [*ends, *[NEVER] * (MAX_EOS_IDS - len(ends))],
-        "ensemble": request.ensemble,
-        "draw": part.draw,
-        "rejection": request.rejection,
-        "program": PROGRAMS.index(part.program),
-        "room": row.room,
-        **row.sampling,
+        "cache_length": [part.cache_length for part in passes],
+        "valid_count": [len(part.tokens) for part in passes],
+        "causal": [part.causal for part in passes],
+        "draw": [part.sample for part in passes],
+        "room": [part.tokens_left for part in passes],
+        "draft_adapter": [each.adapter for each in settings],
+        "segments": [each.segments for each in settings],
+        "threshold": [each.threshold for each in settings],
+        "quota": [each.quota for each in settings],
+        "eos_token_id": [
+            [*each.eos_token_ids, *[NEVER] * (MAX_EOS_IDS - len(each.eos_token_ids))] for each in settings
+        ],
+        "ensemble": [each.ensemble for each in settings],
+        "rejection": [each.rejection for each in settings],
+        "program": [PROGRAMS.index(each.program) for each in settings],
+        "temperature": [each.temperature for each in settings],
+        "top_k": [each.top_k for each in settings],
+        "top_p": [each.top_p for each in settings],
+        "min_p": [each.min_p for each in settings],
+        "seed": np.array([each.seed for each in settings], np.int64),
     }
 
 
-def outcomes(rows: Sequence[Row], passes: Sequence[Pass], buffers: StepBuffers) -> Iterator[Outcome]:
-    """Each row's results, in lists of its own."""
-    outputs = buffers.outputs
-    block_tokens, verified = outputs["block_tokens"].tolist(), outputs["verified_tokens"].tolist()
-    masks_left, accepted = outputs["masks_left"].tolist(), outputs["accepted_count"].tolist()
-    finite = outputs["finite"].tolist()
-    for index, (row, part) in enumerate(zip(rows, passes, strict=True)):
-        count = len(part.tokens) if part.all_logits else 1
-        candidates = None
-        if row.request.rejection and not part.causal:
-            names = "candidate_ids", "candidate_shares"
-            candidates = Candidates(*(outputs[name][index, :count].copy() for name in names))
+def outcomes(buffers: StepBuffers, passes: Sequence[Pass]) -> Iterator[Outcome]:
+    """What a finished forward gave each of its passes, in lists of its own: the buffers may be filled again."""
+    lists = {name: buffers.outputs[name].tolist() for name in _READ}
+    for index, part in enumerate(passes):
+        count = part.window
         yield Outcome(
-            block_tokens=block_tokens[index][:count],
-            masks_left=masks_left[index],
-            verified_tokens=verified[index][:count],
-            accepted_count=accepted[index],
-            finite=bool(finite[index]),
-            candidates=candidates,
+            block_tokens=lists["block_tokens"][index][:count],
+            verified_tokens=lists["verified_tokens"][index][:count],
+            accepted_count=lists["accepted_count"][index],
+            finite=bool(lists["finite"][index]),
+            following=None if part.settings.program == names.HOLD else _following(buffers, lists, index, part),
         )
+
+
+_READ: Final = (
+    "block_tokens",
+    "verified_tokens",
+    "accepted_count",
+    "finite",
+    "next_tokens",
+    "next_cache_length",
+    "next_causal",
+    "next_draw",
+    "next_room",
+)
+
+
+def _following(buffers: StepBuffers, lists: Mapping[str, list[Any]], index: int, part: Pass) -> Pass:
+    """The pass after ``part``: the row's slice of what the engine carries over (``contract.CARRIED``)."""
+    count = len(part.tokens)
+    causal = lists["next_causal"][index]
+    candidates = None
+    if causal and part.settings.rejection:
+        ids, probabilities = buffers.outputs["candidate_ids"], buffers.outputs["candidate_shares"]
+        candidates = Candidates(ids[index, :count].copy(), probabilities[index, :count].copy())
+    return replace(
+        part,
+        tokens=lists["next_tokens"][index][:count],
+        cache_length=lists["next_cache_length"][index],
+        causal=causal,
+        sample=lists["next_draw"][index],
+        tokens_left=lists["next_room"][index],
+        candidates=candidates,
+    )

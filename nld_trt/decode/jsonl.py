@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
+from nld_trt.decode.fields import FIELDS
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
@@ -20,69 +21,26 @@ from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.prompt import parse_prompt
 from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS
 
-# Field name to the JSON types it may have; bool is not an int here.
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "id": (str, int, float, type(None)),
-    "prompt": (str,),
-    "prompt_ids": (list,),
-    "messages": (list,),
-    "tools": (list, type(None)),
-    "documents": (list, type(None)),
-    "chat_template_kwargs": (dict, type(None)),
-    "system": (str, type(None)),
-    "raw": (bool,),
-    "mode": (str,),
-    "lora": (bool,),
-    "max_new_tokens": (int,),
-    "block_length": (int,),
-    "threshold": (int, float, type(None)),
-    "eos_token_id": (int, list),
-    "stop": (list,),
-    "max_thinking_tokens": (int,),
-    "end_think_token_id": (int,),
-    "temperature": (int, float),
-    "top_k": (int,),
-    "top_p": (int, float),
-    "min_p": (int, float),
-    "seed": (int,),
-    "acceptance": (str,),
-    "ensemble": (int, float),
-}
-
-_WORDS = {
-    str: "a text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    list: "a list",
-    dict: "an object",
-    type(None): "null",
-}
-
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that is no request, with what is wrong in it."""
+    """A line that could not be read as a request, and the reason."""
 
     request_id: Any
     error: str
 
 
 def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
-    """One request from its JSON object.
+    """Read one request from its JSON object.
 
     Raises:
         InputError: an unknown field, a value of another type, or no prompt.
     """
-    unknown = sorted(set(values) - set(_FIELDS))
+    unknown = sorted(set(values) - set(FIELDS))
     if unknown:
-        raise InputError(f"unknown field {shortened(repr(unknown[0]))}; known: {', '.join(_FIELDS)}")
+        raise InputError(f"unknown field {shortened(repr(unknown[0]))}; known: {', '.join(FIELDS)}")
     for name, value in values.items():
-        if not isinstance(value, _FIELDS[name]) or (isinstance(value, bool) and bool not in _FIELDS[name]):
-            # A number may be whole; nobody needs to be told.
-            kinds = [kind for kind in _FIELDS[name] if kind is not int or float not in _FIELDS[name]]
-            known = " or ".join(_WORDS[kind] for kind in kinds)
-            raise InputError(f"{name} is {shortened(repr(value))}; it must be {known}")
+        FIELDS[name].check_type(value)
     mode = values.get("mode", DEFAULT_MODE)
     if mode not in DEFAULT_THRESHOLDS:
         raise InputError(f"mode is {shortened(repr(mode))}; supported: {', '.join(DEFAULT_THRESHOLDS)}")
@@ -90,30 +48,14 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
     if not all(isinstance(text, str) for text in stop):
         raise InputError("stop must be a list of strings")
     check_plain("stop", list(stop))
-    return Request(
-        prompt_ids=parse_prompt(values, codec),
-        mode=mode,
-        lora=values.get("lora"),
-        max_new_tokens=values.get("max_new_tokens"),
-        block_length=values.get("block_length"),
-        threshold=values.get("threshold", DEFAULT_THRESHOLDS[mode]),
-        eos_token_id=parse_eos(values.get("eos_token_id")),
-        # Clients that fill in every field send an empty string for none.
-        stop=tuple(text for text in stop if text),
-        temperature=values.get("temperature"),
-        top_k=values.get("top_k"),
-        top_p=values.get("top_p"),
-        min_p=values.get("min_p"),
-        seed=values.get("seed"),
-        acceptance=values.get("acceptance"),
-        ensemble=values.get("ensemble", 1.0),
-        max_thinking_tokens=values.get("max_thinking_tokens"),
-        end_think_token_id=values.get("end_think_token_id"),
-    )
+    settings = {name: value for name, value in values.items() if FIELDS[name].setting}
+    # Clients that fill in every field send an empty string for none.
+    settings |= {"stop": tuple(text for text in stop if text), "eos_token_id": parse_eos(values.get("eos_token_id"))}
+    return Request(parse_prompt(values, codec), **{"threshold": DEFAULT_THRESHOLDS[mode], **settings})
 
 
 def parse_eos(stated: int | list[Any] | None) -> int | tuple[int, ...] | None:
-    """One id or several of ``eos_token_id``.
+    """Read ``eos_token_id``, which is one token id or a list of them.
 
     Raises:
         InputError: a list with something else in it.
@@ -144,29 +86,29 @@ def read_lines(lines: Iterable[str | bytes], codec: Codec | None) -> Iterator[tu
             yield BadLine(request_id, str(error))
 
 
-def run_lines(lines: Iterable[str | bytes], decoder: Decoder) -> Iterator[dict[str, Any]]:
-    """Results in the order of the requests, each as soon as it and all before it are done.
+def run_lines(lines: Iterable[str | bytes], batch: Batch) -> Iterator[dict[str, Any]]:
+    """Decode a requests file; yields result lines in the order of the requests, each when all before it are done.
 
     A bad request gives a line with ``error``, and the others go on.
     """
     entries: deque[tuple[Any, Row] | BadLine] = deque()
-    for parsed in read_lines(lines, decoder.codec):
+    for parsed in read_lines(lines, batch.codec):
         if isinstance(parsed, BadLine):
             entries.append(parsed)
             continue
         request_id, request = parsed
         try:
-            entries.append((request_id, decoder.submit(request)))
+            entries.append((request_id, batch.submit(request)))
         except InputError as error:
             entries.append(BadLine(request_id, str(error)))
     yield from _ended(entries)
-    for emission in decoder.run():
+    for emission in batch.run():
         if emission.finish_reason is not None:
             yield from _ended(entries)
 
 
 def _ended(entries: deque[tuple[Any, Row] | BadLine]) -> Iterator[dict[str, Any]]:
-    """Takes away the first entries as far as they have a result."""
+    """Remove the leading entries whose requests have ended, and yield their lines."""
     while entries:
         match entries[0]:
             case BadLine(request_id, error):
@@ -192,7 +134,7 @@ def _id(values: Mapping[str, Any]) -> Any:
 
 
 def _id_of_faulty(values: Any) -> Any:
-    """The id of a line that is refused as a whole, where it can be told."""
+    """The id of a line that is refused as a whole; None where it cannot be read."""
     try:
         return _id(values) if isinstance(values, dict) else None
     except InputError:

@@ -5,20 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 from nld_trt import names
-from nld_trt.decode.sampling import (
-    DEFAULT_ACCEPTANCE,
-    SETTINGS,
-    check_acceptance,
-    check_ensemble,
-    check_sampling,
-    default_sampling,
-    fresh_seed,
-)
+from nld_trt.decode.fields import FIELDS, SAMPLING
+from nld_trt.decode.sampling import DEFAULT_ACCEPTANCE, check_acceptance, check_sampling, default_sampling, fresh_seed
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
@@ -39,7 +31,7 @@ class Request:
     """One generation. Lengths are in tokens.
 
     Attributes:
-        max_new_tokens: None means the checkpoint's default or DEFAULT_MAX_NEW_TOKENS, as many as fit behind the prompt.
+        max_new_tokens: None means the checkpoint's default or DEFAULT_MAX_NEW_TOKENS, as many as fit after the prompt.
         lora: use the draft adapter; None means whenever the engine has one. Only drafts use it.
         block_length: of a diffusion block, a linear round or the drafts of a quadratic pass; None means the
             checkpoint's.
@@ -48,13 +40,14 @@ class Request:
         eos_token_id: a token that ends the answer, or up to MAX_EOS_IDS of them; None means the checkpoint's, -1 is no
             token and alone never stops.
         stop: strings that end the text; they are not part of it.
-        temperature: 0 is greedy; above, tokens are drawn from softmax(logits / temperature).
-        top_k, top_p, min_p: which tokens can be drawn (``graph.step.candidates``); not in diffusion.
-        seed: of the draws; None means a fresh one. Greedy requests need none.
+        temperature: 0 is greedy; above, tokens are sampled from softmax(logits / temperature).
+        top_k, top_p, min_p: which tokens can be sampled (docs/sampling.md); not in diffusion. These and
+            ``temperature``: None means the checkpoint's default, or what is greedy and keeps every token.
+        seed: of the samples; None means a fresh one. Greedy requests need none.
         acceptance: rule by which linear keeps drafted tokens; None means DEFAULT_ACCEPTANCE where it can be had.
         ensemble: quadratic: weight of the AR prediction in verifying, the rest is the diffusion's. Below 1 the
             text is no longer that of ar.
-        max_thinking_tokens, end_think_token_id: after so many tokens without the marker, it is forced.
+        max_thinking_tokens, end_think_token_id: the marker is forced once so many tokens were generated without it.
     """
 
     prompt_ids: tuple[int, ...]
@@ -78,67 +71,103 @@ class Request:
     @property
     def sampling(self) -> dict[str, Any]:
         """Temperature, filters and seed by name."""
-        return {name: getattr(self, name) for name in SETTINGS}
+        return {name: getattr(self, name) for name in SAMPLING}
+
+    def resolved(self, info: EngineInfo) -> ResolvedRequest:
+        """This request with the engine's defaults filled in, checked against the engine's limits.
+
+        Raises:
+            InputError: naming the field, its value and what the engine can do.
+        """
+        _check_values(self, info)
+        tokens_left = max(1, info.limits.max_seq_len - len(self.prompt_ids))
+        most = info.generation.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
+        sampling: dict[str, Any] = default_sampling(info.generation, self.mode) | {
+            name: value for name, value in self.sampling.items() if value is not None
+        }
+        eos = info.config.eos_token_ids if self.eos_token_id is None else as_ids(self.eos_token_id)
+        resolved = ResolvedRequest(
+            prompt_ids=self.prompt_ids,
+            mode=self.mode,
+            lora=info.has_adapter if self.lora is None else self.lora,
+            max_new_tokens=min(most, tokens_left) if self.max_new_tokens is None else self.max_new_tokens,
+            block_length=(
+                fitting_block_length(info.default_block_length, self.mode, info)
+                if self.block_length is None
+                else self.block_length
+            ),
+            threshold=self.threshold,
+            eos_token_ids=tuple(token for token in dict.fromkeys(eos) if token != NEVER),
+            stop=self.stop,
+            acceptance=self._default_acceptance() if self.acceptance is None else self.acceptance,
+            max_thinking_tokens=self.max_thinking_tokens,
+            end_think_token_id=self.end_think_token_id,
+            ensemble=self.ensemble,
+            **{"seed": fresh_seed() if sampling["temperature"] else None, **sampling},
+        )
+        check_sampling(resolved.sampling, resolved.mode)
+        _check_lengths(resolved, info)
+        return resolved
+
+    def _default_acceptance(self) -> AcceptanceName:
+        return DEFAULT_ACCEPTANCE if self.mode == names.LINEAR and not self.threshold else names.MATCH
+
+
+@dataclass(frozen=True)
+class ResolvedRequest:
+    """A request for one engine: every value is filled in, and all of them were checked.
+
+    Attributes:
+        eos_token_ids: every token that ends the answer; none where it never ends.
+        seed: of the samples; None where no token is sampled and none was stated.
+    """
+
+    prompt_ids: tuple[int, ...]
+    mode: ModeName
+    lora: bool
+    max_new_tokens: int
+    block_length: int
+    threshold: float | None
+    eos_token_ids: tuple[int, ...]
+    stop: tuple[str, ...]
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    seed: int | None
+    acceptance: AcceptanceName
+    max_thinking_tokens: int | None
+    end_think_token_id: int | None
+    ensemble: float
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Temperature, filters and seed by name."""
+        return {name: getattr(self, name) for name in SAMPLING}
 
     @property
     def samples(self) -> bool:
-        """Whether tokens are drawn. Of a request that was resolved, as are the properties that follow."""
-        return bool(self.temperature)
+        """Whether tokens are sampled."""
+        return self.temperature > 0
 
     @property
     def rejection(self) -> bool:
         """Whether drafts are verified by rejection sampling."""
         return self.acceptance == names.REJECT and self.mode == names.LINEAR and self.samples and not self.threshold
 
-    @cached_property
-    def eos_token_ids(self) -> tuple[int, ...]:
-        """Every token that ends the answer."""
-        return tuple(token for token in dict.fromkeys(as_ids(self.eos_token_id)) if token != NEVER)
-
-    def resolved(self, info: EngineInfo) -> Request:
-        """This request with the engine's defaults filled in, checked against the engine's limits.
-
-        Raises:
-            InputError: naming the field, its value and what the engine can do.
-        """
-        room = max(1, info.limits.max_seq_len - len(self.prompt_ids))
-        length = info.generation.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
-        drawn = default_sampling(info.generation, self.mode) | {
-            name: value for name, value in self.sampling.items() if value is not None
-        }
-        filled = replace(
-            self,
-            max_new_tokens=min(length, room) if self.max_new_tokens is None else self.max_new_tokens,
-            block_length=self._default_block_length(info) if self.block_length is None else self.block_length,
-            eos_token_id=self._resolved_eos(info),
-            lora=info.has_adapter if self.lora is None else self.lora,
-            acceptance=self._default_acceptance() if self.acceptance is None else self.acceptance,
-            **{"seed": fresh_seed() if drawn["temperature"] else None, **drawn},
-        )
-        _check_values(filled, info)
-        _check_lengths(filled, info)
-        return filled
-
-    def _resolved_eos(self, info: EngineInfo) -> int | tuple[int, ...]:
-        """One id where there is one: most requests have no more."""
-        stated = info.config.eos_token_ids if self.eos_token_id is None else tuple(as_ids(self.eos_token_id))
-        return stated[0] if len(stated) == 1 else stated
-
-    def _default_acceptance(self) -> AcceptanceName:
-        return DEFAULT_ACCEPTANCE if self.mode == names.LINEAR and not self.threshold else names.MATCH
-
-    def _default_block_length(self, info: EngineInfo) -> int:
-        return fitting_block_length(info.default_block_length, self.mode, info)
-
 
 def modes_of(info: EngineInfo) -> tuple[ModeName, ...]:
-    """The modes that an engine has."""
+    """The modes in which an engine can decode."""
     return tuple(mode for mode in MODES if mode != names.QUADRATIC or info.limits.max_quadratic_length)
 
 
 def fitting_block_length(length: int, mode: ModeName, info: EngineInfo) -> int:
-    """A default block length as a mode can have it: drafts of quadratic passes may be fewer."""
+    """The block length that ``mode`` takes for a default of ``length``: a quadratic pass may have fewer drafts."""
     return max(1, min(length, info.limits.max_quadratic_length)) if mode == names.QUADRATIC else length
+
+
+# Fields whose range is checked as they were asked for; others may be checked once they are filled in.
+_RANGES = ("threshold", "ensemble")
 
 
 def _check_values(request: Request, info: EngineInfo) -> None:
@@ -156,12 +185,11 @@ def _check_values(request: Request, info: EngineInfo) -> None:
             "lora was asked for and the engine has no draft adapter",
             fix="Build from a checkpoint with linear_spec_lora/ (without --no-lora), or pass --no-lora here.",
         )
-    if request.threshold is not None and not 0.0 <= request.threshold <= 1.0:
-        raise InputError(f"threshold is {request.threshold}; it must be between 0 and 1, or null")
+    for name in _RANGES:
+        FIELDS[name].check(getattr(request, name))
     check_sampling(request.sampling, request.mode)
     if request.acceptance is not None:
         check_acceptance(request.acceptance, request.mode, request.threshold)
-    check_ensemble(request.ensemble)
     if request.ensemble != 1.0 and request.mode != names.QUADRATIC:
         raise InputError(
             f"ensemble is {request.ensemble}; only quadratic mode verifies with an ensemble",
@@ -178,6 +206,8 @@ def _check_values(request: Request, info: EngineInfo) -> None:
 
 
 def _check_eos(request: Request, info: EngineInfo) -> None:
+    if request.eos_token_id is None:
+        return
     stated, vocab, mask = as_ids(request.eos_token_id), info.config.vocab_size, info.config.mask_token_id
     if not stated:
         raise InputError("eos_token_id is an empty list; -1 is for never")
@@ -186,7 +216,7 @@ def _check_eos(request: Request, info: EngineInfo) -> None:
             raise InputError(f"eos_token_id is {token}; it must be a token id below {vocab}, or -1 for never")
         if token == mask:
             raise InputError(f"eos_token_id is {token}, the mask token, which is never generated")
-    count = len(request.eos_token_ids)
+    count = len({*stated} - {NEVER})
     if count > MAX_EOS_IDS:
         raise InputError(f"eos_token_id has {count} token ids; an engine can look for up to {MAX_EOS_IDS}")
 
@@ -204,22 +234,17 @@ def _check_thinking(request: Request, info: EngineInfo) -> None:
             "with ar",
             fix="Use mode ar or diffusion for a thinking budget.",
         )
-    if budget < 0:
-        raise InputError(f"max_thinking_tokens is {budget}; it must be 0 or more")
+    FIELDS["max_thinking_tokens"].check(budget)
     if not 0 <= marker < vocab:
         raise InputError(f"end_think_token_id is {marker}; it must be a token id below {vocab}")
     if marker == info.config.mask_token_id:
         raise InputError(f"end_think_token_id is {marker}, the mask token, which is never generated")
 
 
-def _check_lengths(request: Request, info: EngineInfo) -> None:
+def _check_lengths(request: ResolvedRequest, info: EngineInfo) -> None:
     limits = info.limits
-    assert request.max_new_tokens is not None
-    if request.max_new_tokens < 1:
-        raise InputError(f"max_new_tokens is {request.max_new_tokens}; it must be at least 1")
-    assert request.block_length is not None
-    if request.block_length < 1:
-        raise InputError(f"block_length is {request.block_length}; it must be at least 1")
+    for name in ("max_new_tokens", "block_length"):
+        FIELDS[name].check(getattr(request, name))
     if request.block_length > limits.max_block_length:
         raise InputError(
             f"block_length is {request.block_length}; the engine was built for blocks up to {limits.max_block_length}",
@@ -240,7 +265,7 @@ def _check_lengths(request: Request, info: EngineInfo) -> None:
 def _check_quadratic(drafts: int, limits: Limits) -> None:
     if not limits.max_quadratic_length:
         raise InputError(
-            "mode is 'quadratic', and the engine was built without quadratic passes",
+            f"mode is {names.QUADRATIC!r}, and the engine was built without quadratic passes",
             fix="Rebuild with nld-trt build --quadratic-length 8, or use mode linear.",
         )
     if drafts > limits.max_quadratic_length:

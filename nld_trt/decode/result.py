@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What one finished request produced."""
+"""The result of one finished request."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nld_trt import names
+from nld_trt.decode.figures import ACCEPTANCE_LENGTH, TOKENS_PER_FORWARD, TOKENS_PER_SECOND, Counts, figures_of
 from nld_trt.decode.row import Row
-from nld_trt.decode.totals import Totals
 from nld_trt.errors import OperationError
 from nld_trt.names import SPECULATIVE, ModeName
 
@@ -20,11 +20,11 @@ class Result:
 
     Attributes:
         output_ids: generated ids, prompt excluded, EOS kept.
-        nfe: forward evaluations by the reference's rule for the mode (``decode.counters``).
-        accepted: linear: tokens of each verify pass before any cut.
+        nfe: forward evaluations by the reference's rule for the mode (docs/model.md, Counting).
+        accepted: linear and quadratic: tokens of each verify pass before any cut.
         denoise_passes: diffusion: per block.
         cache_length: committed tokens in the cache at the end.
-        seed: of the draws; None where nothing was drawn.
+        seed: of the samples; None where nothing was sampled.
         error: why it ended, where ``finish_reason`` is ``error``; the tokens before are good.
         prompt_tokens: tokens of the prompt.
         seconds: from the call to the last token, waiting for a row included; None where nobody measured.
@@ -71,14 +71,14 @@ class Result:
             forwards={str(kind): count for kind, count in row.counters.forwards.items()},
             accepted=row.counters.accepted,
             denoise_passes=row.counters.denoise_passes,
-            cache_length=row.state.cache_length,
+            cache_length=row.cache_length,
             seed=row.request.seed if row.request.samples else None,
             error=None if row.error is None else str(row.error),
             prompt_tokens=len(row.request.prompt_ids),
         )
 
     def or_raise(self) -> Result:
-        """This result, for those who can do nothing with a part of one.
+        """Return this result, unless the generation ended by an error.
 
         Raises:
             OperationError: it ended by an error.
@@ -89,21 +89,31 @@ class Result:
 
     @property
     def tokens(self) -> list[int]:
-        """``output_ids``."""
+        """The generated token ids, as ``output_ids``."""
         return self.output_ids
+
+    @property
+    def counts(self) -> Counts:
+        """The counts of this generation; counts of several add up."""
+        return Counts.of_generation(len(self.output_ids), self.nfe, self.accepted, self.denoise_passes, self.seconds)
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """Figures of ``decode.figures`` by name; None where this generation does not have one."""
+        return figures_of(self.counts)
 
     @property
     def tokens_per_second(self) -> float | None:
         """Generated tokens over ``seconds``; None where nobody measured."""
-        return len(self.output_ids) / self.seconds if self.seconds else None
+        return self.figures[TOKENS_PER_SECOND.name]
 
     @property
     def tokens_per_forward(self) -> float:
-        return Totals.of([self]).tokens_per_forward
+        return self.figures[TOKENS_PER_FORWARD.name] or 0.0
 
     @property
     def acceptance_length(self) -> float | None:
-        return Totals.of([self]).acceptance_length
+        return self.figures[ACCEPTANCE_LENGTH.name]
 
     def to_line(self, request_id: object) -> dict[str, Any]:
         """The result as one line of a results file."""

@@ -1,28 +1,28 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""One request in a batch: prefill, then its mode's passes, until something stops it."""
+"""One request in a batch: its prefill, then the passes that the engine makes, until something stops it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from nld_trt import names
-from nld_trt.decode.counters import Counters
-from nld_trt.decode.modes import MODE_TYPES
-from nld_trt.decode.modes.base import Outcome, Pass, RowState
-from nld_trt.decode.request import Request
-from nld_trt.decode.sampling import engine_values
+from nld_trt.decode.figures import Counters
+from nld_trt.decode.fill import UNREACHABLE, Outcome, Pass
+from nld_trt.decode.modes import MODE_TYPES, ThinkingBudget
+from nld_trt.decode.request import ResolvedRequest
 from nld_trt.errors import OperationError
-from nld_trt.graph.contract import quadratic_width
+from nld_trt.graph import contract
 from nld_trt.model.text.streaming import TextStream
+from nld_trt.names import PassKind
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 
 @dataclass(frozen=True)
 class Emission:
-    """What one forward added to one request.
+    """The tokens and the text that one forward added to one request.
 
     Attributes:
         tokens: newly committed tokens, possibly none (a denoise pass, a prefill chunk).
@@ -39,37 +39,34 @@ class Emission:
 
 
 class Row:
-    """The life of one request. Knows its own tokens and lengths, not who shares its batch.
+    """The life of one request. It knows its own tokens and lengths, and not who shares its batch.
 
     Attributes:
-        spoiled: a pass gave logits that are not finite, so its cache may hold such numbers too.
+        emitted: generated tokens, prompt excluded.
+        spoiled: a pass gave logits that are not finite, so that the cache may hold such numbers too.
     """
 
-    def __init__(self, request: Request, mask_token_id: int, text: TextStream | None) -> None:
-        assert request.block_length is not None
-        assert request.max_new_tokens is not None
+    def __init__(self, request: ResolvedRequest, mask_token_id: int, text: TextStream | None) -> None:
         self.request = request
-        self.max_new_tokens = request.max_new_tokens
-        self.state = RowState(request, mask_token_id, request.block_length)
-        self.mode = MODE_TYPES[request.mode](self.state)
-        self.sampling = engine_values(request.sampling)
+        self.mode = MODE_TYPES[request.mode](request, mask_token_id)
+        self.emitted: list[int] = []
+        self.counters = Counters()
         self.spoiled = False
         self.finish_reason: FinishReason | None = None
         self.error: OperationError | None = None
+        self._budget: ThinkingBudget | None = None
+        if request.max_thinking_tokens is not None and request.end_think_token_id is not None:
+            self._budget = ThinkingBudget(request.max_thinking_tokens, request.end_think_token_id)
         self._text = text
+        self._cached = 0
         self._pending: Pass | None = None
-
-    @property
-    def emitted(self) -> list[int]:
-        return self.state.emitted
-
-    @property
-    def counters(self) -> Counters:
-        return self.state.counters
+        self._prefill_settings = replace(
+            self.mode.settings, program=names.HOLD, adapter=False, threshold=UNREACHABLE, quota=0, segments=0
+        )
 
     @property
     def text(self) -> str | None:
-        """The emissions' text until now; None without a tokenizer."""
+        """The text of what was emitted until now; None without a tokenizer."""
         return None if self._text is None else self._text.text
 
     @property
@@ -78,74 +75,114 @@ class Row:
 
     @property
     def in_prefill(self) -> bool:
-        return self.state.cache_length < len(self.request.prompt_ids)
+        return self._cached < len(self.request.prompt_ids)
 
     @property
     def pending(self) -> Pass:
-        """The pass that :meth:`next_pass` gave last."""
+        """The row's part of the forward that was filled last, or that the engine makes by itself."""
         assert self._pending is not None
         return self._pending
 
     @property
-    def room(self) -> int:
-        """Tokens that may still be emitted."""
-        return self.max_new_tokens - len(self.emitted)
+    def cache_length(self) -> int:
+        """Committed tokens in the cache."""
+        return self._cached
 
     @property
-    def draws(self) -> bool:
-        """Whether its tokens are not simply the likeliest."""
-        return self.request.samples or self.request.ensemble < 1
+    def goes_on(self) -> bool:
+        """Whether the pass after the pending one is the engine's, and the host certainly leaves it as it is."""
+        forces = self._budget is not None and self._budget.marker not in self.emitted
+        return self.pending.settings.program != names.HOLD and not forces
+
+    @property
+    def tokens_left(self) -> int:
+        """Tokens that may still be emitted."""
+        return self.request.max_new_tokens - len(self.emitted)
 
     @property
     def slots_kept(self) -> int:
         """Cache slots that this request fills at most."""
-        return len(self.request.prompt_ids) + self.max_new_tokens
+        return len(self.request.prompt_ids) + self.request.max_new_tokens
 
     @property
     def overhang(self) -> int:
-        """Slots that a pass may write behind those: the last is written whole and cut afterwards."""
-        length = self.state.block_length
-        return quadratic_width(length) if self.request.mode == names.QUADRATIC else length
+        """Slots after those that a pass may write: the last block is written whole and cut afterwards."""
+        length = self.request.block_length
+        return contract.quadratic_width(length) if self.request.mode == names.QUADRATIC else length
 
     def next_pass(self, chunk: int) -> Pass:
-        """This row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
+        """The row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
         if self.in_prefill:
-            start = self.state.cache_length
-            tokens = self.request.prompt_ids[start : start + chunk]
-            self._pending = Pass("prefill", tokens, causal=True, all_logits=False)
-        else:
-            self._pending = self.mode.next_pass()
-        return self._pending
+            tokens = self.request.prompt_ids[self._cached : self._cached + chunk]
+            self._pending = Pass(
+                tokens, self._cached, wanted=(len(tokens) - 1,), tokens_left=self.tokens_left,
+                settings=self._prefill_settings,
+            )  # fmt: skip
+        return self.pending
 
     def advance(self, outcome: Outcome) -> Emission:
-        """Take in the results of the pass that :meth:`next_pass` gave."""
+        """Take in the results of the pending pass, and with them the next one."""
         part = self.pending
-        self.counters.forwards[part.kind] += 1
-        count = len(part.tokens)
-        prompt_goes_on = self.in_prefill and self.state.cache_length + count < len(self.request.prompt_ids)
         self.spoiled = self.spoiled or not outcome.finite
-        # Nobody reads the logits behind the middle of a prompt.
-        if not outcome.finite and not prompt_goes_on:
-            return self._fail(part)
-        if part.kind != "prefill":
-            return self._emit(self.mode.advance(outcome))
-        self.state.cache_length += count
-        if prompt_goes_on:
-            return Emission(self, [], "", None)
-        self.state.seed = outcome.verified_tokens[0]
-        return self._emit(self.mode.start())
+        if self.in_prefill:
+            return self._prefilled(part, outcome)
+        self.mode.count(self.counters, part, outcome)
+        if not outcome.finite:
+            return self._fail(self.mode.kind(part))
+        if outcome.following is None:
+            following = self.mode.second(outcome)
+            self._pending = replace(following, cache_length=self._cached, tokens_left=self.tokens_left)
+        elif part.causal:
+            return self._commit(self.mode.committed(part, outcome), outcome.following)
+        else:
+            self._pending = outcome.following
+        return Emission(self, [], "", None)
 
     def cancel(self) -> Emission:
         self.finish_reason = "cancelled"
         return Emission(self, [], self._text.finish() if self._text else "", self.finish_reason)
 
-    def _fail(self, part: Pass) -> Emission:
-        """End here: the pass gave nothing that a token could be chosen from. What was emitted before stays."""
-        first = self.state.cache_length
-        position = first if part.all_logits else first + len(part.tokens) - 1
+    def _prefilled(self, part: Pass, outcome: Outcome) -> Emission:
+        """Take in a prefill pass. The last one decides the first bonus token."""
+        self.counters.forwards[names.PREFILL] += 1
+        cached = self._cached + len(part.tokens)
+        if cached < len(self.request.prompt_ids):
+            # Logits in the middle of a prompt are not read, finite or not.
+            self._cached = cached
+            return Emission(self, [], "", None)
+        if not outcome.finite:
+            return self._fail(names.PREFILL)
+        self._cached = cached
+        bonus_token = outcome.verified_tokens[0]
+        tokens = [bonus_token] if self.mode.emits_bonus_token else []
+        opening = replace(
+            self.mode.opening(bonus_token), cache_length=cached, tokens_left=self.tokens_left - len(tokens)
+        )
+        return self._commit(tokens, opening)
+
+    def _commit(self, tokens: list[int], following: Pass) -> Emission:
+        """Emit what a causal pass committed. ``following`` is the next pass unless that ends the request."""
+        if self._budget is not None:
+            emits_bonus = self.mode.emits_bonus_token
+            before = [*self.emitted, *(tokens[:-1] if emits_bonus else tokens)]
+            forced = self._budget.forced(following, before, self.mode.mask_token_id)
+            if emits_bonus and forced is not following:
+                tokens = [*tokens[:-1], self._budget.marker]
+            following = forced
+        emission = self._emit(tokens)
+        if self.finish_reason is None:
+            assert following.tokens_left == self.tokens_left, "the engine and the host disagree on what was committed"
+            self._pending = following
+            self._cached = following.cache_length
+        return emission
+
+    def _fail(self, kind: PassKind) -> Emission:
+        """End the request, because the pending pass gave no logits to choose a token from. Emitted tokens stay."""
+        part = self.pending
+        position = part.cache_length + (0 if part.wanted is None else part.wanted[0])
         self.finish_reason = "error"
         self.error = OperationError(
-            f"logits are not finite in a {part.kind} pass at position {position}: the engine's numbers overflow, "
+            f"logits are not finite in a {kind} pass at position {position}: the engine's numbers overflow, "
             "or the checkpoint holds numbers that are not finite",
             fix="Rebuild with another --precision of nld-trt build. In fp32 the checkpoint is at fault.",
         )
@@ -163,16 +200,12 @@ class Row:
                 text += self._text.push(token)
             if is_eos or (self._text is not None and self._text.stopped):
                 self.finish_reason = "stop"
-            elif len(self.emitted) == self.max_new_tokens:
+            elif not self.tokens_left:
                 self.finish_reason = "length"
             if self.finish_reason is not None:
-                self._crop_cache()
+                # Tokens after a cut do not count as cached, and neither does a bonus token.
+                self._cached = len(self.request.prompt_ids) + len(self.emitted) - self.mode.emits_bonus_token
                 break
         if self.finish_reason is not None and self._text is not None:
             text += self._text.finish()
         return Emission(self, added, text, self.finish_reason)
-
-    def _crop_cache(self) -> None:
-        """Forget cached tokens behind a cut, so that the cache and the output agree again."""
-        kept = len(self.request.prompt_ids) + len(self.emitted)
-        self.state.cache_length = min(self.state.cache_length, kept - 1 if self.state.seed_emitted else kept)

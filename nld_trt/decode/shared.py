@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""One decoder for many callers: whoever waits for an answer runs the forwards, and all answers come on with them.
+"""One batch for many callers: whoever waits for an answer runs the forwards, and all answers come on with them.
 
 There is no thread of its own. A forward belongs to whichever caller is waiting; the others wait for what it brings.
 """
@@ -13,15 +13,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nld_trt.decode.batch import Decoder
-from nld_trt.decode.request import Request
+from nld_trt.decode.batch import Batch
+from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import OperationError
 
 
 class Ticket:
-    """A request in a :class:`SharedDecoder`, and what has come of it until now.
+    """A request in a :class:`SharedBatch`, and what has come of it until now.
 
     Attributes:
         pieces: text that nobody has taken yet.
@@ -30,7 +30,7 @@ class Ticket:
         dropped: nobody waits for it any more. Any thread may set this, at any time, even a finaliser.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: ResolvedRequest) -> None:
         self.request = request
         self.pieces: deque[str] = deque()
         self.tokens: list[int] = []
@@ -65,30 +65,30 @@ class Ticket:
             )
 
 
-class SharedDecoder:
-    """Thread-safe: requests of all threads share the batch. The decoder must be used through this alone."""
+class SharedBatch:
+    """Thread-safe: requests of all threads share the batch. The batch must be used through this alone."""
 
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder: Decoder | None = decoder
-        # Guards what is above and the two below. Inside a decoder, and of the tickets by row, nobody but the thread
+    def __init__(self, batch: Batch) -> None:
+        self._batch: Batch | None = batch
+        # Guards what is above and the two below. Inside a batch, and of the tickets by row, nobody but the thread
         # that has set _stepping reads or writes anything.
         self._turn = threading.Condition()
         self._inbox: deque[Ticket] = deque()
         self._stepping = False
         self._tickets: dict[Row, Ticket] = {}
 
-    def submit(self, requests: Sequence[Request]) -> list[Ticket]:
+    def submit(self, requests: Sequence[Request | ResolvedRequest]) -> list[Ticket]:
         """Queue requests; they join the batch with the next forward that has room.
 
         Raises:
             InputError: one does not fit the engine. None is queued then.
-            OperationError: the decoder was closed.
+            OperationError: the batch was closed.
         """
         with self._turn:
-            decoder = self._decoder
-            if decoder is None:
+            batch = self._batch
+            if batch is None:
                 raise _closed()
-        tickets = [Ticket(decoder.resolved(request)) for request in requests]
+        tickets = [Ticket(batch.resolved(request)) for request in requests]
         with self._turn:
             self._inbox.extend(tickets)
         return tickets
@@ -105,13 +105,13 @@ class SharedDecoder:
                     self._turn.wait()
                 if ticket.ready:
                     return
-                decoder = self._decoder
-                if decoder is None:
+                batch = self._batch
+                if batch is None:
                     ticket.failure = _closed()
                     return
                 self._stepping = True
             try:
-                self._step(decoder)
+                self._step(batch)
             finally:
                 self._release()
 
@@ -136,20 +136,20 @@ class SharedDecoder:
             # Whoever is in a forward ends it with the next one, or stops.
             while self._stepping and not ticket.ended:
                 self._turn.wait()
-            decoder = self._decoder
-            if ticket.ended or decoder is None:
+            batch = self._batch
+            if ticket.ended or batch is None:
                 return
             self._stepping = True
         try:
-            self._take_in(decoder)
-            self._drop(decoder)
+            self._take_in(batch)
+            self._drop(batch)
         finally:
             self._release()
 
     def close(self) -> None:
-        """End every request and let go of the decoder, once a forward that is under way has ended."""
+        """End every request and let go of the batch, once a forward that is under way has ended."""
         with self._turn:
-            self._decoder = None
+            self._batch = None
             while self._stepping:
                 self._turn.wait()
             for ticket in (*self._inbox, *self._tickets.values()):
@@ -162,33 +162,33 @@ class SharedDecoder:
             self._stepping = False
             self._turn.notify_all()
 
-    def _step(self, decoder: Decoder) -> None:
+    def _step(self, batch: Batch) -> None:
         try:
-            self._take_in(decoder)
-            self._drop(decoder)
-            for emission in decoder.step():
+            self._take_in(batch)
+            self._drop(batch)
+            for emission in batch.step():
                 self._deliver(emission)
         except BaseException as error:
-            # Whatever state the decoder is in, an interrupted caller will call again.
-            self._start_anew(decoder, error)
+            # Whatever state the batch is in, an interrupted caller will call again.
+            self._start_anew(batch, error)
             raise
 
-    def _take_in(self, decoder: Decoder) -> None:
+    def _take_in(self, batch: Batch) -> None:
         while self._inbox:
             # Taken away last, so that an interruption loses none.
             if not self._inbox[0].ended:
-                self._tickets[decoder.submit(self._inbox[0].request)] = self._inbox[0]
+                self._tickets[batch.submit(self._inbox[0].request)] = self._inbox[0]
             self._inbox.popleft()
 
-    def _drop(self, decoder: Decoder) -> None:
-        """End the requests that nobody waits for; the decoder lets their rows go before its next forward."""
+    def _drop(self, batch: Batch) -> None:
+        """End the requests that nobody waits for; the batch lets their rows go before its next forward."""
         for row, ticket in list(self._tickets.items()):
             if ticket.dropped:
-                decoder.cancel(row)
+                batch.cancel(row)
                 self._deliver(row.cancel())
 
     def _deliver(self, emission: Emission) -> None:
-        # A cancelled request has left already when the decoder tells of its end.
+        # A cancelled request has left already when the batch tells of its end.
         ticket = self._tickets.get(emission.row)
         if ticket is None:
             return
@@ -196,13 +196,13 @@ class SharedDecoder:
             del self._tickets[emission.row]
         ticket.take(emission)
 
-    def _start_anew(self, decoder: Decoder, error: BaseException) -> None:
-        """End every request in the batch, and make the decoder usable again."""
+    def _start_anew(self, batch: Batch, error: BaseException) -> None:
+        """End every request in the batch, and make the batch usable again."""
         why = f"failed: {error}" if isinstance(error, Exception) else "was interrupted"
         for ticket in self._tickets.values():
             ticket.failure = OperationError(f"a forward that this request shared with others {why}")
         self._tickets.clear()
-        decoder.reset()
+        batch.reset()
 
 
 def _closed() -> OperationError:

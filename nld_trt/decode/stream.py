@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from nld_trt.decode.result import Result
-from nld_trt.decode.shared import SharedDecoder, Ticket
+from nld_trt.decode.shared import SharedBatch, Ticket
 
 
 class Stream(Iterator[str]):
@@ -18,7 +18,7 @@ class Stream(Iterator[str]):
     Closing a stream, leaving its ``with`` block or letting go of it ends its request and frees its row.
     """
 
-    def __init__(self, shared: SharedDecoder, ticket: Ticket) -> None:
+    def __init__(self, shared: SharedBatch, ticket: Ticket) -> None:
         self._shared = shared
         self._ticket = ticket
         self._closed = False
@@ -37,7 +37,7 @@ class Stream(Iterator[str]):
         """The next piece.
 
         Raises:
-            StopIteration: with the result, behind the last piece.
+            StopIteration: with the result, after the last piece.
             OperationError: the request ended by an error; ``result`` has what was good.
         """
         if not self._closed:

@@ -131,7 +131,10 @@ class Session(Protocol):
         """
 
     def row_count(self, rows: int) -> int:
-        """Rows of the forward in which so many take part; those behind them are empty, and their caches are free."""
+        """The number of rows of a forward for ``rows`` live ones.
+
+        The further rows are empty, and a forward overwrites what their caches hold.
+        """
 
     def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
         """Buffers for a forward over the first ``rows`` cache rows, which the host fills after this call.

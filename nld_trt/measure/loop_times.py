@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nld_trt import names
-from nld_trt.decode.batch import Decoder
-from nld_trt.decode.fill import PLAIN
+from nld_trt.decode.batch import Batch
+from nld_trt.decode.fill import Pass, PassSettings, fill
 from nld_trt.decode.request import Request
 from nld_trt.engine.session import EngineInfo, Session, StepBuffers, execute
 from nld_trt.errors import InputError
@@ -125,7 +125,7 @@ def _check(info: EngineInfo, rows: int, context: int, block_length: int) -> None
          f"--batch-size {limits.max_batch_size} or less"),
         (f"--block-length is {block_length}", block_length, limits.max_block_length, "--block-length", None,
          f"--block-length {limits.max_block_length} or less"),
-        (f"rounds of {block_length} tokens behind {context} take {needed} tokens", needed, limits.max_seq_len,
+        (f"rounds of {block_length} tokens after {context} take {needed} tokens", needed, limits.max_seq_len,
          "--max-seq-len", info.config.max_position_embeddings, context_fix),
     ):  # fmt: skip
         if value > built_for:
@@ -138,14 +138,14 @@ def _check(info: EngineInfo, rows: int, context: int, block_length: int) -> None
 class _Loop:
     """The decode loop at work on full batches of endless requests."""
 
-    def __init__(self, session: Session, mode: str, rows: int, context: int, block_length: int, room: int) -> None:
-        self.decoder = Decoder(session)
+    def __init__(self, session: Session, mode: str, rows: int, context: int, block_length: int, longest: int) -> None:
+        self.batch = Batch(session)
         self.mode = mode
         self._request = Request(
             prompt_ids=_tokens(session, context),
             mode=mode,  # type: ignore[arg-type]
             block_length=block_length,
-            max_new_tokens=room - context,
+            max_new_tokens=longest - context,
             threshold=0.0 if mode == names.LINEAR else None,
             eos_token_id=NEVER,
             temperature=0.0,
@@ -158,22 +158,22 @@ class _Loop:
         Every round starts on fresh requests: the caches are shared with the single forwards that are timed in
         between. Their prefill and first round are not timed.
         """
-        decoder = self.decoder
-        rows = [decoder.submit(self._request) for _ in range(self._rows)]
+        batch = self.batch
+        rows = [batch.submit(self._request) for _ in range(self._rows)]
         steps = 2 if self.mode == names.LINEAR else 1
         while any(row.in_prefill for row in rows):
-            decoder.step()
+            batch.step()
         for _ in range(_UNTIMED_ROUNDS * steps):
-            decoder.step()
-        engine = decoder.engine_seconds
+            batch.step()
+        engine = batch.engine_seconds
         started = time.perf_counter()
         for _ in range(_IN_A_ROW * steps):
-            decoder.step()
+            batch.step()
         seconds = (time.perf_counter() - started) / _IN_A_ROW
-        engine = (decoder.engine_seconds - engine) / _IN_A_ROW
+        engine = (batch.engine_seconds - engine) / _IN_A_ROW
         for row in rows:
-            decoder.cancel(row)
-        list(decoder.run())
+            batch.cancel(row)
+        list(batch.run())
         return seconds, engine
 
 
@@ -185,18 +185,12 @@ def _tokens(session: Session, count: int) -> tuple[int, ...]:
 
 
 def _forward(session: Session, rows: int, context: int, width: int, *, causal: bool) -> StepBuffers:
-    """Buffers of a forward of ``width`` tokens per row behind ``context`` cached ones."""
+    """Buffers of a forward of ``width`` tokens per row after ``context`` cached ones."""
     limits = session.info.limits
     rows = session.row_count(rows)
     session.reserve(rows, min(context + width + limits.max_block_length, limits.capacity))
-    buffers = session.step(rows, width, width)
-    inputs = buffers.inputs
-    own = {"cache_length": context, "valid_count": width, "causal": causal, "draft_adapter": not causal}
-    for name, value in {**PLAIN, **own}.items():
-        inputs[name][:] = value
-    inputs["tokens"][:] = _tokens(session, width)
-    inputs["logit_rows"][:] = range(width)
-    return buffers
+    settings = PassSettings(adapter=not causal)
+    return fill(session, [Pass(_tokens(session, width), context, causal=causal, settings=settings)] * rows)
 
 
 def _timed(session: Session, buffers: StepBuffers) -> float:

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
+from nld_trt.decode.figures import Counts, figures_of
 from nld_trt.decode.generate import generate
-from nld_trt.decode.request import Request
+from nld_trt.decode.request import ResolvedRequest
 from nld_trt.decode.result import Result
-from nld_trt.decode.totals import Totals
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError, OperationError, shortened
 from nld_trt.files.json_text import JsonError, parse_json
@@ -37,14 +37,11 @@ class Score:
     """One row of an evaluation.
 
     Attributes:
-        accuracy: share of answers that equal the expected text exactly, outer white space aside; None
+        accuracy: fraction of answers that equal the expected text exactly, outer white space aside; None
             without expected answers or a tokenizer.
         block_length: what was asked for, or the mode's own; None without blocks.
-        tokens_per_forward: all generated tokens over all forward evaluations (counting rules of the mode).
-        acceptance_length: linear: tokens emitted per round, over all rounds.
-        denoise_passes_per_block: diffusion.
-        tokens_per_second: generated tokens over the wall time of the whole run, prefill included.
-        host_share: part of that wall time outside the engine.
+        tokens_per_forward, acceptance_length, denoise_passes_per_block, tokens_per_second, host_share: figures of
+            ``decode.figures`` over all answers. The wall time is that of the whole run, prefill included.
     """
 
     mode: str
@@ -100,7 +97,7 @@ def requests_for(
     max_new_tokens: int | None,
     block_length: int | None = None,
     threshold: float | None = None,
-) -> list[Request]:
+) -> list[ResolvedRequest]:
     """A request for each question, with the engine's defaults filled in.
 
     Raises:
@@ -116,7 +113,7 @@ def requests_for(
 
 
 def evaluate(
-    decoder: Decoder,
+    batch: Batch,
     questions: Sequence[Question],
     variant: Variant,
     *,
@@ -137,7 +134,7 @@ def evaluate(
         InputError: a question or a setting does not fit the engine; nothing was decoded.
         OperationError: an answer ended by an error.
     """
-    info = decoder.session.info
+    info = batch.session.info
     requests = requests_for(
         questions,
         variant,
@@ -146,17 +143,17 @@ def evaluate(
         block_length=block_length,
         threshold=threshold,
     )
-    for index, result in generate(decoder, requests[:batch_size]):
+    for index, result in generate(batch, requests[:batch_size]):
         good(result, questions[index], variant)
     results: dict[int, Result] = {}
-    engine_before = decoder.engine_seconds
+    engine_before = batch.engine_seconds
     started = time.perf_counter()
     for first in range(0, len(questions), batch_size):
-        for index, result in generate(decoder, requests[first : first + batch_size]):
+        for index, result in generate(batch, requests[first : first + batch_size]):
             results[first + index] = good(result, questions[first + index], variant)
             progress(1)
     seconds = time.perf_counter() - started
-    engine_seconds = decoder.engine_seconds - engine_before
+    engine_seconds = batch.engine_seconds - engine_before
     return _score(variant, variant.block_length(info, block_length), questions, results, seconds, engine_seconds)
 
 
@@ -187,18 +184,17 @@ def _score(
         if question.answer is not None and text is not None:
             right.setdefault(question.family or "all", []).append(text.strip() == question.answer.strip())
     marks = [mark for family in right.values() for mark in family]
-    totals = Totals.of(results.values())
+    counts = replace(
+        Counts.total(result.counts for result in results.values()), seconds=seconds, engine_seconds=engine_seconds
+    )
+    figures: dict[str, Any] = figures_of(counts)
     return Score(
         mode=variant.name,
         block_length=block_length,
         requests=len(questions),
-        tokens=totals.tokens,
+        tokens=counts.tokens,
         accuracy=sum(marks) / len(marks) if marks else None,
         accuracy_by_family={family: sum(values) / len(values) for family, values in sorted(right.items())},
-        tokens_per_forward=totals.tokens_per_forward,
-        acceptance_length=totals.acceptance_length,
-        denoise_passes_per_block=totals.denoise_passes_per_block,
-        tokens_per_second=totals.tokens / seconds,
         seconds=seconds,
-        host_share=1 - engine_seconds / seconds,
+        **figures,
     )

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One thread that decodes for many clients.
 
-The decoder and its session belong to the loop thread alone. Other threads leave jobs and cancellations
+The batch and its session belong to the loop thread alone. Other threads leave jobs and cancellations
 in an inbox; the loop takes them between two forwards, so a request joins while others are decoding.
 """
 
@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from nld_trt.decode.batch import Decoder
-from nld_trt.decode.request import Request
+from nld_trt.decode.batch import Batch
+from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError, OperationError
 from nld_trt.names import DEFAULT_MAX_WAITING
@@ -54,7 +54,7 @@ class Observer(Protocol):
 class Job:
     """A submitted request. :meth:`cancel` may be called from any thread, at any time."""
 
-    def __init__(self, request: Request, listener: Listener, deadline: Deadline | None = None) -> None:
+    def __init__(self, request: ResolvedRequest, listener: Listener, deadline: Deadline | None = None) -> None:
         self.request = request
         self.listener = listener
         self.deadline = deadline
@@ -68,15 +68,15 @@ class Job:
 
 
 class Scheduler:
-    """Owns a decoder and the thread that drives it."""
+    """Owns a batch and the thread that drives it."""
 
     def __init__(
-        self, decoder: Decoder, *, max_waiting: int = DEFAULT_MAX_WAITING, observer: Observer | None = None
+        self, batch: Batch, *, max_waiting: int = DEFAULT_MAX_WAITING, observer: Observer | None = None
     ) -> None:
-        self._decoder = decoder
-        self._info = decoder.session.info
+        self._batch = batch
+        self._info = batch.session.info
         self._observer = observer
-        self._max_pending = decoder.max_rows + max_waiting
+        self._max_pending = batch.max_rows + max_waiting
         self._max_waiting = max_waiting
         self._wake = threading.Condition()
         # Guarded by _wake.
@@ -105,7 +105,7 @@ class Scheduler:
         with self._wake:
             return self._failure
 
-    def submit(self, request: Request, listener: Listener, *, timeout: float | None = None) -> Job:
+    def submit(self, request: Request | ResolvedRequest, listener: Listener, *, timeout: float | None = None) -> Job:
         """Queue a request. Its outcome goes to ``listener``, on the loop thread.
 
         Args:
@@ -119,7 +119,7 @@ class Scheduler:
             OperationError: the decode loop has failed.
         """
         deadline = None if timeout is None else Deadline(timeout)
-        job = Job(request.resolved(self._info), listener, deadline)
+        job = Job(self._batch.resolved(request), listener, deadline)
         with self._wake:
             if self._failure is not None:
                 raise OperationError(self._failure.what, fix=self._failure.fix)
@@ -138,10 +138,10 @@ class Scheduler:
         return job
 
     def _refuse_hopeless(self, deadline: Deadline) -> None:
-        ahead = self._pending - self._decoder.max_rows
+        ahead = self._pending - self._batch.max_rows
         if ahead < 0:
             return
-        wait = self._pace.wait(ahead, self._decoder.max_rows)
+        wait = self._pace.wait(ahead, self._batch.max_rows)
         if wait >= deadline.seconds:
             raise deadline.refusal(ahead, wait)
 
@@ -159,10 +159,10 @@ class Scheduler:
         try:
             while self._take_jobs():
                 self._cancel_abandoned()
-                emissions = self._decoder.step()
+                emissions = self._batch.step()
                 if self._observer is not None:
                     ended = sum(emission.finish_reason is not None for emission in emissions)
-                    live = self._decoder.live_rows
+                    live = self._batch.live_rows
                     self._observer.stepped(emissions, live, len(self._jobs) - ended - live)
                 for emission in emissions:
                     self._deliver(emission)
@@ -170,9 +170,9 @@ class Scheduler:
             self._fail(error)
 
     def _take_jobs(self) -> bool:
-        """Move new jobs to the decoder; sleeps while there is nothing to do. False when it is time to stop."""
+        """Move new jobs to the batch; sleeps while there is nothing to do. False when it is time to stop."""
         with self._wake:
-            while not self._inbox and not self._decoder.busy:
+            while not self._inbox and not self._batch.busy:
                 if self._closing:
                     return False
                 self._wake.wait()
@@ -180,7 +180,7 @@ class Scheduler:
             self._inbox.clear()
         for job in fresh:
             try:
-                self._jobs[self._decoder.submit(job.request)] = job
+                self._jobs[self._batch.submit(job.request)] = job
             except Exception as error:
                 self._end()
                 self._tell_failure(job, error if isinstance(error, NldError) else _internal(error))
@@ -196,7 +196,7 @@ class Scheduler:
             self._next_poll = now + _POLL_SECONDS
             self._poll()
         for row in [row for row, job in self._jobs.items() if job.cancelled]:
-            self._decoder.cancel(row)
+            self._batch.cancel(row)
 
     def _end_overdue(self, now: float) -> None:
         for row, job in self._jobs.items():

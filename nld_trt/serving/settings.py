@@ -41,7 +41,7 @@ class Defaults:
     Attributes:
         block_length: None means the checkpoint's.
         thresholds: by mode; None means one token per pass.
-        max_tokens: None means as many as fit behind the prompt.
+        max_tokens: None means as many as fit after the prompt.
         lora: None means whenever the engine has an adapter.
         raw: take the prompt as it is, without the chat template.
     """

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.errors import InputError
@@ -33,7 +33,7 @@ def session(golden_session):
 
 
 def decode(session, requests, **options):
-    results = dict(generate(Decoder(session, **options), requests))
+    results = dict(generate(Batch(session, **options), requests))
     return [results[index] for index in range(len(requests))]
 
 
@@ -94,10 +94,11 @@ def test_every_result_keeps_the_invariants(session, prompts, values):
     emitted, mask = result.output_ids, session.info.config.mask_token_id
     assert 1 <= len(emitted) <= request.max_new_tokens
     assert mask not in emitted
-    assert set(request.eos_token_ids).isdisjoint(emitted[:-1])
-    assert result.finish_reason == ("stop" if emitted[-1] in request.eos_token_ids else "length")
-    behind = 0 if request.mode == "diffusion" else 1
-    assert result.cache_length == len(request.prompt_ids) + len(emitted) - behind
+    ends = request.resolved(session.info).eos_token_ids
+    assert set(ends).isdisjoint(emitted[:-1])
+    assert result.finish_reason == ("stop" if emitted[-1] in ends else "length")
+    bonus_tokens = 0 if request.mode == "diffusion" else 1
+    assert result.cache_length == len(request.prompt_ids) + len(emitted) - bonus_tokens
     if request.mode in SPECULATIVE:
         assert sum(result.accepted) + 1 >= len(emitted)
         assert all(1 <= count <= request.block_length for count in result.accepted)
@@ -110,25 +111,25 @@ def test_requests_join_and_leave_while_others_decode(session, prompts):
         Request(prompts[i], mode=MODES[i % len(MODES)], max_new_tokens=20 + i, eos_token_id=-1) for i in range(6)
     ]
     expected = [decode(session, [request])[0].output_ids for request in requests]
-    decoder = Decoder(session, max_rows=3)
-    rows = [decoder.submit(requests[0])]
+    batch = Batch(session, max_rows=3)
+    rows = [batch.submit(requests[0])]
     for request in requests[1:]:
-        decoder.step()
-        decoder.step()
-        rows.append(decoder.submit(request))
-    list(decoder.run())
+        batch.step()
+        batch.step()
+        rows.append(batch.submit(request))
+    list(batch.run())
     assert [row.emitted for row in rows] == expected
 
 
 def test_a_cancelled_row_ends_at_once_and_leaves_the_others_alone(session, prompts):
     requests = [Request(prompts[i], mode="ar", max_new_tokens=30, eos_token_id=-1) for i in range(3)]
     expected = decode(session, [requests[2]])[0].output_ids
-    decoder = Decoder(session)
-    rows = [decoder.submit(request) for request in requests]
+    batch = Batch(session)
+    rows = [batch.submit(request) for request in requests]
     for _ in range(5):
-        decoder.step()
-    decoder.cancel(rows[0])
-    emissions = [emission for emission in decoder.run() if emission.row is rows[0]]
+        batch.step()
+    batch.cancel(rows[0])
+    emissions = [emission for emission in batch.run() if emission.row is rows[0]]
     assert [emission.finish_reason for emission in emissions] == ["cancelled"]
     assert len(rows[0].emitted) < 30
     assert rows[2].emitted == expected
@@ -147,10 +148,10 @@ def test_a_long_request_does_not_leave_a_long_cache_behind(engine, prompts):
 
 
 def test_a_refused_request_is_not_queued(session):
-    decoder = Decoder(session)
+    batch = Batch(session)
     with pytest.raises(InputError):
-        decoder.submit(Request((1,), max_new_tokens=10**6))
-    assert not decoder.busy
+        batch.submit(Request((1,), max_new_tokens=10**6))
+    assert not batch.busy
 
 
 def test_a_prompt_longer_than_a_chunk_gives_the_same_answer(session, prompts):
@@ -159,21 +160,21 @@ def test_a_prompt_longer_than_a_chunk_gives_the_same_answer(session, prompts):
     assert len(longest) > session.info.limits.prompt_chunk
     request = Request(longest, mode="ar", max_new_tokens=5, eos_token_id=-1)
     chunked = decode(session, [request])[0]
-    decoder = Decoder(session)
-    row = decoder.submit(request)
+    batch = Batch(session)
+    row = batch.submit(request)
     original = row.next_pass
     row.next_pass = lambda chunk: original(1)
-    list(decoder.run())
+    list(batch.run())
     assert row.emitted == chunked.output_ids
     assert chunked.forwards["prefill"] == -(-len(longest) // 48)
 
 
 def test_prompts_of_every_length_do_not_pile_up_in_the_session(golden_session, prompts):
     session = golden_session(NAME)
-    decoder = Decoder(session, max_rows=1)
+    batch = Batch(session, max_rows=1)
     longest = max(prompts, key=len)
     assert len(longest) > 80
     for length in range(1, 81):
-        for _ in generate(decoder, [Request(longest[:length], mode="ar", max_new_tokens=1, eos_token_id=-1)]):
+        for _ in generate(batch, [Request(longest[:length], mode="ar", max_new_tokens=1, eos_token_id=-1)]):
             pass
     assert len(session._bound) <= 64

@@ -9,10 +9,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
+from nld_trt.decode.fill import Pass, fill
 from nld_trt.decode.generate import generate
-from nld_trt.decode.modes import MODE_TYPES
-from nld_trt.decode.modes.linear import LinearSpeculation
+from nld_trt.decode.modes import MODE_TYPES, LinearSpeculation
 from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
@@ -66,7 +66,7 @@ def answers(session, mode, acceptance, settings):
         )
         for number in range(ANSWERS)
     ]  # fmt: skip
-    found = Counter(tuple(result.output_ids) for _, result in generate(Decoder(session), requests))
+    found = Counter(tuple(result.output_ids) for _, result in generate(Batch(session), requests))
     assert found.total() == ANSWERS
     return found
 
@@ -90,14 +90,9 @@ def next_probabilities(session, prefixes, settings):
     logits = []
     mask, rows = session.info.config.mask_token_id, session.info.limits.max_batch_size
     for first in range(0, len(prefixes), rows):
-        tokens = np.array(prefixes[first : first + rows], np.int32)
-        count, width = tokens.shape
-        session.reserve(count, session.info.limits.capacity)
-        step = session.step(count, width, 1)
-        values = {"tokens": tokens, "cache_length": 0, "valid_count": width, "causal": True, "draft_adapter": False,
-                  "logit_rows": width - 1, "temperature": 0.0}  # fmt: skip
-        for name, value in values.items():
-            step.inputs[name][:] = value
+        passes = [Pass(tokens, wanted=(len(tokens) - 1,)) for tokens in prefixes[first : first + rows]]
+        session.reserve(len(passes), session.info.limits.capacity)
+        step = fill(session, passes)
         execute(session, step)
         logits.append(step.outputs["logits"][:, 0].astype(np.float64))
     return np.array([reference.distribution(row, mask, **settings) for row in np.concatenate(logits)])
@@ -147,11 +142,8 @@ def test_answers_have_the_exact_distribution(session, counted, mode, acceptance,
 class Unverified(LinearSpeculation):
     """Takes every drafted token."""
 
-    def advance(self, outcome):
-        if not self.drafting:
-            outcome.verified_tokens[:-1] = self.block[1:]
-            outcome = type(outcome)(**{**vars(outcome), "accepted_count": len(self.block)})
-        return super().advance(outcome)
+    def committed(self, part, outcome):
+        return [*part.tokens[1:], outcome.verified_tokens[-1]]
 
 
 @pytest.mark.slow

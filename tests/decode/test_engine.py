@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nld_trt import Engine, InputError, OperationError, Request
-from nld_trt.decode import jsonl
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
+from nld_trt.decode.fields import FIELDS
 from nld_trt.decode.generate import generate
 from nld_trt.decode.options import Options
 
@@ -90,7 +90,7 @@ def faulty(request, opened, folder):
 
 def test_answer_is_the_decoder_s(opened, answer):
     ids = opened.codec.encode_prompt(PROMPT)
-    ((_, expected),) = generate(Decoder(opened.session, opened.codec), [Request(ids, max_new_tokens=64, threshold=0.0)])
+    ((_, expected),) = generate(Batch(opened.session, opened.codec), [Request(ids, max_new_tokens=64, threshold=0.0)])
     assert (answer(PROMPT).tokens, answer(PROMPT).text) == (expected.output_ids, expected.text)
 
 
@@ -122,7 +122,7 @@ def test_prompt_can_be_given_by_its_name(opened, name):
 
 
 def test_options_are_the_fields_of_a_requests_file():
-    assert set(Options.__annotations__) == set(jsonl._FIELDS) - {"id"}
+    assert set(Options.__annotations__) == set(FIELDS) - {"id"}
 
 
 def test_options_reach_the_request(opened):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
 from nld_trt.decode.request import Request
@@ -64,7 +64,7 @@ def request(prompt, mode, temperature, eos):
 
 
 def answers(session, requests):
-    results = dict(generate(Decoder(session), requests))
+    results = dict(generate(Batch(session), requests))
     return [results[index] for index in range(len(requests))]
 
 
@@ -141,7 +141,7 @@ def test_a_line_of_a_requests_file_names_several(session, prompts, endless):
     line = {"prompt_ids": prompts[0], "mode": "ar", "max_new_tokens": LENGTH}
     stated = ([200, tokens[9]], [11, "x"], [11, True], [])
     lines = [json.dumps({**line, "eos_token_id": ids}) for ids in stated]
-    good, text, flag, empty = run_lines(lines, Decoder(session))
+    good, text, flag, empty = run_lines(lines, Batch(session))
     assert good["output_ids"] == cut(tokens, [tokens[9]])[0]
     assert text["error"] == "eos_token_id has 'x'; it must be token ids"
     assert flag["error"] == "eos_token_id has True; it must be token ids"
@@ -192,10 +192,10 @@ def test_no_text_comes_of_a_token_that_ends_an_answer(golden_session, engine, mo
     """Also where the token is an ordinary one, which a decoder would print."""
     session, codec = golden_session("nld-tiny"), Codec.open(engine("nld-tiny").path)
     prompt = codec.encode_prompt(QUESTION)
-    (whole,) = dict(generate(Decoder(session, codec), [Request(prompt, mode)])).values()
+    (whole,) = dict(generate(Batch(session, codec), [Request(prompt, mode)])).values()
     last = whole.output_ids[4]
     place = whole.output_ids.index(last)
-    (found,) = dict(generate(Decoder(session, codec), [Request(prompt, mode, eos_token_id=[11, last])])).values()
+    (found,) = dict(generate(Batch(session, codec), [Request(prompt, mode, eos_token_id=[11, last])])).values()
     assert found.output_ids == whole.output_ids[: place + 1]
     assert found.text == codec.decode(whole.output_ids[:place])
     assert found.finish_reason == "stop"

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.jsonl import run_lines
 
 GROUPS = ("core", "thinking_budget", "derived")
@@ -56,16 +56,16 @@ def differences(cases, results):
 @pytest.mark.parametrize("rows", [1, 8], ids=["alone", "batched"])
 def test_every_case_matches_token_for_token(goldens, golden_session, name, rows):
     cases = golden_cases(goldens, name)
-    decoder = Decoder(golden_session(name), max_rows=rows)
+    batch = Batch(golden_session(name), max_rows=rows)
     assert len(cases) >= 140
-    assert differences(cases, list(run_lines(map(request_line, cases), decoder))) == []
+    assert differences(cases, list(run_lines(map(request_line, cases), batch))) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_adapter_that_is_off_is_caught(goldens, golden_session, name):
     cases = [case for case in golden_cases(goldens, name) if case["mode"] == "linear_spec_lora"]
     lines = [request_line(case).replace('"lora": true', '"lora": false') for case in cases]
-    results = list(run_lines(lines, Decoder(golden_session(name))))
+    results = list(run_lines(lines, Batch(golden_session(name))))
     telling = [case["id"] for case in cases if case["accepted"] != case["accepted_without_adapter"]]
     assert telling
     assert set(telling) <= set(differences(cases, results))
@@ -93,5 +93,5 @@ class KeepsDraftKeys:
 @pytest.mark.parametrize("name", NAMES)
 def test_draft_keys_left_in_the_cache_are_caught(goldens, golden_session, name):
     cases = [case for case in golden_cases(goldens, name) if case["mode"].startswith("linear")]
-    results = list(run_lines(map(request_line, cases), Decoder(KeepsDraftKeys(golden_session(name)), max_rows=1)))
+    results = list(run_lines(map(request_line, cases), Batch(KeepsDraftKeys(golden_session(name)), max_rows=1)))
     assert differences(cases, results)

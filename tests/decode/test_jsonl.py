@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.jsonl import BadLine, read_lines, run_lines
 from nld_trt.errors import InputError
 from nld_trt.model.text.codec import Codec
@@ -65,7 +65,7 @@ BAD_LINES = {
 
 
 def run(session, lines):
-    return list(run_lines(lines, Decoder(session)))
+    return list(run_lines(lines, Batch(session)))
 
 
 @pytest.mark.parametrize("case", BAD_LINES)

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
@@ -61,7 +61,7 @@ def requests(root, engine):
 
 
 def decode(session, requests, rows) -> list[Result]:
-    results = dict(generate(Decoder(session, max_rows=rows), requests))
+    results = dict(generate(Batch(session, max_rows=rows), requests))
     return [results[index] for index in range(len(requests))]
 
 

@@ -9,8 +9,8 @@ import json
 import numpy as np
 import pytest
 
-from nld_trt.decode.batch import Decoder
-from nld_trt.decode.fill import PLAIN
+from nld_trt.decode.batch import Batch
+from nld_trt.decode.fill import Pass, PassSettings, fill
 from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
 from nld_trt.decode.request import Request
@@ -20,7 +20,6 @@ from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import execute
 from nld_trt.errors import OperationError
 from nld_trt.graph.contract import Limits
-from nld_trt.graph.step.tensors import PROGRAMS
 from nld_trt.measure.score import Question, evaluate
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.checkpoint import Checkpoint
@@ -65,7 +64,7 @@ def ask(prompt, mode="linear", **options):
 
 
 def decode(session, requests):
-    results = dict(generate(Decoder(session), requests))
+    results = dict(generate(Batch(session), requests))
     return [results[index] for index in range(len(requests))]
 
 
@@ -86,23 +85,23 @@ def test_only_the_row_with_the_token_ends(session, golden_session, mode, tempera
 def test_who_comes_into_the_row_next_is_unharmed(session, golden_session, others):
     """Attention multiplies what is behind its mask by 0, and 0 times NaN is NaN."""
     expected = decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
-    decoder = Decoder(session)
-    rows = [decoder.submit(ask(GOOD)) for _ in range(others)]
-    doomed = decoder.submit(ask(BAD))
+    batch = Batch(session)
+    rows = [batch.submit(ask(GOOD)) for _ in range(others)]
+    doomed = batch.submit(ask(BAD))
     while doomed.finish_reason is None:
-        decoder.step()
-    rows += [decoder.submit(ask(GOOD)) for _ in range(4)]
-    list(decoder.run())
+        batch.step()
+    rows += [batch.submit(ask(GOOD)) for _ in range(4)]
+    list(batch.run())
     assert [row.emitted for row in rows] == [expected] * len(rows)
 
 
 def test_a_row_that_is_cancelled_in_the_middle_of_such_a_prompt_leaves_nothing(session, golden_session):
-    decoder = Decoder(session)
-    row = decoder.submit(ask(BAD))
-    decoder.step()
+    batch = Batch(session)
+    row = batch.submit(ask(BAD))
+    batch.step()
     assert row.in_prefill
-    decoder.cancel(row)
-    list(decoder.run())
+    batch.cancel(row)
+    list(batch.run())
     assert decode(session, [ask(GOOD)])[0].output_ids == decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
 
 
@@ -141,22 +140,19 @@ def test_a_row_that_ends_while_its_next_forward_overflows_leaves_nothing(golden_
                     cache[0, :, written] = np.nan
 
     session = Ahead(golden_session(NAME), 12)
-    decoder = Decoder(session)
-    row = decoder.submit(ask(GOOD, "ar"))
+    batch = Batch(session)
+    row = batch.submit(ask(GOOD, "ar"))
     while session._left:
-        decoder.step()
+        batch.step()
     assert row.finish_reason is None
-    decoder.cancel(row)
-    list(decoder.run())
+    batch.cancel(row)
+    list(batch.run())
     assert decode(session, [ask(GOOD)])[0].output_ids == decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
 
 
 def test_the_engine_does_not_go_on_from_such_logits(session):
     session.reserve(1, 8)
-    buffers = session.step(1, 1, 1)
-    own = {"tokens": POISON, "logit_rows": 0, "cache_length": 0, "valid_count": 1, "causal": 1, "draft_adapter": 0}
-    for name, value in {**PLAIN, **own, "program": PROGRAMS.index("linear"), "room": 5}.items():
-        buffers.inputs[name][:] = value
+    buffers = fill(session, [Pass((POISON,), tokens_left=5, settings=PassSettings(program="linear"))])
     execute(session, buffers)
     assert buffers.outputs["finite"].tolist() == [0]
     assert buffers.outputs["next_tokens"].tolist() == [[POISON]]
@@ -187,7 +183,7 @@ def test_a_line_has_the_error_and_the_others_their_answers(session):
     lines = [
         json.dumps({"id": name, "prompt_ids": ids, "max_new_tokens": 4}) for name, ids in (("bad", BAD), ("good", GOOD))
     ]
-    bad, good = run_lines(lines, Decoder(session))
+    bad, good = run_lines(lines, Batch(session))
     assert (bad["id"], bad["finish_reason"], bad["output_ids"]) == ("bad", "error", [])
     assert "not finite" in bad["error"]
     assert "error" not in good
@@ -196,4 +192,4 @@ def test_a_line_has_the_error_and_the_others_their_answers(session):
 def test_evaluation_names_the_prompt_and_the_mode_of_such_an_answer(session):
     questions = [Question("seven", GOOD, None, None), Question("eight", BAD, None, None)]
     with pytest.raises(OperationError, match=r"prompt eight in mode linear-no-lora failed: .*not finite"):
-        evaluate(Decoder(session), questions, VARIANTS["linear-no-lora"], max_new_tokens=4, batch_size=2)
+        evaluate(Batch(session), questions, VARIANTS["linear-no-lora"], max_new_tokens=4, batch_size=2)

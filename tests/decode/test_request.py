@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request, modes_of
 from nld_trt.errors import InputError
@@ -114,13 +114,21 @@ def test_drafts_are_rejected_where_that_can_be_done(golden_session, mode, thresh
 def test_defaults_come_from_the_engine(golden_session):
     info = golden_session("tiny-b").info
     request = Request(PROMPT, max_new_tokens=8).resolved(info)
-    assert (request.block_length, request.eos_token_id, request.lora) == (16, 11, True)
+    assert (request.block_length, request.eos_token_ids, request.lora) == (16, (11,), True)
 
 
-def test_resolving_twice_changes_nothing(golden_session):
-    info = golden_session("tiny-a").info
-    once = Request(PROMPT, max_new_tokens=8, eos_token_id=-1, temperature=1.0).resolved(info)
-    assert once.resolved(info) == once
+def test_a_resolved_request_stays_as_it_is(golden_session):
+    """Also its seed, which was drawn where the request was resolved."""
+    batch = Batch(golden_session("tiny-a"))
+    once = batch.resolved(Request(PROMPT, max_new_tokens=8, eos_token_id=-1, temperature=1.0))
+    assert batch.resolved(once) is once
+    assert batch.submit(once).request is once
+
+
+def test_every_value_of_a_resolved_request_is_filled_in(golden_session):
+    resolved = Request(PROMPT, temperature=1.0).resolved(golden_session("tiny-a").info)
+    empty = {name for name, value in vars(resolved).items() if value is None}
+    assert empty == {"threshold", "max_thinking_tokens", "end_think_token_id"}
 
 
 def test_a_seed_is_drawn_where_one_is_needed_and_none_was_given(golden_session):
@@ -137,5 +145,5 @@ def test_the_smallest_share_keeps_the_likeliest_token(golden_session):
     session = golden_session("tiny-a")
     tiny = Request((1, 5), mode="ar", max_new_tokens=8, eos_token_id=-1, temperature=1.0, top_p=5e-324, seed=1)
     plain = Request((1, 5), mode="ar", max_new_tokens=8, eos_token_id=-1)
-    (_, narrow), (_, greedy) = (next(generate(Decoder(session), [request])) for request in (tiny, plain))
+    (_, narrow), (_, greedy) = (next(generate(Batch(session), [request])) for request in (tiny, plain))
     assert narrow.output_ids == greedy.output_ids

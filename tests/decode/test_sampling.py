@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import fresh_seed
@@ -33,12 +33,14 @@ def prompts(goldens):
 
 
 def decode(session, requests, **options):
-    results = dict(generate(Decoder(session, **options), requests))
+    results = dict(generate(Batch(session, **options), requests))
     return [results[index] for index in range(len(requests))]
 
 
 def warm(request):
-    return {name: getattr(request, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")}
+    """The request's own settings."""
+    values = {name: getattr(request, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def last_logits(session, ids):
@@ -170,10 +172,10 @@ def test_chunks_of_the_prompt_do_not_change_what_is_drawn(golden_session, prompt
     session, longest = golden_session("tiny-b"), max(prompts("tiny-b"), key=len)
     request = Request(longest, mode="ar", max_new_tokens=9, eos_token_id=-1, temperature=1.0, seed=3)
     expected = decode(session, [request])[0]
-    decoder = Decoder(session)
-    row = decoder.submit(request)
+    batch = Batch(session)
+    row = batch.submit(request)
     original = row.next_pass
     row.next_pass = lambda chunk: original(5)
-    list(decoder.run())
+    list(batch.run())
     assert row.emitted == expected.output_ids
     assert row.counters.forwards["prefill"] > expected.forwards["prefill"]

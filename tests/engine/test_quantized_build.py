@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from nld_trt.cli import cli
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
@@ -116,7 +116,7 @@ def twins(engines, prompts):
         made = Twins(open_session(engines(case, effective=True)), open_session(engines(case), exact=exact))
         threshold = 0.9 if mode == "diffusion" else None
         requests = [Request(prompt, mode=mode, max_new_tokens=NEW_TOKENS, threshold=threshold) for prompt in prompts]
-        results = dict(generate(Decoder(made, max_rows=1), requests))
+        results = dict(generate(Batch(made, max_rows=1), requests))
         assert sum(len(result.output_ids) for result in results.values()) > 150
         float_logits, quantized_logits = (np.concatenate(each) for each in zip(*made.logits, strict=True))
         return float_logits, quantized_logits
@@ -149,7 +149,7 @@ def test_linear_equals_ar_within_a_quantized_engine(engines, prompts, case):
 
     def texts(mode: str) -> list[Text]:
         requests = [Request(prompt, mode=mode, max_new_tokens=NEW_TOKENS) for prompt in prompts]
-        results = dict(generate(Decoder(session), requests))
+        results = dict(generate(Batch(session), requests))
         return [(results[index].output_ids, results[index].finish_reason) for index in range(len(prompts))]
 
     # An activation beside the boundary of two rounded values may fall to either side.
@@ -216,7 +216,7 @@ def test_every_algorithm_builds_with_prescales_in_both_precisions(converted, gol
     checkpoint = Checkpoint.open_converted(tmp_path / "converted")
     build_engine(checkpoint, [replace(PLAN, precision=precision)], tmp_path / "engine", force=False, stage=silent_stage)
     session = EngineFolder.open(tmp_path / "engine").open_session()
-    ((_, result),) = generate(Decoder(session), [Request((5, 6, 7), mode="ar", max_new_tokens=4, eos_token_id=-1)])
+    ((_, result),) = generate(Batch(session), [Request((5, 6, 7), mode="ar", max_new_tokens=4, eos_token_id=-1)])
     assert len(result.output_ids) == 4
 
 

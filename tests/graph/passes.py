@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from nld_trt.decode.fill import Pass, PassSettings, fill
 from nld_trt.engine.ort.session import OrtSession
 from nld_trt.engine.session import EngineInfo, execute
 from nld_trt.graph.contract import Limits
@@ -34,16 +33,12 @@ def open_graph(checkpoint: Checkpoint, folder: Path, *, dialect: Dialect = "onnx
     return OrtSession(model, info, exact=True)
 
 
-def run_pass(session, ids, *, cache_length, causal, adapter):
-    """One debug forward with all logits; returns a copy of the outputs."""
-    width = len(ids)
+def run_pass(session, ids, *, cache_length=0, causal=True, **settings):
+    """One debug forward of one row with all logits; returns a copy of the outputs.
+
+    ``settings`` are those of ``PassSettings``.
+    """
     session.reserve(1, session.info.limits.capacity)
-    step = session.step(1, width, width)
-    step.inputs["tokens"][:] = ids
-    step.inputs["cache_length"][:] = cache_length
-    step.inputs["valid_count"][:] = width
-    step.inputs["causal"][:] = causal
-    step.inputs["draft_adapter"][:] = adapter
-    step.inputs["logit_rows"][:] = np.arange(width)
+    step = fill(session, [Pass(ids, cache_length, causal=causal, settings=PassSettings(**settings))])
     execute(session, step)
     return {name: array.copy() for name, array in step.outputs.items()}

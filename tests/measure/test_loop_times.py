@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from nld_trt.cli import cli, run
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.errors import InputError
 from nld_trt.measure import loop_times
 from nld_trt.measure.loop_times import LoopTimes, measure_loop
@@ -38,8 +38,8 @@ class Timed:
         self._session = session
         self.now = 0.0
         monkeypatch.setattr(time, "perf_counter", lambda: self.now)
-        one_step = Decoder.step
-        monkeypatch.setattr(Decoder, "step", lambda decoder: self.host() or one_step(decoder))
+        one_step = Batch.step
+        monkeypatch.setattr(Batch, "step", lambda batch: self.host() or one_step(batch))
 
     def __getattr__(self, name):
         return getattr(self._session, name)
@@ -114,7 +114,7 @@ def test_negative_gaps_are_printed_with_what_they_mean(engine, capsys, monkeypat
     [
         ({"rows": 9}, "--batch-size is 9.*built for 8\n.*--batch-size 8.*nld-trt build --max-batch-size 9"),
         ({"block_length": 65}, "--block-length is 65.*built for 64\n.*--block-length 64.*build --block-length 65"),
-        ({"context": 500}, "behind 500 take 581 tokens.*built for 512\n.*--context 431 .*build --max-seq-len 581"),
+        ({"context": 500}, "after 500 take 581 tokens.*built for 512\n.*--context 431 .*build --max-seq-len 581"),
         ({"context": 1_000_000}, "built for 512\n.*--context 431 or less; nld-trt build --max-seq-len goes up to"),
         ({"context": 8, "block_length": 64}, "take 649 tokens.*\n.*a smaller --block-length.*--max-seq-len 649"),
     ],

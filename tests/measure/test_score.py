@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.errors import InputError
 from nld_trt.measure.score import Question, evaluate, read_questions, requests_for
 from nld_trt.measure.variant import VARIANTS
@@ -68,11 +68,11 @@ def test_file_of_blank_lines_is_refused():
 
 
 def test_a_prompt_that_does_not_fit_is_refused_before_any_is_decoded(golden_session):
-    decoder = Decoder(golden_session("tiny-a"))
+    batch = Batch(golden_session("tiny-a"))
     questions = [Question("1", (1, 73), None, None), Question("2", (1,) * 600, None, None)]
     with pytest.raises(InputError, match="600"):
-        evaluate(decoder, questions, VARIANTS["ar"], max_new_tokens=4, batch_size=1)
-    assert decoder.steps == 0
+        evaluate(batch, questions, VARIANTS["ar"], max_new_tokens=4, batch_size=1)
+    assert batch.steps == 0
 
 
 def test_quadratic_passes_that_are_too_long_are_refused_with_the_flag_that_leaves_them_out(golden_session):
@@ -86,5 +86,5 @@ def test_quadratic_passes_that_are_too_long_are_refused_with_the_flag_that_leave
 
 def test_without_a_tokenizer_there_is_no_accuracy(golden_session):
     questions = read_questions([json.dumps({"prompt_ids": [1, 73], "answer": "a"})], None)
-    score = evaluate(Decoder(golden_session("tiny-a")), questions, VARIANTS["ar"], max_new_tokens=4, batch_size=1)
+    score = evaluate(Batch(golden_session("tiny-a")), questions, VARIANTS["ar"], max_new_tokens=4, batch_size=1)
     assert score.accuracy is None

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from safetensors.numpy import load_file
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.errors import InputError
@@ -100,7 +100,7 @@ def test_transformers_stops_where_ar_does(release, tmp_path: Path, report, golde
     """The tokens that end an answer are those of the export, whichever of the two files names them."""
     prompt, session = [1, 73, 20], golden_session("tiny-a")
     endless = Request(tuple(prompt), "ar", max_new_tokens=40, eos_token_id=-1)
-    ((_, result),) = generate(Decoder(session), [endless])
+    ((_, result),) = generate(Batch(session), [endless])
     ours = result.output_ids
     found = {27: ours[12], 11: ours[30]}
     ids = [found[token] for token in stated] if isinstance(stated, list) else found.get(stated)
@@ -117,7 +117,7 @@ def test_transformers_stops_where_ar_does(release, tmp_path: Path, report, golde
     ends = checkpoint.config.eos_token_ids
     expected = ours[: next(place for place, token in enumerate(ours) if token in ends) + 1]
     assert tokens == expected
-    ((_, result),) = generate(Decoder(session), [replace(endless, eos_token_id=ends)])
+    ((_, result),) = generate(Batch(session), [replace(endless, eos_token_id=ends)])
     assert result.output_ids == expected
     assert len(expected) < len(ours)
 

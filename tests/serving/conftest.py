@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
 from nld_trt.engine.folder import EngineFolder
@@ -45,9 +45,9 @@ def direct(served_engine: EngineFolder) -> Callable[..., Result]:
     def decode(prompt: str | list[int], *, mode: str = "linear", max_tokens: int, **options: Any) -> Result:
         ids = codec.encode_prompt(prompt) if isinstance(prompt, str) else tuple(prompt)
         options.setdefault("threshold", DEFAULT_THRESHOLDS[mode])  # type: ignore[index]
-        decoder = Decoder(session, codec)
-        row = decoder.submit(Request(ids, mode, max_new_tokens=max_tokens, **options))  # type: ignore[arg-type]
-        text = "".join(emission.text for emission in decoder.run())
+        batch = Batch(session, codec)
+        row = batch.submit(Request(ids, mode, max_new_tokens=max_tokens, **options))  # type: ignore[arg-type]
+        text = "".join(emission.text for emission in batch.run())
         result = Result.of(row)
         assert result.text == text
         return result

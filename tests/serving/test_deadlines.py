@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nld_trt.cli import run
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.errors import InputError, OperationError
 from nld_trt.serving.deadlines import Pace, read_timeout
@@ -58,7 +58,7 @@ class Gate:
 def gated(golden_session):
     """(scheduler, gate) with one row."""
     gate = Gate(golden_session("tiny-a"))
-    made = Scheduler(Decoder(gate, max_rows=1), max_waiting=5)
+    made = Scheduler(Batch(gate, max_rows=1), max_waiting=5)
     yield made, gate
     gate.open.set()
     made.close(grace=0)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission
 from nld_trt.engine.session import Session
@@ -101,7 +101,7 @@ def session(golden_session):
 
 @pytest.fixture
 def scheduler(session) -> Iterator[Scheduler]:
-    made = Scheduler(Decoder(session))
+    made = Scheduler(Batch(session))
     yield made
     made.close(grace=0)
 
@@ -110,7 +110,7 @@ def scheduler(session) -> Iterator[Scheduler]:
 def held(session):
     """(scheduler, session) with two rows."""
     session = HeldSession(session)
-    made = Scheduler(Decoder(session, max_rows=2), max_waiting=3)
+    made = Scheduler(Batch(session, max_rows=2), max_waiting=3)
     yield made, session
     session.released.set()
     made.close(grace=0)
@@ -133,9 +133,9 @@ def test_results_do_not_depend_on_arrival(session, scheduler) -> None:
     asked = requests(24)
     expected = []
     for request in asked:
-        decoder = Decoder(session)
-        row = decoder.submit(request)
-        list(decoder.run())
+        batch = Batch(session)
+        row = batch.submit(request)
+        list(batch.run())
         expected.append((row.emitted, row.finish_reason))
     clients = [Client() for _ in asked]
     order = list(range(len(asked)))
@@ -229,7 +229,7 @@ def test_failure_of_the_engine_reaches_every_client_and_later_ones(held, caplog)
 
 
 def test_closing_lets_requests_end(session) -> None:
-    scheduler, client = Scheduler(Decoder(session)), Client()
+    scheduler, client = Scheduler(Batch(session)), Client()
     scheduler.submit(Request((20,), "ar", max_new_tokens=30, eos_token_id=-1), client)
     scheduler.close(grace=SECONDS)
     assert (client.finish_reason, len(client.tokens)) == ("length", 30)
@@ -269,7 +269,7 @@ def test_metrics_add_up_to_the_results(session) -> None:
     def make(family, labels):
         return series.setdefault((family.name, *labels.values()), Count())
 
-    scheduler = Scheduler(Decoder(session), observer=Metrics(make))
+    scheduler = Scheduler(Batch(session), observer=Metrics(make))
     asked = requests(10)
     clients = [Client() for _ in asked]
     for request, client in zip(asked, clients, strict=True):

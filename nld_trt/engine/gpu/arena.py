@@ -15,7 +15,7 @@ inputs 1; side 1 gives back results 1 and what it wrote to carried inputs 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -102,8 +102,17 @@ class Arena:
         others, middle = place(each for each in inputs if each.name not in carried), end
         results0 = place(results)
         carried1 = place(handed_on)
-        outputs0 = results0 | {name: carried1[target] for name, target in contract.CARRIED.items()}
-        outputs1 = results1 | {name: carried0[target] for name, target in contract.CARRIED.items()}
+
+        def handing_on(carried: Mapping[str, Slot]) -> dict[str, Slot]:
+            """Outputs in the place of the inputs that they become, in shapes of their own: a window may be narrower
+            than the new tokens."""
+            return {
+                each.name: replace(carried[each.carries], shape=tuple(sizes[axis] for axis in each.axes))
+                for each in contract.bindings("output")
+                if each.carries is not None
+            }
+
+        outputs0, outputs1 = results0 | handing_on(carried1), results1 | handing_on(carried0)
         return cls(
             (
                 Side(carried0 | others, outputs0, slice(middle, end)),

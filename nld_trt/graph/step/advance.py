@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``Advance``: a row's next pass from the results of this one, so that a loop can go on without asking the host.
 
-docs/model.md says what each mode does with a pass, from "Autoregressive decoding" to "Quadratic self-speculation". The
-modes in ``nld_trt.decode`` say the same for the host, which prefill, requests that join or leave, stop strings and
-thinking budgets need. Tests compare the two.
+docs/model.md says what each mode does with a pass, from "Autoregressive decoding" to "Quadratic self-speculation". This
+is the only place that says it in code: ``nld_trt.decode.modes`` opens a request, and where the rows of a batch change
+the host copies what is computed here.
 
 A row repeats this pass if its program is "hold", if it may commit no more tokens (``room`` is 0), once this pass has
 committed EOS or the last token that it may, and where its logits are not finite. ``next_room`` is 0 once it has ended.
@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from onnx import FunctionProto
 
+from nld_trt import names
 from nld_trt.graph.step.function import make_function
 from nld_trt.graph.step.tensors import PROGRAMS, Operator
 from nld_trt.graph.step.window import Window
@@ -83,8 +84,8 @@ def advance(mask_token_id: int) -> FunctionProto:
     def body(**inputs: Value) -> Mapping[str, Value]:
         this = Pass(**inputs)
         window = Window.of(this.block)
-        active = (this.program > PROGRAMS.index("hold")) & (this.room > 0)
-        real, is_diffusion = window.leading(this.valid_count), this.runs("diffusion")
+        active = (this.program > PROGRAMS.index(names.HOLD)) & (this.room > 0)
+        real, is_diffusion = window.leading(this.valid_count), this.runs(names.DIFFUSION)
         masks = where(real, this.block.tape.constant(mask_token_id, np.int32), 0)
         outcome = _outcome(this, window, real, is_diffusion, mask_token_id)
         tokens_left = this.room - outcome.committed
@@ -93,7 +94,7 @@ def advance(mask_token_id: int) -> FunctionProto:
         continues = active & ~ended & this.finite.cast(np.bool_)
 
         # A block of one token has nothing to draft or denoise. Quadratic passes draft by themselves.
-        causal_next = this.runs("quadratic") | this.valid_count.equals(1)
+        causal_next = this.runs(names.QUADRATIC) | this.valid_count.equals(1)
         denoises_again = is_diffusion & ~(this.causal | outcome.filled)
         commits = continues & this.causal
         return {

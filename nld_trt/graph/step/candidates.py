@@ -23,13 +23,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 from onnx import FunctionProto
 
+from nld_trt import names
 from nld_trt.graph.step.function import make_function
 from nld_trt.graph.step.scores import COLDEST, allowed_scores
 from nld_trt.graph.step.slots import SampledSlots, only_if
 from nld_trt.graph.step.tensors import CANDIDATES, Operator
 from nld_trt.graph.tape import Dialect, Value, maximum, minimum, where
 
-SHORTLIST = 256
+SHORTLIST = names.MAX_TOP_K
 
 _LAST = -1
 _TINY = np.finfo(np.float32).tiny

@@ -16,14 +16,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nld_trt import names
 from nld_trt.graph.tape import Tape, Value
+from nld_trt.names import Program
 
 # Tokens in the list that a draft is sampled from.
 CANDIDATES = 8
 
 # What a row does after a pass without the host: it repeats the pass, or makes the next pass of its mode. The tensor
 # `program` holds an index of these.
-PROGRAMS = ("hold", "token", "diffusion", "linear", "quadratic")
+PROGRAMS: tuple[Program, ...] = (names.HOLD, names.TOKEN, names.DIFFUSION, names.LINEAR, names.QUADRATIC)
 
 # Stands for a floating-point type that the reader of the table chooses.
 ANY_FLOAT = "logits"

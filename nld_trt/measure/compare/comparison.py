@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nld_trt import names
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import EngineInfo, Session
@@ -139,7 +139,7 @@ def _answered(
     )
     shorter = [min(pair, key=lambda request: request.max_new_tokens or 0) for pair in zip(ours, theirs, strict=True)]
     answers = {
-        number: good(result, questions[number], variant) for number, result in generate(Decoder(reference), shorter)
+        number: good(result, questions[number], variant) for number, result in generate(Batch(reference), shorter)
     }
     return [
         ForcedText(

@@ -19,7 +19,7 @@ class Divergence:
 
     Attributes:
         kl: mean KL(reference || candidate) of a position, in nats.
-        top1_agreement: share of positions where both engines pick the same token.
+        top1_agreement: fraction of positions where both engines pick the same token.
     """
 
     kl: float | None

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nld_trt.decode.fill import PLAIN
+from nld_trt import names
+from nld_trt.decode.fill import Pass, PassSettings, fill
 from nld_trt.engine.session import Session, StepBuffers, execute
 
 
@@ -33,7 +34,13 @@ class ForcedPass:
     @property
     def kind(self) -> str:
         """For messages."""
-        return "causal" if self.causal else "draft" if self.adapter else "bidirectional"
+        return "causal" if self.causal else names.DRAFT if self.adapter else "bidirectional"
+
+    def as_pass(self) -> Pass:
+        """A pass of a decoding row. Decoding always wants some logits, so that engines are asked for no fewer."""
+        wanted = self.slots or (len(self.tokens) - 1,)
+        settings = PassSettings(adapter=self.adapter)
+        return Pass(self.tokens, self.cache_length, causal=self.causal, wanted=wanted, settings=settings)
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class ForcedText:
 
     @property
     def idle(self) -> ForcedPass:
-        """Fills a forward in which this row has nothing to do; it touches nothing that a later pass reads."""
+        """A pass for a forward in which this row has nothing to do. It writes no slot that a later pass reads."""
         return ForcedPass(self.tokens[-1:], len(self) - 1)
 
     def causal_passes(self, chunk: int, window: int) -> Iterator[ForcedPass]:
@@ -71,30 +78,30 @@ class ForcedText:
             window: tokens per pass where logits are wanted.
         """
         # The prompt's last token predicts the answer's first.
-        seed = self.prompt_length - 1
-        for start in range(0, seed, chunk):
-            yield ForcedPass(self.tokens[start : min(start + chunk, seed)], start)
+        first = self.prompt_length - 1
+        for start in range(0, first, chunk):
+            yield ForcedPass(self.tokens[start : min(start + chunk, first)], start)
         end = len(self) - 1
-        for start in range(seed, end, window):
+        for start in range(first, end, window):
             tokens = self.tokens[start : min(start + window, end)]
             yield ForcedPass(tokens, start, range(len(tokens)))
 
     def blocks(self, block_length: int) -> int:
-        """How many blocks the answer takes."""
+        """The number of blocks that the answer takes."""
         return -(-self.answer_length // block_length)
 
     def block_pass(
         self, index: int, masked: Sequence[int], *, block_length: int, mask: int, pad: int, adapter: bool
     ) -> ForcedPass:
-        """A bidirectional pass over block ``index`` of the answer, behind the true text.
+        """A bidirectional pass over block ``index`` of the answer, after the true text.
 
         Args:
-            masked: slots of the block that hold MASK, ascending; slot 0 is the seed and never one of them.
-            mask, pad: token ids; ``pad`` fills the block behind the text.
+            masked: slots of the block that hold MASK, ascending; slot 0 is the bonus token and never one of them.
+            mask, pad: token ids; ``pad`` fills the block after the text.
 
         Returns:
             A pass whose ``slots`` are the masked ones that stand for a token of the answer: decoding cuts off
-            whatever comes behind its end.
+            whatever comes after its end.
         """
         start = self.prompt_length + index * block_length
         block = [*self.tokens[start : start + block_length]]
@@ -112,23 +119,6 @@ def run_passes(session: Session, passes: Sequence[ForcedPass]) -> StepBuffers:
     Returns:
         The session's buffers, good until its next forward.
     """
-    width = max(len(each.tokens) for each in passes)
-    window = max(1, *(len(each.slots) for each in passes))
-    buffers = session.step(len(passes), width, window)
-    inputs = buffers.inputs
-    for name, value in PLAIN.items():
-        inputs[name][:] = value
-    for row, each in enumerate(passes):
-        count = len(each.tokens)
-        inputs["tokens"][row, :count] = each.tokens
-        inputs["tokens"][row, count:] = 0
-        inputs["cache_length"][row] = each.cache_length
-        inputs["valid_count"][row] = count
-        inputs["causal"][row] = each.causal
-        inputs["draft_adapter"][row] = each.adapter
-        # Decoding always wants some logits of a row, so engines are asked for no less.
-        wanted = each.slots or (count - 1,)
-        inputs["logit_rows"][row, : len(wanted)] = wanted
-        inputs["logit_rows"][row, len(wanted) :] = -1
+    buffers = fill(session, [each.as_pass() for each in passes])
     execute(session, buffers)
     return buffers

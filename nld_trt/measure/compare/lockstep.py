@@ -16,7 +16,7 @@ from nld_trt.graph.contract import Limits
 from nld_trt.measure.compare.divergence import Tally, kl_divergence
 from nld_trt.measure.compare.forcing import ForcedPass, ForcedText, run_passes
 
-# Shares of a block's slots behind the seed that are masked: from a fresh block to one that is nearly done.
+# Fractions of a block's slots after the bonus token that are masked: from a fresh block to one that is nearly done.
 NOISE_LEVELS = (1.0, 0.75, 0.5, 0.25)
 
 _SEED = 2026
@@ -27,7 +27,7 @@ class Reading:
     """One way to read a block.
 
     Attributes:
-        level: share of the slots behind the seed that are masked.
+        level: fraction of the slots after the bonus token that are masked.
         tally: of predictions at masked slots.
     """
 
@@ -38,7 +38,7 @@ class Reading:
     def masked(self, number: int, block: int, block_length: int) -> list[int]:
         """The masked slots of a question's block, ascending: the same in every run and for every engine.
 
-        A lower level masks a part of what a higher one does. The seed in slot 0 is never masked.
+        A lower level masks a part of what a higher one does. The bonus token in slot 0 is never masked.
         """
         order = np.random.default_rng([_SEED, number, block]).permutation(np.arange(1, block_length)).tolist()
         return sorted(order[: max(1, round(self.level * len(order)))])
@@ -82,7 +82,7 @@ class Lockstep:
         rows = sorted(texts, key=lambda text: text.answer_length, reverse=True)
         window = self._limits.max_block_length
         longest = max(map(len, rows))
-        # Idle rows stay at the end of their text, and a forward writes its full width behind it.
+        # Idle rows stay at the end of their text, and a forward writes its full width after it.
         chunk = min(self._limits.prompt_chunk, max(text.prompt_length for text in rows), self._capacity - longest)
         for session in self._sessions.values():
             session.reserve(len(rows), longest + max(chunk, window), empty=True)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nld_trt.decode.figures import TOKENS_PER_FORWARD, TOKENS_PER_SECOND
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -25,8 +27,8 @@ def draw(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
 
     paths = []
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    _bars(axes[0], rows, "output_tps", "output tokens/s")
-    _bars(axes[1], rows, "tokens_per_forward", "tokens per forward")
+    _bars(axes[0], rows, "output_tps", f"output {TOKENS_PER_SECOND.header}")
+    _bars(axes[1], rows, TOKENS_PER_FORWARD.name, TOKENS_PER_FORWARD.header)
     figure.suptitle(title)
     figure.savefig(folder / BY_MODE, dpi=120)
     paths.append(folder / BY_MODE)

@@ -9,21 +9,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nld_trt
-from nld_trt.decode.totals import Totals
+from nld_trt.decode.figures import (
+    ACCEPTANCE_LENGTH,
+    DENOISE_PASSES_PER_BLOCK,
+    HOST_SHARE,
+    ITL,
+    LATENCIES,
+    TOKENS_PER_FORWARD,
+    TOKENS_PER_SECOND,
+    TTFT,
+    Counts,
+)
 from nld_trt.engine.session import EngineInfo
 from nld_trt.measure.sweep.closed_loop import Run, percentiles
 from nld_trt.measure.sweep.point import Point, Workload
 
 SCHEMA_VERSION = 1
 
-_TIMES = ("ttft_ms", "itl_ms", "request_latency_ms")
 _STATISTICS = ("avg", "p50", "p90", "p99")
 
 COLUMNS: tuple[str, ...] = (
     "model", "model_sha256", "backend", "precision", "device", "num_gpus",
     "mode", "block_length", "threshold", "concurrency",
     "requests_ok", "repeats", "output_tokens", "duration_s",
-    *(f"{name}_{statistic}" for name in _TIMES for statistic in _STATISTICS),
+    *(f"{name}_{statistic}" for name in (latency.name for latency in LATENCIES) for statistic in _STATISTICS),
     "output_tps", "output_tps_min", "output_tps_max", "tps_per_user", "tps_per_gpu", "request_throughput",
     "tokens_per_forward", "acceptance_length", "denoising_steps_per_block", "host_share", "version",
 )  # fmt: skip
@@ -40,15 +49,10 @@ def row(
 ) -> dict[str, Any]:
     """One record. Rates are medians over the repeats, latencies pool all requests of all repeats."""
     timings = [timing for run in runs for timing in run.timings]
-    results = [result for run in runs for result in run.results]
-    rates = [run.tokens / run.seconds for run in runs]
+    rates = [TOKENS_PER_SECOND.formula(run.counts) or 0.0 for run in runs]
     itls = [itl for timing in timings if (itl := timing.itl) is not None]
-    pooled = {
-        "ttft_ms": [timing.ttft * 1e3 for timing in timings],
-        "itl_ms": [itl * 1e3 for itl in itls],
-        "request_latency_ms": [timing.latency * 1e3 for timing in timings],
-    }
-    totals = Totals.of(results)
+    counts = Counts.total(run.counts for run in runs)
+    requests = sum(len(run.results) for run in runs)
     output_tps = statistics.median(rates)
     values: dict[str, Any] = {
         "model": model["name"],
@@ -61,25 +65,25 @@ def row(
         "block_length": point.block_length,
         "threshold": point.threshold,
         "concurrency": point.concurrency,
-        "requests_ok": len(results),
+        "requests_ok": requests,
         "repeats": workload.repeats,
-        "output_tokens": totals.tokens,
-        "duration_s": sum(run.seconds for run in runs),
+        "output_tokens": counts.tokens,
+        "duration_s": counts.seconds,
         **{
-            f"{name}_{statistic}": value
-            for name, samples in pooled.items()
-            for statistic, value in percentiles(samples).items()
+            f"{latency.name}_{statistic}": value
+            for latency in LATENCIES
+            for statistic, value in percentiles(latency.of(timings)).items()
         },
         "output_tps": output_tps,
         "output_tps_min": min(rates),
         "output_tps_max": max(rates),
         "tps_per_user": 1 / statistics.fmean(itls) if itls else None,
         "tps_per_gpu": output_tps / gpus if gpus else None,
-        "request_throughput": len(results) / sum(run.seconds for run in runs),
-        "tokens_per_forward": totals.tokens_per_forward,
-        "acceptance_length": totals.acceptance_length,
-        "denoising_steps_per_block": totals.denoise_passes_per_block,
-        "host_share": 1 - sum(run.engine_seconds for run in runs) / sum(run.seconds for run in runs),
+        "request_throughput": requests / counts.seconds,
+        "tokens_per_forward": TOKENS_PER_FORWARD.formula(counts),
+        "acceptance_length": ACCEPTANCE_LENGTH.formula(counts),
+        "denoising_steps_per_block": DENOISE_PASSES_PER_BLOCK.formula(counts),
+        "host_share": HOST_SHARE.formula(counts),
         "version": nld_trt.__version__,
     }
     assert tuple(values) == COLUMNS
@@ -90,22 +94,24 @@ def terminal_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
     """Column titles and cells of the figures people compare; the best throughput is marked."""
     best = max((row["output_tps"] for row in rows), default=None)
 
-    def cell(value: Any, digits: int = 2) -> str:
-        return "-" if value is None else f"{value:.{digits}f}"
+    def cell(milliseconds: float | None) -> str:
+        return "-" if milliseconds is None else f"{milliseconds:.2f}"
 
-    titles = ["mode", "block", "concurrency", "tokens/s", "tokens/s/user", "TTFT p50 ms", "ITL p50 ms",
-              "tokens per forward", "acceptance length"]  # fmt: skip
+    rate = TOKENS_PER_SECOND
+    titles = [
+        "mode", "block", "concurrency", rate.header, f"{rate.header}/user",
+        *(f"{latency.header} p50 ms" for latency in (TTFT, ITL)),
+        TOKENS_PER_FORWARD.header, ACCEPTANCE_LENGTH.header,
+    ]  # fmt: skip
     cells = [
         [
             row["mode"],
             "-" if row["block_length"] is None else str(row["block_length"]),
             str(row["concurrency"]),
-            cell(row["output_tps"], 0) + (" *" if row["output_tps"] == best else ""),
-            cell(row["tps_per_user"], 0),
-            cell(row["ttft_ms_p50"]),
-            cell(row["itl_ms_p50"]),
-            cell(row["tokens_per_forward"]),
-            cell(row["acceptance_length"]),
+            rate.text(row["output_tps"]) + (" *" if row["output_tps"] == best else ""),
+            rate.text(row["tps_per_user"]),
+            *(cell(row[f"{latency.name}_p50"]) for latency in (TTFT, ITL)),
+            *(figure.text(row[figure.name]) for figure in (TOKENS_PER_FORWARD, ACCEPTANCE_LENGTH)),
         ]
         for row in rows
     ]

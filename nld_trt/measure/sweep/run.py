@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError, OperationError
@@ -83,7 +83,7 @@ class Sweep:
 
     def run(
         self,
-        decoder: Decoder,
+        batch: Batch,
         questions: Sequence[Question],
         model: Mapping[str, Any],
         device: str,
@@ -97,7 +97,7 @@ class Sweep:
             row = self.finished(point) if resume else None
             if row is None:
                 with stage(f"point {number}/{len(self.points)}: {point.label}"):
-                    row = self._measure(decoder, questions, point, model, device, gpus)
+                    row = self._measure(batch, questions, point, model, device, gpus)
                 with publish_file(self.path_of(point)) as work:
                     write_json(work, {"key": point.key(self.workload, self.engine_identity), "row": row})
             rows.append(row)
@@ -106,7 +106,7 @@ class Sweep:
 
     def _measure(
         self,
-        decoder: Decoder,
+        batch: Batch,
         questions: Sequence[Question],
         point: Point,
         model: Mapping[str, Any],
@@ -116,11 +116,11 @@ class Sweep:
         requests = [self._request(questions[index % len(questions)], point) for index in range(self.workload.requests)]
         try:
             if self.workload.warmup:
-                run_closed_loop(decoder, requests[: self.workload.warmup], point.concurrency)
-            runs = [run_closed_loop(decoder, requests, point.concurrency) for _ in range(self.workload.repeats)]
+                run_closed_loop(batch, requests[: self.workload.warmup], point.concurrency)
+            runs = [run_closed_loop(batch, requests, point.concurrency) for _ in range(self.workload.repeats)]
         except OperationError as error:
             raise OperationError(f"a request of point {point.label} failed: {error}") from error
-        return report.row(point, self.workload, runs, decoder.session.info, model, device, gpus)
+        return report.row(point, self.workload, runs, batch.session.info, model, device, gpus)
 
     def _request(self, question: Question, point: Point) -> Request:
         return self.variants[point.variant].request(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the tensors of one inference request to a request for the decoder, with errors that name the tensor."""
+"""From the tensors of one inference request to a request for the batch, with errors that name the tensor."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nld_trt.decode.request import Request, fitting_block_length
-from nld_trt.decode.sampling import SETTINGS
+from nld_trt.decode.fields import FIELDS
+from nld_trt.decode.request import Request, ResolvedRequest, fitting_block_length
 from nld_trt.engine.session import Array, EngineInfo
 from nld_trt.errors import InputError, shortened
 from nld_trt.files.json_text import JsonError, parse_json
@@ -33,8 +33,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "return_context_logits": (False,),
     "return_generation_logits": (False,),
 }
-# Tensors that are the request's fields of the same names.
-_SAMPLING = (*SETTINGS, "acceptance", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Intake:
         reply_ids: the client speaks token ids, so the answer has them too.
     """
 
-    request: Request
+    request: ResolvedRequest
     stream: bool = False
     echo: str = ""
     reply_ids: bool = False
@@ -69,20 +67,26 @@ def read_inputs(
     if mode not in MODES:
         raise InputError(f"mode is {shortened(repr(mode))}; supported: {', '.join(MODES)}")
     prompt_ids = _prompt_ids(values, settings, codec)
-    request = Request(
-        prompt_ids=prompt_ids,
-        mode=mode,
-        lora=values.get("lora", settings.defaults.lora),
-        max_new_tokens=_max_tokens(values.get("max_tokens", settings.defaults.max_tokens), len(prompt_ids), info),
-        block_length=_block_length(values.get("block_length"), mode, settings, info),
-        threshold=_threshold(values["threshold"]) if "threshold" in values else settings.defaults.thresholds.get(mode),
-        eos_token_id=NEVER if values.get("ignore_eos") else values.get("eos_token_id"),
+    # Most settings are taken as their tensors have them.
+    given = {
+        field.name: values[field.tensor.name]
+        for field in FIELDS.values()
+        if field.setting and field.tensor is not None and field.tensor.name in values
+    }
+    given |= {
+        "mode": mode,
+        "lora": given.get("lora", settings.defaults.lora),
+        "max_new_tokens": _max_tokens(values.get("max_tokens", settings.defaults.max_tokens), len(prompt_ids), info),
+        "block_length": _block_length(values.get("block_length"), mode, settings, info),
+        "threshold": (
+            _threshold(values["threshold"]) if "threshold" in values else settings.defaults.thresholds.get(mode)
+        ),
+        "eos_token_id": NEVER if values.get("ignore_eos") else values.get("eos_token_id"),
         # TensorRT-LLM's clients send an empty string for none.
-        stop=tuple(word for word in values.get("stop_words", ()) if word),
-        **{name: values[name] for name in _SAMPLING if name in values},
-    )
+        "stop": tuple(word for word in values.get("stop_words", ()) if word),
+    }
     return Intake(
-        request=request.resolved(info),
+        request=Request(prompt_ids, **given).resolved(info),
         stream=values.get("stream", False),
         echo=values.get("text_input", "") if not values.get("exclude_input_in_output", True) else "",
         reply_ids="input_ids" in values,

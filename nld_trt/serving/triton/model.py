@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request, modes_of
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import Session
@@ -92,9 +92,9 @@ class TritonPythonModel:
         self._codec = Codec.open(engine.path)
         opened = time.monotonic()
         warm_up(self._session)
-        decoder = Decoder(self._session, self._codec)
+        batch = Batch(self._session, self._codec)
         metrics = Metrics(TritonMetrics(self._pb, model))
-        self._scheduler = Scheduler(decoder, max_waiting=self._settings.max_waiting, observer=metrics)
+        self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=metrics)
         info = self._session.info
         log.info(
             "%s: %s %s, batch %d, %d tokens, opened in %.1f s, warmed up in %.1f s", model, info.backend,
@@ -115,7 +115,7 @@ def warm_up(session: Session) -> None:
     well: that would need binary tensor files in the repository and would show up in the metrics.
     """
     info = session.info
-    decoder = Decoder(session)
+    batch = Batch(session)
     prompt = (info.config.bos_token_id,)
     # A whole block and one token more, in blocks modes two rounds.
     tokens = min(info.default_block_length + 1, info.limits.max_seq_len - len(prompt))
@@ -128,8 +128,8 @@ def warm_up(session: Session) -> None:
             prompt, mode, max_new_tokens=tokens, threshold=0.0, eos_token_id=NEVER, temperature=temperature
         )
         for _ in range(rows):
-            decoder.submit(request)
-        for _ in decoder.run():
+            batch.submit(request)
+        for _ in batch.run():
             pass
 
 

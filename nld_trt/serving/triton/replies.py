@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from nld_trt.decode.figures import FIGURES
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError
 from nld_trt.serving.triton.intake import Intake
+from nld_trt.serving.triton.tensors import OUTPUTS
 
 # Output tensor to its value, or list of values.
 Outputs = Mapping[str, Any]
@@ -82,9 +84,6 @@ def _statistics(row: Row) -> dict[str, Any]:
     if not row.emitted:
         return {}
     result = Result.of(row)
-    figures: dict[str, Any] = {"tokens_per_forward": result.tokens_per_forward, "nfe": result.nfe}
-    if result.acceptance_length is not None:
-        figures["acceptance_length"] = result.acceptance_length
-    if result.seed is not None:
-        figures["seed"] = result.seed
-    return figures
+    told: dict[str, Any] = {"nfe": result.nfe, "seed": result.seed}
+    told |= {figure.name: result.figures[figure.name] for figure in FIGURES if figure.name in OUTPUTS}
+    return {name: value for name, value in told.items() if value is not None}

@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nld_trt.model.config import MAX_EOS_IDS
+from nld_trt.decode.fields import FIELDS, SAMPLING, Dtype
+from nld_trt.decode.figures import ACCEPTANCE_LENGTH, TOKENS_PER_FORWARD
 
 Direction = Literal["input", "output"]
-Dtype = Literal["STRING", "BOOL", "INT32", "UINT32", "UINT64", "FP32"]
 
 # Triton's name to NumPy's.
 NUMPY_TYPES: dict[Dtype, str] = {
@@ -72,70 +72,23 @@ def _output(name: str, dtype: Dtype, meaning: str, *, many: bool = False) -> Ten
     return Tensor(name, "output", dtype, meaning, many)
 
 
+def _field(name: str) -> Tensor:
+    """The input for a field of a request."""
+    field = FIELDS[name]
+    assert field.tensor is not None
+    tensor = field.tensor
+    return Tensor(tensor.name, "input", tensor.dtype, field.tensor_meaning, tensor.many, tensor.json)
+
+
 TENSORS: tuple[Tensor, ...] = (
-    _input("text_input", "STRING", "the prompt: a user message, which the chat template is put around"),
-    _input("input_ids", "INT32", "the prompt as token ids, instead of `text_input`", many=True),
-    _input("messages", "STRING", "a conversation, instead of `text_input`: a JSON list of messages", json=True),
-    _input("tools", "STRING", "descriptions of functions for the chat template: a JSON list of objects", json=True),
-    _input("documents", "STRING", "documents for the chat template: a JSON list of objects", json=True),
-    _input(
-        "chat_template_kwargs",
-        "STRING",
-        'variables of the chat template, such as `{"enable_thinking": true}`: a JSON object',
-        json=True,
+    *(
+        _field(name)
+        for name in ("prompt", "prompt_ids", "messages", "tools", "documents", "chat_template_kwargs", "system", "raw")
     ),
-    _input("system", "STRING", "system message of the conversation"),
-    _input("raw", "BOOL", "use `text_input` as it is, without the chat template"),
     _input("stream", "BOOL", "a response per committed piece of text, instead of one at the end (default false)"),
-    _input(
-        "max_tokens",
-        "INT32",
-        "tokens to generate (default: the checkpoint's `max_new_tokens`, or as many as fit behind the prompt)",
-    ),
-    _input("mode", "STRING", "`ar`, `diffusion`, `linear` or `quadratic` (default linear)"),
-    _input(
-        "block_length",
-        "INT32",
-        "tokens per block or round (default: the checkpoint's; in quadratic no more than the engine's drafts)",
-    ),
-    _input("threshold", "FP32", "confidence that commits a token, 0 to 1; negative: one token per pass"),
-    _input("lora", "BOOL", "draft adapter on or off in linear and quadratic mode (default: when the engine has one)"),
-    _input(
-        "stop_words",
-        "STRING",
-        "strings that end the text; they are not part of it; empty ones count for nothing",
-        many=True,
-    ),
-    _input(
-        "eos_token_id",
-        "INT32",
-        f"tokens that end the answer, up to {MAX_EOS_IDS}; -1: none (default: the checkpoint's)",
-        many=True,
-    ),
+    *(_field(name) for name in ("max_new_tokens", "mode", "block_length", "threshold", "lora", "stop", "eos_token_id")),
     _input("ignore_eos", "BOOL", "do not stop at the end-of-sequence token, for benchmarks"),
-    _input(
-        "temperature",
-        "FP32",
-        "0: the likeliest token; above: a draw from softmax(logits / temperature) (default: the checkpoint's, or 0)",
-    ),
-    _input("top_k", "INT32", "draw from so many of the likeliest tokens; 0: all (default: the checkpoint's, or 0)"),
-    _input(
-        "top_p",
-        "FP32",
-        "of those, from the fewest that have this share together; 1: all (default: the checkpoint's, or 1)",
-    ),
-    _input(
-        "min_p",
-        "FP32",
-        "of those, from tokens at least this likely against the likeliest; 0: all (default: the checkpoint's, or 0)",
-    ),
-    _input("seed", "UINT64", "repeats the draws of a seed, below 2^63 (default: a fresh one)"),
-    _input(
-        "acceptance",
-        "STRING",
-        "`reject` or `match`: rule by which linear keeps drafted tokens (default reject, or match with a threshold)",
-    ),
-    _input("ensemble", "FP32", "quadratic: weight of the AR prediction in verifying, 0 to 1 (default 1)"),
+    *(_field(name) for name in (*SAMPLING, "acceptance", "ensemble")),
     _input("frequency_penalty", "FP32", "0, the only value that is supported"),
     _input("presence_penalty", "FP32", "0, the only value that is supported"),
     _input("exclude_input_in_output", "BOOL", "false puts `text_input` before the first text (default true)"),
@@ -147,8 +100,8 @@ TENSORS: tuple[Tensor, ...] = (
     _output("num_output_tokens", "UINT32", "tokens that this response adds"),
     _output("output_ids", "INT32", "the tokens that this response adds; only in answers to `input_ids`", many=True),
     _output("mode", "STRING", "mode that decoded this request"),
-    _output("tokens_per_forward", "FP32", "last response: generated tokens over `nfe`"),
-    _output("acceptance_length", "FP32", "last response, linear and quadratic: tokens per verified draft"),
+    _output(TOKENS_PER_FORWARD.name, "FP32", f"last response: {TOKENS_PER_FORWARD.meaning}"),
+    _output(ACCEPTANCE_LENGTH.name, "FP32", f"last response, linear and quadratic: {ACCEPTANCE_LENGTH.meaning}"),
     _output("nfe", "INT32", "last response: forward evaluations, by the reference's counting rule"),
     _output("seed", "UINT64", "last response at a temperature above 0: the seed of the draws"),
 )

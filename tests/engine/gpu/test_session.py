@@ -88,6 +88,13 @@ def test_shapes_can_alternate_in_one_memory(start):
         assert (buffers.outputs["block_tokens"][:, 0] == 100 * first + 1 + np.arange(shape[0])).all()
 
 
+def test_what_a_forward_hands_on_is_read_in_its_own_shape(start):
+    """Beside a prompt chunk the window is narrower than the new tokens, and the host reads every row's next pass."""
+    session, _ = start()
+    outputs = forward(session, 3, 16, 8).outputs
+    assert outputs["next_tokens"].tolist() == [[6 + row] * 8 for row in range(3)]
+
+
 def test_shape_outside_the_engine_is_refused(start):
     session, _ = start()
     for shape, axis in (

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nld_trt.decode.fill import Pass, fill
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -27,13 +28,7 @@ DEBUG = [binding.name for binding in contract.BINDINGS if binding.debug]
 def prefill(session, ids):
     """Outputs of one causal pass over ``ids``, all logits."""
     session.reserve(1, 64)
-    step = session.step(1, len(ids), len(ids))
-    step.inputs["tokens"][:] = ids
-    step.inputs["cache_length"][:] = 0
-    step.inputs["valid_count"][:] = len(ids)
-    step.inputs["causal"][:] = True
-    step.inputs["draft_adapter"][:] = False
-    step.inputs["logit_rows"][:] = range(len(ids))
+    step = fill(session, [Pass(ids)])
     execute(session, step)
     return {name: array.copy() for name, array in step.outputs.items()}
 
@@ -109,7 +104,7 @@ from pathlib import Path
 import onnxruntime
 from nld_trt.engine.ort import session as ort_session
 from nld_trt.engine.folder import EngineFolder
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.names import MODES
@@ -123,9 +118,9 @@ def verbose(*arguments, **options):
 
 ort_session.session_options = verbose
 onnxruntime.set_default_logger_severity(0)
-decoder = Decoder(EngineFolder.open(Path(sys.argv[1])).open_session("ort"))
-list(generate(decoder, [Request((1, 73, 20), mode, max_new_tokens=20, eos_token_id=-1) for mode in MODES]))
-assert decoder.steps > 20
+batch = Batch(EngineFolder.open(Path(sys.argv[1])).open_session("ort"))
+list(generate(batch, [Request((1, 73, 20), mode, max_new_tokens=20, eos_token_id=-1) for mode in MODES]))
+assert batch.steps > 20
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(engine("tiny-a").path)],

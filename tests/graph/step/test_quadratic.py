@@ -7,28 +7,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nld_trt.engine.session import execute
 from nld_trt.graph.step.choose import CHOOSE_TOKENS_BY_ENSEMBLE
 from nld_trt.graph.step.decode_step import decode_functions
 from nld_trt.measure.kernels import reference
 from tests.graph.functions import run_operators
+from tests.graph.passes import run_pass
 
 PROMPT, DRAFTS = [1, 73, 20, 41, 99, 12, 7], [30, 31, 55, 60]
 COUNT = len(DRAFTS)
 TOLERANCE = 2e-5
 
 
-def forward(session, tokens, *, cache_length, causal=True, adapter=False, segments=0):
+def forward(session, tokens, **settings):
     """Debug outputs of one row's pass with all logits."""
-    width = len(tokens)
-    session.reserve(1, session.info.limits.capacity)
-    step = session.step(1, width, width)
-    values = {"tokens": tokens, "cache_length": cache_length, "valid_count": width, "causal": causal,
-              "draft_adapter": adapter, "segments": segments, "ensemble": 1.0, "logit_rows": range(width)}  # fmt: skip
-    for name, value in values.items():
-        step.inputs[name][:] = value
-    execute(session, step)
-    return {name: array[0].copy() for name, array in step.outputs.items() if array.ndim}
+    outputs = run_pass(session, tokens, **settings)
+    return {name: array[0] for name, array in outputs.items() if array.ndim}
 
 
 @pytest.fixture(scope="module", params=["tiny-a", "tiny-b"])

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nld_trt.cli import run as command
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.errors import InputError
 from nld_trt.measure.score import Question
 from nld_trt.measure.sweep import report
@@ -58,7 +58,7 @@ def build(converted, tmp_path, capsys):
 
 def run(sweep, session, resume=True, stage=silent):
     sweep.prepare({"python": "test"})
-    return sweep.run(Decoder(session), QUESTIONS, MODEL, "cpu", 0, stage, resume)
+    return sweep.run(Batch(session), QUESTIONS, MODEL, "cpu", 0, stage, resume)
 
 
 def test_ar_has_one_point_per_concurrency_whatever_the_block_lengths(sweep):
@@ -195,19 +195,19 @@ def test_folder_that_is_no_sweep_is_refused(sweep):
 
 def test_closed_loop_never_exceeds_its_concurrency(golden_session):
     session = golden_session("tiny-a")
-    decoder = Decoder(session)
+    batch = Batch(session)
     seen = []
-    original = decoder.step
+    original = batch.step
 
     def step():
         emissions = original()
-        seen.append(decoder.live_rows)
+        seen.append(batch.live_rows)
         return emissions
 
-    decoder.step = step
+    batch.step = step
     point = Point("ar", None, None, 2)
     requests = [VARIANTS["ar"].request(q.prompt_ids, max_new_tokens=6, stop_on_eos=False) for q in QUESTIONS * 2]
-    result = run_closed_loop(decoder, requests, point.concurrency)
+    result = run_closed_loop(batch, requests, point.concurrency)
     assert max(seen) <= 2
     assert len(result.results) == 6
     assert all(0 < timing.ttft <= timing.latency for timing in result.timings)

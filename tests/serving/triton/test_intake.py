@@ -80,7 +80,7 @@ def test_every_value_reaches_the_request(read) -> None:
     request = intake.request
     assert request.prompt_ids == (1, 2, 3)
     assert (request.max_new_tokens, request.block_length, request.threshold) == (9, 4, 0.5)
-    assert (request.stop, request.eos_token_id) == (("a", "bé"), -1)
+    assert (request.stop, request.eos_token_ids) == (("a", "bé"), ())
     assert (request.temperature, request.seed, request.acceptance) == (0.5, 2**63 - 1, "match")
     assert (intake.stream, intake.reply_ids, intake.count_input, intake.count_output) == (True, True, False, True)
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nld_trt
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError, OperationError
@@ -52,9 +52,9 @@ def test_served_from_any_path_in_any_locale_the_answer_is_the_same(non_ascii_eng
     repository = write_repository(engine, places["repository"]).path
     codec = Codec.open(engine.path)
     assert codec is not None
-    decoder = Decoder(engine.open_session("ort"), codec)
-    decoder.submit(Request(codec.encode_prompt(PROMPT), max_new_tokens=30, threshold=0.0))
-    expected = "".join(emission.text for emission in decoder.run())
+    batch = Batch(engine.open_session("ort"), codec)
+    batch.submit(Request(codec.encode_prompt(PROMPT), max_new_tokens=30, threshold=0.0))
+    expected = "".join(emission.text for emission in batch.run())
     assert "é😀" in expected
     with TritonServer(repository, ports=FREE_PORTS, timeout=300) as triton:
         (chunk,) = Server(triton).ask(text_input=PROMPT, max_tokens=30, stream=False)

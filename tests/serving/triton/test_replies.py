@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nld_trt.decode.batch import Decoder
+from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission
 from nld_trt.errors import OperationError
@@ -45,16 +45,16 @@ def answer(served_engine, session):
         **intake: Any,
     ):  # fmt: skip
         """(responses, row) of one request."""
-        decoder, channel = Decoder(session, codec), Channel()
-        row = decoder.submit(
+        batch, channel = Batch(session, codec), Channel()
+        row = batch.submit(
             Request((20, 21, 22), max_new_tokens=24, eos_token_id=-1, temperature=temperature, seed=seed)
         )
         reply = Reply(Intake(row.request, **intake), channel)
         steps = 0
-        while decoder.busy:
+        while batch.busy:
             if steps == cancel_after:
-                decoder.cancel(row)
-            for emission in decoder.step():
+                batch.cancel(row)
+            for emission in batch.step():
                 reply.emitted(emission)
             steps += 1
         return channel.sent, row
