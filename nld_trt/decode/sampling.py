@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nld_trt import names
 from nld_trt.decode.fields import FIELDS
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, shortened
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.names import ACCEPTANCE_RULES, REJECT, AcceptanceName
 
