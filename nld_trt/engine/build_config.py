@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from nld_trt import names
 from nld_trt.engine.backend import BACKENDS
 from nld_trt.engine.platforms import PLATFORMS, platform
 from nld_trt.errors import InputError
@@ -85,12 +86,12 @@ class BuildConfig:
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         problems = []
         for key, known in (("platforms", PLATFORMS), ("backends", BACKENDS)):
-            names = values[key]
-            if not isinstance(names, tuple):
-                problems.append(f"{key} is {names!r}; it must be a list, such as [{next(iter(known))}]")
+            listed = values[key]
+            if not isinstance(listed, tuple):
+                problems.append(f"{key} is {listed!r}; it must be a list, such as [{next(iter(known))}]")
                 continue
             problems += [
-                f"{key} has {name!r}; available: {', '.join(known)}" for name in names if name not in list(known)
+                f"{key} has {name!r}; available: {', '.join(known)}" for name in listed if name not in list(known)
             ]
         if values["precision"] is not None and values["precision"] not in list(PRECISIONS):
             problems.append(f"precision is {values['precision']!r}; available: {', '.join(PRECISIONS)}")

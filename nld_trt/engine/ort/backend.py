@@ -82,7 +82,7 @@ class OrtBackend:
         options = session_options()
         options.enable_profiling = True
         with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent, ignore_cleanup_errors=True) as scratch:
-            options.profile_file_prefix = opened_path(Path(scratch, "ort"))
+            options.profile_file_prefix = opened_path(Path(scratch, names.ORT))
             session = interruptible(
                 lambda: onnxruntime.InferenceSession(opened_path(model), options, providers=["CPUExecutionProvider"])
             )

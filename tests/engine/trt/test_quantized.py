@@ -202,7 +202,7 @@ def _float32_scales(recorder, layer):
 
 def _no_scales(recorder, layer):
     """The weight in high precision."""
-    return recorder.weights.add(f"{layer.module}.weight", layer.weight.dequantized().T, recorder.precision)
+    return recorder.store(f"{layer.module}.weight", layer.weight.dequantized().T, recorder.precision)
 
 
 @pytest.fixture

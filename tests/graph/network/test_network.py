@@ -24,7 +24,7 @@ def worst_errors(goldens, session, name, use_adapter=True):
     folder = goldens / name
     data = load_file(folder / "forwards.safetensors")
     errors: dict[str, float] = {}
-    for meta in json.loads((folder / "forwards.json").read_text())["forwards"]:
+    for meta in json.loads((folder / "forwards.json").read_text(encoding="utf-8"))["forwards"]:
         ids = data[f"{meta['name']}.input_ids"][0]
         # Passes of one prompt follow its prefill. Drafts wrote the slots that verify uses, which must not matter.
         outputs = run_pass(
