@@ -88,7 +88,7 @@ def command(
       nld-trt build checkpoint -o engine
       nld-trt build checkpoint -o engine --backend ort --backend trt-rtx
       nld-trt build checkpoint -o engine --platform dgx-spark --max-batch-size 4
-      nld-trt build checkpoint -o engine --config build_configs/nld-8b-dgx-spark-bf16.yaml
+      nld-trt build checkpoint -o engine --config build_configs/dgx-spark.yaml
     """
     from nld_trt.engine.build import build_engine, check_plans
     from nld_trt.engine.manifest import FILE_NAME
