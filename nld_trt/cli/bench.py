@@ -14,6 +14,7 @@ from nld_trt.cli._kernels import kernels_report, resources_report, resources_tex
 from nld_trt.cli._options import backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import origin, writing
+from nld_trt.cli._spelling import output_file_option
 
 if TYPE_CHECKING:
     from nld_trt.measure.loop_times import LoopTimes
@@ -31,7 +32,7 @@ def command() -> None:
 
 
 @command.command("kernels")
-@click.option("-o", "--output-file", type=click.Path(path_type=Path), default=None, help="Write the report as JSON.")
+@output_file_option("Write the report as JSON.")
 @click.option("--check-only", is_flag=True, help="Compare results with the definition and time nothing.")
 @click.option("--compile-only", is_flag=True, help="Compile, and show what each kernel takes. Needs NVRTC, and no GPU.")
 @click.option(
@@ -100,7 +101,7 @@ def _show_kernels(report: dict[str, Any]) -> None:
     show_default=True,
     help="Timed repetitions of each forward; the report has their medians.",
 )
-@click.option("-o", "--output-file", type=click.Path(path_type=Path), default=None, help="Write the report as JSON.")
+@output_file_option("Write the report as JSON.")
 @backend_option
 @json_option
 def loop(

@@ -12,6 +12,7 @@ import click
 
 from nld_trt import names
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._spelling import Option, output_folder_option
 
 if TYPE_CHECKING:
     from nld_trt.engine.backend import BuildPlan
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("build")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Engine folder to write.")
+@output_folder_option("Engine folder to write.")
 @click.option(
     "--backend", "backends", type=click.Choice(names.BACKENDS), multiple=True,
     help="Library that runs the engine. Repeatable. Default: the platform's, else ort.",
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-seq-len",
-    "--max-model-len",
+    cls=Option,
+    aliases=["--max-model-len"],
     type=int,
     default=None,
     help=f"Prompt + generated tokens. [default: {names.DEFAULT_MAX_SEQ_LEN}, or the model's]",

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._spelling import output_folder_option
 
 Report = Callable[[str], None]
 # Facts for --json, notes on the source, what was written, and what to run next.
@@ -19,7 +20,7 @@ Written = tuple[dict[str, Any], list[str], str, str]
 
 @click.command("convert")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@output_folder_option("Folder to write.")
 @click.option(
     "--to",
     "form",

@@ -15,6 +15,7 @@ from nld_trt.cli._options import backend_option, chat_template_option, engine_ar
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import Write, writing
 from nld_trt.cli._scores import comparison_table, scores_table, side_by_side_table
+from nld_trt.cli._spelling import output_file_option
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     default=None,
     help="Backend that runs the engine given with --against. Default: the one that runs ENGINE_DIR.",
 )
-@click.option("-o", "--output", "output_file", type=click.Path(path_type=Path), help="Write the scores as JSON.")
+@output_file_option("Write the scores as JSON.")
 @backend_option
 @json_option
 def command(

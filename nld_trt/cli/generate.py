@@ -21,6 +21,7 @@ from nld_trt.cli._options import (
     sampling_options,
 )
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._spelling import output_file_option
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @chat_template_option
 @click.option("--stop", type=TEXT, multiple=True, help="String that ends the text. Repeatable.")
 @click.option("--input", "input_file", type=click.Path(path_type=Path), help="JSONL file of requests, one per line.")
-@click.option("--output", "output_file", type=click.Path(path_type=Path), help="JSONL file for their results.")
+@output_file_option("JSONL file for their results.")
 @generation_config_option
 @backend_option
 @json_option
@@ -65,7 +66,7 @@ def command(
       nld-trt generate engine "Sort these numbers: 42 17 88 35"
       nld-trt generate engine "Convert 37 km to m." --mode diffusion --threshold 0.8
       nld-trt generate engine "Convert 37 km to m." --temperature 0.7 --top-p 0.9 --seed 1
-      nld-trt generate engine --input requests.jsonl --output results.jsonl
+      nld-trt generate engine --input requests.jsonl -o results.jsonl
     """
     from nld_trt.decode.sampling import SETTINGS, check_sampling
     from nld_trt.files import resolved

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._spelling import output_folder_option
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ SHORT_FORMS = {"int4": "int4_awq", "fp8": "fp8", "nvfp4": "nvfp4"}
 
 @click.command("quantize")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@output_folder_option("Folder to write.")
 @click.option("--int4", is_flag=True, help="Short for --qformat int4_awq.")
 @click.option("--fp8", is_flag=True, help="Short for --qformat fp8.")
 @click.option("--nvfp4", is_flag=True, help="Short for --qformat nvfp4.")

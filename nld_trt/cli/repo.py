@@ -13,11 +13,12 @@ from nld_trt import names
 from nld_trt.cli._options import engine_argument, generation_config_option
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import command_line
+from nld_trt.cli._spelling import Option, output_folder_option
 
 
 @click.command("repo")
 @engine_argument
-@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Repository folder to write.")
+@output_folder_option("Repository folder to write.")
 @click.option("--name", default="nld", help="Name of the model, as in its URL.")
 @click.option(
     "--backend", type=click.Choice(names.BACKENDS), default=None, show_default=False,
@@ -28,7 +29,9 @@ from nld_trt.cli._report import command_line
 )
 @click.option("--block-length", type=int, default=None, help="For requests that give none. Default: the checkpoint's.")
 @click.option(
-    "--max-tokens",
+    "--max-new-tokens",
+    cls=Option,
+    aliases=["--max-tokens"],
     type=int,
     default=None,
     help="Limit of requests that give none. Default: the checkpoint's, or as many as fit.",
@@ -55,7 +58,7 @@ def command(
     backend: str | None,
     mode: str,
     block_length: int | None,
-    max_tokens: int | None,
+    max_new_tokens: int | None,
     max_waiting: int,
     raw: bool,
     chat_template: str | None,
@@ -83,7 +86,7 @@ def command(
         engine = EngineFolder.open(engine_dir)
     serving = ServingSettings(
         backend=backend,
-        defaults=Defaults(mode=mode, block_length=block_length, max_tokens=max_tokens, raw=raw),  # type: ignore[arg-type]
+        defaults=Defaults(mode=mode, block_length=block_length, max_tokens=max_new_tokens, raw=raw),  # type: ignore[arg-type]
         max_waiting=max_waiting,
         generation_config=generation_config,
         ignore_penalties=ignore_penalties,

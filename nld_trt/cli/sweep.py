@@ -15,6 +15,7 @@ import click
 from nld_trt.cli._generation import note_greedy
 from nld_trt.cli._options import backend_option, chat_template_option, engine_argument
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._spelling import output_folder_option
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,13 +31,7 @@ if TYPE_CHECKING:
     required=True,
     help="JSONL file with prompts: real text, not random tokens.",
 )
-@click.option(
-    "-o",
-    "--output-dir",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Results folder; an earlier sweep in it is continued.",
-)
+@output_folder_option("Results folder; an earlier sweep in it is continued.")
 @click.option(
     "--modes",
     default=None,
