@@ -127,7 +127,7 @@ def command(
         return
     for plan in plans:
         output.note(describe(plan))
-    manifest = build_engine(source, plans, output_dir, force=force, stage=output.stage)
+    manifest = build_engine(source, plans, output_dir, force=force, progress=output)
     size = sum(record.size for record in manifest.files.values())
     output.result(
         {**resolved, "manifest": manifest.to_dict()},

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import click
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._spelling import output_folder_option
 
-Report = Callable[[str], None]
 # Facts for --json, notes on the source, what was written, and what to run next.
 Written = tuple[dict[str, Any], list[str], str, str]
 
@@ -45,19 +43,18 @@ def command(checkpoint: Path, output_dir: Path, form: str, force: bool) -> None:
     """
     from nld_trt.model.generation import GenerationDefaults
 
-    with output.stage("converting") as show:
-        facts, notes, text, following = _FORMS[form](checkpoint, output_dir, force, show)
+    facts, notes, text, following = _FORMS[form](checkpoint, output_dir, force)
     for line in (*notes, *GenerationDefaults.from_dict(facts["generation"]).notes):
         output.note(line)
     output.result({"output_dir": str(output_dir), "format": form, **facts}, text)
     output.note(f"next: {following}")
 
 
-def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> Written:
+def _to_nld(checkpoint: Path, target: Path, force: bool) -> Written:
     from nld_trt.files import human_bytes
     from nld_trt.model.convert import convert
 
-    manifest = convert(checkpoint, target, force=force, report=report, warn=output.warn)
+    manifest = convert(checkpoint, target, force=force, progress=output)
     adapter = manifest["adapter"]
     drafter = f"draft adapter of rank {adapter['rank']}" if adapter else "no draft adapter"
     size = human_bytes(sum(entry["bytes"] for entry in manifest["files"].values()))
@@ -66,12 +63,14 @@ def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> Writ
     return facts, manifest["notes"], text, f"nld-trt build {target} -o ENGINE_DIR"
 
 
-def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) -> Written:
+def _to_ministral3(checkpoint: Path, target: Path, force: bool) -> Written:
     from nld_trt.files import human_bytes
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.ministral3 import export_ministral3
 
-    facts = export_ministral3(Checkpoint.open(checkpoint), target, force=force, report=report, warn=output.warn)
+    with output.stage("opening checkpoint"):
+        source = Checkpoint.open(checkpoint)
+    facts = export_ministral3(source, target, force=force, progress=output)
     left_out = "; the draft adapter has no place in it and was left out" if facts["adapter_left_out"] else ""
     text = f"{facts['architecture']} in {target}: {facts['tensors']} tensors, {human_bytes(facts['bytes'])}{left_out}"
     following = f'AutoModelForCausalLM.from_pretrained("{target}") with transformers 5.0 or later'

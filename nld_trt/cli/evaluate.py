@@ -19,7 +19,7 @@ from nld_trt.cli._spelling import output_file_option
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from nld_trt.decode.batch import Decoder
     from nld_trt.engine.folder import EngineFolder
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nld_trt.measure.compare.comparison import Comparison
     from nld_trt.measure.score import Question, Score
     from nld_trt.measure.variant import Variant
+    from nld_trt.progress import Stage
 
 
 @click.command("evaluate")
@@ -180,8 +181,8 @@ def _evaluate(
         "scores": [score.to_dict() for score in scores[0]],
     }
     if against is not None:
-        with output.progress("comparing predictions", len(questions), "prompts") as advance:
-            comparison = _compare(folders, decoders, questions, settings["max_new_tokens"], block_length, advance)
+        with output.stage("comparing predictions", total=len(questions), unit="prompts") as stage:
+            comparison = _compare(folders, decoders, questions, settings["max_new_tokens"], block_length, stage)
         report["against"] = {
             **_identity(folders[1], infos[1]),
             "scores": [score.to_dict() for score in scores[1]],
@@ -237,8 +238,8 @@ def _scores(
 
     scores = []
     for variant in variants:
-        with output.progress(f"decoding {variant.name}{whose}", len(questions), "prompts") as advance:
-            scores.append(evaluate(decoder, questions, variant, progress=advance, **settings))
+        with output.stage(f"decoding {variant.name}{whose}", total=len(questions), unit="prompts") as stage:
+            scores.append(evaluate(decoder, questions, variant, stage=stage, **settings))
     return scores
 
 
@@ -248,14 +249,14 @@ def _compare(
     questions: Sequence[Question],
     max_new_tokens: int | None,
     block_length: int,
-    progress: Callable[[int], None],
+    stage: Stage,
 ) -> Comparison:
     """Compare the engines' predictions. Takes ``decoders`` apart: weights need not be in memory twice."""
     from nld_trt.measure.compare.comparison import compare
 
     candidate, reference = (_with_logits(folder, decoders.pop(0)) for folder in folders)
     return compare(
-        reference, candidate, questions, max_new_tokens=max_new_tokens, block_length=block_length, progress=progress
+        reference, candidate, questions, max_new_tokens=max_new_tokens, block_length=block_length, stage=stage
     )
 
 

@@ -97,17 +97,7 @@ def command(
         with output.stage("reading calibration data"):
             shown = calibration_set(source, **calibration)
     describe(plan, shown, device.type)
-    parts = source.config.num_hidden_layers + 1
-    with output.progress("quantizing", parts, "layers") as advance:
-        manifest = quantize(
-            source,
-            plan,
-            output_dir,
-            calibration=shown,
-            force=force,
-            report=output.note,
-            progress=lambda part, share, earlier: advance(share, earlier),
-        )
+    manifest = quantize(source, plan, output_dir, calibration=shown, force=force, progress=output)
     facts = manifest["quantization"]
     run, size = facts["run"], sum(entry["bytes"] for entry in manifest["files"].values())
     peak = run["peak_resident_bytes"]

@@ -155,7 +155,7 @@ def _sweep(
         output.note(line)
     note_greedy(info)
     sweep.prepare(facts)
-    rows = sweep.run(decoder, questions, model, device, gpus, output.stage, resume=not no_resume)
+    rows = sweep.run(decoder, questions, model, device, gpus, resume=not no_resume, progress=output)
     title = f"{model['name']}, {info.backend} {info.precision}, {device}"
     # Before anything that could fail: drawing, and the folder's disk.
     output.table(*report.terminal_table(rows), title=title)

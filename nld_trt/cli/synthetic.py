@@ -36,8 +36,7 @@ def command(size: str, output_dir: Path, seed: int, no_adapter: bool, force: boo
 
     if seed < 0:
         raise InputError(f"--seed is {seed}; it must be at least 0")
-    with output.stage("writing random weights") as show:
-        config = write_synthetic(size, output_dir, seed, adapter=not no_adapter, force=force, report=show)
+    config = write_synthetic(size, output_dir, seed, adapter=not no_adapter, force=force, progress=output)
     parameters = parameter_count(config)
     output.result(
         {"output_dir": str(output_dir), "size": size.lower(), "parameters": parameters, "seed": seed},

@@ -9,8 +9,7 @@ A backend's module, and its library, load when the backend is asked for; what mu
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -20,9 +19,7 @@ from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
-
-# Reports a long step: entered when it starts, left when it ends.
-Stage = Callable[[str], AbstractContextManager[Any]]
+from nld_trt.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ class Backend(Protocol):
             InputError: naming the setting and what is possible, or the missing library and its install command.
         """
 
-    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, stage: Stage) -> Artefact:
+    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, progress: Progress) -> Artefact:
         """Build into ``folder``/``name`` and prove the result.
 
         Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 import nld_trt
 from nld_trt.engine import manifest as manifests
 from nld_trt.engine import support
-from nld_trt.engine.backend import BuildPlan, Stage, backend
+from nld_trt.engine.backend import BuildPlan, backend
 from nld_trt.engine.manifest import FileRecord, Manifest
 from nld_trt.errors import InputError
 from nld_trt.files import publish_folder, sha256_of, write_json
@@ -20,6 +20,7 @@ from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import linear_modules
 from nld_trt.model.manifest import quantization_facts
+from nld_trt.progress import SILENT, Progress
 
 
 def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
@@ -71,11 +72,20 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
 
 
 def build_engine(
-    checkpoint: Checkpoint, plans: Sequence[BuildPlan], target: Path, *, force: bool, stage: Stage
+    checkpoint: Checkpoint,
+    plans: Sequence[BuildPlan],
+    target: Path,
+    *,
+    force: bool = False,
+    progress: Progress = SILENT,
 ) -> Manifest:
     """Build every plan into one engine folder.
 
     All plans share limits, adapter and debug setting: one folder is one engine, for several machines.
+
+    Args:
+        force: replace an engine folder in ``target``.
+        progress: is told of every stage of every backend.
 
     Raises:
         InputError: a plan that cannot be built, or ``target`` is taken. Nothing is written.
@@ -84,9 +94,9 @@ def build_engine(
     check_plans(checkpoint, plans)
     first = plans[0]
     with publish_folder(target, force, marker=manifests.FILE_NAME) as work:
-        artefacts = {plan.backend: backend(plan.backend).compile(checkpoint, plan, work, stage) for plan in plans}
+        artefacts = {plan.backend: backend(plan.backend).compile(checkpoint, plan, work, progress) for plan in plans}
         checkpoint.copy_companions(work)
-        with stage("hashing files"):
+        with progress.stage("hashing files"):
             files = {
                 path.relative_to(work).as_posix(): FileRecord(sha256_of(path), path.stat().st_size)
                 for path in sorted(work.rglob("*"))

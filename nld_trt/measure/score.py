@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from nld_trt.errors import InputError, OperationError, shortened
 from nld_trt.files.json_text import JsonError, parse_json
 from nld_trt.measure.variant import Variant
 from nld_trt.model.text.codec import Codec
+from nld_trt.progress import SILENT, Stage
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,14 @@ def evaluate(
     batch_size: int,
     block_length: int | None = None,
     threshold: float | None = None,
-    progress: Callable[[int], None] = lambda finished: None,
+    stage: Stage = SILENT,
 ) -> Score:
     """Decode every question in batches of ``batch_size`` and score the answers.
 
     Wall time covers prefill, decoding and detokenization; one untimed batch goes first.
 
     Args:
-        progress: called with the number of questions that were finished since its last call.
+        stage: is told of each question that is finished.
 
     Raises:
         InputError: a question or a setting does not fit the engine; nothing was decoded.
@@ -154,7 +155,7 @@ def evaluate(
     for first in range(0, len(questions), batch_size):
         for index, result in generate(decoder, requests[first : first + batch_size]):
             results[first + index] = good(result, questions[first + index], variant)
-            progress(1)
+            stage.advance(1)
     seconds = time.perf_counter() - started
     engine_seconds = decoder.engine_seconds - engine_before
     return _score(variant, variant.block_length(info, block_length), questions, results, seconds, engine_seconds)

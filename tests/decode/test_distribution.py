@@ -19,7 +19,6 @@ from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import execute
 from nld_trt.graph.contract import Limits
-from tests.conftest import silent_stage
 from tests.graph import draws
 
 # After this prompt even three tokens in a row are spread over hundreds of answers.
@@ -51,7 +50,6 @@ def session(golden, tmp_path_factory):
     target = tmp_path_factory.mktemp("wide") / NAME
     build_engine(
         golden(NAME), [BuildPlan("ort", "fp32", limits, adapter=True, debug=True)], target, force=False,
-        stage=silent_stage,
     )  # fmt: skip
     return EngineFolder.open(target).open_session("ort")
 

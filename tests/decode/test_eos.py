@@ -28,7 +28,7 @@ from nld_trt.model.config import MAX_EOS_IDS
 from nld_trt.model.convert import convert
 from nld_trt.model.text.codec import Codec
 from nld_trt.names import MODES, NEVER
-from tests.conftest import GOLDEN_LIMITS, TINY_LIMITS, silent_stage
+from tests.conftest import GOLDEN_LIMITS, TINY_LIMITS
 
 LENGTH, BLOCK = 48, 8
 QUESTION = "Sort these numbers: 42 17 88 35"
@@ -154,10 +154,10 @@ def engine_of(source, folder, limits, **edits):
     for name, entries in edits.items():
         path = folder / "release" / f"{name}.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
-    convert(folder / "release", folder / "checkpoint", report=lambda text: None)
+    convert(folder / "release", folder / "checkpoint")
     plan = BuildPlan("ort", "fp32", limits, adapter=True)
     checkpoint = Checkpoint.open_converted(folder / "checkpoint")
-    build_engine(checkpoint, [plan], folder / "engine", force=False, stage=silent_stage)
+    build_engine(checkpoint, [plan], folder / "engine")
     return EngineFolder.open(folder / "engine")
 
 
