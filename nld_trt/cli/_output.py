@@ -216,7 +216,7 @@ def _json_text(data: Mapping[str, Any]) -> str:
     """JSON that stdout can carry: with JSON's own escapes where its encoding lacks a character."""
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         return json.dumps(data, indent=2, allow_nan=False, default=_plain)
     return text

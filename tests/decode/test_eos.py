@@ -21,7 +21,8 @@ from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError
-from nld_trt.measure.score import Question, requests_for
+from nld_trt.measure.questions import Question
+from nld_trt.measure.score import requests_for
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import MAX_EOS_IDS

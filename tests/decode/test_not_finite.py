@@ -21,7 +21,8 @@ from nld_trt.engine.session import execute
 from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
-from nld_trt.measure.score import Question, evaluate
+from nld_trt.measure.questions import Question
+from nld_trt.measure.score import evaluate
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import EMBEDDING

@@ -21,7 +21,8 @@ from nld_trt.errors import InputError
 from nld_trt.measure.compare.divergence import Divergence, Tally
 from nld_trt.measure.compare.forcing import ForcedText
 from nld_trt.measure.compare.lockstep import Lockstep
-from nld_trt.measure.score import Question, good, requests_for
+from nld_trt.measure.questions import Question
+from nld_trt.measure.score import good, requests_for
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.text.files import TOKENIZER_FILE
 from nld_trt.progress import SILENT, Stage

@@ -17,7 +17,7 @@ from nld_trt.decode.request import Request
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError, OperationError
 from nld_trt.files import publish_file, read_json, refuse_other_results, results_folder, write_json
-from nld_trt.measure.score import Question
+from nld_trt.measure.questions import Question
 from nld_trt.measure.sweep import report
 from nld_trt.measure.sweep.closed_loop import run_closed_loop
 from nld_trt.measure.sweep.point import Point, Workload

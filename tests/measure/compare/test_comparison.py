@@ -23,7 +23,7 @@ from nld_trt.measure.compare.comparison import check_comparable, compare
 from nld_trt.measure.compare.divergence import Tally
 from nld_trt.measure.compare.forcing import ForcedText
 from nld_trt.measure.compare.lockstep import NOISE_LEVELS, Lockstep, Reading
-from nld_trt.measure.score import Question
+from nld_trt.measure.questions import Question
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from nld_trt.model.network import Network

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nld_trt.cli import run as command
 from nld_trt.decode.batch import Decoder
 from nld_trt.errors import InputError
-from nld_trt.measure.score import Question
+from nld_trt.measure.questions import Question
 from nld_trt.measure.sweep import report
 from nld_trt.measure.sweep.closed_loop import percentiles, run_closed_loop
 from nld_trt.measure.sweep.point import Point, Workload, grid
