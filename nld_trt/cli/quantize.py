@@ -15,7 +15,6 @@ from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
     from nld_trt.quantization.calibration_set import CalibrationSet
-    from nld_trt.quantization.plan import Plan
     from nld_trt.quantization.recipe import Recipe
 
 # Short form -> shipped recipe.
@@ -53,6 +52,7 @@ SHORT_FORMS = {"int4": "int4_awq", "fp8": "fp8", "nvfp4": "nvfp4"}
 def command(
     checkpoint: Path,
     output_dir: Path,
+    *,
     qformat: str | None,
     recipe: Path | None,
     quantize_head: bool,
@@ -74,7 +74,7 @@ def command(
       nld-trt quantize checkpoint -o checkpoint-fp8 --fp8 --calib-dataset chats.jsonl --calib-size 256
       nld-trt quantize checkpoint -o checkpoint-rtn --qformat int4_rtn
     """
-    from nld_trt.files import check_target, human_bytes
+    from nld_trt.files import check_target
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.convert import refuse_overlap
     from nld_trt.model.manifest import MANIFEST_FILE
@@ -87,6 +87,7 @@ def command(
     source.refuse_quantized()
     with output.stage("reading the recipe"):
         found = loaded(chosen)
+        from nld_trt.quantization import description
         from nld_trt.quantization.plan import make_plan
         from nld_trt.quantization.quantize import choose_device, quantize
 
@@ -96,16 +97,10 @@ def command(
     if plan.reads_activations:
         with output.stage("reading calibration data"):
             shown = calibration_set(source, **calibration)
-    describe(plan, shown, device.type)
+    for line in description.intended(plan, shown, device.type):
+        output.note(line)
     manifest = quantize(source, plan, output_dir, calibration=shown, force=force, progress=output)
-    facts = manifest["quantization"]
-    run, size = facts["run"], sum(entry["bytes"] for entry in manifest["files"].values())
-    peak = run["peak_resident_bytes"]
-    output.result(
-        {"output_dir": str(output_dir), "manifest": manifest},
-        f"{facts['algorithm']} checkpoint in {output_dir}: {human_bytes(size)}, {facts['bits_per_weight']:.2f} bits "
-        f"per weight, {run['seconds']} s" + (f", peak memory {human_bytes(peak)}" if peak else ""),
-    )
+    output.result({"output_dir": str(output_dir), "manifest": manifest}, description.made(manifest, output_dir))
     output.note(f"next: nld-trt build {output_dir} -o ENGINE_DIR")
 
 
@@ -123,6 +118,7 @@ def chosen_recipe(qformat: str | None, recipe: Path | None, short: dict[str, boo
 
 
 def loaded(chosen: str | Path) -> Recipe:
+    """The recipe from a file, or the shipped one of that name."""
     from nld_trt.quantization.recipe import Recipe
 
     return Recipe.load(chosen) if isinstance(chosen, Path) else Recipe.shipped(chosen)
@@ -131,32 +127,10 @@ def loaded(chosen: str | Path) -> Recipe:
 def calibration_set(
     checkpoint: Any, *, calib_dataset: str, calib_size: int, calib_seq_len: int, calib_mix: str | None, seed: int
 ) -> CalibrationSet:
+    """Read the calibration data that the flags name."""
     from nld_trt.quantization.calibration import DEFAULT_MIX, Mix
     from nld_trt.quantization.calibration_set import CalibrationSettings
 
     mix = DEFAULT_MIX if calib_mix is None else Mix.parse(calib_mix)
     settings = CalibrationSettings(calib_dataset, calib_size, calib_seq_len, mix, seed)
     return settings.prepare(checkpoint)
-
-
-def describe(plan: Plan, shown: CalibrationSet | None, device: str) -> None:
-    """What is about to be done, in notes."""
-    output.note(f"{plan.recipe.name}: {plan.recipe.description.strip()}")
-    kept = "embedding and norms" if plan.head else "embedding, norms and diffusion_head"
-    output.note(f"{len(plan.formats)} linear layers on {device}; {kept} stay as they are")
-    if plan.regrouped:
-        sizes = sorted(set(plan.regrouped.values()))
-        output.note(
-            f"{len(plan.regrouped)} layers take groups of {', '.join(map(str, sizes))}: their input features are no "
-            "multiple of the recipe's"
-        )
-    if shown is None:
-        output.note("no calibration data is needed")
-        return
-    summary = shown.summary
-    output.note(
-        f"calibrating on {summary.documents} documents, {summary.tokens} tokens: {summary.causal_tokens} causal, "
-        f"{summary.bidirectional_tokens} in masked blocks, {summary.draft_tokens} in drafts"
-    )
-    if summary.documents < shown.settings.size:
-        output.note(f"the data set has {summary.documents} usable documents; {shown.settings.size} were asked for")

@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nld_trt.cli._output import json_option, output
+
+if TYPE_CHECKING:
+    from nld_trt.serving.triton.server import TritonServer
 
 
 @click.command("serve")
@@ -23,13 +28,13 @@ from nld_trt.cli._output import json_option, output
 @json_option
 def command(
     repo_dir: Path,
+    *,
     host: str,
     http_port: int,
     grpc_port: int,
     metrics_port: int,
-    log_file: Path | None,
-    timeout: float,
     print_only: bool,
+    **options: Any,
 ) -> None:
     """Start Triton Inference Server on a model repository and stay with it.
 
@@ -43,8 +48,8 @@ def command(
       nld-trt serve repository --print
     """
     from nld_trt.serving.triton.container import container_commands
-    from nld_trt.serving.triton.readme import client_line, curl_line
     from nld_trt.serving.triton.repository import model_names
+    from nld_trt.serving.triton.running import running
     from nld_trt.serving.triton.server import Ports, TritonServer
 
     models = model_names(repo_dir)
@@ -52,36 +57,29 @@ def command(
         lines = container_commands(repo_dir.resolve(), host=host, ports=(http_port, grpc_port, metrics_port))
         output.result({"commands": lines}, "\n".join(lines))
         return
-    server = TritonServer(
-        repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), log_file=log_file, timeout=timeout
+    server = TritonServer(repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), **options)
+    with running(server, output):
+        _show(server, models)
+        server.wait()
+
+
+def _show(server: TritonServer, models: Sequence[str]) -> None:
+    """Where the server answers, and how to try it."""
+    from nld_trt.serving.triton.readme import client_line, curl_line
+
+    output.result(
+        {
+            "models": models,
+            "http": server.http_url,
+            "grpc": server.grpc_url,
+            "metrics": server.metrics_url,
+            "log": str(server.log_file),
+            "pid": server.pid,
+        },
+        f"serving {', '.join(models)}\n"
+        f"  HTTP     {server.http_url}\n  gRPC     {server.grpc_url}\n  metrics  {server.metrics_url}\n"
+        f"  log      {server.log_file}",
     )
-    ready = False
-    try:
-        try:
-            with output.stage("starting tritonserver"):
-                server.start()
-            ready = True
-            output.result(
-                {
-                    "models": models,
-                    "http": server.http_url,
-                    "grpc": server.grpc_url,
-                    "metrics": server.metrics_url,
-                    "log": str(server.log_file),
-                    "pid": server.pid,
-                },
-                f"serving {', '.join(models)}\n"
-                f"  HTTP     {server.http_url}\n  gRPC     {server.grpc_url}\n  metrics  {server.metrics_url}\n"
-                f"  log      {server.log_file}",
-            )
-            for model in models:
-                output.note(f"try: {curl_line(model, server.http_url)}\nor:  {client_line(model, server.grpc_url)}")
-            output.note("Ctrl-C stops the server")
-            server.wait()
-        finally:
-            with output.stage("stopping tritonserver"):
-                server.stop()
-    except KeyboardInterrupt:
-        # To be stopped is how serving ends well; before that, it is an interruption like any other.
-        if not ready:
-            raise
+    for model in models:
+        output.note(f"try: {curl_line(model, server.http_url)}\nor:  {client_line(model, server.grpc_url)}")
+    output.note("Ctrl-C stops the server")

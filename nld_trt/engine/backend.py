@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from nld_trt import names
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
-from nld_trt.graph.contract import Limits
+from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.progress import Progress
 
@@ -43,6 +43,29 @@ class BuildPlan:
     debug: bool = False
     plugins: bool = False
     kv_cache: str = names.DEFAULT_KV_CACHE
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "backend": self.backend,
+            "precision": self.precision,
+            "compute_capabilities": list(self.compute_capabilities),
+            "adapter": self.adapter,
+            "plugins": self.plugins,
+            "kv_cache": self.kv_cache,
+            **self.limits.to_dict(),
+        }
+
+    @property
+    def summary(self) -> str:
+        """The plan on one line, for the user."""
+        limits, drafts = self.limits, self.limits.max_quadratic_length
+        targets = "".join(f" sm_{target.replace('.', '')}" for target in self.compute_capabilities)
+        quadratic = f"quadratic {drafts} (passes of {quadratic_width(drafts)} tokens), " if drafts else ""
+        return (
+            f"{self.backend}{targets} {self.precision}: batch {limits.max_batch_size}, {limits.max_seq_len} tokens, "
+            f"block {limits.max_block_length}, prompt chunk {limits.prompt_chunk}, {quadratic}"
+            f"{'with' if self.adapter else 'without'} draft adapter{', decode plugins' if self.plugins else ''}"
+        )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 
 ``LogitStatistics`` reads the logits once; ``DecodeStep`` does the rest of what the functions ChooseTokens, BlockDenoise
 and SpecVerify do. It reads logits again only to draw a token, a small part of them. Kernels and types of the tensors
-are in ``nld_trt/engine/kernels``.
+are in ``nld_trt/engine/trt/kernels``.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def test_kernels_move_whole_vectors_and_spill_nothing(capability) -> None:
 
 
 def test_constants_are_those_of_the_source(root) -> None:
-    text = (root / "nld_trt/engine/kernels" / bandwidth.SOURCE).read_text(encoding="utf-8")
+    text = (root / "nld_trt/measure/kernels" / bandwidth.SOURCE).read_text(encoding="utf-8")
     for name, value in (("kThreads", bandwidth.THREADS), ("kBatch", bandwidth.BATCH)):
         assert f"constexpr int {name} = {value};" in text
 

@@ -28,8 +28,9 @@ def build(root: Path, folder: Path, source: str = "host.cpp") -> ctypes.CDLL:
     options = "-std=c++17 -O2 -shared -fPIC -pthread -Wall -Wextra -Werror -Wno-unknown-pragmas".split()
     # Where the processor multiplies and adds in one instruction, compilers use it as they please.
     options.append("-ffp-contract=off")
-    path = root / "tests" / "engine" / "kernels" / source
-    included = [f"-I{folder}" for folder in (root / "plugins", root / "nld_trt" / "engine" / "kernels")]
+    path = root / "tests" / "engine" / "trt" / "kernels" / source
+    folders = ("plugins", "nld_trt/engine/trt/kernels", "nld_trt/measure/kernels")
+    included = [f"-I{root / folder}" for folder in folders]
     subprocess.run([compiler, *options, *included, "-o", str(library), str(path)], check=True)
     return ctypes.CDLL(str(library))
 
