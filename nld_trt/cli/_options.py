@@ -53,7 +53,7 @@ def generation_config_option(function: Command) -> Command:
     return click.option(
         "--generation-config",
         type=click.Choice(names.GENERATION_CONFIGS),
-        default="checkpoint",
+        default=names.DEFAULT_GENERATION_CONFIG,
         show_default=True,
         help="Defaults of requests: the checkpoint's, from generation_config.json, or none. Its EOS ids always count.",
     )(function)
@@ -65,6 +65,24 @@ def chat_template_option(function: Command) -> Command:
         metavar="NAME|FILE",
         default=None,
         help="Chat template to use: one of the engine's by name, or a Jinja file. Default: the engine's own.",
+    )(function)
+
+
+def thresholds_in_words() -> str:
+    """The default of --threshold in the modes that have one."""
+    stated = {mode: value for mode, value in names.DEFAULT_THRESHOLDS.items() if value is not None}
+    return ", ".join(f"{value:g} in {mode}" for mode, value in stated.items())
+
+
+def prompts_option(help_text: str) -> Callable[[Command], Command]:
+    """``--prompts``: the file of prompts that a measurement decodes."""
+    return click.option("--prompts", type=click.Path(path_type=Path), required=True, help=help_text)
+
+
+def modes_option(function: Command) -> Command:
+    """``--modes``: the variants that a measurement measures, as the text that was given."""
+    return click.option(
+        "--modes", default=None, help=f"Comma list of {', '.join(names.VARIANTS)}. Default: all the engine has."
     )(function)
 
 
@@ -82,7 +100,8 @@ def decoding_options(function: Command) -> Command:
             "--max-new-tokens",
             type=int,
             default=None,
-            help="Tokens to generate. Default: the checkpoint's, or up to 512; as many as fit.",
+            help="Tokens to generate. Default: the checkpoint's, or up to "
+            f"{names.DEFAULT_MAX_NEW_TOKENS}; as many as fit.",
         ),
         click.option(
             "--block-length", type=int, default=None, help="Tokens per block or draft. Default: the checkpoint's."
@@ -92,8 +111,9 @@ def decoding_options(function: Command) -> Command:
             type=str,
             default=None,
             metavar="NUMBER|null",
-            help="diffusion: confidence that commits a token, null for one token per pass (default 0.9). "
-            "linear: 0 drafts in one pass (default), above 0 in several.",
+            show_default=thresholds_in_words(),
+            help="diffusion: confidence that commits a token, null for one token per pass. linear: 0 drafts in one "
+            "pass, above 0 in several.",
         ),
         click.option(
             "--lora/--no-lora",
@@ -104,7 +124,8 @@ def decoding_options(function: Command) -> Command:
             "--ensemble",
             type=float,
             default=None,
-            help="quadratic: weight of the AR prediction in verifying, 0 to 1. Default: 1, which gives the text of ar.",
+            show_default=f"{names.DEFAULT_ENSEMBLE:g}, which gives the text of ar",
+            help="quadratic: weight of the AR prediction in verifying, 0 to 1.",
         ),
     )
     for option in reversed(options):
@@ -151,7 +172,8 @@ def sampling_options(function: Command) -> Command:
             "--acceptance",
             type=click.Choice(names.ACCEPTANCE_RULES),
             default=None,
-            help="linear: rule that keeps drafted tokens. Default: reject; match where --threshold is above 0.",
+            help=f"linear: rule that keeps drafted tokens. Default: {names.REJECT}; {names.MATCH} where --threshold is "
+            "above 0.",
         ),
     )
     for option in reversed(options):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @output_folder_option("Engine folder to write.")
 @click.option(
     "--backend", "backends", type=click.Choice(names.BACKENDS), multiple=True,
-    help="Library that runs the engine. Repeatable. Default: the platform's, else ort.",
+    help=f"Library that runs the engine. Repeatable. Default: the platform's, else {names.ORT}.",
 )  # fmt: skip
 @click.option(
     "--platform", "platforms", type=click.Choice(names.PLATFORMS), multiple=True,
@@ -33,29 +33,38 @@ if TYPE_CHECKING:
     "-c", "--config", "config_file", type=click.Path(path_type=Path), help="YAML file with these settings; flags win."
 )
 @click.option(
-    "--precision", type=click.Choice(names.PRECISIONS), default=None, help="Default: fp32 for ort, bf16 for the others."
-)
+    "--precision", type=click.Choice(names.PRECISIONS), default=None,
+    help=f"Default: {names.FP32} for {names.ORT}, {names.BF16} for the others.",
+)  # fmt: skip
 @click.option(
-    "--max-batch-size", type=int, default=None, help=f"Rows decoded together. [default: {names.DEFAULT_MAX_BATCH_SIZE}]"
-)
+    "--max-batch-size",
+    type=int,
+    default=None,
+    show_default=str(names.DEFAULT_MAX_BATCH_SIZE),
+    help="Rows decoded together.",
+)  # fmt: skip
 @click.option(
     "--max-seq-len",
     cls=Option,
     aliases=["--max-model-len"],
     type=int,
     default=None,
-    help=f"Prompt + generated tokens. [default: {names.DEFAULT_MAX_SEQ_LEN}, or the model's]",
+    show_default=f"{names.DEFAULT_MAX_SEQ_LEN}, or the model's",
+    help="Prompt + generated tokens.",
 )
-@click.option("--block-length", type=int, default=None, help="Longest block. [default: the checkpoint's block_size]")
+@click.option(
+    "--block-length", type=int, default=None, show_default="the checkpoint's block_size", help="Longest block."
+)
 @click.option(
     "--prompt-chunk",
     type=int,
     default=None,
-    help=f"Prompt tokens per prefill forward. [default: {names.DEFAULT_PROMPT_CHUNK}]",
+    show_default=str(names.DEFAULT_PROMPT_CHUNK),
+    help="Prompt tokens per prefill forward.",
 )
 @click.option(
-    "--quadratic-length", type=int, default=None,
-    help="Drafts per pass of --mode quadratic, whose passes have k + k*k tokens. [default: 0, without this mode]",
+    "--quadratic-length", type=int, default=None, show_default="0, without this mode",
+    help=f"Drafts per pass of --mode {names.QUADRATIC}, whose passes have k + k*k tokens.",
 )  # fmt: skip
 @click.option("--lora/--no-lora", default=None, help="Include the draft adapter. Default: when the checkpoint has one.")
 @click.option(
@@ -64,8 +73,9 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--kv-cache", type=click.Choice(names.KV_CACHES), default=None,
-    help="Precision of cached keys and values. auto (default), engine: the engine's; auto says so where the checkpoint "
-    "was made for another. checkpoint: that of the checkpoint, or no engine.",
+    show_default=names.DEFAULT_KV_CACHE,
+    help="Precision of cached keys and values. auto, engine: the engine's; auto says so where the checkpoint was made "
+    "for another. checkpoint: that of the checkpoint, or no engine.",
 )  # fmt: skip
 @click.option("--debug-outputs", is_flag=True, help="Add logits and hidden states to the outputs, for comparisons.")
 @click.option("--force", is_flag=True, help="Replace an engine folder that exists.")

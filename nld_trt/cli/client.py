@@ -19,7 +19,7 @@ from nld_trt.errors import InputError
 @click.command("client")
 @click.argument("url")
 @click.argument("prompt", type=TEXT, required=False)
-@click.option("--model", default="nld", help="Name of the model on the server.")
+@click.option("--model", default=names.DEFAULT_MODEL_NAME, help="Name of the model on the server.")
 @click.option("--mode", type=click.Choice(names.MODES), default=None, help="Decoding mode. Default: the server's.")
 @click.option("--max-new-tokens", type=int, default=None, help="Tokens to generate. Default: the server's.")
 @click.option("--block-length", type=int, default=None, help="Tokens per block. Default: the server's.")
@@ -32,7 +32,11 @@ from nld_trt.errors import InputError
 )
 @sampling_options
 @click.option(
-    "--ensemble", type=float, default=None, help="quadratic: weight of the AR prediction in verifying. Default: 1."
+    "--ensemble",
+    type=float,
+    default=None,
+    show_default=f"{names.DEFAULT_ENSEMBLE:g}",
+    help=f"{names.QUADRATIC}: weight of the AR prediction in verifying.",
 )
 @click.option("--system", type=TEXT, default=None, help="System message of the conversation.")
 @click.option(
@@ -45,7 +49,9 @@ from nld_trt.errors import InputError
 )  # fmt: skip
 @click.option("--raw", is_flag=True, help="Use the prompt as it is, without the chat template.")
 @click.option("--stop", type=TEXT, multiple=True, help="String that ends the text. Repeatable.")
-@click.option("--timeout", type=float, default=300.0, help="Longest wait for the next piece, in seconds.")
+@click.option(
+    "--timeout", type=float, default=names.DEFAULT_CLIENT_TIMEOUT, help="Longest wait for the next piece, in seconds."
+)
 @click.option(
     "--deadline",
     type=float,

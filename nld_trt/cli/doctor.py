@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import click
 
+from nld_trt import names
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Provider:
 class GpuFor:
     """A GPU that engines of ``backend`` run on; None for any NVIDIA GPU."""
 
-    backend: Literal["trt", "trt-rtx"] | None = None
+    backend: str | None = None
 
     def check(self, environment: Environment) -> Finding:
         from nld_trt.engine.platforms import PLATFORMS, titles_with
@@ -87,8 +88,10 @@ class GpuFor:
         # A plan for RTX runs on what the library compiles for; a TensorRT one on the platforms that are supported.
         known = {
             None: None,
-            "trt-rtx": [*TRT_RTX.targets],
-            "trt": [name for it in PLATFORMS.values() if "trt" in it.backends for name in it.compute_capabilities],
+            names.TRT_RTX: [*TRT_RTX.targets],
+            names.TRT: [
+                name for it in PLATFORMS.values() if names.TRT in it.backends for name in it.compute_capabilities
+            ],
         }[self.backend]
         present = [f"{gpu.name} ({gpu.compute_capability or 'compute capability unknown'})" for gpu in environment.gpus]
         for gpu, text in zip(environment.gpus, present, strict=True):
@@ -158,7 +161,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     ),
     Capability("build-ort", "build an engine for ONNX Runtime", (*_GRAPH, *_ORT)),
     Capability("build-trt-rtx", "build a TensorRT for RTX engine, with or without a GPU", (*_GRAPH, _RTX)),
-    Capability("build-trt", "build a TensorRT engine for this machine's GPU", (*_GRAPH, _TRT, GpuFor("trt"))),
+    Capability("build-trt", "build a TensorRT engine for this machine's GPU", (*_GRAPH, _TRT, GpuFor(names.TRT))),
     Capability(
         "build-kernels",
         "compile the decode kernels of a TensorRT engine, with or without a GPU",
@@ -168,12 +171,12 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability(
         "run-trt-rtx",
         "run a TensorRT for RTX engine on this GPU",
-        (_RTX, Package("cuda-python", "13.0", "rtx"), *_TEXT, GpuFor("trt-rtx")),
+        (_RTX, Package("cuda-python", "13.0", "rtx"), *_TEXT, GpuFor(names.TRT_RTX)),
     ),
     Capability(
         "run-trt",
         "run a TensorRT engine on this GPU",
-        (_TRT, Package("cuda-python", "13.0", "tensorrt"), *_TEXT, GpuFor("trt")),
+        (_TRT, Package("cuda-python", "13.0", "tensorrt"), *_TEXT, GpuFor(names.TRT)),
     ),
     # The server's Python stub is built for NumPy 1.x.
     Capability(
@@ -252,5 +255,5 @@ def _lines(verdicts: Iterable[Verdict]) -> Iterable[str]:
 
 
 def _either(capabilities: Iterable[str], titles_with: Callable[[str], str]) -> str:
-    names = [f"{name}{titles_with(name)}" for name in dict.fromkeys(capabilities)]
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+    titled = [f"{name}{titles_with(name)}" for name in dict.fromkeys(capabilities)]
+    return f"{', '.join(titled[:-1])} or {titled[-1]}"

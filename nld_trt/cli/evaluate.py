@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nld_trt import names
-from nld_trt.cli._options import backend_option, chat_template_option, engine_argument
+from nld_trt.cli._options import (
+    backend_option,
+    chat_template_option,
+    engine_argument,
+    modes_option,
+    prompts_option,
+    thresholds_in_words,
+)
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import writing
 from nld_trt.cli._scores import comparison_table, scores_table, side_by_side_table
@@ -23,26 +30,20 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @engine_argument
-@click.option(
-    "--prompts", type=click.Path(path_type=Path), required=True, help="JSONL file: prompt or messages, answer, family."
-)
-@click.option(
-    "--modes",
-    default=None,
-    help="Comma list of ar, diffusion, linear, linear-no-lora, quadratic. Default: all the engine has.",
-)
+@prompts_option("JSONL file: prompt or messages, answer, family.")
+@modes_option
 @click.option(
     "--max-new-tokens",
     type=int,
     default=None,
-    help="Limit per answer. Default: the checkpoint's, or up to 512; as many as fit.",
+    help=f"Limit per answer. Default: the checkpoint's, or up to {names.DEFAULT_MAX_NEW_TOKENS}; as many as fit.",
 )
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Requests decoded together.")
 @click.option(
     "--block-length", type=int, default=None,
     help="Tokens per block. Default: the checkpoint's; in quadratic mode no more than the engine was built for.",
 )  # fmt: skip
-@click.option("--threshold", type=float, default=None, help="Default: 0.9 in diffusion, 0 in linear.")
+@click.option("--threshold", type=float, default=None, show_default=thresholds_in_words(), help="As in generate.")
 @click.option("--limit", type=int, default=None, help="Use only the first so many prompts.")
 @chat_template_option
 @click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nld_trt import names
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._spelling import output_folder_option
 from nld_trt.errors import InputError
@@ -17,34 +18,43 @@ if TYPE_CHECKING:
     from nld_trt.quantization.calibration_set import CalibrationSet
     from nld_trt.quantization.recipe import Recipe
 
-# Short form -> shipped recipe.
-SHORT_FORMS = {"int4": "int4_awq", "fp8": "fp8", "nvfp4": "nvfp4"}
-
 
 @click.command("quantize")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @output_folder_option("Folder to write.")
-@click.option("--int4", is_flag=True, help="Short for --qformat int4_awq.")
-@click.option("--fp8", is_flag=True, help="Short for --qformat fp8.")
-@click.option("--nvfp4", is_flag=True, help="Short for --qformat nvfp4.")
+@click.option("--int4", is_flag=True, help=f"Short for --qformat {names.SHORT_QFORMATS['int4']}.")
+@click.option("--fp8", is_flag=True, help=f"Short for --qformat {names.SHORT_QFORMATS['fp8']}.")
+@click.option("--nvfp4", is_flag=True, help=f"Short for --qformat {names.SHORT_QFORMATS['nvfp4']}.")
 @click.option(
     "--qformat",
     default=None,
     metavar="NAME",
-    help="A shipped recipe: int4_awq, int4_rtn, fp8, fp8_pc_pt, w4a16_nvfp4, nvfp4.",
+    help=f"A shipped recipe: {', '.join(names.QFORMATS)}.",
 )
 @click.option("--recipe", type=click.Path(path_type=Path), default=None, help="A ModelOpt PTQ recipe (YAML).")
 @click.option("--quantize-head", is_flag=True, help="Quantize diffusion_head too. Default: it stays as it is.")
 @click.option(
-    "--calib-dataset", default="general", show_default=True, metavar="NAME|FILE",
-    help="Calibration data: a shipped set (general, nld-tiny), a .jsonl or a .txt file.",
+    "--calib-dataset", default=names.DEFAULT_CALIBRATION_SET, show_default=True, metavar="NAME|FILE",
+    help=f"Calibration data: a shipped set ({', '.join(names.CALIBRATION_SETS)}), a .jsonl or a .txt file.",
 )  # fmt: skip
-@click.option("--calib-size", type=int, default=128, show_default=True, help="Documents to calibrate on.")
-@click.option("--calib-seq-len", type=int, default=512, show_default=True, help="Longest document, in tokens.")
 @click.option(
-    "--calib-mix", default=None, metavar="C,B,D",
-    help="Shares of calibration tokens in causal text, masked blocks and drafts with the adapter. "
-    "[default: 0.5,0.25,0.25; text only: 1,0,0]",
+    "--calib-size",
+    type=int,
+    default=names.DEFAULT_CALIBRATION_SIZE,
+    show_default=True,
+    help="Documents to calibrate on.",
+)
+@click.option(
+    "--calib-seq-len",
+    type=int,
+    default=names.DEFAULT_CALIBRATION_SEQ_LEN,
+    show_default=True,
+    help="Longest document, in tokens.",
+)
+@click.option(
+    "--calib-mix", default=",".join(map(str, names.DEFAULT_CALIBRATION_MIX)), show_default=True,
+    metavar="C,B,D", help="Shares of calibration tokens in causal text, masked blocks and drafts with the adapter; "
+    "text only: 1,0,0.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws documents, blocks and masks.")
 @click.option("--force", is_flag=True, help="Replace an earlier result in the output folder.")
@@ -57,10 +67,7 @@ def command(
     recipe: Path | None,
     quantize_head: bool,
     force: bool,
-    int4: bool,
-    fp8: bool,
-    nvfp4: bool,
-    **calibration: Any,
+    **options: Any,
 ) -> None:
     """Quantize the linear layers of a converted checkpoint with ModelOpt.
 
@@ -79,7 +86,7 @@ def command(
     from nld_trt.model.convert import refuse_overlap
     from nld_trt.model.manifest import MANIFEST_FILE
 
-    chosen = chosen_recipe(qformat, recipe, {"int4": int4, "fp8": fp8, "nvfp4": nvfp4})
+    chosen = chosen_recipe(qformat, recipe, {flag: options.pop(flag) for flag in names.SHORT_QFORMATS})
     refuse_overlap(checkpoint, output_dir)
     check_target(output_dir, force, MANIFEST_FILE)
     with output.stage("opening checkpoint"):
@@ -96,7 +103,7 @@ def command(
     shown = None
     if plan.reads_activations:
         with output.stage("reading calibration data"):
-            shown = calibration_set(source, **calibration)
+            shown = calibration_set(source, **options)
     for line in description.intended(plan, shown, device.type):
         output.note(line)
     manifest = quantize(source, plan, output_dir, calibration=shown, force=force, progress=output)
@@ -107,7 +114,7 @@ def command(
 def chosen_recipe(qformat: str | None, recipe: Path | None, short: dict[str, bool]) -> str | Path:
     """A shipped name or a file, from whichever of the flags was given. Raises InputError unless it is one."""
     asked: dict[str, str | Path | None] = {"--qformat": qformat, "--recipe": recipe}
-    asked |= {f"--{flag}": SHORT_FORMS[flag] if given else None for flag, given in short.items()}
+    asked |= {f"--{flag}": names.SHORT_QFORMATS[flag] if given else None for flag, given in short.items()}
     given = {flag: value for flag, value in asked.items() if value is not None}
     if len(given) != 1:
         raise InputError(
@@ -125,12 +132,11 @@ def loaded(chosen: str | Path) -> Recipe:
 
 
 def calibration_set(
-    checkpoint: Any, *, calib_dataset: str, calib_size: int, calib_seq_len: int, calib_mix: str | None, seed: int
+    checkpoint: Any, *, calib_dataset: str, calib_size: int, calib_seq_len: int, calib_mix: str, seed: int
 ) -> CalibrationSet:
     """Read the calibration data that the flags name."""
-    from nld_trt.quantization.calibration import DEFAULT_MIX, Mix
+    from nld_trt.quantization.calibration import Mix
     from nld_trt.quantization.calibration_set import CalibrationSettings
 
-    mix = DEFAULT_MIX if calib_mix is None else Mix.parse(calib_mix)
-    settings = CalibrationSettings(calib_dataset, calib_size, calib_seq_len, mix, seed)
+    settings = CalibrationSettings(calib_dataset, calib_size, calib_seq_len, Mix.parse(calib_mix), seed)
     return settings.prepare(checkpoint)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nld_trt import names
 from nld_trt.cli._output import json_option, output
 
 if TYPE_CHECKING:
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
 @click.command("serve")
 @click.argument("repo_dir", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for every network.")
-@click.option("--http-port", type=int, default=8000, help="Port for HTTP; 0 for any free one.")
-@click.option("--grpc-port", type=int, default=8001, help="Port for gRPC; 0 for any free one.")
-@click.option("--metrics-port", type=int, default=8002, help="Port for Prometheus metrics; 0 for any free one.")
+@click.option("--host", default=names.DEFAULT_HOST, help="Address to listen on; 0.0.0.0 for every network.")
+@click.option("--http-port", type=int, default=names.HTTP_PORT, help="Port for HTTP; 0 for any free one.")
+@click.option("--grpc-port", type=int, default=names.GRPC_PORT, help="Port for gRPC; 0 for any free one.")
+@click.option(
+    "--metrics-port", type=int, default=names.METRICS_PORT, help="Port for Prometheus metrics; 0 for any free one."
+)
 @click.option("--log-file", type=click.Path(path_type=Path), help="Log of the server. Default: a new temporary file.")
-@click.option("--timeout", type=float, default=600.0, help="Seconds that the models may take to load.")
+@click.option(
+    "--timeout", type=float, default=names.DEFAULT_START_TIMEOUT, help="Seconds that the models may take to load."
+)
 @click.option("--print", "print_only", is_flag=True, help="Print the commands that serve from a container, and stop.")
 @json_option
 def command(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._options import backend_option, chat_template_option, engine_argument
+from nld_trt import names
+from nld_trt.cli._options import backend_option, chat_template_option, engine_argument, modes_option, prompts_option
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._spelling import output_folder_option
 from nld_trt.errors import InputError
@@ -23,24 +24,21 @@ if TYPE_CHECKING:
 
 @click.command("sweep")
 @engine_argument
-@click.option(
-    "--prompts",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="JSONL file with prompts: real text, not random tokens.",
-)
+@prompts_option("JSONL file with prompts: real text, not random tokens.")
 @output_folder_option("Results folder; an earlier sweep in it is continued.")
-@click.option(
-    "--modes",
-    default=None,
-    help="Comma list of ar, diffusion, linear, linear-no-lora, quadratic. Default: all the engine has.",
-)
+@modes_option
 @click.option(
     "--block-length", "block_lengths", default=None,
     help="Comma list. Default: the checkpoint's; in quadratic mode no more than the engine was built for.",
 )  # fmt: skip
 @click.option("--concurrency", default="1", show_default=True, help="Comma list of requests in flight.")
-@click.option("--threshold", type=float, default=0.9, show_default=True, help="Commit confidence in diffusion.")
+@click.option(
+    "--threshold",
+    type=float,
+    default=names.DEFAULT_THRESHOLDS[names.DIFFUSION],
+    show_default=True,
+    help="Commit confidence in diffusion.",
+)
 @click.option(
     "--requests", type=int, default=16, show_default=True, help="Requests per repeat; the prompts are reused in order."
 )

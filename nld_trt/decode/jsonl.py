@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nld_trt import names
 from nld_trt.decode.batch import Decoder
 from nld_trt.decode.prompt import parse_prompt
 from nld_trt.decode.request import Request
@@ -105,7 +106,7 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
         min_p=values.get("min_p"),
         seed=values.get("seed"),
         acceptance=values.get("acceptance"),
-        ensemble=values.get("ensemble", 1.0),
+        ensemble=values.get("ensemble", names.DEFAULT_ENSEMBLE),
         max_thinking_tokens=values.get("max_thinking_tokens"),
         end_think_token_id=values.get("end_think_token_id"),
     )

@@ -61,7 +61,7 @@ VARIANTS: dict[str, Variant] = {
         Variant(names.AR, names.AR, lora=False),
         Variant(names.DIFFUSION, names.DIFFUSION, lora=False),
         Variant(names.LINEAR, names.LINEAR, lora=True),
-        Variant("linear-no-lora", names.LINEAR, lora=False),
+        Variant(names.LINEAR_NO_LORA, names.LINEAR, lora=False),
         Variant(names.QUADRATIC, names.QUADRATIC, lora=True),
     )
 }
@@ -77,7 +77,7 @@ def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
         InputError: an unknown name.
     """
     if text is None:
-        missing = {"linear-no-lora": not info.has_adapter, names.QUADRATIC: not info.limits.max_quadratic_length}
+        missing = {names.LINEAR_NO_LORA: not info.has_adapter, names.QUADRATIC: not info.limits.max_quadratic_length}
         asked = [name for name in VARIANTS if not missing.get(name)]
     else:
         asked = [name.strip() for name in text.split(",") if name.strip()]
