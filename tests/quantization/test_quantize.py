@@ -19,6 +19,7 @@ from nld_trt.model.inventory import linear_modules
 from nld_trt.model.quantized.audit import audit
 from nld_trt.quantization.calibration import TEXT_ONLY
 from nld_trt.quantization.workplace import Workplace
+from tests.quantized_checkpoint import effective
 from tests.recorded_progress import Recorded
 
 from .conftest import planned, run
@@ -61,7 +62,7 @@ def test_every_weight_stays_near_the_one_it_stands_for(quantized, tiny, name: st
             name_of_norm = f"{module.split('.self_attn')[0].split('.mlp')[0]}.{norm}.weight"
             before, after = (one.read(name_of_norm).astype(np.float32) for one in (tiny, checkpoint))
             weight = weight * before / after
-        error = checkpoint.read_quantized(module).effective() - weight
+        error = effective(checkpoint.read_quantized(module)) - weight
         assert np.sqrt(np.square(error).mean() / np.square(weight).mean()) < 0.2
 
 
