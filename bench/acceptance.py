@@ -16,7 +16,6 @@ import json
 import platform
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +47,6 @@ TEMPERATURES = (0.5, 0.8, 1.0, 1.5)
 TOKENS = 64
 
 
-@contextmanager
-def silent(text: str):
-    yield
-
-
 def measure(batch: Batch, prompts: list[tuple[int, ...]], seeds: int, settings: dict) -> dict[str, float]:
     requests = [
         Request(prompt, max_new_tokens=TOKENS, eos_token_id=-1, seed=seed * 10_000 + number, **settings)
@@ -80,10 +74,10 @@ def main() -> int:
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        convert(SOURCE, Path(folder, "checkpoint"), report=lambda text: None)
+        convert(SOURCE, Path(folder, "checkpoint"))
         checkpoint = Checkpoint.open_converted(Path(folder, "checkpoint"))
         plan = BuildPlan("ort", "fp32", LIMITS, adapter=True)
-        build_engine(checkpoint, [plan], Path(folder, "engine"), force=False, stage=silent)
+        build_engine(checkpoint, [plan], Path(folder, "engine"))
         engine = EngineFolder.open(Path(folder, "engine"))
         codec, batch = Codec.open(engine.path), Batch(engine.open_session("ort"))
         lines = (SOURCE / "eval.jsonl").read_text(encoding="utf-8").splitlines()[: arguments.questions]

@@ -17,7 +17,6 @@ import platform
 import statistics
 import tempfile
 import time
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,11 +47,6 @@ GEOMETRY = Geometry(
     vocab_size=4096,
     rope_theta=1e6,
 )
-
-
-@contextmanager
-def silent(text: str):
-    yield
 
 
 def main() -> None:
@@ -109,16 +103,12 @@ def main() -> None:
 
 def prepare(folder: Path) -> tuple[Batch, torch.nn.Module]:
     """The two contestants, loaded in memory."""
-
-    def quiet(text: str) -> None:
-        pass
-
-    write_synthetic(GEOMETRY, folder / "release", seed=1, report=quiet)
-    convert(folder / "release", folder / "converted", report=quiet)
+    write_synthetic(GEOMETRY, folder / "release", seed=1)
+    convert(folder / "release", folder / "converted")
     checkpoint = Checkpoint.open_converted(folder / "converted")
     plan = BuildPlan("ort", "fp32", Limits(1, 1024, 32, 512), adapter=True)
-    build_engine(checkpoint, [plan], folder / "engine", force=False, stage=silent)
-    export_ministral3(checkpoint, folder / "ministral3", report=quiet)
+    build_engine(checkpoint, [plan], folder / "engine")
+    export_ministral3(checkpoint, folder / "ministral3")
     model = AutoModelForCausalLM.from_pretrained(
         folder / "ministral3", dtype=torch.float32, attn_implementation="eager"
     ).eval()

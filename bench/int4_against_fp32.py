@@ -22,7 +22,6 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -56,15 +55,6 @@ CACHED = 256
 UNTIMED = 3
 
 
-@contextmanager
-def silent(text: str):
-    yield
-
-
-def quiet(text: str) -> None:
-    pass
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 8, 32])
@@ -96,16 +86,16 @@ def main() -> None:
 
 def prepare(folder: Path, threads: int) -> tuple[dict[str, OrtSession], dict[str, int]]:
     """The contestants, loaded in memory, and the bytes of each one's weights."""
-    write_synthetic(GEOMETRY, folder / "release", seed=1, report=quiet)
-    convert(folder / "release", folder / "converted", report=quiet)
+    write_synthetic(GEOMETRY, folder / "release", seed=1)
+    convert(folder / "release", folder / "converted")
     checkpoint = Checkpoint.open_converted(folder / "converted")
     plan = make_plan(Recipe.shipped("int4_rtn"), checkpoint.config, head=False)
-    quantize(checkpoint, plan, folder / "int4", calibration=None, report=quiet)
+    quantize(checkpoint, plan, folder / "int4", calibration=None)
     sizes = {}
     models = {}
     for name, source in (("fp32", checkpoint), ("int4", Checkpoint.open_converted(folder / "int4"))):
         target = folder / f"engine-{name}"
-        build_engine(source, [BuildPlan("ort", "fp32", LIMITS, adapter=True)], target, force=False, stage=silent)
+        build_engine(source, [BuildPlan("ort", "fp32", LIMITS, adapter=True)], target)
         opened = EngineFolder.open(target)
         models[name] = target / opened.manifest.backends["ort"].files["model"], opened.info("ort")
         sizes[name] = opened.manifest.files["ort/model.weights"].size

@@ -18,7 +18,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -38,11 +37,6 @@ PLAN = BuildPlan(TRT_RTX.name, "bf16", LIMITS, adapter=True)
 PORTABLE = "portable"
 QUESTIONS, TOKENS = 8, 64
 EXPECTED = "expected.json"
-
-
-@contextmanager
-def silent(text: str):
-    yield
 
 
 def answers(session: Session, prompts: list[list[int]]) -> dict[str, list[list[int]]]:
@@ -72,10 +66,10 @@ def build(folder: Path) -> None:
     trt = TRT_RTX.load()
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        convert(SOURCE, work / "checkpoint", report=lambda text: None)
+        convert(SOURCE, work / "checkpoint")
         checkpoint = Checkpoint.open(work / "checkpoint")
         embedded = replace(PLAN, backend="ort", precision="fp32")
-        build_engine(checkpoint, [embedded], work / "engine", force=False, stage=silent)
+        build_engine(checkpoint, [embedded], work / "engine")
         engine = EngineFolder.open(work / "engine")
         codec = Codec.open(engine.path)
         assert codec is not None

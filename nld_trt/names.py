@@ -20,9 +20,6 @@ MODES: Final[tuple[ModeName, ...]] = (AR, DIFFUSION, LINEAR, QUADRATIC)
 # Modes that draft, with the adapter where there is one, and verify.
 SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC)
 
-# Linear mode without the adapter, as commands that compare modes call it (nld_trt.measure.variant).
-LINEAR_NO_LORA: Final = "linear-no-lora"
-
 # Kinds of passes, for counts and messages (docs/model.md, Passes).
 PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify", "quadratic"]
 PREFILL: Final = "prefill"
@@ -102,3 +99,30 @@ DEFAULT_PROMPT_CHUNK: Final = 512
 DEFAULT_MAX_WAITING: Final = 256
 DEFAULT_KV_CACHE: Final = "auto"
 DEFAULT_GENERATION_CONFIG: Final = "checkpoint"
+
+# Weight of the AR prediction in the verification of quadratic mode; at 1 the text is that of ar.
+DEFAULT_ENSEMBLE: Final = 1.0
+
+# What evaluations and sweeps measure: a mode, with the draft adapter or without it (nld_trt.measure.variant).
+LINEAR_NO_LORA: Final = "linear-no-lora"
+VARIANTS: Final = (AR, DIFFUSION, LINEAR, LINEAR_NO_LORA, QUADRATIC)
+
+# Quantization recipes that are shipped (quantize/), and flags that are short for some of them.
+QFORMATS: Final = ("int4_awq", "int4_rtn", "fp8", "fp8_pc_pt", "w4a16_nvfp4", "nvfp4")
+SHORT_QFORMATS: Final = {"int4": "int4_awq", "fp8": "fp8", "nvfp4": "nvfp4"}
+# Calibration data that is shipped (quantize/calibration/), and how much of it is used.
+CALIBRATION_SETS: Final = ("general", "nld-tiny")
+DEFAULT_CALIBRATION_SET: Final = "general"
+DEFAULT_CALIBRATION_SIZE: Final = 128
+DEFAULT_CALIBRATION_SEQ_LEN: Final = 512
+# Shares of calibration tokens in causal text, masked blocks and drafts with the adapter.
+DEFAULT_CALIBRATION_MIX: Final = (0.5, 0.25, 0.25)
+
+# A server and its clients. Ports are those of Triton; times are in seconds.
+DEFAULT_MODEL_NAME: Final = "nld"
+DEFAULT_HOST: Final = "127.0.0.1"
+HTTP_PORT: Final = 8000
+GRPC_PORT: Final = 8001
+METRICS_PORT: Final = 8002
+DEFAULT_START_TIMEOUT: Final = 600.0
+DEFAULT_CLIENT_TIMEOUT: Final = 300.0

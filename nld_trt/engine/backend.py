@@ -9,8 +9,7 @@ A backend's module, and its library, load when the backend is asked for; what mu
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -20,12 +19,10 @@ from nld_trt.engine.platforms import capabilities_for, titles_with
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.engine.trt.flavour import TRT, TRT_RTX
 from nld_trt.errors import InputError
-from nld_trt.graph.contract import Limits
+from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.machine.doctor import AnyGpu, Need, Package, Provider
 from nld_trt.model.checkpoint import Checkpoint
-
-# Reports a long step: entered when it starts, left when it ends.
-Stage = Callable[[str], AbstractContextManager[Any]]
+from nld_trt.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,29 @@ class BuildPlan:
     debug: bool = False
     plugins: bool = False
     kv_cache: str = names.DEFAULT_KV_CACHE
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "backend": self.backend,
+            "precision": self.precision,
+            "compute_capabilities": list(self.compute_capabilities),
+            "adapter": self.adapter,
+            "plugins": self.plugins,
+            "kv_cache": self.kv_cache,
+            **self.limits.to_dict(),
+        }
+
+    @property
+    def summary(self) -> str:
+        """The plan on one line, for the user."""
+        limits, drafts = self.limits, self.limits.max_quadratic_length
+        targets = "".join(f" sm_{target.replace('.', '')}" for target in self.compute_capabilities)
+        quadratic = f"quadratic {drafts} (passes of {quadratic_width(drafts)} tokens), " if drafts else ""
+        return (
+            f"{self.backend}{targets} {self.precision}: batch {limits.max_batch_size}, {limits.max_seq_len} tokens, "
+            f"block {limits.max_block_length}, prompt chunk {limits.prompt_chunk}, {quadratic}"
+            f"{'with' if self.adapter else 'without'} draft adapter{', decode plugins' if self.plugins else ''}"
+        )
 
 
 @dataclass(frozen=True)
@@ -128,7 +148,7 @@ class Backend(Protocol):
             InputError: naming the setting and what is possible, or the missing library and its install command.
         """
 
-    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, stage: Stage) -> Artefact:
+    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, progress: Progress) -> Artefact:
         """Build into ``folder``/``name`` and prove the result.
 
         Raises:

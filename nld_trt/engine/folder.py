@@ -7,6 +7,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nld_trt import names
 from nld_trt.engine import manifest as manifests
@@ -77,6 +78,31 @@ class EngineFolder:
         if source == "checkpoint":
             return self
         return replace(self, manifest=replace(self.manifest, generation=GenerationDefaults()))
+
+    def describe(self) -> dict[str, Any]:
+        """What the engine is, for the user; its files were verified when it was opened."""
+        manifest = self.manifest
+        return {
+            "kind": "engine",
+            "model": dict(manifest.model),
+            "built": f"{manifest.created} by nld-trt {manifest.tool_version}",
+            "limits": manifest.limits.to_dict(),
+            "eos_token_id": list(manifest.config.eos_token_ids),
+            "generation": manifest.generation.to_dict(),
+            "draft_adapter": manifest.has_adapter,
+            "debug_outputs": manifest.debug,
+            "backends": {
+                name: {
+                    "precision": artefact.precision,
+                    "compute_capabilities": list(artefact.compute_capabilities),
+                    "tools": dict(artefact.tools),
+                    "proof": dict(artefact.proof),
+                }
+                for name, artefact in manifest.backends.items()
+            },
+            "bytes": sum(record.size for record in manifest.files.values()),
+            "intact": True,
+        }
 
     def info(self, name: str, *, debug: bool = False) -> EngineInfo:
         """What backend ``name`` of this engine offers.

@@ -11,7 +11,7 @@ an engine that answers nonsense.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,7 @@ from nld_trt.model.quantized.config import QUANT_CONFIG_FILE
 from nld_trt.model.safetensors_file import Array, SafetensorsWriter, dtype_name
 from nld_trt.model.shards import WEIGHTS_FILE
 from nld_trt.model.text.check import check_text
-
-Report = Callable[[str], None]
+from nld_trt.progress import SILENT, Progress, Stage
 
 # Room for headers, tokenizer and manifest beside the weights.
 SPARE_BYTES = 64 << 20
@@ -46,34 +45,36 @@ _EXPONENT_BITS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
 }
 
 
-def convert(
-    source: Path, target: Path, *, force: bool = False, report: Report, warn: Report = lambda text: None
-) -> dict[str, Any]:
+def convert(source: Path, target: Path, *, force: bool = False, progress: Progress = SILENT) -> dict[str, Any]:
     """Write the normalised form of the release in ``source`` to ``target``; returns its manifest.
 
     Holds a piece of one tensor in memory at a time.
 
     Args:
         force: replace an earlier conversion in ``target``.
-        report: called with a few words when a stage begins.
-        warn: called with a sentence for everything that will not work, such as chat without a template.
+        progress: is told of the stage, and warned of everything that will not work, such as chat without a template.
 
     Raises:
         InputError: the checkpoint, its tokenizer or a chat template is not usable, a weight is NaN
             or infinite (all such tensors are listed), or ``target`` is taken. Nothing is left behind.
         OperationError: the disk is too small.
     """
+    with progress.stage("converting") as stage:
+        return _convert(source, target, force, progress, stage)
+
+
+def _convert(source: Path, target: Path, force: bool, progress: Progress, stage: Stage) -> dict[str, Any]:
     checkpoint = Checkpoint.open(source)
     refuse_overlap(source, target)
     if checkpoint.quantization is not None:
-        report("auditing the quantized layers")
+        stage.detail("auditing the quantized layers")
         audit(checkpoint).require()
     for warning in check_text(source, checkpoint.config.vocab_size):
-        warn(warning)
+        progress.warn(warning)
     adapter = checkpoint.adapter
     needs = checkpoint.weight_bytes + (4 * adapter.parameters if adapter else 0) + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=MANIFEST_FILE) as folder:
-        report(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
+        stage.detail(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
         problems = copy_weights(checkpoint, folder / WEIGHTS_FILE, {name: name for name in checkpoint.names})
         if adapter is not None:
             problems += copy_adapter(adapter, folder / adapters.ADAPTER_FOLDER)
@@ -84,7 +85,7 @@ def convert(
         checkpoint.copy_companions(folder)
         if checkpoint.respelled_config:
             write_json(folder / CONFIG_FILE, checkpoint.raw_config)
-        report("hashing the new files")
+        stage.detail("hashing the new files")
         manifest = describe(checkpoint, folder)
         write_json(folder / MANIFEST_FILE, manifest)
     return manifest

@@ -15,10 +15,11 @@ from typing import Any
 
 from nld_trt.files import human_bytes, publish_folder, write_json
 from nld_trt.model.checkpoint import CONFIG_FILE, Checkpoint
-from nld_trt.model.convert import SPARE_BYTES, Report, copy_weights, refuse_non_finite, refuse_overlap
+from nld_trt.model.convert import SPARE_BYTES, copy_weights, refuse_non_finite, refuse_overlap
 from nld_trt.model.inventory import HEAD
 from nld_trt.model.shards import WEIGHTS_FILE
 from nld_trt.model.text.check import check_text
+from nld_trt.progress import SILENT, Progress, Stage
 
 _ENCODER, _MODEL, _LM_HEAD = "encoder.", "model.", "lm_head.weight"
 
@@ -84,27 +85,31 @@ def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def export_ministral3(
-    checkpoint: Checkpoint, target: Path, *, force: bool = False, report: Report, warn: Report = lambda text: None
+    checkpoint: Checkpoint, target: Path, *, force: bool = False, progress: Progress = SILENT
 ) -> dict[str, Any]:
     """Write ``checkpoint`` to ``target`` in the stock form; returns what was written, for the user.
 
     Args:
         force: replace an earlier export in ``target``.
-        report: called with a few words when a stage begins.
-        warn: called with a sentence for everything that will not work.
+        progress: is told of the stage, and warned of everything that will not work.
 
     Raises:
         InputError: the tokenizer or a chat template cannot be used, a weight is NaN or infinite (all such
             tensors are listed), or ``target`` is taken. Nothing is left behind.
         OperationError: the disk is too small.
     """
+    with progress.stage("converting") as stage:
+        return _export(checkpoint, target, force, progress, stage)
+
+
+def _export(checkpoint: Checkpoint, target: Path, force: bool, progress: Progress, stage: Stage) -> dict[str, Any]:
     checkpoint.refuse_quantized()
     refuse_overlap(checkpoint.folder, target)
     for warning in check_text(checkpoint.folder, checkpoint.config.vocab_size):
-        warn(warning)
+        progress.warn(warning)
     needs = checkpoint.weight_bytes + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder:
-        report(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
+        stage.detail(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
         names = {name: ministral3_name(name) for name in checkpoint.names}
         refuse_non_finite(checkpoint.folder, copy_weights(checkpoint, folder / WEIGHTS_FILE, names))
         write_json(folder / CONFIG_FILE, ministral3_config(checkpoint))

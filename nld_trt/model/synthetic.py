@@ -24,10 +24,11 @@ from nld_trt.model.adapter_config import CONFIG_FILE as ADAPTER_CONFIG_FILE
 from nld_trt.model.adapter_config import TARGET
 from nld_trt.model.checkpoint import CONFIG_FILE
 from nld_trt.model.config import ModelConfig
-from nld_trt.model.convert import SPARE_BYTES, Report
+from nld_trt.model.convert import SPARE_BYTES
 from nld_trt.model.inventory import expected_tensors, parameter_count
 from nld_trt.model.safetensors_file import NUMPY_TYPES, Array, SafetensorsWriter, byte_size
 from nld_trt.model.shards import WEIGHTS_FILE
+from nld_trt.progress import SILENT, Progress
 
 ADAPTER_RANK, ADAPTER_ALPHA = 128, 512
 
@@ -109,7 +110,13 @@ def release_config(geometry: Geometry) -> dict[str, Any]:
 
 
 def write_synthetic(
-    geometry: Geometry | str, target: Path, seed: int = 0, *, adapter: bool = True, force: bool = False, report: Report
+    geometry: Geometry | str,
+    target: Path,
+    seed: int = 0,
+    *,
+    adapter: bool = True,
+    force: bool = False,
+    progress: Progress = SILENT,
 ) -> ModelConfig:
     """Write a random checkpoint in release layout (BF16, one weights file); returns its configuration.
 
@@ -119,7 +126,7 @@ def write_synthetic(
         geometry: one of :data:`PRESETS` by name, or any geometry.
         adapter: add ``linear_spec_lora/`` with the releases' rank and alpha, in float32.
         force: replace an earlier checkpoint in ``target``.
-        report: called with a few words when a stage begins.
+        progress: is told of the stage.
 
     Raises:
         InputError: an unknown preset, or ``target`` is taken. Nothing is left behind.
@@ -130,8 +137,11 @@ def write_synthetic(
     weights = {name: ("BF16", shape) for name, shape in expected_tensors(config).items()}
     drafter = _adapter_tensors(config) if adapter else {}
     needs = sum(byte_size(*declared) for declared in (*weights.values(), *drafter.values())) + SPARE_BYTES
-    with publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder:
-        report(f"writing {parameter_count(config):,} random weights, {human_bytes(needs - SPARE_BYTES)}")
+    with (
+        progress.stage("writing random weights") as stage,
+        publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder,
+    ):
+        stage.detail(f"{parameter_count(config):,} values, {human_bytes(needs - SPARE_BYTES)}")
         write_json(folder / CONFIG_FILE, raw)
         generation = {key: raw[key] for key in ("bos_token_id", "eos_token_id", "transformers_version")}
         write_json(folder / "generation_config.json", generation)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nld_trt import names
 from nld_trt.errors import InputError
 from nld_trt.model.config import ModelConfig
 from nld_trt.quantization.dataset import Document
@@ -90,7 +91,7 @@ class Mix:
         return ",".join(f"{name}={share}" for name, share in asdict(self).items())
 
 
-DEFAULT_MIX = Mix(0.5, 0.25, 0.25)
+DEFAULT_MIX = Mix(*names.DEFAULT_CALIBRATION_MIX)
 TEXT_ONLY = Mix(1.0, 0.0, 0.0)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from nld_trt import names
 from nld_trt.errors import InputError
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.text.codec import Codec
@@ -36,8 +37,8 @@ class CalibrationSettings:
     """
 
     dataset: str = DEFAULT_SET
-    size: int = 128
-    seq_len: int = 512
+    size: int = names.DEFAULT_CALIBRATION_SIZE
+    seq_len: int = names.DEFAULT_CALIBRATION_SEQ_LEN
     mix: Mix = DEFAULT_MIX
     seed: int = 0
     block_length: int | None = None

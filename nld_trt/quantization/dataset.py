@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nld_trt import names
 from nld_trt.errors import InputError, shortened
 from nld_trt.files.json_text import JsonError, check_plain, parse_json
 from nld_trt.model.text.codec import Codec
@@ -20,7 +21,7 @@ from nld_trt.model.text.files import TEMPLATE_FILE, TOKENIZER_FILE
 from nld_trt.model.text.prompt import parse_prompt
 from nld_trt.resources import data_folder
 
-DEFAULT_SET = "general"
+DEFAULT_SET = names.DEFAULT_CALIBRATION_SET
 ANSWER_KEYS = ("answer", "response")
 
 _LINE_FORMS = 'A line is {"prompt": ..., "answer": ...}, {"messages": [...]} or {"text": ...}.'

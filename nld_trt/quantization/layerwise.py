@@ -23,6 +23,7 @@ from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import EMBEDDING, FINAL_NORM, HEAD, LAYER_PARTS, layer_tensor
 from nld_trt.model.network import Layer, LayerCache, RMSNorm, position_terms
 from nld_trt.model.safetensors_file import Array
+from nld_trt.progress import Stage
 from nld_trt.quantization.calibration import Pack
 from nld_trt.quantization.modelopt import quietly
 from nld_trt.quantization.packing import pack, to_numpy, to_torch
@@ -30,8 +31,6 @@ from nld_trt.quantization.plan import HEAD_MODULE, Plan
 from nld_trt.quantization.smoothing import fold_into_norm, input_scale, share_scales
 
 Tensors = dict[str, Array]
-# Called with the share of one part's work that was just done.
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -103,20 +102,21 @@ class LayerwiseQuantizer:
         table = to_torch(self.checkpoint.read(EMBEDDING))
         return [table[torch.from_numpy(pack.tokens)].float() for pack in self.packs]
 
-    def run(self, part: int, hidden: list[Tensor], advance: Advance) -> tuple[Tensors, list[Tensor]]:
+    def run(self, part: int, hidden: list[Tensor], stage: Stage) -> tuple[Tensors, list[Tensor]]:
         """Quantize one part.
 
         Args:
             hidden: what goes into it.
+            stage: is told how much of the part is done, which is 1 in all.
 
         Returns:
             Its tensors by full name, and the hidden states that leave it.
         """
         if part == self.config.num_hidden_layers:
-            return self._head(hidden, advance), []
-        return self._layer(part, hidden, advance)
+            return self._head(hidden, stage), []
+        return self._layer(part, hidden, stage)
 
-    def _layer(self, index: int, hidden: list[Tensor], advance: Advance) -> tuple[Tensors, list[Tensor]]:
+    def _layer(self, index: int, hidden: list[Tensor], stage: Stage) -> tuple[Tensors, list[Tensor]]:
         prefix = f"encoder.layers.{index}"
         names = {part: layer_tensor(index, part) for part in LAYER_PARTS}
         stored = {part: to_torch(self.checkpoint.read(name)) for part, name in names.items()}
@@ -136,20 +136,20 @@ class LayerwiseQuantizer:
         def share() -> None:
             share_scales(layer, self.config, dtypes["input_layernorm"])
 
-        self._calibrate(prefix, layer, forward, share, advance)
+        self._calibrate(prefix, layer, forward, share, stage)
         tensors: Tensors = {}
         for part, name in names.items():
             module = layer.get_submodule(part)
             tensors |= self._finished(name.removesuffix(".weight"), module, dtypes[part])
         return tensors, outputs
 
-    def _head(self, hidden: list[Tensor], advance: Advance) -> Tensors:
+    def _head(self, hidden: list[Tensor], stage: Stage) -> Tensors:
         stored = to_torch(self.checkpoint.read(FINAL_NORM))
         norm = RMSNorm(self.config.hidden_size, self.config.rms_norm_eps)
         norm.weight = nn.Parameter(stored.float(), requires_grad=False)
         norm_name = FINAL_NORM.removesuffix(".weight")
         if HEAD_MODULE not in self.plan.formats:
-            advance(1.0)
+            stage.advance(1.0)
             return self._finished(norm_name, norm, stored.dtype)
         weight = to_torch(self.checkpoint.read(HEAD))
         with torch.device("meta"):
@@ -164,7 +164,7 @@ class LayerwiseQuantizer:
             if input_scale(head) is not None:
                 fold_into_norm(norm, [head], stored.dtype)
 
-        self._calibrate(HEAD_MODULE, head, forward, share, advance)
+        self._calibrate(HEAD_MODULE, head, forward, share, stage)
         return {
             **self._finished(norm_name, norm, stored.dtype),
             **self._finished(HEAD_MODULE, head, weight.dtype),
@@ -176,7 +176,7 @@ class LayerwiseQuantizer:
         module: nn.Module,
         forward: Callable[[int], None],
         share: Callable[[], None],
-        advance: Advance,
+        stage: Stage,
     ) -> None:
         """Let ModelOpt quantize ``module`` under its full name, on all packs; ``share`` is called between phases."""
         import modelopt.torch.quantization as mtq
@@ -187,7 +187,7 @@ class LayerwiseQuantizer:
         with torch.no_grad(), quietly():
             root = _framed(prefix, module)
             for number, phase in enumerate(phases):
-                loop = self._loop(phase, forward, lambda cost: advance(cost / total)) if self.packs else None
+                loop = self._loop(phase, forward, total, stage) if self.packs else None
                 settings = {name: algorithm[name] for name in phase.options if name in algorithm}
                 settings |= {"method": phase.method, **phase.extra}
                 if number == 0:
@@ -201,17 +201,22 @@ class LayerwiseQuantizer:
                 for data in range(len(self.packs)):
                     forward(data)
         if not total:
-            advance(1.0)
+            stage.advance(1.0)
 
-    def _loop(self, phase: Phase, forward: Callable[[int], None], advance: Advance) -> Callable[[nn.Module], None]:
-        """Make the function that ModelOpt calls for each of the phase's passes over the data."""
+    def _loop(
+        self, phase: Phase, forward: Callable[[int], None], total: int, stage: Stage
+    ) -> Callable[[nn.Module], None]:
+        """Make the function that ModelOpt calls for each of the phase's passes over the data.
+
+        ``total`` is the cost of all phases of the part.
+        """
         costs = iter(phase.costs)
 
         def loop(_: nn.Module) -> None:
             cost = next(costs, 0)
             for data in phase.chosen(len(self.packs)):
                 forward(data)
-                advance(cost)
+                stage.advance(cost / total)
 
         return loop
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from nld_trt.model.quantized.audit import audit
 from nld_trt.model.quantized.config import CONFIG_KEY, QUANT_CONFIG_FILE
 from nld_trt.model.safetensors_file import SafetensorsFile, SafetensorsWriter
 from nld_trt.model.shards import WEIGHTS_FILE
+from nld_trt.progress import SILENT, Progress, Stage
 from nld_trt.quantization.calibration import Pack
 from nld_trt.quantization.calibration_set import CalibrationSet
 from nld_trt.quantization.layerwise import LayerwiseQuantizer
@@ -38,10 +39,6 @@ from nld_trt.quantization.packing import to_numpy, to_torch
 from nld_trt.quantization.plan import Plan
 from nld_trt.quantization.recipe import NEEDS_GPU
 from nld_trt.quantization.workplace import Workplace
-
-Report = Callable[[str], None]
-# Called with the part under way, the share of its work that is done with now, and whether an earlier run did it.
-Progress = Callable[[int, float, bool], None]
 
 
 def choose_device(plan: Plan) -> torch.device:
@@ -66,8 +63,7 @@ def quantize(
     *,
     calibration: CalibrationSet | None,
     force: bool = False,
-    report: Report,
-    progress: Progress = lambda part, share, earlier: None,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Quantize ``checkpoint`` by ``plan`` into the folder ``target``; returns the new manifest.
 
@@ -76,7 +72,7 @@ def quantize(
 
     Args:
         calibration: required when the plan reads activations.
-        report: called with a few words when a stage begins.
+        progress: is told of the parts that are done, layers and head, and of what the user should know.
 
     Raises:
         InputError: the checkpoint is quantized already, ``target`` is taken or being written by another process, or a
@@ -102,13 +98,17 @@ def quantize(
     needs = _output_bytes(checkpoint, plan)
     hidden_bytes = sum(4 * len(pack) * checkpoint.config.hidden_size for pack in packs)
     check_space(resolved(target).parent, 2 * needs + 2 * hidden_bytes)
-    with locked_folder(target, keep_parents=True) as lock:
+    parts = checkpoint.config.num_hidden_layers + 1
+    with (
+        progress.stage("quantizing", total=parts, unit="layers") as stage,
+        locked_folder(target, keep_parents=True) as lock,
+    ):
         work = Workplace(lock.target, lock.path.parent, facts)
         try:
-            manifest = _quantize(checkpoint, plan, packs, device, work, lock, force, facts, report, progress)
+            manifest = _quantize(checkpoint, plan, packs, device, work, lock, force, facts, progress, stage)
         except OSError as error:
             if not disk_is_full(error):
-                work.keep(report)
+                work.keep(progress)
                 raise
             work.remove()
             raise OperationError(
@@ -120,7 +120,7 @@ def quantize(
             raise
         except BaseException:
             with interrupts.held():
-                work.keep(report)
+                work.keep(progress)
             raise
         work.remove()
     return manifest
@@ -135,17 +135,17 @@ def _quantize(
     lock: OutputLock,
     force: bool,
     facts: dict[str, Any],
-    report: Report,
     progress: Progress,
+    stage: Stage,
 ) -> dict[str, Any]:
     assert checkpoint.manifest is not None, "quantize() looked"
     started, resumed = time.perf_counter(), work.finished
     needs = _output_bytes(checkpoint, plan) + SPARE_BYTES
-    _run_parts(checkpoint, plan, packs, device, work, report, progress)
-    report("writing the checkpoint")
+    _run_parts(checkpoint, plan, packs, device, work, progress, stage)
+    progress.note("writing the checkpoint")
     with publish_folder(lock.target, force, needs_bytes=needs, marker=MANIFEST_FILE, lock=lock) as folder:
         _write(checkpoint, plan, work, folder)
-        report("auditing the result")
+        progress.note("auditing the result")
         result = Checkpoint.open(folder)
         found = audit(result, head=plan.head)
         if found.problems:
@@ -172,8 +172,8 @@ def _run_parts(
     packs: Sequence[Pack],
     device: torch.device,
     work: Workplace,
-    report: Report,
     progress: Progress,
+    stage: Stage,
 ) -> None:
     quantizer = LayerwiseQuantizer(checkpoint, plan, packs, device)
     start = work.finished
@@ -183,15 +183,10 @@ def _run_parts(
         # Written behind a part's tensors: after an interruption between the two, that part is done again.
         start, hidden = (stored[0], [to_torch(rows) for rows in stored[1]]) if stored else (0, quantizer.embed())
     if start:
-        report(f"resuming at layer {start} of {checkpoint.config.num_hidden_layers}")
-        for part in range(start):
-            progress(part, 1.0, True)
+        progress.note(f"resuming at layer {start} of {checkpoint.config.num_hidden_layers}")
+        stage.advance(start, earlier=True)
     for part in range(start, quantizer.parts):
-
-        def advance(share: float, part: int = part) -> None:
-            progress(part, share, False)
-
-        tensors, hidden = quantizer.run(part, hidden, advance)
+        tensors, hidden = quantizer.run(part, hidden, stage)
         work.store(part, tensors)
         del tensors
         # ModelOpt's modules refer to each other in circles: a layer would stay until the collector comes by.

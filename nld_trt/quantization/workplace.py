@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from nld_trt.errors import InputError
 from nld_trt.files import read_json, write_json
 from nld_trt.files.lock import RESUMABLE
 from nld_trt.model.safetensors_file import Array, SafetensorsFile, SafetensorsWriter, dtype_name
+from nld_trt.progress import Progress
 
 _SETTINGS_FILE = "settings.json"
 _HIDDEN_FILE = "hidden.safetensors"
@@ -79,10 +80,12 @@ class Workplace:
         file = SafetensorsFile.open(path)
         return int(file.metadata[_LAYER]), [file.read(str(index)) for index in range(len(file.tensors))]
 
-    def keep(self, report: Callable[[str], None]) -> None:
+    def keep(self, progress: Progress) -> None:
         """Leave the folder for a later run, and say where it is; without a finished part it is of no use and goes."""
         if self.finished:
-            report(f"{self.finished} finished layers are kept in {self.folder}; the same command goes on from there")
+            progress.note(
+                f"{self.finished} finished layers are kept in {self.folder}; the same command goes on from there"
+            )
         else:
             self.remove()
 

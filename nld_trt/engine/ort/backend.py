@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nld_trt import names
-from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan, Stage
+from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError, OperationError
@@ -24,6 +24,7 @@ from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.interrupts import interruptible
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.progress import Progress
 
 # The operator of the kernels that read packed weights, into which ONNX Runtime fuses what it recognises.
 _QUANTIZED_KERNEL = "MatMulNBits"
@@ -45,12 +46,12 @@ class OrtBackend:
                 fix=f"Build with --precision {self.traits.default_precision} or leave --precision out.",
             )
 
-    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, stage: Stage) -> Artefact:
+    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, progress: Progress) -> Artefact:
         import onnxruntime
 
         target = folder / self.traits.name
         target.mkdir()
-        with stage("ort: writing graph and weights"):
+        with progress.stage("ort: writing graph and weights"):
             model = write_graph(
                 checkpoint,
                 target,
@@ -60,7 +61,7 @@ class OrtBackend:
                 static_capacity=False,
                 debug=plan.debug,
             )
-        with stage("ort: loading and checking"):
+        with progress.stage("ort: loading and checking"):
             proof = self._prove(model, checkpoint, plan)
         files = {"model": f"{self.traits.name}/{MODEL_FILE}", "weights": f"{self.traits.name}/{WEIGHTS_FILE}"}
         return Artefact(

@@ -258,8 +258,3 @@ class QuantizedWeight:
             return values * self.block_scale
         groups = values.reshape(values.shape[0], -1, self.format.group_size) * self.block_scale[..., None]
         return groups.reshape(values.shape)
-
-    def effective(self) -> Float32:
-        """[O, I] float32: the weight of the unquantized layer that it stands for."""
-        weight = self.dequantized()
-        return weight if self.pre_quant_scale is None else weight * self.pre_quant_scale

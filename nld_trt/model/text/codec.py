@@ -85,36 +85,33 @@ class Codec:
             raise InputError("the prompt has text that is not Unicode")
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def render(self, conversation: Conversation, *, thinking: bool = False) -> str:
+    def render(self, conversation: Conversation) -> str:
         """The text that the checkpoint's chat template makes of a conversation, up to where the answer begins.
 
-        Args:
-            thinking: value of ``enable_thinking`` where the conversation's own variables have none.
+        ``enable_thinking`` is false where the conversation's own variables do not set it.
 
         Raises:
             InputError: there is no template, or it rejects the messages.
         """
         chosen = template.select(self.templates, tools=conversation.tools is not None)
-        return chosen.render({"enable_thinking": thinking, **self._special, **conversation.template_values})
+        return chosen.render({"enable_thinking": False, **self._special, **conversation.template_values})
 
-    def encode_conversation(self, conversation: Conversation, *, thinking: bool = False) -> tuple[int, ...]:
+    def encode_conversation(self, conversation: Conversation) -> tuple[int, ...]:
         """Token ids of a conversation as :meth:`render` writes it.
 
         Raises:
             InputError: there is no template, or it rejects the messages.
         """
         # The template decides about BOS: a post-processor that adds another would double it (docs/model.md, Text).
-        return self.encode_part(self.render(conversation, thinking=thinking))
+        return self.encode_part(self.render(conversation))
 
-    def encode_chat(
-        self, messages: Sequence[Mapping[str, Any]], *, thinking: bool = False, **beside: Any
-    ) -> tuple[int, ...]:
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **beside: Any) -> tuple[int, ...]:
         """Token ids of messages; ``beside`` are further arguments of :class:`Conversation`.
 
         Raises:
             InputError: there is no template, or it rejects the messages.
         """
-        return self.encode_conversation(Conversation(messages, **beside), thinking=thinking)
+        return self.encode_conversation(Conversation(messages, **beside))
 
     def encode_prompt(self, prompt: str, *, system: str | None = None, raw: bool = False) -> tuple[int, ...]:
         """One user prompt: as it is with ``raw``, else as a conversation with an optional system message.

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from nld_trt import names
 from nld_trt.errors import InputError, NldError, OperationError
 from nld_trt.files.json_text import check_plain
 from nld_trt.optional import require
 from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
 
-DEFAULT_TIMEOUT = 300.0
 # A year.
 _LONGEST_DEADLINE = 31_536_000.0
 # Triton's words for a model that it does not have. It streams errors without a status: the one header that asks for
@@ -48,7 +48,12 @@ class Chunk:
 
 
 def stream(
-    url: str, *, model: str = "nld", timeout: float = DEFAULT_TIMEOUT, deadline: float | None = None, **inputs: Any
+    url: str,
+    *,
+    model: str = names.DEFAULT_MODEL_NAME,
+    timeout: float = names.DEFAULT_CLIENT_TIMEOUT,
+    deadline: float | None = None,
+    **inputs: Any,
 ) -> Iterator[Chunk]:
     """Send one request and yield its responses; closing the generator early cancels the request on the server.
 

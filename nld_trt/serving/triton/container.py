@@ -7,6 +7,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from nld_trt import names
 from nld_trt.errors import InputError
 
 # Triton with its Python backend; deploy/Dockerfile adds nld-trt.
@@ -17,11 +18,14 @@ MOUNT = "/models"
 SHARED_MEMORY = "256m"
 USER = "1000:1000"
 # Inside the container; outside they are published on the loopback address.
-PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
+PORTS = {"http": names.HTTP_PORT, "grpc": names.GRPC_PORT, "metrics": names.METRICS_PORT}
 
 
 def container_commands(
-    repository: Path, *, host: str = "127.0.0.1", ports: tuple[int, int, int] = (8000, 8001, 8002)
+    repository: Path,
+    *,
+    host: str = names.DEFAULT_HOST,
+    ports: tuple[int, int, int] = (names.HTTP_PORT, names.GRPC_PORT, names.METRICS_PORT),
 ) -> list[str]:
     """Commands that build the image in a checkout of nld-trt and serve ``repository``, an absolute path, from it.
 

@@ -14,8 +14,8 @@ from nld_trt.serving.triton.container import container_commands
 from nld_trt.serving.triton.tensors import markdown_table
 
 # Where a server with default ports listens, as clients on the same machine write it.
-HTTP_URL = "http://localhost:8000"
-GRPC_URL = "localhost:8001"
+HTTP_URL = f"http://localhost:{names.HTTP_PORT}"
+GRPC_URL = f"localhost:{names.GRPC_PORT}"
 EXAMPLE_PROMPT = "Sort these numbers: 42 17 88 35"
 
 _TEMPLATE = """\
@@ -111,7 +111,7 @@ def curl_line(model: str, url: str = HTTP_URL, *, mode: str = names.LINEAR) -> s
 
 
 def client_line(model: str, url: str = GRPC_URL) -> str:
-    flag = "" if model == "nld" else f" --model {model}"
+    flag = "" if model == names.DEFAULT_MODEL_NAME else f" --model {model}"
     return f'nld-trt client {url} "{EXAMPLE_PROMPT}"{flag}'
 
 

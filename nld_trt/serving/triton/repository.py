@@ -33,7 +33,6 @@ from nld_trt.serving.triton.readme import render_readme
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
-DEFAULT_NAME = "nld"
 VERSION = "1"
 # What an operator may change by hand. Anything else that changes is damage.
 EDITABLE = (model_config.FILE_NAME, f"{VERSION}/{settings.FILE_NAME}")
@@ -73,7 +72,7 @@ def write_repository(
     engine: EngineFolder,
     target: Path,
     *,
-    name: str = DEFAULT_NAME,
+    name: str = names.DEFAULT_MODEL_NAME,
     serving: ServingSettings = ServingSettings(),  # noqa: B008  (frozen)
     chat_template: str | None = None,
     command: str = "nld-trt repo",

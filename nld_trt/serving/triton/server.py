@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from nld_trt import names
 from nld_trt.errors import InputError, OperationError
 from nld_trt.serving.triton.installation import find_installation
 from nld_trt.serving.triton.processes import EndWatch
@@ -30,8 +31,6 @@ from nld_trt.serving.triton.repository import model_names
 from nld_trt.serving.triton.server_folder import no_temporary_folder, server_folder
 from nld_trt.serving.triton.workplace import PREFIX, plain_path
 
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_TIMEOUT = 600.0
 # Triton lets open requests end for so long when it is told to stop; after a bit more it is killed.
 _EXIT_SECONDS = 10
 _KILL_SECONDS = _EXIT_SECONDS + 5.0
@@ -44,9 +43,9 @@ _LOG_LINES = 25
 class Ports:
     """Where a server listens; 0 means any free port."""
 
-    http: int = 8000
-    grpc: int = 8001
-    metrics: int = 8002
+    http: int = names.HTTP_PORT
+    grpc: int = names.GRPC_PORT
+    metrics: int = names.METRICS_PORT
 
 
 FREE_PORTS = Ports(0, 0, 0)
@@ -66,10 +65,10 @@ class TritonServer:
         self,
         repository: Path,
         *,
-        host: str = DEFAULT_HOST,
+        host: str = names.DEFAULT_HOST,
         ports: Ports = Ports(),
         log_file: Path | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float = names.DEFAULT_START_TIMEOUT,
     ) -> None:
         """Prepare a server; nothing is started.
 
