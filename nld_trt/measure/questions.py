@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nld_trt.decode.prompt import parse_prompt
 from nld_trt.errors import InputError, shortened
 from nld_trt.files.json_text import JsonError, parse_json
 from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.prompt import parse_prompt
 
 
 @dataclass(frozen=True)
