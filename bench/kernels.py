@@ -4,7 +4,7 @@
 
     PYTHONPATH=. python bench/kernels.py -o bench/results/kernels.json
 
-Needs an NVIDIA GPU, PyTorch with CUDA, and NVRTC, which PyTorch brings; `nld-trt bench kernels` times the kernels alone
+Needs an NVIDIA GPU, PyTorch with CUDA, and NVRTC; `nld-trt bench kernels` times the kernels alone
 and needs no PyTorch. It has not been run: where it was written, there was no GPU.
 
 Both sides do a greedy denoise step in BF16, over a block of masks, on the same tensors; the kernels' step also
@@ -31,12 +31,12 @@ import torch
 from nld_trt.engine.trt.kernels.image import compile_kernels
 from nld_trt.engine.trt.kernels.launch import checked_sizes
 from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
-from nld_trt.machine.gpu import present_gpus
+from nld_trt.machine.gpu import driver_cuda_version, present_gpus
 from nld_trt.measure.kernels import check, targets
 from nld_trt.measure.kernels import times as measure
 from nld_trt.measure.kernels.bandwidth import Bandwidth, Memory, compile_bandwidth
 from nld_trt.measure.kernels.cases import MASK
-from nld_trt.measure.kernels.driver import Driver, Kernels
+from nld_trt.measure.kernels.launcher import Kernels, open_device
 from nld_trt.measure.kernels.tensors import step
 from nld_trt.measure.kernels.timing import Times, Work, copies_beyond, time, time_recorded
 
@@ -62,7 +62,7 @@ def denoise_in_torch(values: Values) -> Values:
 
 
 def recorded_in_torch(calls: Callable[[], object]) -> Callable[[], float]:
-    """As ``Graph.milliseconds``, on PyTorch's stream."""
+    """As ``Recorded.milliseconds``, on PyTorch's stream."""
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -102,7 +102,7 @@ def on_gpu(shape: tuple[int, int, int]) -> Values:
 def compare(kernels: Kernels, target: targets.Target, bandwidth: Bandwidth) -> dict[str, Any]:
     sizes, values = checked_sizes(*target.shape), on_gpu(target.shape)
     size = values["logits"].nbytes
-    count = copies_beyond(measure.L2_TIMES * kernels.driver.l2_bytes, size)
+    count = copies_beyond(measure.L2_TIMES * kernels.device.l2_bytes, size)
     logits = [values["logits"], *(values["logits"].clone() for _ in range(count - 1))]
     addresses = {name: value.data_ptr() for name, value in values.items()}
     compiled = torch.compile(denoise_in_torch, dynamic=False)
@@ -114,7 +114,7 @@ def compare(kernels: Kernels, target: targets.Target, bandwidth: Bandwidth) -> d
             kernels.launch(operator, sizes, given, "bf16", MASK)
 
     def time_own(work: Work, *, copies: int = 1) -> Times:
-        return time(kernels.driver, work, copies=copies)
+        return time(kernels.device, work, copies=copies)
 
     contestants = {
         "kernels": (time_own, own),
@@ -142,7 +142,7 @@ def same_tokens(kernels: Kernels, own: Callable[[torch.Tensor], None], values: V
     expected = denoise_in_torch(values)
     torch.cuda.synchronize()
     own(values["logits"])
-    kernels.driver.wait()
+    kernels.device.synchronize()
     return torch.equal(values["block_tokens"], expected["block_tokens"])
 
 
@@ -153,23 +153,24 @@ def main() -> int:
 
     gpu, *_ = present_gpus() or parser.error("no NVIDIA GPU, or no driver that answers")
     torch.zeros(1, device="cuda")  # makes the context that both sides share
-    image = compile_kernels(gpu.compute_capability)
-    kernels = Kernels(Driver(), image)
+    capability = gpu.known_capability()
+    image = compile_kernels(capability)
+    kernels = Kernels(open_device(), image)
     wrong = check.problems(lambda values, logit_type: step(kernels, values, logit_type))
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1
     result: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),
-        "device": f"{gpu.name} ({gpu.compute_capability})",
+        "device": f"{gpu.name} ({capability})",
         "versions": {
             "torch": torch.__version__,
             "cuda": torch.version.cuda,
-            "cuda driver": kernels.driver.version,
+            "cuda driver": driver_cuda_version(),
             "compiler": image.compiler,
         },
     }
-    with Memory.on_device(kernels.driver, compile_bandwidth(gpu.compute_capability)) as memory:
+    with Memory.on_device(kernels.device, compile_bandwidth(capability)) as memory:
         result["clocks_before"] = memory.clocks()
         bandwidth = memory.bandwidth()
         result["gigabytes_per_second"] = asdict(bandwidth)

@@ -7,16 +7,19 @@ Anything else that is raised is a defect of nld-trt and keeps its traceback.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 # A message shows so many characters of a value: JSON has whole numbers of any length.
 _LONGEST = 30
-# A message shows so many lines of a list. With the text around them it fits a terminal of 24 lines.
+# Digits in a row that a reader still takes in; every figure that means something has fewer.
+_NUMBER = re.compile(r"\d{60,}")
+# Of a list in a message: with what stands around it, a message fits a terminal window of 24 lines.
 _MOST_LINES = 16
 
 
 class NldError(Exception):
-    """A failure with a message for the user. The CLI prints it without a traceback.
+    """A failure with a message for the user. The CLI prints it without a traceback. Endless numbers are cut.
 
     Args:
         what: one sentence naming what was asked and what was found.
@@ -27,10 +30,12 @@ class NldError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, details: Iterable[str] = (), fix: str | None = None) -> None:
-        self.what = what
-        self.details = tuple(details)
-        self.fix = fix
-        super().__init__("\n".join([what, *(f"  {line}" for line in self.details), *([fix] if fix else [])]))
+        self.what = short_numbers(what)
+        self.details = tuple(map(short_numbers, details))
+        self.fix = None if fix is None else short_numbers(fix)
+        super().__init__(
+            "\n".join([self.what, *(f"  {line}" for line in self.details), *([self.fix] if self.fix else [])])
+        )
 
 
 class InputError(NldError):
@@ -49,6 +54,11 @@ def shortened(value: object) -> str:
     """A value for a message, as it is written, or its beginning."""
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def short_numbers(text: str) -> str:
+    """A text with its numbers of 60 digits and more cut: users can send numbers that fill a window."""
+    return _NUMBER.sub(lambda match: shortened(match[0]), text)
 
 
 def some(*kinds: Iterable[str]) -> list[str]:

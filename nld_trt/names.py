@@ -48,6 +48,19 @@ TRT_RTX: Final = "trt-rtx"
 TRT: Final = "trt"
 BACKENDS: Final = (ORT, TRT_RTX, TRT)
 
+# What a machine may be able to do (nld_trt.engine.capabilities), in the order of the work.
+CAPABILITIES: Final = (
+    "convert",
+    "quantize",
+    *(f"build-{name}" for name in BACKENDS),
+    "build-kernels",
+    *(f"run-{name}" for name in BACKENDS),
+    "serve",
+    "client",
+    "sweep-plots",
+    "gpu-telemetry",
+)
+
 # Machines to compile for (nld_trt.engine.platforms).
 GB200: Final = "gb200"
 RTX_PRO_6000: Final = "rtx-pro-6000"

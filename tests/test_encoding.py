@@ -20,7 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nld_trt.files import library_path, path_of_library, read_json, write_json
+from nld_trt.errors import InputError
+from nld_trt.files import library_path, opened_path, path_of_library, read_json, write_json
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
@@ -164,3 +165,9 @@ def test_any_text_survives_a_json_file(tmp_path_factory, text: str) -> None:
 def test_any_path_survives_a_library(name: bytes) -> None:
     path = Path(os.fsdecode(b"/a/" + name))
     assert path_of_library(library_path(path)) == path
+
+
+def test_library_is_not_asked_to_open_a_path_that_is_no_text() -> None:
+    assert opened_path(Path("/a/\u00fc")) == "/a/\u00fc"
+    with pytest.raises(InputError, match="bytes that are not UTF-8"):
+        opened_path(Path(os.fsdecode(b"/a/\xff")))

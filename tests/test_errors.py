@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nld_trt.errors import some
+from nld_trt.errors import InputError, some
 
 MOST = 16
 
@@ -27,3 +27,19 @@ def test_every_line_is_shown_or_counted(sizes: list[int]) -> None:
 def test_what_fits_is_shown_in_order(sizes: list[int]) -> None:
     kinds = [[f"{kind}: {number}" for number in range(size)] for kind, size in enumerate(sizes)]
     assert some(*kinds) == [line for lines in kinds for line in lines]
+
+
+@given(digits=st.integers(60, 2000))
+def test_no_message_prints_an_endless_number(digits: int) -> None:
+    number = "7" * digits
+    error = InputError(f"seed is {number}", details=[f"-{number}.5"], fix=f"--max-seq-len {number}")
+    assert number not in str(error)
+    assert len(str(error)) < 160
+    assert error.fix is not None
+    assert error.fix.startswith("--max-seq-len 777")
+    assert error.fix.endswith("...")
+
+
+def test_hashes_and_paths_are_printed_whole() -> None:
+    text = "/data/20261127/" + "0123456789abcdef" * 4
+    assert str(InputError(text)) == text

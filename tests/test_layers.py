@@ -46,8 +46,10 @@ LOADED_BY: dict[str, tuple[str, ...]] = {
 
 # Library -> modules, or packages, that may use it at all, at import or later. Others have no such bound.
 USED_BY: dict[str, tuple[str, ...]] = {
+    "cuda": ("nld_trt.machine",),
     "huggingface_hub": ("nld_trt.model.hub",),
     "modelopt": ("nld_trt.quantization",),
+    "pynvml": ("nld_trt.machine",),
     "tensorrt": ("nld_trt.engine",),
     "tensorrt_rtx": ("nld_trt.engine",),
     "torch": ("nld_trt.model.network", "nld_trt.quantization"),
@@ -55,6 +57,14 @@ USED_BY: dict[str, tuple[str, ...]] = {
 
 # What `nld_trt` exports comes from here; the first is the Python interface itself.
 API = ("nld_trt.decode.engine", "nld_trt.decode.request", "nld_trt.decode.result")
+
+
+# Modules that import each other, in groups. It is empty but for what is still to be taken apart: nothing is added.
+CIRCLES: frozenset[frozenset[str]] = frozenset(
+    {
+        frozenset({"nld_trt.decode.result", "nld_trt.decode.totals"}),
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from nld_trt.decode.modes import MODE_TYPES
 from nld_trt.engine.backend import BACKENDS, backend
 from nld_trt.engine.platforms import PLATFORMS
 from nld_trt.graph.precision import PRECISIONS
+from nld_trt.graph.tape import TRT_DOMAIN
 from nld_trt.model.synthetic import PRESETS
 
 REGISTRIES = {
@@ -36,6 +37,28 @@ def test_every_backend_loads_without_its_library_and_knows_its_traits(name):
     assert backend(name).traits is BACKENDS[name]
 
 
+def literals(path: Path) -> set[str]:
+    """The texts of a source file, but for docstrings and parts of longer texts."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+# TensorRT's own operators are in an ONNX domain that has the same name.
+DOMAIN_OF_OPERATORS = Path("graph", "tape.py")
+
+
+def test_backends_are_named_in_one_place():
+    package = Path(names.__file__).parent
+    capabilities = {f"{verb}-{name}" for verb in ("build", "run") for name in names.BACKENDS}
+    found = {
+        path.relative_to(package): literals(path) & {*names.BACKENDS, *capabilities} for path in package.rglob("*.py")
+    }
+    assert {path: texts for path, texts in found.items() if texts} == {
+        Path("names.py"): {*names.BACKENDS},
+        DOMAIN_OF_OPERATORS: {TRT_DOMAIN},
+    }
+
+
 # Words of others that a mode's name happens to be: an engine phase's or part's, and an ONNX attribute's.
 OTHER_WORDS = {("graph/contract.py", "quadratic"), ("graph/network/decoder.py", "linear")}
 
@@ -45,10 +68,9 @@ def test_names_of_modes_and_rules_are_written_once():
     package = Path(names.__file__).parent
     known = {*names.MODES, *names.ACCEPTANCE_RULES, names.LINEAR_NO_LORA, names.HOLD}
     found = {
-        (path.relative_to(package).as_posix(), node.value)
+        (path.relative_to(package).as_posix(), text)
         for path in package.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in known
+        for text in literals(path) & known
     }
     assert {each for each in found - OTHER_WORDS if each[0] != "names.py"} == set()
 

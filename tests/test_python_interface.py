@@ -37,7 +37,7 @@ def run_examples(test: doctest.DocTest) -> None:
 
 
 def test_examples_of_the_page_are_true(working_folder):
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     run_examples(doctest.DocTestParser().get_doctest("\n".join(blocks), {}, PAGE.name, str(PAGE), 0))
 
 
@@ -51,7 +51,11 @@ def test_examples_of_the_docstrings_are_true(working_folder):
 def loaded_by(code: str) -> set[str]:
     """Top-level modules, and nld_trt's own, that a fresh interpreter has loaded after ``code``."""
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     names = done.stdout.split()
     return {name for name in names if name.startswith("nld_trt")} | {name.partition(".")[0] for name in names}
@@ -83,7 +87,11 @@ def test_exports_are_all_that_is_promised():
 def test_type_checkers_see_the_names_that_are_loaded():
     package = Path(nld_trt.__file__).parent
     assert (package / "py.typed").is_file()
-    (block,) = [node for node in ast.parse((package / "__init__.py").read_text()).body if isinstance(node, ast.If)]
+    (block,) = [
+        node
+        for node in ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.If)
+    ]
     seen = {name.asname: found.module for found in block.body for name in found.names}
     assert seen == nld_trt._EXPORTS
 

@@ -12,6 +12,7 @@ fish_source). It offers the commands from the table and imports a command only t
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -24,10 +25,14 @@ import click
 
 import nld_trt
 from nld_trt import optional
-from nld_trt.errors import NldError
+from nld_trt.errors import NldError, short_numbers
 
 # Exit statuses above this one name a signal.
 _SIGNALLED = 128
+# What the system has against a path, wherever it is used first: never a defect of the command.
+_OF_PATHS = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
+_SHOWN_OF_PATH = 200
+_OF_FULL_DISKS = (errno.ENOSPC, errno.EDQUOT)
 
 # Name -> (module with `command`, what the list of commands says). The order is that of the work.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -166,7 +171,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"\nTry '{context.command_path} --help'." if context else ""
-        return _fail(error.format_message() + hint, error.exit_code)
+        return _fail(short_numbers(error.format_message()) + hint, error.exit_code)
     except click.Abort as error:
         # click makes one of Ctrl-C and of an end of file met anywhere; the second is no wish of the user.
         if isinstance(error.__cause__, EOFError):
@@ -175,11 +180,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except _Interruption as error:
         return _interrupted(error.__cause__)
     except BrokenPipeError:
-        # The reader has gone, as in `nld-trt inspect engine | head`. Python must not find it out again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has gone, as in `nld-trt inspect engine | head`.
+        _drop_stdout()
         return 1
+    except OSError as error:
+        if error.errno in _OF_FULL_DISKS and error.filename is None:  # a file's own failure names it
+            _drop_stdout()
+            return _fail(f"the standard output cannot be written: {error.strerror}", 1)
+        if error.errno not in _OF_PATHS or error.filename is None:
+            raise
+        return _fail(f"cannot use the path {os.fsdecode(error.filename)[:_SHOWN_OF_PATH]}: {error.strerror}", 2)
     # click returns the status of ctx.exit(), or else whatever the command returned.
     return status if type(status) is int else 0
+
+
+def _drop_stdout() -> None:
+    """Python must not find out again at its exit that nothing can be written there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted(error: BaseException | None) -> int:

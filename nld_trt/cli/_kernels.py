@@ -47,32 +47,34 @@ def kernels_report(gpu: Gpu, check_only: bool) -> dict[str, Any]:
     """What the kernels do on ``gpu``, and, if that is right and wanted, in what time."""
     import nld_trt
     from nld_trt.engine.trt.kernels import image
+    from nld_trt.machine.gpu import driver_cuda_version
     from nld_trt.measure.kernels import bandwidth, check, targets
     from nld_trt.measure.kernels import times as measure
-    from nld_trt.measure.kernels.driver import Driver, Kernels
+    from nld_trt.measure.kernels.launcher import Kernels, open_device
     from nld_trt.measure.kernels.tensors import step
 
-    with output.stage(f"compiling for {gpu.compute_capability}"):
-        compiled = image.compile_kernels(gpu.compute_capability)
-        compiled_bandwidth = bandwidth.compile_bandwidth(gpu.compute_capability)
-    driver = Driver()
-    made = Kernels(driver, compiled)
+    capability = gpu.known_capability()
+    with output.stage(f"compiling for {capability}"):
+        compiled = image.compile_kernels(capability)
+        compiled_bandwidth = bandwidth.compile_bandwidth(capability)
+    device = open_device()
+    made = Kernels(device, compiled)
     with output.stage("checking against the definition"):
         wrong = check.problems(lambda values, logit_type: step(made, values, logit_type))
     report: dict[str, Any] = {
         **origin(),
-        "device": f"{gpu.name} ({gpu.compute_capability})",
+        "device": f"{gpu.name} ({capability})",
         "versions": {
             "nld-trt": nld_trt.__version__,
             "python": platform.python_version(),
-            "cuda driver": driver.version,
+            "cuda driver": driver_cuda_version(),
             "compiler": compiled.compiler,
         },
         "resources": {name: vars(found) for name, found in compiled.resources.items()},
         "wrong": wrong,
     }
     if not wrong and not check_only:
-        with output.stage("timing"), bandwidth.Memory.on_device(driver, compiled_bandwidth) as memory:
+        with output.stage("timing"), bandwidth.Memory.on_device(device, compiled_bandwidth) as memory:
             report["clocks_before"] = memory.clocks()
             rates = memory.bandwidth()
             report["gigabytes_per_second"] = asdict(rates)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +133,8 @@ def command(
         {**resolved, "manifest": manifest.to_dict()},
         f"engine in {output_dir}: {', '.join(manifest.backends)}, {human_bytes(size)}",
     )
-    output.note(f'next: nld-trt generate {output_dir} "PROMPT", or nld-trt repo {output_dir} -o REPO_DIR')
+    engine = shlex.quote(str(output_dir))
+    output.note(f'next: nld-trt generate {engine} "PROMPT", or nld-trt repo {engine} -o REPO_DIR')
 
 
 def settings(config_file: Path | None, **flags: Any) -> BuildConfig:

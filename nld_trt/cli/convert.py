@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
@@ -100,7 +102,7 @@ def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> Writ
     size = human_bytes(sum(entry["bytes"] for entry in manifest["files"].values()))
     text = f"checkpoint in {target}: {manifest['parameters']:,} parameters, {size}, {drafter}"
     facts = {"manifest": manifest, "generation": manifest["generation"]}
-    return facts, manifest["notes"], text, f"nld-trt build {target} -o ENGINE_DIR"
+    return facts, manifest["notes"], text, f"nld-trt build {shlex.quote(str(target))} -o ENGINE_DIR"
 
 
 def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) -> Written:
@@ -111,7 +113,8 @@ def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) 
     facts = export_ministral3(Checkpoint.open(checkpoint), target, force=force, report=report, warn=output.warn)
     left_out = "; the draft adapter has no place in it and was left out" if facts["adapter_left_out"] else ""
     text = f"{facts['architecture']} in {target}: {facts['tensors']} tensors, {human_bytes(facts['bytes'])}{left_out}"
-    following = f'AutoModelForCausalLM.from_pretrained("{target}") with transformers 5.0 or later'
+    quoted = json.dumps(str(target), ensure_ascii=False)
+    following = f"AutoModelForCausalLM.from_pretrained({quoted}) with transformers 5.0 or later"
     return facts, facts["notes"], text, following
 
 

@@ -116,7 +116,7 @@ def _evaluate(
     backend: str | None,
     **settings: Any,
 ) -> None:
-    if not prompts.is_file():
+    if not prompts.exists() or prompts.is_dir():
         raise InputError(f"--prompts {prompts} is not a file")
     if limit is not None and limit < 1:
         raise InputError(f"--limit is {limit}; it must be at least 1")

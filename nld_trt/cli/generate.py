@@ -22,7 +22,7 @@ from nld_trt.cli._options import (
     request_options,
 )
 from nld_trt.cli._output import json_option, output
-from nld_trt.errors import InputError, OperationError
+from nld_trt.errors import InputError, OperationError, shortened
 
 if TYPE_CHECKING:
     from nld_trt.decode.engine import Engine
@@ -74,7 +74,8 @@ def command(
         raise InputError("--input and --output belong together: one names the requests, the other the results")
     if input_file is not None and output_file is not None:
         _refuse_prompt_options(options)
-        if not input_file.is_file():
+        # A pipe will do, such as /dev/stdin.
+        if not input_file.exists() or input_file.is_dir():
             raise InputError(f"--input {input_file} is not a file")
         if resolved(output_file) == resolved(input_file):
             raise InputError(f"--input and --output are both {input_file}", fix="Name another file for the results.")
@@ -115,6 +116,7 @@ def _refuse_prompt_options(options: Iterable[str]) -> None:
 
 def _chosen(threshold: str | None, **options: Any) -> Options:
     """The flags as options of a request; a threshold that is not given is left out, since None is one."""
+    options["stop"] = [text for text in options["stop"] if text]
     given: Any = options if threshold is None else {**options, "threshold": parse_threshold(threshold)}
     chosen: Options = given
     return chosen
@@ -127,7 +129,9 @@ def parse_threshold(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--threshold is {text!r}; it must be a number between 0 and 1, or null") from None
+        raise InputError(
+            f"--threshold is {shortened(repr(text))}; it must be a number between 0 and 1, or null"
+        ) from None
 
 
 def _run_prompt(engine: Engine, prompt: str, options: Options) -> None:

@@ -72,8 +72,9 @@ def _engine(path: Path) -> dict[str, Any]:
 def _checkpoint(path: Path) -> dict[str, Any]:
     from nld_trt.model import rotary
     from nld_trt.model.checkpoint import Checkpoint
+    from nld_trt.model.description import quantization_facts
     from nld_trt.model.inventory import parameter_count
-    from nld_trt.model.manifest import MANIFEST_FILE, quantization_facts
+    from nld_trt.model.manifest import MANIFEST_FILE
     from nld_trt.model.quantized.audit import audit
 
     converted = (path / MANIFEST_FILE).is_file()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,10 @@ SHORT_FORMS = {"int4": "int4_awq", "fp8": "fp8", "nvfp4": "nvfp4"}
     "--calib-mix", default=None, metavar="C,B,D",
     help="Shares of calibration tokens in causal text, masked blocks and drafts with the adapter. "
     "[default: 0.5,0.25,0.25; text only: 1,0,0]",
+)  # fmt: skip
+@click.option(
+    "--chat-template", metavar="NAME|FILE", default=None,
+    help="Chat template for calibration: one of the checkpoint's by name, or a Jinja file. Default: the checkpoint's.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws documents, blocks and masks.")
 @click.option("--force", is_flag=True, help="Replace an earlier result in the output folder.")
@@ -116,7 +121,7 @@ def command(
         f"{facts['algorithm']} checkpoint in {output_dir}: {human_bytes(size)}, {facts['bits_per_weight']:.2f} bits "
         f"per weight, {run['seconds']} s" + (f", peak memory {human_bytes(peak)}" if peak else ""),
     )
-    output.note(f"next: nld-trt build {output_dir} -o ENGINE_DIR")
+    output.note(f"next: nld-trt build {shlex.quote(str(output_dir))} -o ENGINE_DIR")
 
 
 def chosen_recipe(qformat: str | None, recipe: Path | None, short: dict[str, bool]) -> str | Path:
@@ -139,13 +144,20 @@ def loaded(chosen: str | Path) -> Recipe:
 
 
 def calibration_set(
-    checkpoint: Any, *, calib_dataset: str, calib_size: int, calib_seq_len: int, calib_mix: str | None, seed: int
+    checkpoint: Any,
+    *,
+    calib_dataset: str,
+    calib_size: int,
+    calib_seq_len: int,
+    calib_mix: str | None,
+    chat_template: str | None,
+    seed: int,
 ) -> CalibrationSet:
     from nld_trt.quantization.calibration import DEFAULT_MIX, Mix
     from nld_trt.quantization.calibration_set import CalibrationSettings
 
     mix = DEFAULT_MIX if calib_mix is None else Mix.parse(calib_mix)
-    settings = CalibrationSettings(calib_dataset, calib_size, calib_seq_len, mix, seed)
+    settings = CalibrationSettings(calib_dataset, calib_size, calib_seq_len, mix, seed, chat_template=chat_template)
     return settings.prepare(checkpoint)
 
 

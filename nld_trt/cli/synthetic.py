@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -42,4 +43,4 @@ def command(size: str, output_dir: Path, seed: int, no_adapter: bool, force: boo
         {"output_dir": str(output_dir), "size": size.lower(), "parameters": parameters, "seed": seed},
         f"random {size.lower()} checkpoint in {output_dir}: {parameters:,} parameters",
     )
-    output.note(f"next: nld-trt convert {output_dir} -o CHECKPOINT_DIR")
+    output.note(f"next: nld-trt convert {shlex.quote(str(output_dir))} -o CHECKPOINT_DIR")

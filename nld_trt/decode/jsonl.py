@@ -49,7 +49,11 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
         raise InputError("stop must be a list of strings")
     check_plain("stop", list(stop))
     settings = {name: value for name, value in values.items() if FIELDS[name].setting}
-    settings |= {"stop": stop, "eos_token_id": parse_eos(values.get("eos_token_id"))}
+    # Clients that fill in every field send an empty string for none.
+    settings |= {
+        "stop": tuple(text for text in stop if text),
+        "eos_token_id": parse_eos(values.get("eos_token_id")),
+    }
     return Request(parse_prompt(values, codec), **{"threshold": DEFAULT_THRESHOLDS[mode], **settings})
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nld_trt import names
 from nld_trt.decode.fields import FIELDS
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, shortened
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.names import ACCEPTANCE_RULES, REJECT, AcceptanceName
 
@@ -64,8 +64,8 @@ def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:
         InputError: it cannot.
     """
     if rule not in ACCEPTANCE_RULES:
-        raise InputError(f"acceptance is {rule!r}; supported: {', '.join(ACCEPTANCE_RULES)}")
-    if rule != names.REJECT:
+        raise InputError(f"acceptance is {shortened(repr(rule))}; supported: {', '.join(ACCEPTANCE_RULES)}")
+    if rule != REJECT:
         return
     if mode != names.LINEAR:
         raise InputError(f"acceptance is {REJECT!r}, a rule of linear mode, and mode is {mode!r}", fix="Leave it out.")

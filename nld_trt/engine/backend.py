@@ -9,16 +9,19 @@ A backend's module, and its library, load when the backend is asked for; what mu
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from nld_trt import names
+from nld_trt.engine.platforms import capabilities_for, titles_with
 from nld_trt.engine.session import EngineInfo, Session
+from nld_trt.engine.trt.flavour import TRT, TRT_RTX
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
+from nld_trt.machine.doctor import AnyGpu, Need, Package, Provider
 from nld_trt.model.checkpoint import Checkpoint
 
 # Reports a long step: entered when it starts, left when it ends.
@@ -85,6 +88,9 @@ class Traits:
         cross_compiles: it compiles for GPUs that this machine does not have.
         takes_plugins: it runs the decode operators as this project's CUDA kernels.
         debug_on_demand: it adds the contract's debug outputs while loading; other backends have what was compiled in.
+        build_needs: what a machine needs to build its engines, beside what every graph needs.
+        run_needs: what a machine needs to run them, beside what reads and writes text.
+        plugin_needs: what a machine needs to compile the CUDA kernels of ``takes_plugins``.
     """
 
     name: str
@@ -95,6 +101,9 @@ class Traits:
     cross_compiles: bool = False
     takes_plugins: bool = False
     debug_on_demand: bool = False
+    build_needs: tuple[Need, ...] = ()
+    run_needs: tuple[Need, ...] = ()
+    plugin_needs: tuple[Need, ...] = ()
 
     @property
     def default_precision(self) -> str:
@@ -134,6 +143,14 @@ class Backend(Protocol):
         """
 
 
+def _gpu_of(capabilities: Iterable[str]) -> AnyGpu:
+    return AnyGpu({name: f"{name}{titles_with(name)}" for name in capabilities})
+
+
+_ORT = (Package("onnxruntime", "1.32"), Provider("CPUExecutionProvider"))
+_TRT = Package("tensorrt", "11.0", TRT.extra)
+_TRT_RTX = Package("tensorrt-rtx", "1.7", TRT_RTX.extra)
+
 # In the order in which an engine folder prefers to run them. Neither TensorRT has a fused attention kernel for FP32.
 BACKENDS: dict[str, Traits] = {
     traits.name: traits
@@ -145,6 +162,12 @@ BACKENDS: dict[str, Traits] = {
             device="gpu",
             precisions=(names.BF16, names.FP16),
             takes_plugins=True,
+            build_needs=(_TRT, _gpu_of(capabilities_for(names.TRT))),
+            run_needs=(_TRT, Package("cuda-bindings", "13.0", TRT.extra), _gpu_of(capabilities_for(names.TRT))),
+            plugin_needs=(
+                Package("nvidia-cuda-nvrtc", "13.0", "plugins"),
+                Package("cuda-bindings", "13.0", "plugins"),
+            ),
         ),
         Traits(
             names.TRT_RTX,
@@ -153,6 +176,8 @@ BACKENDS: dict[str, Traits] = {
             device="gpu",
             precisions=(names.BF16, names.FP16),
             cross_compiles=True,
+            build_needs=(_TRT_RTX,),
+            run_needs=(_TRT_RTX, Package("cuda-bindings", "13.0", TRT_RTX.extra), _gpu_of(TRT_RTX.targets)),
         ),
         Traits(
             names.ORT,
@@ -161,6 +186,8 @@ BACKENDS: dict[str, Traits] = {
             device="cpu",
             precisions=(names.FP32, names.FP16),
             debug_on_demand=True,
+            build_needs=_ORT,
+            run_needs=_ORT,
         ),
     )
 }

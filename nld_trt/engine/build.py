@@ -14,12 +14,12 @@ from nld_trt.engine import support
 from nld_trt.engine.backend import BuildPlan, Stage, backend
 from nld_trt.engine.manifest import FileRecord, Manifest
 from nld_trt.errors import InputError
-from nld_trt.files import publish_folder, sha256_of, write_json
+from nld_trt.files import opened_path, publish_folder, sha256_of, write_json
 from nld_trt.graph.contract import quadratic_width
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.description import quantization_facts
 from nld_trt.model.inventory import linear_modules
-from nld_trt.model.manifest import quantization_facts
 
 
 def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
@@ -82,6 +82,7 @@ def build_engine(
         OperationError: a backend failed or built something else. Nothing is published.
     """
     check_plans(checkpoint, plans)
+    opened_path(target)  # refused before the work
     first = plans[0]
     with publish_folder(target, force, marker=manifests.FILE_NAME) as work:
         artefacts = {plan.backend: backend(plan.backend).compile(checkpoint, plan, work, stage) for plan in plans}

@@ -19,6 +19,8 @@ from nld_trt.graph.precision import PRECISIONS
 _SWITCHES = ("lora", "plugins")
 # Whole numbers, and the least that each can be.
 _COUNTS = {"max_batch_size": 1, "max_seq_len": 1, "block_length": 1, "prompt_chunk": 1, "quadratic_length": 0}
+# Engines count in int32.
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class BuildConfig:
             value = values[key]
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
                 problems.append(f"{key} is {value!r}; it must be a whole number of at least {least}")
+            elif value is not None and value > _MOST:
+                problems.append(f"{key} is {value}; it must be at most {_MOST}")
         problems += [
             f"{key} is {values[key]!r}; it must be true or false"
             for key in _SWITCHES
@@ -124,11 +128,13 @@ class BuildConfig:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from error
+    except ValueError as error:  # of the types that YAML makes of plain words
+        raise InputError(f"{path} has a number or date that cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no settings", details=["it must be a list of lines such as: max_batch_size: 8"])
     return values

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,7 +45,8 @@ class EngineFolder:
         if not (path / manifests.FILE_NAME).is_file():
             fix = next((text for name, text in _CHECKPOINTS.items() if (path / name).is_file()), _NO_ENGINE)
             raise InputError(
-                f"{path} is not an engine folder: it has no {manifests.FILE_NAME}", fix=fix.format(path=path)
+                f"{path} is not an engine folder: it has no {manifests.FILE_NAME}",
+                fix=fix.format(path=shlex.quote(str(path))),
             )
         manifest = Manifest.from_dict(read_json(path / manifests.FILE_NAME))
         problems = []
@@ -66,7 +68,7 @@ class EngineFolder:
             raise InputError(
                 f"the engine in {path} is damaged",
                 details=problems,
-                fix=f"Copy it again, or rebuild: nld-trt build CHECKPOINT -o {path} --force",
+                fix=f"Copy it again, or rebuild: nld-trt build CHECKPOINT -o {shlex.quote(str(path))} --force",
             )
         return cls(path, manifest)
 
@@ -90,7 +92,7 @@ class EngineFolder:
             raise InputError(
                 f"the {name} engine in {self.path} was built without debug outputs, and its logits were asked for",
                 fix="Rebuild it with them: "
-                f"nld-trt build CHECKPOINT -o {self.path} --backend {name} --debug-outputs --force",
+                f"nld-trt build CHECKPOINT -o {shlex.quote(str(self.path))} --backend {name} --debug-outputs --force",
             )
         return EngineInfo(
             config=manifest.config,
@@ -120,7 +122,7 @@ class EngineFolder:
             if name not in built:
                 raise InputError(
                     f"the engine in {self.path} has no {name} backend; it has {', '.join(built)}",
-                    fix=f"Build it with: nld-trt build CHECKPOINT -o {self.path} --backend {name}",
+                    fix=f"Build it with: nld-trt build CHECKPOINT -o {shlex.quote(str(self.path))} --backend {name}",
                 )
             return backend(name).open(self.path, built[name], self.info(name, debug=debug))
         reasons = []

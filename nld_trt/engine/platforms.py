@@ -53,6 +53,16 @@ def platform(name: str) -> Platform:
     return PLATFORMS[name]
 
 
+def capabilities_for(backend: str) -> tuple[str, ...]:
+    """The compute capabilities of the platforms that ``backend`` supports, in ascending order.
+
+    >>> capabilities_for("trt")
+    ('9.0', '10.0', '12.0', '12.1')
+    """
+    found = {name for known in PLATFORMS.values() if backend in known.backends for name in known.compute_capabilities}
+    return tuple(sorted(found, key=lambda name: tuple(map(int, name.split(".")))))
+
+
 def titles_with(compute_capability: str) -> str:
     """The platforms that have it, for messages: a space and ``(H100 SXM)`` for 9.0, else nothing."""
     titles = [known.title for known in PLATFORMS.values() if compute_capability in known.compute_capabilities]

@@ -189,7 +189,7 @@ def _targets(plan: BuildPlan, found: Support) -> Iterable[str]:
     """Compute capabilities to check: those of the plan, or that of this machine's GPU. Empty where any will do."""
     if not found.compute_capability:
         return ()
-    return plan.compute_capabilities or [gpu.compute_capability for gpu in present_gpus()[:1]]
+    return plan.compute_capabilities or [gpu.known_capability() for gpu in present_gpus()[:1]]
 
 
 def _number(compute_capability: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@
 from nld_trt.files.disk import check_space, disk_is_full
 from nld_trt.files.io import read_json, write_json
 from nld_trt.files.output_file import publish_file
-from nld_trt.files.paths import HubSnapshot, inside, library_path, own_folders, path_of_library, resolved
+from nld_trt.files.paths import HubSnapshot, inside, library_path, opened_path, own_folders, path_of_library, resolved
 from nld_trt.files.publish import (
     check_target,
     locked_folder,
@@ -24,6 +24,7 @@ __all__ = [
     "inside",
     "library_path",
     "locked_folder",
+    "opened_path",
     "own_folders",
     "path_of_library",
     "publish_file",

@@ -21,13 +21,17 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}", fix=_REFETCH) from error
+    except RecursionError as error:
         raise InputError(f"{path} is not JSON: {error}", fix=_REFETCH) from error
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise InputError(f"{path} is not valid JSON: {error.msg} at {place}", fix=_REFETCH) from error
-    except ValueError as error:  # a whole number of more digits than Python reads
-        raise InputError(f"{path} is not JSON that can be read: {error}", fix=_REFETCH) from error
+        raise InputError(
+            f"{path} is not valid JSON: {error.msg.removesuffix(' at')} at {place}", fix=_REFETCH
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} has a whole number of more digits than can be read", fix=_REFETCH) from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds a JSON {type(value).__name__}; an object was expected", fix=_REFETCH)
     return value

@@ -49,7 +49,7 @@ def parse_json(text: str | bytes) -> Any:
     except UnicodeDecodeError as error:
         raise JsonError("has text that is not Unicode") from error
     except json.JSONDecodeError as error:
-        raise JsonError(f"is not JSON: {error.msg} at column {error.colno}") from error
+        raise JsonError(f"is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}") from error
     except RecursionError as error:
         raise JsonError(_TOO_DEEP) from error
     if any(depth > MAX_DEPTH for depth, _ in walk(value)):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nld_trt.errors import InputError
+from nld_trt.files.json_text import is_unicode
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class HubSnapshot:
         """The snapshot that ``folder`` is or lies in, or None."""
         folder = folder.resolve()
         for path in (folder, *folder.parents):
-            if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+            if path.parent.name == "snapshots" and _is_cache(path.parent.parent):
                 return cls(path.parent.parent, path.name)
         return None
 
@@ -54,10 +55,20 @@ class HubSnapshot:
         snapshot = cls.around(folder)
         if snapshot is not None:
             return snapshot.stores(path)
-        is_blob = path.parent.name == "blobs" and path.parent.parent.name.startswith("models--")
+        is_blob = path.parent.name == "blobs" and _is_cache(path.parent.parent)
         store = path.parent.parent
         is_shared_blob = store.name == "blobs" and any(store.parent.glob("models--*"))
         return is_blob or is_shared_blob or cls.around(path) is not None
+
+
+def _is_cache(folder: Path) -> bool:
+    """Whether ``folder`` is a repository's in a Hugging Face cache: by its name, or by all that such a folder holds.
+
+    Where ``models--OWNER--NAME`` is a link to a larger disk, the folder there can have any name.
+    """
+    return folder.name.startswith("models--") or all(
+        (folder / part).is_dir() for part in ("blobs", "refs", "snapshots")
+    )
 
 
 def inside(folder: Path, relative: str | Path) -> Path:
@@ -136,6 +147,21 @@ def library_path(path: Path) -> str:
     Triton's Python backend does, under every locale. :func:`path_of_library` is the way back.
     """
     return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def opened_path(path: Path) -> str:
+    """:func:`library_path` for a library that is to open a file there, which it can if the path is text.
+
+    Raises:
+        InputError: it has bytes that are not UTF-8.
+    """
+    text = library_path(path)
+    if not is_unicode(text):
+        raise InputError(
+            f"the path {path} has bytes that are not UTF-8, and the engine's library cannot open files there",
+            fix="Rename the folder, or choose another.",
+        )
+    return text
 
 
 def path_of_library(text: str) -> Path:

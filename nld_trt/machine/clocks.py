@@ -1,33 +1,38 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""How fast this machine runs, and how busy it is, at the moment of asking: times mean little without."""
+"""The clocks and the load of this machine at the moment of asking, which belong beside every measured time."""
 
 from __future__ import annotations
 
-import os
-import re
-from contextlib import suppress
-from pathlib import Path
+import subprocess
+from dataclasses import asdict
 from typing import Any
 
-from nld_trt.machine import environment
-
-_CPUINFO = Path("/proc/cpuinfo")
+from nld_trt.machine import host
+from nld_trt.machine.gpu import present_gpus
 
 
 def clocks(*, gpu: bool) -> dict[str, Any]:
-    """Clocks of the CPU and, with ``gpu``, of the GPUs. What cannot be found out is None or empty.
+    """The clocks of the CPU and, with ``gpu``, of the GPUs. What cannot be found out is None or empty.
 
     Returns:
-        ``load_average``: of the last minute: processes that run or want to.
-        ``cpu_mhz``: of every core, as the kernel has it; a virtual machine often shows a fixed one.
-        ``gpus``: name, clock and limits of each, with ``gpu``.
+        ``load_average``: the load average of the last minute.
+        ``cpu_mhz``: the clock of every core, as the kernel reports it.
+        ``gpus``: a list of :class:`nld_trt.machine.gpu.Gpu` as plain data; empty without ``gpu``.
     """
-    load, cpu = None, ""
-    with suppress(OSError, AttributeError):  # only Unix has a load
-        load = round(os.getloadavg()[0], 2)
-    with suppress(OSError):
-        cpu = _CPUINFO.read_text(encoding="utf-8", errors="replace")
-    rates = [float(rate) for rate in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", cpu, re.MULTILINE)]
-    gpus = list(environment.facts()["gpus"]) if gpu else []
-    return {"load_average": load, "cpu_mhz": rates, "gpus": gpus}
+    gpus = [asdict(found) for found in present_gpus(clocks=True)] if gpu else []
+    return {"load_average": host.load_average(), "cpu_mhz": host.cpu_clocks_mhz(), "gpus": gpus}
+
+
+def under_load(uuid: str) -> str:
+    """The name, driver, clocks and power of one GPU at this moment, as nvidia-smi prints them.
+
+    Args:
+        uuid: as nvidia-smi writes it.
+    """
+    fields = "name,driver_version,clocks.sm,clocks.mem,power.draw"
+    query = ["nvidia-smi", f"--id={uuid}", f"--query-gpu={fields}", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, check=True, encoding="utf-8").stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"unknown: {error}"

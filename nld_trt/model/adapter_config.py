@@ -34,6 +34,11 @@ _OPTIONAL: dict[str, tuple[Any, ...]] = {
     "modules_to_save": (None, []),
     "layer_replication": (None, []),
     "target_parameters": (None, []),
+    "trainable_token_indices": (None, [], {}),
+    # With it the term counts only behind certain tokens.
+    "alora_invocation_tokens": (None, []),
+    # The others, such as pissa, olora and loftq, take what the term begins with out of the base weights.
+    "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
 # Settings that choose modules, ranks or scales; one plain value of each is left in the canonical form.
 _CHOICES: dict[str, Any] = {

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import codecs
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,7 @@ class Checkpoint:
         if manifest is None:
             raise InputError(
                 f"{folder} is not a converted checkpoint: it has no {MANIFEST_FILE}",
-                fix=f"Run: nld-trt convert {folder} -o DIR, then use DIR.",
+                fix=f"Run: nld-trt convert {shlex.quote(str(folder))} -o DIR, then use DIR.",
             )
         check_files(folder, manifest, verify=verify)
         return cls.open(folder)

@@ -23,7 +23,8 @@ from nld_trt.model import adapter as adapters
 from nld_trt.model.adapter import Adapter
 from nld_trt.model.adapter_config import CONFIG_FILE as ADAPTER_CONFIG_FILE
 from nld_trt.model.checkpoint import CONFIG_FILE, Checkpoint
-from nld_trt.model.manifest import MANIFEST_FILE, describe
+from nld_trt.model.description import describe
+from nld_trt.model.manifest import MANIFEST_FILE
 from nld_trt.model.quantized.audit import audit
 from nld_trt.model.quantized.config import QUANT_CONFIG_FILE
 from nld_trt.model.safetensors_file import Array, SafetensorsWriter, dtype_name

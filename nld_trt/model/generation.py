@@ -194,7 +194,7 @@ def in_words(values: Mapping[str, float]) -> str:
     >>> in_words({"temperature": 0.6, "top_k": 20})
     'temperature 0.6, top_k 20'
     """
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    return ", ".join(f"{name} {shortened(value)}" for name, value in values.items())
 
 
 def _asks(name: str, value: Any) -> bool:

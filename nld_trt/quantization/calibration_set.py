@@ -32,6 +32,7 @@ class CalibrationSettings:
         size: documents.
         seq_len: longest document, in tokens.
         block_length: tokens of a masked block; None for the checkpoint's.
+        chat_template: name of one of the checkpoint's, or path of a Jinja file; None for the checkpoint's default.
     """
 
     dataset: str = DEFAULT_SET
@@ -40,6 +41,7 @@ class CalibrationSettings:
     mix: Mix = DEFAULT_MIX
     seed: int = 0
     block_length: int | None = None
+    chat_template: str | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError for a value that cannot be."""
@@ -54,7 +56,7 @@ class CalibrationSettings:
         config = checkpoint.config
         documents = read_documents(
             self.dataset,
-            Codec.open(checkpoint.folder),
+            Codec.open(checkpoint.folder, self.chat_template),
             eos_token_id=config.eos_token_id,
             size=self.size,
             seq_len=self.seq_len,

@@ -171,7 +171,10 @@ def _read_line(
         return read(values, codec, eos_token_id)
     except InputError as error:
         # What the codec would advise is for `generate`.
-        fix = '"raw": true beside a prompt leaves out the chat template and the system message; {"text": ...} has none.'
+        fix = (
+            '"raw": true beside a prompt leaves out the chat template and the system message; {"text": ...} has none; '
+            "--chat-template NAME|FILE takes another template."
+        )
         raise InputError(_bad_line(path, number, error).what, fix=fix if error.fix else None) from error
 
 

@@ -18,12 +18,14 @@ from nld_trt import interrupts
 from nld_trt.errors import InputError, OperationError, some
 from nld_trt.files import check_space, disk_is_full, locked_folder, publish_folder, resolved, write_json
 from nld_trt.files.lock import OutputLock
-from nld_trt.machine.environment import package_version, peak_resident_bytes
+from nld_trt.machine.host import peak_resident_bytes
+from nld_trt.machine.installed import package_version
 from nld_trt.model import adapter as adapters
 from nld_trt.model.checkpoint import CONFIG_FILE, Checkpoint
 from nld_trt.model.convert import SPARE_BYTES, copy_adapter
+from nld_trt.model.description import describe
 from nld_trt.model.inventory import EMBEDDING, HEAD
-from nld_trt.model.manifest import MANIFEST_FILE, describe
+from nld_trt.model.manifest import MANIFEST_FILE
 from nld_trt.model.quantized.audit import audit
 from nld_trt.model.quantized.config import CONFIG_KEY, QUANT_CONFIG_FILE
 from nld_trt.model.safetensors_file import SafetensorsFile, SafetensorsWriter

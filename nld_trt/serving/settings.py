@@ -9,12 +9,29 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nld_trt import names
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, shortened
 from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, ModeName
 
 FILE_NAME = "model.json"
 # 2: ignore_penalties, which was ignore_sampling.
 SCHEMA_VERSION = 2
+DEFAULT_MAX_WAITING = 256
+# Types that the settings have in JSON, and in words.
+_NONE = type(None)
+_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "engine": ((str,), "a text"),
+    "backend": ((str, _NONE), "a text or null"),
+    "defaults": ((dict,), "an object"),
+    "max_waiting": ((int,), "a whole number"),
+    "generation_config": ((str,), "a text"),
+    "ignore_penalties": ((bool,), "true or false"),
+    "mode": ((str,), "a text"),
+    "block_length": ((int, _NONE), "a whole number or null"),
+    "thresholds": ((dict,), "an object of numbers by mode"),
+    "max_tokens": ((int, _NONE), "a whole number or null"),
+    "lora": ((bool, _NONE), "true, false or null"),
+    "raw": ((bool,), "true or false"),
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,7 @@ class ServingSettings:
         if block is not None and block < 1:
             raise InputError(f"the default block_length is {block}; it must be at least 1")
         for name, value in self.defaults.thresholds.items():
-            if value is not None and not 0.0 <= value <= 1.0:
+            if not (value is None or (type(value) in (int, float) and 0.0 <= value <= 1.0)):
                 raise InputError(f"the default threshold of {name} is {value}; it must be between 0 and 1, or null")
         if self.generation_config not in names.GENERATION_CONFIGS:
             raise InputError(
@@ -94,9 +111,19 @@ class ServingSettings:
                 fix="Write the repository again: nld-trt repo ENGINE_DIR -o REPO_DIR --force",
             )
         rest = {name: value for name, value in values.items() if name != "schema_version"}
+        _check_types(rest)
+        _check_types(rest.get("defaults", {}))
         try:
             settings = cls(**{**rest, "defaults": Defaults(**rest.get("defaults", {}))})
         except TypeError as error:
             raise InputError(f"{FILE_NAME} has a name that is not a setting: {error}") from error
         settings.check()
         return settings
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    """Raises InputError naming a value of another type than the setting has: files are edited by hand."""
+    for name, value in values.items():
+        kinds, words = _TYPES.get(name, ((type(value),), ""))
+        if type(value) not in kinds:
+            raise InputError(f"{name} in {FILE_NAME} is {shortened(repr(value))}; it must be {words}")

@@ -186,7 +186,7 @@ def test_a_batch_with_every_kind_of_bad_line_loses_those_lines_only(built, capsy
 def test_an_argument_that_is_no_unicode_is_refused(built, capsys):
     for flags in ((), ("--raw",)):
         status, _, err = ask(capsys, "generate", built, "\udcff", *flags)
-        assert (status, "not Unicode" in err) == (2, True)
+        assert (status, "is not UTF-8" in err) == (2, True)
 
 
 def test_an_engine_without_a_tokenizer_is_built_with_a_word(converted, capsys, tmp_path):

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import types
@@ -122,6 +124,31 @@ def test_options_come_from_the_environment(failing, capsys, monkeypatch) -> None
 def test_without_arguments_help_is_shown(capsys) -> None:
     assert run([]) == 2
     assert capsys.readouterr().err.startswith("Usage: nld-trt")
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EACCES])
+def test_path_that_the_system_refuses_is_a_message(failing, capsys, number: int) -> None:
+    failing(OSError(number, os.strerror(number), "/" + "x" * 5000))
+    assert run(["fail"]) == 2
+    said = capsys.readouterr().err
+    assert os.strerror(number) in said
+    assert len(said) < 400
+
+
+def test_other_failure_of_the_system_is_a_defect(failing) -> None:
+    failing(OSError(errno.EBADF, "Bad file descriptor"))
+    with pytest.raises(OSError, match="Bad file"):
+        run(["fail"])
+
+
+def test_standard_output_on_a_full_disk_is_a_message(root) -> None:
+    command = [sys.executable, "-m", "nld_trt", "inspect", str(root / "examples" / "nld-tiny")]
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == 1
+    assert b"the standard output cannot be written: No space left on device" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+    assert b"Exception ignored" not in ended.stderr
 
 
 def test_reader_that_goes_away_leaves_no_traceback() -> None:

@@ -40,7 +40,7 @@ def ask(capsys):
 def release(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("defaults") / "release"
     shutil.copytree(root / "examples" / "nld-tiny", folder)
-    (folder / "generation_config.json").write_text(json.dumps(STATED))
+    (folder / "generation_config.json").write_text(json.dumps(STATED), encoding="utf-8")
     return folder
 
 
@@ -112,10 +112,10 @@ def test_generate_names_the_defaults_that_take_part(engine, ask, flags, said):
 
 def test_lines_of_a_file_take_the_defaults(engine, ask, tmp_path):
     lines = [{"prompt": QUESTION}, {"prompt": QUESTION, "temperature": 0, "max_new_tokens": 3}]
-    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     files = ("--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
     status, _, err = ask("generate", engine, *files)
-    plain, asked = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    plain, asked = map(json.loads, (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines())
     assert status == 0
     assert f"defaults from generation_config.json: {TAKEN}\n" in err
     assert ("seed" in plain, "seed" in asked) == (True, False)
@@ -124,7 +124,7 @@ def test_lines_of_a_file_take_the_defaults(engine, ask, tmp_path):
 
 @pytest.mark.parametrize("command", ["evaluate", "sweep"])
 def test_measurements_say_that_they_are_greedy(engine, ask, tmp_path, command):
-    (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": QUESTION, "answer": "37000 m"}))
+    (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": QUESTION, "answer": "37000 m"}), encoding="utf-8")
     flags = ("--prompts", tmp_path / "prompts.jsonl", "--modes", "ar", "-o", tmp_path / "out")
     if command == "sweep":
         flags += ("--requests", "1", "--repeats", "1", "--warmup", "0", "--max-new-tokens", "4", "--no-plots")
@@ -136,7 +136,7 @@ def test_measurements_say_that_they_are_greedy(engine, ask, tmp_path, command):
 @pytest.mark.parametrize(("flags", "source"), [((), "checkpoint"), (("--generation-config", "none"), "none")])
 def test_a_repository_says_where_its_defaults_are_from(engine, ask, tmp_path, flags, source):
     status, _, err = ask("repo", engine, "-o", tmp_path / "repository", *flags)
-    settings = json.loads((tmp_path / "repository" / "nld" / "1" / "model.json").read_text())
+    settings = json.loads((tmp_path / "repository" / "nld" / "1" / "model.json").read_text(encoding="utf-8"))
     assert status == 0
     assert settings["generation_config"] == source
     assert (f"defaults of requests, from generation_config.json: {TAKEN}" in err) == (source == "checkpoint")
@@ -145,12 +145,12 @@ def test_a_repository_says_where_its_defaults_are_from(engine, ask, tmp_path, fl
 def test_bad_values_end_every_command_with_their_name(release, ask, tmp_path):
     bad = tmp_path / "bad"
     shutil.copytree(release, bad)
-    (bad / "generation_config.json").write_text(json.dumps({"eos_token_id": [11, 10**9], "top_p": 2}))
+    (bad / "generation_config.json").write_text(json.dumps({"eos_token_id": [11, 10**9], "top_p": 2}), encoding="utf-8")
     for command in (("convert", bad, "-o", tmp_path / "out"), ("inspect", bad)):
         status, out, err = ask(*command)
         assert (status, out) == (2, "")
         assert "generation_config.json cannot be used\n  top_p is 2" in err
-    (bad / "generation_config.json").write_text(json.dumps({"eos_token_id": [11, 10**9]}))
+    (bad / "generation_config.json").write_text(json.dumps({"eos_token_id": [11, 10**9]}), encoding="utf-8")
     status, out, err = ask("convert", bad, "-o", tmp_path / "out")
     assert (status, out) == (2, "")
     assert "eos_token_id has 1000000000; it must be a token id from 0 to vocab_size - 1" in err

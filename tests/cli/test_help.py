@@ -44,7 +44,7 @@ finally:
 def run_help(*arguments: str) -> tuple[str, set[str]]:
     """(stdout, modules that the command loaded) of a fresh interpreter."""
     command = [sys.executable, "-c", f"BLOCKED = {BLOCKED!r}\n{CHILD}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return done.stdout, set(done.stderr.split())
 

@@ -29,7 +29,7 @@ def test_command_opens_its_engine_through_the_python_interface(words, backend, t
 
     monkeypatch.setattr(Engine, "open", refuse)
     prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text('{"prompt": "x"}\n')
+    prompts.write_text('{"prompt": "x"}\n', encoding="utf-8")
     paths = {"ENGINE": tmp_path / "engine", "PROMPTS": prompts, "OUT": tmp_path / "out"}
     assert run([str(paths.get(word, word)) for word in words]) == 2
     assert opened == [(tmp_path / "engine", backend)]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -30,7 +31,10 @@ def built(converted, tmp_path_factory):
 @pytest.fixture(scope="module")
 def prompts(root, tmp_path_factory):
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    path.write_text("\n".join((root / "examples" / "nld-tiny" / "eval.jsonl").read_text().splitlines()[:2]) + "\n")
+    path.write_text(
+        "\n".join((root / "examples" / "nld-tiny" / "eval.jsonl").read_text(encoding="utf-8").splitlines()[:2]) + "\n",
+        encoding="utf-8",
+    )
     return path
 
 
@@ -83,6 +87,8 @@ def test_result_is_shown_although_it_cannot_be_written_in_the_end(
 @pytest.mark.parametrize("name", ["evaluate", "bench loop"])
 def test_result_is_written_although_nobody_reads_it(built, prompts, tmp_path, monkeypatch, name) -> None:
     class Gone:
+        encoding = "utf-8"
+
         def write(self, text: str) -> int:
             raise OSError(5, "the terminal is gone")
 
@@ -92,7 +98,7 @@ def test_result_is_written_although_nobody_reads_it(built, prompts, tmp_path, mo
     monkeypatch.setattr(sys, "stdout", Gone())
     with pytest.raises(OSError, match="the terminal is gone"):
         call(name, built, prompts, tmp_path / "x.json", "--json")
-    assert json.loads((tmp_path / "x.json").read_text())["backend"] == "ort"
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["backend"] == "ort"
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
@@ -142,3 +148,46 @@ def test_folder_that_cannot_be_made_is_refused_before_the_checkpoint_is_read(
     flags = ["--qformat", "int4_rtn"] if command == "quantize" else []
     assert run([command, str(converted("nld-tiny")), "-o", str(tmp_path / "file" / "out"), *flags]) == 2
     assert "Cannot create a folder" in capsys.readouterr().err
+
+
+@pytest.fixture
+def piped():
+    """Makes the path of a pipe that holds a text, as a shell does for ``<(command)``."""
+    opened = []
+
+    def make(text: str) -> str:
+        reader, writer = os.pipe()
+        opened.append(reader)
+        os.write(writer, text.encode())
+        os.close(writer)
+        return f"/dev/fd/{reader}"
+
+    yield make
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+def test_requests_and_template_can_come_from_pipes(built, tmp_path, piped) -> None:
+    lines = piped('{"messages": [{"role": "user", "content": "a"}], "max_new_tokens": 2}\n')
+    template = piped("{{ messages[0].content }}")
+    target = tmp_path / "out.jsonl"
+    command = ["generate", str(built), "--input", lines, "--chat-template", template, "--output", str(target)]
+    assert run(command) == 0
+    assert len(json.loads(target.read_text(encoding="utf-8"))["output_ids"]) == 2
+
+
+NEXT = {
+    "convert": lambda source, target: ["convert", source, "-o", target],
+    "build": lambda source, target: ["build", source, "-o", target, "--max-seq-len", "256"],
+    "repo": lambda source, target: ["repo", source, "-o", target],
+}
+
+
+def test_commands_that_notes_give_can_be_pasted(root, tmp_path, capsys) -> None:
+    source, folder = root / "examples" / "nld-tiny", tmp_path / "a folder 'of' \"mine\" $HOME ü"
+    for name, arguments in NEXT.items():
+        target = folder / name
+        assert run([str(word) for word in arguments(source, target)]) == 0
+        note = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("next: "))
+        assert str(target) in shlex.split(note)
+        source = target

@@ -53,7 +53,13 @@ def start(root: Path, tmp_path: Path):
         source = root / "examples" / "nld-tiny"
         arguments = [sys.executable, "-c", WAITING, how, "convert", str(source), "-o", str(tmp_path / "out")]
         process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+            encoding="utf-8",
         )
         started.append(process)
         assert process.stdout is not None
@@ -130,7 +136,9 @@ def test_killed_command_is_cleaned_up_after_by_the_next(start, tmp_path: Path) -
 def test_second_command_is_refused_while_the_first_works(start, tmp_path: Path, root: Path) -> None:
     process = start()
     arguments = ["synthetic", "3b", "-o", str(tmp_path / "out")]
-    second = subprocess.run([sys.executable, "-m", "nld_trt", *arguments], capture_output=True, text=True, cwd=root)
+    second = subprocess.run(
+        [sys.executable, "-m", "nld_trt", *arguments], capture_output=True, text=True, cwd=root, encoding="utf-8"
+    )
     assert second.returncode == 2
     assert f"process: {process.pid} on" in second.stderr
     process.communicate("go on\n", timeout=120)

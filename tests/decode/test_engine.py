@@ -451,7 +451,7 @@ def test_engine_that_cannot_be_opened_says_why(folder, name, options, said):
 
 
 def test_chat_template_can_be_a_path(folder, tmp_path):
-    (tmp_path / "bare.jinja").write_text("{{ messages[0].content }}")
+    (tmp_path / "bare.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
     with Engine.open(folder, chat_template=tmp_path / "bare.jinja") as engine:
         assert engine.request(PROMPT) == engine.request(engine.codec.encode_part(PROMPT))
 

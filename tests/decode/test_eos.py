@@ -41,7 +41,7 @@ def session(golden_session):
 
 @pytest.fixture(scope="module")
 def prompts(goldens):
-    cases = json.loads((goldens / "tiny-a" / "cases.json").read_text())["cases"]
+    cases = json.loads((goldens / "tiny-a" / "cases.json").read_text(encoding="utf-8"))["cases"]
     return sorted({tuple(case["prompt_ids"]) for case in cases})
 
 
@@ -153,7 +153,7 @@ def engine_of(source, folder, limits, **edits):
     shutil.copytree(source, folder / "release")
     for name, entries in edits.items():
         path = folder / "release" / f"{name}.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **entries}), encoding="utf-8")
     convert(folder / "release", folder / "checkpoint", report=lambda text: None)
     plan = BuildPlan("ort", "fp32", limits, adapter=True)
     checkpoint = Checkpoint.open_converted(folder / "checkpoint")
@@ -203,7 +203,7 @@ def test_no_text_comes_of_a_token_that_ends_an_answer(golden_session, engine, mo
 
 def test_ids_beyond_the_first_are_in_the_engines_manifest(several):
     folder, ids = several
-    stated = json.loads((folder.path / "engine.json").read_text())["config"]["eos_token_id"]
+    stated = json.loads((folder.path / "engine.json").read_text(encoding="utf-8"))["config"]["eos_token_id"]
     assert sorted(stated) == sorted(set(ids))
 
 

@@ -88,6 +88,13 @@ def test_a_byte_order_mark_before_the_first_line_is_skipped(golden_session):
     assert "error" not in run(golden_session("tiny-a"), [line])[0]
 
 
+def test_an_empty_stop_string_is_none(text_codec):
+    (_, request), (_, without) = read_lines(
+        ['{"prompt_ids": [1], "stop": ["", "x", ""]}', '{"prompt_ids": [1], "stop": [""]}'], text_codec
+    )
+    assert (request.stop, without.stop) == (("x",), ())
+
+
 TEXTS = st.text(max_size=4) | st.sampled_from(["\ud800", "linear", "ar", "reject"])
 NUMBERS = st.integers() | st.floats() | st.just(10**400)
 VALUES = st.recursive(

@@ -14,8 +14,8 @@ from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import fresh_seed
-from nld_trt.decode.text import Codec
 from nld_trt.measure.kernels import reference
+from nld_trt.model.text.codec import Codec
 from tests.graph.passes import run_pass
 
 NAMES = ("tiny-a", "tiny-b")

@@ -122,3 +122,10 @@ def test_files_that_are_something_else_are_refused(tmp_path, text):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot read .*absent.yaml: No such file"):
         BuildConfig.from_yaml(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("digits", [10, 900, 5000])
+def test_endless_numbers_are_refused(tmp_path, digits: int):
+    with pytest.raises(InputError) as caught:
+        BuildConfig.from_yaml(write(tmp_path, "max_batch_size: " + "9" * digits))
+    assert len(str(caught.value)) < 400

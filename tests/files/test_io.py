@@ -28,7 +28,7 @@ def test_json_that_is_not_an_object_is_refused(tmp_path: Path, data: bytes) -> N
 
 
 def test_json_error_names_the_place(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('{\n "a": }')
+    (tmp_path / "x.json").write_text('{\n "a": }', encoding="utf-8")
     with pytest.raises(InputError, match="line 2, column 7"):
         read_json(tmp_path / "x.json")
 

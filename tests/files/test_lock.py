@@ -66,7 +66,7 @@ def killed(target: Path, kind: str = "folder") -> tuple[int, Path]:
 
 def publish(target: Path) -> None:
     with publish_folder(target, force=True) as folder:
-        (folder / "file").write_text("new")
+        (folder / "file").write_text("new", encoding="utf-8")
 
 
 def names(folder: Path) -> list[str]:
@@ -153,7 +153,7 @@ def test_leftovers_of_a_killed_process_are_removed_and_named(
         publish(tmp_path / "out")
     else:
         with publish_file(tmp_path / "out") as work:
-            work.write_text("new")
+            work.write_text("new", encoding="utf-8")
     assert names(tmp_path) == ["out"]
     assert f"removed {left} (4 B), left by process {pid}" in caplog.text
 
@@ -221,13 +221,13 @@ def test_folder_that_was_put_aside_comes_back(tmp_path: Path, caplog: pytest.Log
     edit(tmp_path / ".out.lock", leftovers=[".out.old-1"])
     with pytest.raises(InputError, match="is not empty"):
         begin(publish_folder(tmp_path / "out"))
-    assert (tmp_path / "out" / "file").read_text() == "new"
+    assert (tmp_path / "out" / "file").read_text(encoding="utf-8") == "new"
     assert "restored" in caplog.text
 
 
 @pytest.mark.parametrize("record", ["", "{", "[]", '{"pid": 1}', "\0\0\0"])
 def test_lock_without_a_record_is_taken_over(tmp_path: Path, record: str) -> None:
-    (tmp_path / ".out.lock").write_text(record)
+    (tmp_path / ".out.lock").write_text(record, encoding="utf-8")
     publish(tmp_path / "out")
     assert names(tmp_path) == ["out"]
 
@@ -328,4 +328,4 @@ def test_racing_processes_never_mix_their_files(tmp_path: Path) -> None:
         racer.stdout.close()
         assert racer.wait(120) == 0
     assert names(tmp_path) == ["out"]
-    assert len({path.read_text() for path in (tmp_path / "out").iterdir()}) == 1
+    assert len({path.read_text(encoding="utf-8") for path in (tmp_path / "out").iterdir()}) == 1

@@ -22,7 +22,7 @@ from nld_trt.files.output_file import publish_file
 
 def publish(target: Path, content: str = "new") -> None:
     with publish_file(target) as work:
-        work.write_text(content)
+        work.write_text(content, encoding="utf-8")
 
 
 def names(folder: Path) -> list[str]:
@@ -30,19 +30,19 @@ def names(folder: Path) -> list[str]:
 
 
 def test_file_appears_when_it_is_complete(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("old")
+    (tmp_path / "x").write_text("old", encoding="utf-8")
     with publish_file(tmp_path / "x") as work:
-        work.write_text("new")
-        assert (tmp_path / "x").read_text() == "old"
-    assert (tmp_path / "x").read_text() == "new"
+        work.write_text("new", encoding="utf-8")
+        assert (tmp_path / "x").read_text(encoding="utf-8") == "old"
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "new"
     assert names(tmp_path) == ["x"]
 
 
 def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("old")
+    (tmp_path / "x").write_text("old", encoding="utf-8")
     with pytest.raises(KeyboardInterrupt), publish_file(tmp_path / "x") as work:
-        raise KeyboardInterrupt(work.write_text("new"))
-    assert (tmp_path / "x").read_text() == "old"
+        raise KeyboardInterrupt(work.write_text("new", encoding="utf-8"))
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "old"
     assert names(tmp_path) == ["x"]
 
 
@@ -55,13 +55,13 @@ def test_file_that_cannot_be_written_is_refused_before_work(tmp_path: Path, targ
 
 def test_link_stays_and_its_file_is_written(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "real").write_text("old")
+    (tmp_path / "deep" / "real").write_text("old", encoding="utf-8")
     (tmp_path / "middle").symlink_to("deep/real")
     (tmp_path / "link").symlink_to(tmp_path / "middle")
     publish(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "middle").is_symlink()
-    assert (tmp_path / "deep" / "real").read_text() == "new"
+    assert (tmp_path / "deep" / "real").read_text(encoding="utf-8") == "new"
     assert names(tmp_path / "deep") == ["real"]
 
 
@@ -69,7 +69,7 @@ def test_link_to_a_missing_file_makes_that_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
     publish(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real").read_text() == "new"
+    assert (tmp_path / "real").read_text(encoding="utf-8") == "new"
 
 
 def test_circular_link_is_refused(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_pipe_is_written_into(tmp_path: Path, through_a_link: bool) -> None:
     os.mkfifo(target)
     (tmp_path / "link").symlink_to("pipe")
     read: list[str] = []
-    reader = threading.Thread(target=lambda: read.append(target.read_text()), daemon=True)
+    reader = threading.Thread(target=lambda: read.append(target.read_text(encoding="utf-8")), daemon=True)
     reader.start()
     publish(tmp_path / "link" if through_a_link else target)
     reader.join(60)
@@ -97,10 +97,10 @@ def test_pipe_is_written_into(tmp_path: Path, through_a_link: bool) -> None:
 def test_failure_writes_nothing_into_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     read: list[str] = []
-    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()), daemon=True)
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text(encoding="utf-8")), daemon=True)
     reader.start()
     with pytest.raises(KeyboardInterrupt), publish_file(tmp_path / "pipe") as work:
-        raise KeyboardInterrupt(work.write_text("half"))
+        raise KeyboardInterrupt(work.write_text("half", encoding="utf-8"))
     reader.join(60)
     assert read == [""]
 
@@ -111,7 +111,7 @@ def test_reader_that_went_away_is_named(tmp_path: Path) -> None:
 
     def leave() -> None:
         with publish_file(tmp_path / "pipe") as work:
-            work.write_text("new")
+            work.write_text("new", encoding="utf-8")
             os.close(reader)
 
     with pytest.raises(OperationError, match=r"reader of .*pipe went away"):
@@ -127,7 +127,7 @@ def test_pipe_without_a_reader_is_named_while_it_waits(tmp_path: Path, caplog: p
             break
         writer.join(0.1)
     assert "waiting until somebody reads" in caplog.text
-    assert (tmp_path / "pipe").read_text() == "new"
+    assert (tmp_path / "pipe").read_text(encoding="utf-8") == "new"
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_own_output_gets_the_result_in_its_place(tmp_path: Path, name: str, kind
         file.write(b"before ")
         file.flush()
         subprocess.run(arguments, stdout=file, check=True)
-    assert (tmp_path / "out").read_text() == "before shown\nwrittenafter\n"
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "before shown\nwrittenafter\n"
     assert names(tmp_path) == ["out"]
 
 
@@ -210,7 +210,7 @@ def test_own_descriptor_that_is_closed_or_for_reading_is_refused(tmp_path: Path)
     with pytest.raises(InputError, match="cannot be written"):
         publish(Path("/dev/fd/987"))
     (tmp_path / "x").touch()
-    with (tmp_path / "x").open() as file, pytest.raises(InputError, match="for reading only"):
+    with (tmp_path / "x").open(encoding="utf-8") as file, pytest.raises(InputError, match="for reading only"):
         publish(Path(f"/dev/fd/{file.fileno()}"))
 
 
@@ -247,11 +247,11 @@ def test_old_file_keeps_its_owner(tmp_path: Path) -> None:
 
 
 def test_file_whose_owner_cannot_be_kept_is_written_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "x").write_text("older and longer")
+    (tmp_path / "x").write_text("older and longer", encoding="utf-8")
     inode = (tmp_path / "x").stat().st_ino
     monkeypatch.setattr(module, "_keep_permissions", lambda work, place: False)
     publish(tmp_path / "x")
-    assert (tmp_path / "x").read_text() == "new"
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "new"
     assert (tmp_path / "x").stat().st_ino == inode
     assert names(tmp_path) == ["x"]
 
@@ -261,14 +261,14 @@ def test_file_that_cannot_be_replaced_is_written_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """As one that is mounted into a container by itself, or another user's in a folder like /tmp."""
-    (tmp_path / "x").write_text("older and longer")
+    (tmp_path / "x").write_text("older and longer", encoding="utf-8")
 
     def refuse(source: Path, target: Path) -> None:
         raise OSError(number, "no")
 
     monkeypatch.setattr(os, "replace", refuse)
     publish(tmp_path / "x")
-    assert (tmp_path / "x").read_text() == "new"
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "new"
     assert names(tmp_path) == ["x"]
 
 
@@ -276,20 +276,20 @@ def test_file_that_cannot_be_replaced_is_written_in_place(
 def test_file_in_a_folder_that_cannot_be_written_is_written_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    (tmp_path / "x").write_text("older and longer")
+    (tmp_path / "x").write_text("older and longer", encoding="utf-8")
 
     def refuse(target: Path, home: Path):
         raise OSError(number, "no")
 
     monkeypatch.setattr(module, "locked", refuse)
     publish(tmp_path / "x")
-    assert (tmp_path / "x").read_text() == "new"
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "new"
     with pytest.raises(InputError, match="cannot be written: no"), publish_file(tmp_path / "y"):
         pytest.fail("the body ran")
 
 
 def test_file_in_place_is_written_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "x").write_text("old")
+    (tmp_path / "x").write_text("old", encoding="utf-8")
 
     def refuse(target: Path, home: Path):
         raise PermissionError(errno.EACCES, "no")
@@ -328,13 +328,13 @@ def test_what_cannot_be_put_in_place_any_more_is_kept_and_named(
     with pytest.raises(OperationError, match="cannot be written any more: broken") as caught:
         publish(tmp_path / "x")
     (kept,) = tmp_path.iterdir()
-    assert kept.read_text() == "new"
+    assert kept.read_text(encoding="utf-8") == "new"
     assert str(kept) in str(caught.value.fix)
 
 
 def test_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("old")
+    (tmp_path / "x").write_text("old", encoding="utf-8")
     with pytest.raises(OperationError, match="is full"), publish_file(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "full")
-    assert (tmp_path / "x").read_text() == "old"
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "old"
     assert names(tmp_path) == ["x"]

@@ -121,6 +121,28 @@ def test_folder_that_is_a_link_to_a_snapshot_is_that_snapshot(snapshot: Path, tm
     assert inside(tmp_path / "alias", "config.json").is_file()
 
 
+@pytest.mark.parametrize("way", ["path", "alias", "links", "links to folders"])
+def test_cache_that_is_a_link_to_a_folder_of_another_name_is_a_cache(
+    snapshot: Path, links: Path, tmp_path: Path, way: str
+) -> None:
+    (snapshot / "config.json").symlink_to("../../blobs/abc")
+    (snapshot / "sub" / "config.json").symlink_to("../../../blobs/abc")
+    (snapshot.parents[1] / "refs").mkdir()
+    (tmp_path / "large" / "disk").mkdir(parents=True)
+    snapshot.parents[1].rename(tmp_path / "large" / "disk" / "nld")
+    snapshot.parents[1].symlink_to(tmp_path / "large" / "disk" / "nld")
+    (tmp_path / "alias").symlink_to(snapshot)
+    (links / "config.json").symlink_to(snapshot / "config.json")
+    (links / "sub").symlink_to(snapshot / "sub")
+    folder, name = {
+        "path": (snapshot, "config.json"),
+        "alias": (tmp_path / "alias", "config.json"),
+        "links": (links, "config.json"),
+        "links to folders": (links, "sub/config.json"),
+    }[way]
+    assert inside(folder, name).is_file()
+
+
 @pytest.mark.parametrize("place", ["refs", "blobs", "secret", "snapshots", "blobs/sub/abc", "../secret"])
 def test_link_to_another_place_in_or_near_a_cache_is_refused(snapshot: Path, links: Path, place: str) -> None:
     (links / "config.json").symlink_to(snapshot.parents[1] / place)

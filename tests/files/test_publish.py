@@ -264,7 +264,7 @@ def test_circular_link_is_no_target(tmp_path: Path) -> None:
 def test_folder_that_was_there_keeps_its_mode(tmp_path: Path, old: str | None) -> None:
     (tmp_path / "out").mkdir()
     if old:
-        (tmp_path / "out" / "file").write_text(old)
+        (tmp_path / "out" / "file").write_text(old, encoding="utf-8")
     (tmp_path / "out").chmod(0o2750)
     publish(tmp_path / "out", force=True)
     assert (tmp_path / "out").stat().st_mode & 0o7777 == 0o2750

@@ -79,6 +79,13 @@ def test_other_target_modules_are_refused(release, modules: object) -> None:
         ("bias", "all"),
         ("use_dora", True),
         ("use_rslora", True),
+        ("init_lora_weights", "pissa"),
+        ("init_lora_weights", "pissa_niter_16"),
+        ("init_lora_weights", "olora"),
+        ("init_lora_weights", "corda"),
+        ("init_lora_weights", "loftq"),
+        ("alora_invocation_tokens", [5, 6]),
+        ("trainable_token_indices", [7]),
         ("fan_in_fan_out", True),
         ("modules_to_save", ["lm_head"]),
         ("rank_pattern", {"o_proj": 8}),
@@ -158,6 +165,8 @@ EQUAL = {
     "all layers": {"layers_to_transform": [1, 0], "layers_pattern": "layers"},
     "exclusion of others": {"exclude_modules": ["diffusion_head", "q_proj"]},
     "exclusion by expression": {"exclude_modules": r".*\.lm_head"},
+    "another first value": {"init_lora_weights": "gaussian"},
+    "the usual first value": {"init_lora_weights": True},
     "a rank with a point": {"r": 4.0},
     "an alpha with a point": {"lora_alpha": 16.0},
     "nothing chosen": {"layers_to_transform": None, "layers_pattern": [], "exclude_modules": [], "alpha_pattern": None},
@@ -176,7 +185,7 @@ def test_settings_that_mean_the_same_are_accepted(release, settings: dict) -> No
 def test_convert_writes_the_plain_settings(release, tmp_path, report, settings: dict) -> None:
     release.edit_adapter_config(**settings)
     manifest = convert(release.folder, tmp_path / "out", report=report)
-    written = json.loads((tmp_path / "out" / "linear_spec_lora" / "adapter_config.json").read_text())
+    written = json.loads((tmp_path / "out" / "linear_spec_lora" / "adapter_config.json").read_text(encoding="utf-8"))
     assert (written["r"], written["lora_alpha"], written["target_modules"]) == (4, 16, ["o_proj"])
     assert type(written["r"]) is int
     assert not any(written.get(name) for name in ("rank_pattern", "alpha_pattern", "layers_to_transform"))

@@ -22,9 +22,9 @@ ABSENT = object()
 
 def write(release, name: str, eos: object) -> None:
     path = release.folder / name
-    values = json.loads(path.read_text())
+    values = json.loads(path.read_text(encoding="utf-8"))
     values.pop("eos_token_id")
-    path.write_text(json.dumps(values if eos is ABSENT else {**values, "eos_token_id": eos}))
+    path.write_text(json.dumps(values if eos is ABSENT else {**values, "eos_token_id": eos}), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,9 @@ def test_several_ids_survive_a_conversion_and_are_in_its_manifest(release, tmp_p
 
 @given(st.lists(st.integers(0, 255).filter(lambda token: token != 100), min_size=1, max_size=MAX_EOS_IDS))
 def test_dict_round_trip_keeps_several_ids(goldens: Path, ids: list[int]) -> None:
-    config = ModelConfig.from_hf(json.loads((goldens / "tiny-a" / "config.json").read_text())).with_eos(ids)
+    config = ModelConfig.from_hf(json.loads((goldens / "tiny-a" / "config.json").read_text(encoding="utf-8"))).with_eos(
+        ids
+    )
     assert sorted(config.eos_token_ids) == sorted(set(ids))
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -136,7 +138,7 @@ def test_a_file_that_is_no_object_is_refused(release, text: str) -> None:
 
 
 def defaults(folder: Path, **stated: object) -> GenerationDefaults:
-    (folder / "generation_config.json").write_text(json.dumps(stated))
+    (folder / "generation_config.json").write_text(json.dumps(stated), encoding="utf-8")
     return GenerationConfig.read(folder).defaults
 
 

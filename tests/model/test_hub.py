@@ -365,12 +365,12 @@ def test_blobs_that_repositories_share_belong_to_a_snapshot(tmp_path):
     blob = tmp_path / "models--nvidia--x" / "blobs" / "abc"
     for folder in (snapshot, shared.parent, blob.parent):
         folder.mkdir(parents=True)
-    shared.write_text("{}")
+    shared.write_text("{}", encoding="utf-8")
     blob.symlink_to(shared)
     (snapshot / "config.json").symlink_to(blob)
-    assert inside(snapshot, "config.json").read_text() == "{}"
+    assert inside(snapshot, "config.json").read_text(encoding="utf-8") == "{}"
     stray = tmp_path / "stray"
-    stray.write_text("{}")
+    stray.write_text("{}", encoding="utf-8")
     (snapshot / "stray").symlink_to(stray)
     with pytest.raises(InputError, match="leaves its folder"):
         inside(snapshot, "stray")
@@ -446,13 +446,17 @@ def test_environment_of_the_hub_is_honoured(released, tmp_path):
         made.add(NAME, released)
         environment = {**environment_for(made, tmp_path), "HF_TOKEN": "hf_test"}
         words = [sys.executable, "-m", "nld_trt", "convert", NAME, "-o", str(tmp_path / "out")]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, encoding="utf-8")
         assert done.returncode == 0, done.stderr
         assert "Bearer hf_test" in made.tokens
     assert (tmp_path / "home" / "hub" / "models--nvidia--tiny-a" / "snapshots" / released.commit).is_dir()
     # The server is gone.
     again = subprocess.run(
-        [*words, "--force"], env={**environment, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True
+        [*words, "--force"],
+        env={**environment, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert again.returncode == 0, again.stderr
 
@@ -466,7 +470,9 @@ def test_interrupt_ends_a_download_in_the_middle_of_a_file(released, tmp_path):
         made.add(NAME, released)
         made.endless.add("model.safetensors")
         words = [sys.executable, "-c", code, "convert", NAME, "-o", str(tmp_path / "out")]
-        with subprocess.Popen(words, env=environment_for(made, tmp_path), stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            words, env=environment_for(made, tmp_path), stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        ) as process:
             for line in process.stderr:
                 if line.startswith("downloading") and "MB" in line:
                     break

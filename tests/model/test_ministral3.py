@@ -173,9 +173,9 @@ def test_transformers_finds_the_query_scale_where_it_looks(models: dict, folder:
 def test_keys_for_other_libraries_change_no_logit_of_transformers(models: dict, release, tmp_path: Path) -> None:
     target = tmp_path / "plain"
     export_ministral3(Checkpoint.open(release.folder), target, report=lambda text: None)
-    config = json.loads((target / "config.json").read_text())
+    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
     del config["llama_4_scaling"], config["rope_parameters"]["apply_yarn_scaling"]
-    (target / "config.json").write_text(json.dumps(config))
+    (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
     tokens = torch.arange(64)[None] % config["vocab_size"]
     with torch.no_grad():
         plain = transformers.AutoModelForCausalLM.from_pretrained(target)(tokens).logits

@@ -160,9 +160,9 @@ def test_rotary_buffer_that_an_index_leaves_out_is_no_fault(release) -> None:
     buffer = "encoder.rotary_emb.inv_freq"
     release.edit_tensors(lambda tensors: tensors.update({buffer: np.zeros(8, np.float32)}))
     index = release.shard()
-    content = json.loads(index.read_text())
+    content = json.loads(index.read_text(encoding="utf-8"))
     del content["weight_map"][buffer]
-    index.write_text(json.dumps(content))
+    index.write_text(json.dumps(content), encoding="utf-8")
     Checkpoint.open(release.folder)
 
 

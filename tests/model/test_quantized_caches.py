@@ -30,11 +30,11 @@ def export(golden, tmp_path: Path):
 def restate(folder: Path, **changes: object) -> None:
     """Change the statement in hf_quant_config.json, which then is the only one."""
     path = folder / "hf_quant_config.json"
-    stated = json.loads(path.read_text())
-    path.write_text(json.dumps({**stated, "quantization": {**stated["quantization"], **changes}}))
-    config = json.loads((folder / "config.json").read_text())
+    stated = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**stated, "quantization": {**stated["quantization"], **changes}}), encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config.pop("quantization_config", None)
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 @pytest.mark.parametrize("algorithm", ["FP8", "NVFP4", "W4A16_AWQ"])
@@ -69,7 +69,7 @@ def test_caches_that_are_said_to_be_ordinary_are(export, stated: object) -> None
 @pytest.mark.parametrize("algorithm", [None, "NO_QUANT"])
 def test_caches_may_be_all_that_is_quantized(release, tmp_path: Path, report, algorithm: str | None) -> None:
     statement = {"quant_algo": algorithm, "kv_cache_quant_algo": "FP8", "exclude_modules": []}
-    (release.folder / "hf_quant_config.json").write_text(json.dumps({"quantization": statement}))
+    (release.folder / "hf_quant_config.json").write_text(json.dumps({"quantization": statement}), encoding="utf-8")
     scale = {"encoder.layers.0.self_attn.k_proj.k_scale": np.ones((), np.float32)}
     release.edit_tensors(lambda tensors: tensors.update(scale))
     convert(release.folder, tmp_path / "out", report=report)
@@ -155,6 +155,6 @@ def test_build_refuses_when_the_checkpoints_caches_are_insisted_on(made_for_fp8:
 
 
 def test_a_build_configuration_can_hold_the_choice(made_for_fp8: Path, tmp_path: Path) -> None:
-    (tmp_path / "build.yaml").write_text("kv_cache: engine\n")
+    (tmp_path / "build.yaml").write_text("kv_cache: engine\n", encoding="utf-8")
     done = built(made_for_fp8, tmp_path / "engine", "--config", str(tmp_path / "build.yaml"), "--json")
     assert json.loads(done.stdout)["plans"][0]["kv_cache"] == "engine"

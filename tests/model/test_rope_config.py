@@ -15,9 +15,9 @@ from nld_trt.model.convert import convert
 def restate(release, move) -> dict:
     """Rewrite config.json with its block taken apart by ``move``; returns the block."""
     path = release.folder / "config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     block = config.pop("rope_parameters")
-    path.write_text(json.dumps({**config, **move(dict(block))}))
+    path.write_text(json.dumps({**config, **move(dict(block))}), encoding="utf-8")
     return block
 
 
@@ -71,7 +71,7 @@ def test_other_spellings_mean_the_same(release, move, source: str) -> None:
 def test_convert_writes_the_releases_spelling(release, tmp_path: Path, report, move, source: str) -> None:
     block = restate(release, move)
     convert(release.folder, tmp_path / "out", report=report)
-    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    written = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
     assert written["rope_parameters"] == block
     assert not {"rope_scaling", "rope_theta", "llama_4_scaling"} & written.keys()
     assert Checkpoint.open_converted(tmp_path / "out").notes == ()

@@ -164,7 +164,7 @@ def test_interruption_before_the_first_layer_leaves_nothing(command, tmp_path: P
 
 def test_settings_that_were_cut_off_begin_anew(command, tmp_path: Path) -> None:
     (tmp_path / ".out.quantizing").mkdir()
-    (tmp_path / ".out.quantizing" / "settings.json").write_text('{"recipe": ')
+    (tmp_path / ".out.quantizing" / "settings.json").write_text('{"recipe": ', encoding="utf-8")
     assert command("--qformat", "int4_rtn")[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -186,7 +186,7 @@ def test_second_run_into_the_same_folder_is_refused(command, tmp_path: Path, mon
     assert status == 2
     assert "is being written by another process" in err
     assert "process: " in err
-    facts = json.loads((tmp_path / "out" / "checkpoint.json").read_text())["quantization"]
+    facts = json.loads((tmp_path / "out" / "checkpoint.json").read_text(encoding="utf-8"))["quantization"]
     assert facts["recipe"] == "int4_rtn"
 
 
@@ -197,3 +197,24 @@ def test_inspect_shows_the_audit(quantized, capsys) -> None:
     assert facts["quantization"]["algorithm"] == "FP8"
     assert facts["quantization"]["problems"] == []
     assert not facts["quantization"]["head_quantized"]
+
+
+def test_calibration_is_rendered_by_the_template_that_was_chosen(converted, tmp_path: Path) -> None:
+    from nld_trt.model.checkpoint import Checkpoint
+    from nld_trt.quantization.calibration_set import CalibrationSettings
+
+    other = tmp_path / "other.jinja"
+    other.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", encoding="utf-8")
+    checkpoint = Checkpoint.open(converted("nld-tiny"))
+    plain, chosen = (
+        CalibrationSettings("nld-tiny", size=4, seq_len=96, chat_template=template).prepare(checkpoint).sha256
+        for template in (None, str(other))
+    )
+    assert plain != chosen
+
+
+def test_chat_template_that_is_not_there_is_refused(command, tmp_path: Path) -> None:
+    status, _, err = command("--fp8", *SMALL, "--chat-template", "nope")
+    assert status == 2
+    assert "the chat template 'nope' is neither a file nor one of the checkpoint's" in err
+    assert nothing_left(tmp_path)

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the small bindings of a forward lie in one block of memory, and of the forward that follows it.
+"""The layout of one block of memory that holds the small bindings of a forward and of the one that follows it.
 
-Forwards of one shape take turns between two sides. What one side hands on, the other reads: nothing is copied between
-two forwards, and the results of one stay while the next runs. The order of the parts makes every transfer one piece:
+Forwards of one shape alternate between two sides. One side writes the carried inputs of the other: nothing is copied
+between two forwards, and the results of one stay while the next runs. The order of the parts makes every transfer
+between host and device one contiguous piece:
 
     results 1 | carried inputs 0 | other inputs | results 0 | carried inputs 1
 
@@ -25,13 +26,13 @@ from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding
 from nld_trt.graph.precision import PRECISIONS
 
-# What TensorRT wants of the addresses that it is given.
+# TensorRT requires that the addresses of tensors are multiples of this.
 ALIGNMENT = 256
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a small binding lies."""
+    """The place of a small binding in the block."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
@@ -43,7 +44,7 @@ class Slot:
 
     @property
     def end(self) -> int:
-        """Offset of what may follow."""
+        """The offset at which the next binding may start."""
         return self.offset + -(-self.size // ALIGNMENT) * ALIGNMENT
 
     def view(self, memory: npt.NDArray[np.uint8]) -> Array:
@@ -53,7 +54,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two forwards: its bindings by name, and the piece of memory that its results are in."""
+    """One of the two forwards: its bindings by name, and the range of the block that holds its results."""
 
     inputs: Mapping[str, Slot]
     outputs: Mapping[str, Slot]
@@ -62,11 +63,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Arena:
-    """The bindings of a shape.
+    """The layout of the bindings of one shape.
 
     Attributes:
-        given: the piece that the host fills, for side 0.
-        size: in bytes.
+        given: the range of the block that the host fills for side 0.
+        size: of the block, in bytes.
     """
 
     sides: tuple[Side, Side]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a GPU library must offer so that the session's loop can run on it.
+"""The interface between the session's loop and a GPU library that runs the network.
 
 The session owns memory, copies, events and graphs. An executor owns the network: it binds the tensors of a forward to
 addresses of the session's memory, and queues the forward on the session's stream.
@@ -21,7 +21,7 @@ class Caches:
     """The K/V caches on the device, read and written in place.
 
     Attributes:
-        addresses: of each cache, by the name of the engine's input.
+        addresses: device address of each cache, by the name of the engine's input.
         row_shape: [kv_heads, capacity, head_dim] of one row; the rows of a cache follow each other.
         row_bytes: size of one row.
     """
@@ -41,7 +41,7 @@ class BoundForward(Protocol):
         """Queue the forward on the session's stream.
 
         Raises:
-            OperationError: the library refused it.
+            OperationError: the library refused the forward.
         """
 
 
@@ -53,10 +53,10 @@ class Executor(Protocol):
 
         Args:
             side: where the small tensors lie, relative to ``memory``.
-            rows: of the batch; the forward runs on the first ``rows`` rows of the caches.
+            rows: size of the batch; the forward uses the first ``rows`` rows of the caches.
             memory: device address of the arena.
-            repeats: the session will run this shape many times and capture it. Other shapes, those of prompt chunks,
-                are many and each seldom runs twice: an executor prepares no more for them than it must.
+            repeats: the session will run this shape many times and capture it. The other shapes, those of prompt
+                chunks, are many, and few of them run twice: an executor should prepare little for them.
 
         Raises:
             OperationError: the library refused the shape or an address.

@@ -1,22 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The session of a GPU engine: caches that never move, forwards that follow each other without the host.
+"""The session of a GPU engine, in which caches never move and forwards follow each other without the host.
 
 A forward that the host fills starts with one copy of a few integers per row to the device; one that follows another
 starts with nothing, because its inputs are the other's results. Both end with one copy of the decode operators' small
 results back, and with an event that the host can wait for while the next forward already runs.
 
 Shapes that can be followed are those that decoding repeats: the first forward of either side of such a shape runs as it
-is, the second is captured into a CUDA graph, and from then on a forward is one call. They come in few row counts, and
-the rows that a forward lacks are empty ones. Prompt chunks come in every width, alone and beside other rows: those
-shapes are not captured.
+is, the second is captured into a CUDA graph, and from then on a forward is one call. They come in few row counts: a
+forward with fewer rows is filled up with empty ones. Prompt chunks come in every width, alone and beside other rows;
+those shapes are not captured.
 
-Which library runs the network is the executor's business (``engine.gpu.executor``).
+An executor (``engine.gpu.executor``) runs the network, with whichever library it is for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -24,16 +25,17 @@ from typing import Any
 import numpy as np
 
 from nld_trt.engine.gpu.arena import Arena, Side, Slot
-from nld_trt.engine.gpu.device import Device
 from nld_trt.engine.gpu.executor import BoundForward, Caches, Executor
 from nld_trt.engine.session import Array, EngineInfo, StepBuffers
+from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Phase
 from nld_trt.graph.precision import PRECISIONS
+from nld_trt.machine.device import Device
 
-# With these no forward of up to 256 rows has more than a third of empty ones.
+# With these row counts at most a third of the rows of a forward are empty, up to 256 rows.
 _ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-# Prompts leave chunks of every length behind, so that a long-lived session would collect shapes without end.
+# Prompt chunks come in every length, so a long-lived session would otherwise collect shapes without end.
 _MAX_SHAPES = 128
 
 ShapeKey = tuple[int, int, int, bool]
@@ -44,10 +46,10 @@ class Forward:
     """One side of a shape.
 
     Attributes:
-        bound: the executor's part.
-        finished: event after the copy of its results.
-        runs: how often it ran outside of a graph.
-        graph: of the whole forward, once captured.
+        bound: the forward as the executor runs it.
+        finished: the event after the copy of its results.
+        runs: the number of times that it ran outside of a graph.
+        graph: the captured forward; None before it is captured.
     """
 
     buffers: StepBuffers
@@ -94,7 +96,7 @@ class GpuSession:
         row_bytes = prod(row_shape) * PRECISIONS[info.precision].bytes
         self._caches = Caches(
             addresses={
-                name: device.allocate(row_bytes * limits.max_batch_size)
+                name: self._allocate(row_bytes * limits.max_batch_size)
                 for binding in contract.bindings("input")
                 if binding.per_layer
                 for name in binding.names(config)
@@ -107,8 +109,8 @@ class GpuSession:
         width, window = (max(ranges[axis][2] for ranges in sizes) for axis in ("width", "window"))
         size = Arena.lay_out(info, limits.max_batch_size, width, window, True).size
         self._host = device.allocate_host(size)
-        self._memory = device.allocate(size)
-        # The one asked for last comes last.
+        self._memory = self._allocate(size)
+        # In the order in which the shapes were last asked for.
         self._shapes: dict[ShapeKey, Shape] = {}
         self._filled: StepBuffers | None = None
 
@@ -148,12 +150,14 @@ class GpuSession:
             self._transfer(shape.arena.given, to_device=True)
             self._filled = None
         if forward.graph is None and forward.runs == 1 and shape.captured and forward.bound.can_be_captured():
-            forward.graph = self._device.capture(lambda: self._run(forward))
+            # A forward that the library cannot capture goes on running uncaptured.
+            with suppress(OperationError):
+                forward.graph = self._device.capture(lambda: self._run(forward))
         if forward.graph is None:
             self._run(forward)
             forward.runs += 1
         else:
-            self._device.launch(forward.graph)
+            self._device.launch_graph(forward.graph)
         self._device.record(forward.finished)
 
     def wait(self, buffers: StepBuffers) -> None:
@@ -205,6 +209,12 @@ class GpuSession:
             self._device.destroy_event(forward.finished)
             if forward.graph is not None:
                 self._device.destroy_graph(forward.graph)
+
+    def _allocate(self, size: int) -> int:
+        """Zeroed device memory, which lives as long as the session."""
+        address = self._device.allocate(size)
+        self._device.clear(address, size)
+        return address
 
     def _run(self, forward: Forward) -> None:
         """Queue the forward and the copy of its results."""

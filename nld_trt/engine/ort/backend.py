@@ -18,7 +18,7 @@ from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan, Stage
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError, OperationError
-from nld_trt.files import library_path, path_of_library
+from nld_trt.files import opened_path, path_of_library
 from nld_trt.graph import contract
 from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
@@ -82,9 +82,9 @@ class OrtBackend:
         options = session_options()
         options.enable_profiling = True
         with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent, ignore_cleanup_errors=True) as scratch:
-            options.profile_file_prefix = library_path(Path(scratch, names.ORT))
+            options.profile_file_prefix = opened_path(Path(scratch, "ort"))
             session = interruptible(
-                lambda: onnxruntime.InferenceSession(library_path(model), options, providers=["CPUExecutionProvider"])
+                lambda: onnxruntime.InferenceSession(opened_path(model), options, providers=["CPUExecutionProvider"])
             )
             types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
             _refuse(_binding_problems(types, element, checkpoint, plan))

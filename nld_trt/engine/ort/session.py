@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nld_trt.engine.session import Array, EngineInfo, StepBuffers
 from nld_trt.errors import InputError, shortened
-from nld_trt.files import library_path
+from nld_trt.files import opened_path
 from nld_trt.graph import contract
 from nld_trt.graph.export import load_graph
 from nld_trt.graph.precision import PRECISIONS
@@ -110,10 +110,10 @@ class OrtSession:
 
         options = session_options(threads, exact=exact)
         self.info = info
-        source: str | bytes = library_path(model)
+        source: str | bytes = opened_path(model)
         if info.debug:
             source = _with_debug_outputs(model)
-            options.add_session_config_entry(_WEIGHTS_FOLDER, library_path(model.parent))
+            options.add_session_config_entry(_WEIGHTS_FOLDER, opened_path(model.parent))
         self._session = interruptible(
             lambda: onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         )

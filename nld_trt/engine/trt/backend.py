@@ -30,7 +30,7 @@ from nld_trt.model.checkpoint import Checkpoint
 
 
 class TensorRtBackend:
-    """One of the TensorRT libraries."""
+    """A backend on one of the TensorRT libraries."""
 
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour
@@ -125,7 +125,7 @@ class TensorRtBackend:
         return image
 
     def _capabilities(self, plan: BuildPlan) -> tuple[str, ...]:
-        return plan.compute_capabilities or (present_gpus()[0].compute_capability,)
+        return plan.compute_capabilities or (present_gpus()[0].known_capability(),)
 
     def _check_targets(self, plan: BuildPlan) -> None:
         flavour = self.flavour
@@ -147,7 +147,7 @@ class TensorRtBackend:
 
     def _check_build_gpu(self, plan: BuildPlan) -> None:
         gpu = self._gpu(f"{self.flavour.title} compiles on the GPU that it compiles for")
-        if plan.compute_capabilities and plan.compute_capabilities != (gpu.compute_capability,):
+        if plan.compute_capabilities and plan.compute_capabilities != (gpu.known_capability(),):
             asked = ", ".join(f"{name}{titles_with(name)}" for name in plan.compute_capabilities)
             raise InputError(
                 f"the {self.name} backend was asked for compute capability {asked}, and this machine has "
@@ -167,7 +167,7 @@ class TensorRtBackend:
     def _check_run_gpu(self, artefact: Artefact, info: EngineInfo, plan_bytes: int) -> None:
         built = ", ".join(artefact.compute_capabilities)
         gpu = self._gpu(f"the {self.name} engine was built for compute capability {built}")
-        if gpu.compute_capability not in artefact.compute_capabilities:
+        if gpu.known_capability() not in artefact.compute_capabilities:
             raise InputError(
                 f"the {self.name} engine was built for compute capability {built}, and this machine has "
                 f"{_described(gpu)}",
@@ -180,7 +180,7 @@ class TensorRtBackend:
             * info.limits.max_batch_size
         )
         needed = plan_bytes + cache_bytes + (artefact.proof.get("activation_bytes") or 0)
-        if needed > gpu.memory_bytes:
+        if gpu.memory_bytes is not None and needed > gpu.memory_bytes:
             raise InputError(
                 f"the {self.name} engine needs {human_bytes(needed)} of GPU memory, {human_bytes(cache_bytes)} of it "
                 f"for caches, and {_described(gpu)} has {human_bytes(gpu.memory_bytes)}",
@@ -201,7 +201,7 @@ class TensorRtBackend:
 
 
 def _widest_window(limits: Limits) -> int:
-    """Tokens of a row whose logits a pass may want."""
+    """The most tokens of a row whose logits a pass may want."""
     return max(limits.max_block_length, quadratic_width(limits.max_quadratic_length))
 
 

@@ -16,13 +16,13 @@ from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.trt.flavour import Flavour
 from nld_trt.engine.trt.listing import LISTING_HEADERS, Shape, ShapeRange
 from nld_trt.errors import OperationError
-from nld_trt.files import library_path
+from nld_trt.files import opened_path
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits, Phase
 from nld_trt.interrupts import interruptible
 from nld_trt.model.config import ModelConfig
 
-# Warnings kept for a failure's report.
+# The number of warnings that are kept to report a failure.
 _LAST_WARNINGS = 5
 
 _ACTIVATION_MEMORY = re.compile(r"Total Activation Memory: (\d+) bytes")
@@ -30,7 +30,7 @@ _ACTIVATION_MEMORY = re.compile(r"Total Activation Memory: (\d+) bytes")
 
 @dataclass
 class BuilderLog:
-    """What a library said that matters afterwards.
+    """The messages of a TensorRT library that are read afterwards.
 
     Attributes:
         listing: the builder's listing of the compiled engine.
@@ -57,7 +57,7 @@ class BuilderLog:
         return self.errors or list(self.warnings)
 
     def take(self) -> list[str]:
-        """The same, once: for a log that goes on."""
+        """The messages of :meth:`report`, which are then cleared, so that the next call returns newer ones."""
         told = list(self.report())
         self.errors.clear()
         self.warnings.clear()
@@ -80,7 +80,7 @@ class BuilderLog:
 
 @dataclass(frozen=True)
 class ParsedNetwork:
-    """A network, and everything that must outlive it: the parser owns the weights."""
+    """A parsed network, and the objects that must live as long: the parser owns the weights."""
 
     trt: Any
     log: BuilderLog
@@ -93,17 +93,17 @@ class ParsedNetwork:
 def parse_network(trt: Any, model: Path) -> ParsedNetwork:
     """Parse an ONNX file.
 
-    Its weights stay mapped until the build is done: neither move nor change the files before that.
+    The weights stay mapped until the build is done: the files must neither move nor change before that.
 
     Raises:
-        OperationError: with everything that the parser said.
+        OperationError: the parser refused the graph; the error has all of its messages.
     """
     log = BuilderLog()
     logger = log.logger(trt)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not interruptible(lambda: parser.parse_from_file(library_path(model))):
+    if not interruptible(lambda: parser.parse_from_file(opened_path(model))):
         errors = [_parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
         raise OperationError(f"{trt.__name__} {trt.__version__} cannot read the graph", details=errors or log.report())
     return ParsedNetwork(trt, log, logger, builder, network, parser)
@@ -115,10 +115,10 @@ def _parser_error(error: Any) -> str:
     return f"{place}{error.desc()}"
 
 
-def binding_ranges(binding: Binding, config: ModelConfig, limits: Limits, phase: Phase) -> ShapeRange:
-    """(minimum, best, maximum) shape of a binding in one phase's optimisation profile."""
+def binding_ranges(binding: Binding, config: ModelConfig, limits: Limits, profile: Phase) -> ShapeRange:
+    """(minimum, best, maximum) shape of a binding in one optimisation profile."""
     ranges = {name: (size,) * 3 for name, size in contract.fixed_axes(config).items()}
-    ranges.update(contract.axis_ranges(limits, phase))
+    ranges.update(contract.axis_ranges(limits, profile))
 
     def shape(which: int) -> Shape:
         return tuple(ranges[axis][which] for axis in binding.axes)
@@ -127,27 +127,27 @@ def binding_ranges(binding: Binding, config: ModelConfig, limits: Limits, phase:
 
 
 def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, config: ModelConfig, path: Path) -> None:
-    """Compile a network with one optimisation profile per phase and write the plan to ``path``.
+    """Compile a network with an optimisation profile for each phase of decoding and write the plan to ``path``.
 
-    A signal ends it at once, whatever the compiler is doing then: see :func:`nld_trt.interrupts.interruptible`.
+    A signal ends the compilation at once: see :func:`nld_trt.interrupts.interruptible`.
 
     Raises:
-        OperationError: with the compiler's errors.
+        OperationError: the compiler failed; the error has its messages.
     """
     trt = parsed.trt
     settings = parsed.builder.create_builder_config()
-    # Kernel and node names in the plan are what proves it; they cost a few bytes per kernel.
+    # The proof reads the names of kernels and nodes from the plan; they cost a few bytes per kernel.
     settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    # Nothing here multiplies matrices in FP32, and nothing should start to at reduced precision.
+    # No matrix product here is in FP32, and none that the compiler makes so may be rounded to TF32.
     settings.clear_flag(trt.BuilderFlag.TF32)
-    # Sessions capture forwards in CUDA graphs: with this the compiler refuses what would allocate while it runs.
+    # Sessions capture forwards into CUDA graphs, so no kernel may allocate memory while it runs.
     if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
         settings.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     # A plan without targets is a portable one.
     if flavour.targets and plan.compute_capabilities:
         _set_targets(trt, settings, [flavour.targets[name] for name in plan.compute_capabilities])
-    for phase in plan.limits.phases:
-        _add_profile(parsed, settings, config, plan.limits, phase)
+    for profile in plan.limits.phases:
+        _add_profile(parsed, settings, config, plan.limits, profile)
     stopped = threading.Event()
     settings.progress_monitor = monitor = _progress_monitor(trt, stopped)
     with path.open("wb") as file:
@@ -167,7 +167,7 @@ def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, confi
 
 
 def _set_targets(trt: Any, settings: Any, members: Sequence[str]) -> None:
-    # The number comes first: without it the library ignores the targets and says nothing.
+    # The number is set first: without it the library ignores the targets silently.
     settings.num_compute_capabilities = len(members)
     for index, member in enumerate(members):
         wanted = getattr(trt.ComputeCapability, member)
@@ -175,15 +175,15 @@ def _set_targets(trt: Any, settings: Any, members: Sequence[str]) -> None:
             raise OperationError(f"{trt.__name__} {trt.__version__} does not take {member} as a target")
 
 
-def _add_profile(parsed: ParsedNetwork, settings: Any, config: ModelConfig, limits: Limits, phase: Phase) -> None:
-    profile = parsed.builder.create_optimization_profile()
+def _add_profile(parsed: ParsedNetwork, settings: Any, config: ModelConfig, limits: Limits, profile: Phase) -> None:
+    shapes = parsed.builder.create_optimization_profile()
     for binding in contract.bindings("input"):
-        ranges = binding_ranges(binding, config, limits, phase)
+        ranges = binding_ranges(binding, config, limits, profile)
         for name in binding.names(config):
-            profile.set_shape(name, *ranges)
-    if settings.add_optimization_profile(profile) != limits.phases.index(phase):
+            shapes.set_shape(name, *ranges)
+    if settings.add_optimization_profile(shapes) != limits.phases.index(profile):
         raise OperationError(
-            f"the compiler refused the shapes of the {phase} phase: {limits.to_dict()}", details=parsed.log.report()
+            f"the compiler refused the shapes of the {profile} profile: {limits.to_dict()}", details=parsed.log.report()
         )
 
 
@@ -215,7 +215,7 @@ def _plan_writer(trt: Any, file: BinaryIO) -> Any:
             self.error: OSError | None = None
 
         def write(self, data: bytes) -> int:
-            # Exceptions cannot pass through the library: 0 bytes written stops it, compile_plan raises.
+            # Exceptions cannot pass through the library: 0 bytes written stop it, and compile_plan raises the error.
             try:
                 return file.write(data)
             except OSError as error:

@@ -3,13 +3,13 @@
 """TensorRT's execution contexts as the executor of a GPU session.
 
 A captured graph belongs to the context that it was captured from, so every shape that repeats has a context of its own
-for either side of its arena. Prompt chunks come in every width: they share one context per phase, which is bound anew
-whenever another shape was run in between. All contexts share the caches and one block of scratch memory.
+for either side of its arena. Prompt chunks come in every width: they share one context per optimisation profile, which
+is bound anew whenever another shape was run in between. All contexts share the caches and one block of scratch memory.
 
-TensorRT for RTX compiles kernels while it runs. Contexts that are captured wait for the kernels of their very shape: by
-default these are compiled in the background, and a graph captured before would keep others for good. Contexts that see
-another shape in every forward never wait: they run kernels made for any shape. What is compiled for one is kept for
-all.
+TensorRT for RTX compiles kernels while it runs. By default it compiles those of a shape in the background and runs
+others until then, which a captured graph would keep for good: contexts that are captured wait for their kernels.
+Contexts that see another shape in every forward never wait; they run kernels made for any shape. All contexts share the
+kernels that were compiled for one of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nld_trt.engine.gpu.arena import ALIGNMENT, Side
-from nld_trt.engine.gpu.device import Device
 from nld_trt.engine.gpu.executor import BoundForward, Caches
 from nld_trt.engine.gpu.session import GpuSession
 from nld_trt.engine.session import EngineInfo
@@ -30,8 +29,9 @@ from nld_trt.engine.trt.flavour import Flavour
 from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Phase
+from nld_trt.machine.device import Device
 
-# What a context is for, and the library's name of how it gets its kernels.
+# The use of a context, and the library's name of the way in which it then gets its kernels.
 Use = Literal["one shape", "any shape"]
 _KERNELS: Mapping[Use, str] = {"one shape": "EAGER", "any shape": "NONE"}
 
@@ -42,7 +42,7 @@ class Plan:
 
     Attributes:
         library: the Python module of TensorRT or TensorRT for RTX.
-        runtime: must outlive the engine.
+        runtime: the library's runtime, which must outlive the engine.
     """
 
     library: Any
@@ -76,29 +76,29 @@ def _contract_problems(engine: Any, info: EngineInfo) -> list[str]:
     }
     problems = [f"{name} is missing" for name in sorted(expected - found)]
     problems += [f"{name} is not in the contract" for name in sorted(found - expected)]
-    phases = info.limits.phases
-    if engine.num_optimization_profiles != len(phases):
-        problems.append(f"it has {engine.num_optimization_profiles} profiles for {len(phases)} phases")
+    found_profiles, profiles = engine.num_optimization_profiles, info.limits.phases
+    if found_profiles != len(profiles):
+        problems.append(f"it has {found_profiles} optimisation profiles, not {len(profiles)}: {', '.join(profiles)}")
     return problems
 
 
 class PlanExecutor:
-    """Runs a plan in execution contexts."""
+    """Runs a plan in execution contexts. The plan has an optimisation profile of the same name for each phase."""
 
     def __init__(self, plan: Plan, info: EngineInfo, device: Device, caches: Caches) -> None:
         """
         Raises:
-            OperationError: the library refuses to set up a phase.
+            OperationError: the library refuses to set up a profile.
         """
         self._plan = plan
         self._info = info
         self._device = device
         self._caches = caches
         self._scratch = device.allocate(max(plan.engine.device_memory_size_v2, ALIGNMENT))
-        # The library does not keep it alive for the contexts that use it.
+        # The cache of compiled kernels, which the library does not keep alive for the contexts that use it.
         self._kernels: Any = None
         self._settings = self._all_settings()
-        self._shared = {phase: SharedContext(self._make(phase, "any shape")) for phase in info.limits.phases}
+        self._shared = {profile: SharedContext(self._make(profile, "any shape")) for profile in info.limits.phases}
 
     def bind(self, phase: Phase, side: Side, rows: int, memory: int, *, repeats: bool) -> BoundForward:
         if not repeats:
@@ -107,13 +107,13 @@ class PlanExecutor:
         self.set_tensors(context, side, rows, memory)
         return OwnForward(self, phase, context)
 
-    def queue(self, phase: Phase, context: Any) -> None:
+    def queue(self, profile: Phase, context: Any) -> None:
         """Run a context on the session's stream."""
         if not context.execute_async_v3(self._device.stream):
-            raise self._failure(f"the engine failed in the {phase} phase")
+            raise self._failure(f"the engine failed in the {profile} profile")
 
     def is_capturable(self, context: Any) -> bool:
-        """TensorRT for RTX knows whether a context can be captured; with TensorRT an attempt tells."""
+        """Whether a context may be captured. TensorRT cannot be asked: there an attempt tells."""
         ask = getattr(context, "is_stream_capturable", None)
         return ask is None or bool(ask(self._device.stream))
 
@@ -126,18 +126,18 @@ class PlanExecutor:
         for name, slot in side.inputs.items():
             self._shape(context, name, slot.shape)
 
-    def _make(self, phase: Phase, use: Use) -> Any:
-        """A context of a phase, with the caches bound in place."""
+    def _make(self, profile: Phase, use: Use) -> Any:
+        """A context of a profile, with the caches bound in place."""
         engine = self._plan.engine
         context = engine.create_execution_context(self._settings[use])
-        index = self._info.limits.phases.index(phase)
+        index = self._info.limits.phases.index(profile)
         if context is None or not context.set_optimization_profile_async(index, self._device.stream):
-            raise self._failure(f"the {phase} phase cannot be set up")
-        # set_device_memory returns nothing: what the library refuses is in its log only.
+            raise self._failure(f"the {profile} profile cannot be set up")
+        # set_device_memory returns nothing: a refusal shows in the library's log only.
         self._plan.log.take()
         context.set_device_memory(self._scratch, engine.device_memory_size_v2)
         if self._plan.log.errors:
-            raise self._failure(f"the {phase} phase cannot have its memory")
+            raise self._failure(f"the {profile} profile cannot have its memory")
         for name, address in self._caches.addresses.items():
             for tensor in (name, name.replace("past_", "present_")):
                 self._require(context.set_tensor_address(tensor, address), f"memory of {tensor}")
@@ -145,7 +145,7 @@ class PlanExecutor:
         return context
 
     def _all_settings(self) -> dict[Use, Any]:
-        """What contexts are created with, by their use."""
+        """The settings that contexts are created with, by their use."""
         library = self._plan.library
         memory = library.ExecutionContextAllocationStrategy.USER_MANAGED
         strategies = getattr(library, "DynamicShapesKernelSpecializationStrategy", None)
@@ -170,7 +170,7 @@ class PlanExecutor:
             raise self._failure(f"the library refused {what}")
 
     def _failure(self, what: str) -> OperationError:
-        """An error with what the library has said since the last one."""
+        """An error with the library's messages since the last error."""
         return OperationError(what, details=self._plan.log.take())
 
 
@@ -179,19 +179,19 @@ class OwnForward:
     """A forward in a context of its own, bound for good."""
 
     executor: PlanExecutor
-    phase: Phase
+    profile: Phase
     context: Any
 
     def can_be_captured(self) -> bool:
         return self.executor.is_capturable(self.context)
 
     def run(self) -> None:
-        self.executor.queue(self.phase, self.context)
+        self.executor.queue(self.profile, self.context)
 
 
 @dataclass
 class SharedContext:
-    """The context of a phase, and the side that it was bound to last."""
+    """The context of a profile, and the side that it was bound to last."""
 
     context: Any
     bound: Side | None = field(default=None)
@@ -199,10 +199,10 @@ class SharedContext:
 
 @dataclass(frozen=True)
 class SharedForward:
-    """A forward in the context of its phase, which it binds to itself when it runs."""
+    """A forward in the context of its profile, which it binds to itself when it runs."""
 
     executor: PlanExecutor
-    phase: Phase
+    profile: Phase
     side: Side
     rows: int
     memory: int
@@ -215,7 +215,7 @@ class SharedForward:
         if self.shared.bound is not self.side:
             self.executor.set_tensors(self.shared.context, self.side, self.rows, self.memory)
             self.shared.bound = self.side
-        self.executor.queue(self.phase, self.shared.context)
+        self.executor.queue(self.profile, self.shared.context)
 
 
 def open_session(flavour: Flavour, path: Path, info: EngineInfo, device: Device | None = None) -> GpuSession:
@@ -225,6 +225,6 @@ def open_session(flavour: Flavour, path: Path, info: EngineInfo, device: Device 
         InputError: the library or the CUDA bindings are not installed.
         OperationError: the library refuses the plan, or the GPU's memory is too small.
     """
-    device = device or Device(f"a {flavour.name} engine", flavour.install)
+    device = device or Device.open(f"running a {flavour.name} engine", flavour.extra)
     plan = Plan.load(flavour, path, info)
     return GpuSession(info, device, lambda caches: PlanExecutor(plan, info, device, caches))

@@ -20,13 +20,13 @@ PLAN_FILE = "nld.plan"
 
 @dataclass(frozen=True)
 class Flavour:
-    """One of the libraries, as a backend.
+    """One of the two libraries, as a backend.
 
     Attributes:
-        name: of the backend.
+        name: name of the backend.
         module: Python module; also the key of its version in an artefact's tools.
         title: what people call the library.
-        extra: of the nld-trt package that installs it.
+        extra: the extra of the nld-trt package that installs it.
         builds_on_target: compiling needs the target's GPU in this machine.
         targets: compute capability to the library's ``ComputeCapability`` member; empty where the
             library compiles for the present GPU only.

@@ -38,7 +38,7 @@ class NetworkFacts:
 
     Attributes:
         stored: element type that each dequantization reads, by the name of its node.
-        plugins: layers that are kernels of others.
+        plugins: the number of layers that are plugins.
     """
 
     inputs: Mapping[str, tuple[str, Shape]]

@@ -3,8 +3,8 @@
 """The proof that a TensorRT build is what was asked for, from the network and from the compiled plan.
 
 A compiler that meets something it cannot fuse may replace it, drop an input or widen a type, and the
-result still runs, slower or wrong. So nothing is believed: the network is compared with the request
-before hours are spent on it, and the compiled engine's own listing and bytes are compared after.
+result still runs, slower or wrong. So the network is compared with the request before a build of hours,
+and the listing and the bytes of the compiled engine are compared after it.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from nld_trt.model.quantized.formats import LinearFormat
 # Symbols of fused attention kernels: gemm_mha, gemv_mha, fmha.
 _FUSED = re.compile(r"mha")
 
-# Where TensorRT for RTX writes the compute capabilities that its kernels were compiled for.
+# The text in a plan by which TensorRT for RTX records the compute capabilities of its kernels.
 _ACCELERATORS = re.compile(rb"accelerators=\{((?:sm\d+ )+)\}")
 
-# How much larger than its quantized weights a plan may be: kernels of one layer in all phases, and weights that the
-# compiler lays out twice. Seen: 3 to 5 MB a layer, and 1.2 times the weights of 8B.
+# A plan may be larger than its quantized weights by this factor, for weights that the compiler lays out twice, and by
+# so many bytes per layer, for kernels in all profiles. Seen: 1.2 times the weights of 8B, and 3 to 5 MB a layer.
 _LARGER, _KERNEL_BYTES = 1.5, 16 << 20
 
 _NOTHING = QuantizedWeights()
 
-# Kernels that multiply matrices: of this kind, or generated around a product, which this stands for in their names.
-# Others may name a layer as well, such as one that unpacks its weights or applies its scale.
+# A kernel multiplies matrices if it is of this kind, or if its name has this mark of a generated product. Other kernels
+# of a layer, such as one that unpacks its weights or applies its scale, have neither.
 _GEMM, _PRODUCT = "gemm", re.compile(r"Fc")
 
-# Axes whose size is given with every forward, and how shapes write such a size.
+# The axes whose size is given with every forward, and the size that shapes have for them.
 _RUN_TIME_AXES = ("batch", "width", "window", "slots")
 _ANY = -1
 
@@ -60,7 +60,7 @@ def prove_network(
     """Compare a parsed network with the request.
 
     Raises:
-        OperationError: listing every difference.
+        OperationError: there are differences; the error lists them all.
     """
     layers = config.num_hidden_layers
     problems = []
@@ -109,7 +109,7 @@ def prove_plan(
     """Compare a compiled plan with the request, by the engine's listing and the plan's own bytes.
 
     Raises:
-        OperationError: listing every difference, or that there is no listing to prove anything by.
+        OperationError: there are differences, which the error lists, or there is no listing to compare.
     """
     engine = EngineListing.parse(listing or "")
     if not engine.kernels:
@@ -134,11 +134,11 @@ def prove_plan(
         problems.append(f"the plan is for {', '.join(targets)}, not {', '.join(plan.compute_capabilities)}")
     _refuse("the plan is not what was asked for", problems)
     return {
-        "fused_attention": {phase: dict(Counter(map(_family, kernels))) for phase, kernels in fused.items()},
-        "attention_reads_cache_in_place": {phase: _reads_caches(kernels) for phase, kernels in fused.items()},
+        "fused_attention": {profile: dict(Counter(map(_family, kernels))) for profile, kernels in fused.items()},
+        "attention_reads_cache_in_place": {profile: _reads_caches(kernels) for profile, kernels in fused.items()},
         "caches_updated_in_place": not any(name.startswith("past_") for k in engine.kernels for name in k.inputs),
-        "kernels": {phase: _count(engine, index) for index, phase in enumerate(plan.limits.phases)},
-        "profiles": {phase: _ranges(plan, phase) for phase in plan.limits.phases},
+        "kernels": {profile: _count(engine, index) for index, profile in enumerate(plan.limits.phases)},
+        "profiles": {profile: _ranges(plan, profile) for profile in plan.limits.phases},
         "targets_in_plan": targets,
         "activation_bytes": max(log.activation_bytes, default=None),
         "plan_bytes": path.stat().st_size,
@@ -176,8 +176,8 @@ def _binding_problems(
 
 
 def _size_in_plan(limits: Limits, axis: str) -> int:
-    """The compiler fixes an axis that has one size in all phases, such as the batch of an engine for one row."""
-    ranges = {contract.axis_ranges(limits, phase)[axis] for phase in limits.phases}
+    """The size that an axis has in the plan: fixed where it is the same in all profiles, such as a batch of one row."""
+    ranges = {contract.axis_ranges(limits, profile)[axis] for profile in limits.phases}
     low = min(size[0] for size in ranges)
     high = max(size[2] for size in ranges)
     return low if low == high else _ANY
@@ -191,14 +191,14 @@ def _profile_problems(engine: EngineListing, config: ModelConfig, plan: BuildPla
     ranges = {tensor.name: tensor.ranges for tensor in engine.tensors}
     for binding, name in _inputs(config):
         found = ranges.get(name, ())
-        for index, phase in enumerate(plan.limits.phases):
-            wanted = binding_ranges(binding, config, plan.limits, phase)
+        for index, profile in enumerate(plan.limits.phases):
+            wanted = binding_ranges(binding, config, plan.limits, profile)
             if index >= len(found):
-                yield f"input {name} has no range for the {phase} phase"
+                yield f"input {name} has no range for the {profile} profile"
             elif found[index] != wanted:
-                yield f"input {name} has the range {list(found[index])} in the {phase} phase, not {list(wanted)}"
+                yield f"input {name} has the range {list(found[index])} in the {profile} profile, not {list(wanted)}"
         if len(found) > len(plan.limits.phases):
-            yield f"input {name} has {len(found)} ranges for {len(plan.limits.phases)} phases"
+            yield f"input {name} has {len(found)} ranges for {len(plan.limits.phases)} profiles"
 
 
 def _unread_inputs(engine: EngineListing, config: ModelConfig, plan: BuildPlan) -> Iterator[str]:
@@ -222,19 +222,19 @@ def _inputs(config: ModelConfig) -> Iterator[tuple[Binding, str]]:
 
 
 def _fused_attention(
-    engine: EngineListing, facts: NetworkFacts, phases: Sequence[Phase]
+    engine: EngineListing, facts: NetworkFacts, profiles: Sequence[Phase]
 ) -> tuple[dict[str, list[Kernel]], list[str]]:
-    """The fused kernel of every attention in every phase, and the attentions that have none or several."""
+    """The fused kernel of every attention in every profile, and the attentions that have none or several."""
     fused: dict[str, list[Kernel]] = {}
     problems = []
-    for index, phase in enumerate(phases):
+    for index, profile in enumerate(profiles):
         candidates = [k for k in engine.kernels if k.profile == index and _FUSED.search(k.tactic or k.name)]
-        fused[phase] = []
+        fused[profile] = []
         for attention in facts.attentions:
             kernels = [kernel for kernel in candidates if attention.node in kernel.nodes]
             if len(kernels) != 1:
-                problems.append(f"{attention.node} has {len(kernels)} fused kernels in the {phase} phase, not 1")
-            fused[phase] += kernels
+                problems.append(f"{attention.node} has {len(kernels)} fused kernels in the {profile} profile, not 1")
+            fused[profile] += kernels
     return fused, problems
 
 
@@ -254,11 +254,11 @@ def _stored_type(format: LinearFormat) -> str:
 
 
 def _layer_kernels(
-    engine: EngineListing, formats: Mapping[str, LinearFormat], phase_count: int
+    engine: EngineListing, formats: Mapping[str, LinearFormat], profile_count: int
 ) -> dict[str, LayerKernel]:
-    """The kernels that multiply with each quantized weight, all phases together.
+    """The kernels that multiply with each quantized weight, all profiles together.
 
-    Such a kernel reads the stored type itself. Where one phase has none, another kernel unpacked the weights before,
+    Such a kernel reads the stored type itself. Where one profile has none, another kernel unpacked the weights before,
     and the layer is not quantized.
     """
     multiplying: dict[str, list[Kernel]] = {}
@@ -270,18 +270,18 @@ def _layer_kernels(
     for module, format in formats.items():
         wanted, kernels = _stored_type(format), multiplying.get(module, [])
         packed = [kernel for kernel in kernels if wanted in kernel.constants]
-        phases = {kernel.profile for kernel in packed}
+        profiles = {kernel.profile for kernel in packed}
         names = {f"{kernel.kind} {wanted}" for kernel in packed}
-        names |= {f"{kernel.kind} unpacked" for kernel in kernels if kernel.profile not in phases}
+        names |= {f"{kernel.kind} unpacked" for kernel in kernels if kernel.profile not in profiles}
         if kernels:
-            found[module] = LayerKernel(" and ".join(sorted(names)), phases == set(range(phase_count)))
+            found[module] = LayerKernel(" and ".join(sorted(names)), profiles == set(range(profile_count)))
     return found
 
 
 def _size_problems(
     path: Path, engine: EngineListing, config: ModelConfig, quantized: QuantizedWeights
 ) -> Iterator[str]:
-    """Quantized weights that the plan holds unpacked."""
+    """The quantized weights that the plan holds unpacked."""
     held: dict[str, set[str]] = {}
     for kernel in engine.kernels:
         for node in kernel.nodes:
@@ -312,8 +312,8 @@ def _count(engine: EngineListing, profile: int) -> int:
     return sum(kernel.profile == profile and bool(kernel.tactic) for kernel in engine.kernels)
 
 
-def _ranges(plan: BuildPlan, phase: contract.Phase) -> dict[str, list[int]]:
-    return {axis: list(sizes) for axis, sizes in contract.axis_ranges(plan.limits, phase).items()}
+def _ranges(plan: BuildPlan, profile: Phase) -> dict[str, list[int]]:
+    return {axis: list(sizes) for axis, sizes in contract.axis_ranges(plan.limits, profile).items()}
 
 
 def _targets(content: mmap.mmap) -> list[str]:

@@ -1,51 +1,55 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""How fast this GPU's memory is: the yardstick of every floor, measured in three ways.
+"""The memory bandwidth of this GPU, measured in three ways. It is the yardstick of every floor.
 
-The driver's own copy stays well below what kernels reach on some GPUs, so that a floor made of it alone would be too
-easy. Of the three rates the largest counts.
+On some GPUs the driver's own copy stays well below what kernels reach, so that a floor made of it alone would be too
+low a bar. The largest of the three rates counts.
 """
 
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nld_trt.engine.trt.kernels.image import Image, KernelSource, compile_source
 from nld_trt.errors import OperationError
-from nld_trt.measure.kernels.driver import Driver
-from nld_trt.measure.kernels.timing import Work, time
+from nld_trt.machine.clocks import under_load
+from nld_trt.machine.device import Device
+from nld_trt.measure.kernels.timing import Recorded, Work, time
 
 SOURCE = "bandwidth.cu"
 COPY_KERNEL, SUM_KERNEL = "nld_copy_vectors", "nld_sum_vectors"
-# As in bandwidth.cu.
+# The same constants as in bandwidth.cu.
 THREADS, BATCH = 256, 8
 BLOCK_BYTES = 16 * THREADS * BATCH
 _SUM_BYTES_PER_BLOCK = 4 * THREADS // 32
 
-# Of each buffer, more than any L2 cache holds; and of the random bytes that fill them.
+# The size of each buffer, more than any L2 cache holds, and of the random bytes that fill the buffers.
 BUFFER_BYTES = 1 << 30
 FILL_BYTES = 1 << 26
-# nvidia-smi takes up to a second to answer. Reads are queued in graphs of so many, or the host would wait for room in
-# the queue.
+# nvidia-smi takes up to a second to answer, so the load lasts longer. The reads are queued in graphs of LOAD_READS:
+# one by one they would fill the stream's queue, and the host would wait.
 LOAD_MILLISECONDS, LOAD_READS = 3000, 100
 
 
 def compile_bandwidth(capability: str) -> Image:
-    """The two kernels; raises as compile_kernels does."""
+    """Compile the two kernels. This raises what compile_kernels raises."""
     return compile_source(capability, KernelSource.read(Path(__file__).parent), SOURCE, (COPY_KERNEL, SUM_KERNEL))
 
 
 @dataclass(frozen=True)
 class Bandwidth:
-    """Gigabytes per second, read and written. ``theoretical`` is None where the driver does not tell."""
+    """Rates in gigabytes per second; a copy counts the bytes read and the bytes written.
+
+    ``theoretical`` is None where the driver does not report the memory's clock.
+    """
 
     memcpy: float
     copy_kernel: float
@@ -54,11 +58,11 @@ class Bandwidth:
 
     @property
     def best(self) -> float:
-        """The largest that was measured."""
+        """The largest rate that was measured."""
         return max(self.memcpy, self.copy_kernel, self.read_kernel)
 
     def microseconds(self, size: int) -> float:
-        """To read ``size`` bytes."""
+        """The time that reading ``size`` bytes takes at the best rate."""
         return size / self.best / 1000
 
 
@@ -66,9 +70,9 @@ class Bandwidth:
 class Memory:
     """Two buffers of random bytes on the device, and the kernels that read and copy them."""
 
-    driver: Driver
-    copy_kernel: ctypes.c_void_p
-    sum_kernel: ctypes.c_void_p
+    device: Device
+    copy_kernel: Any
+    sum_kernel: Any
     source: int
     target: int
     sums: int
@@ -76,63 +80,56 @@ class Memory:
 
     @classmethod
     @contextmanager
-    def on_device(cls, driver: Driver, image: Image) -> Iterator[Memory]:
-        module = driver.load(image)
-        copy_kernel, sum_kernel = (driver.function(module, name) for name in (COPY_KERNEL, SUM_KERNEL))
+    def on_device(cls, device: Device, image: Image) -> Iterator[Memory]:
+        module = device.load(image.cubin)
+        copy_kernel, sum_kernel = (device.function(module, name) for name in (COPY_KERNEL, SUM_KERNEL))
         blocks = BUFFER_BYTES // BLOCK_BYTES
         addresses: list[int] = []
         try:
             for size in (BUFFER_BYTES, BUFFER_BYTES, blocks * _SUM_BYTES_PER_BLOCK):
-                addresses.append(driver.allocate(size))
-            # Nothing obliges a GPU to fetch memory that was never written.
+                addresses.append(device.allocate(size))
+            # A GPU may answer reads of memory that was never written without fetching anything.
             filling = np.random.default_rng(0).integers(0, 1 << 32, min(FILL_BYTES, BUFFER_BYTES) // 4, np.uint32)
             for buffer in addresses[:2]:
-                driver.upload(buffer, filling)
+                device.upload(buffer, filling)
                 for start in range(filling.nbytes, BUFFER_BYTES, filling.nbytes):
-                    driver.copy(buffer + start, buffer, filling.nbytes)
+                    device.copy(buffer + start, buffer, filling.nbytes)
             total = int(filling.sum(dtype=np.uint64)) * (BUFFER_BYTES // filling.nbytes)
             source, target, sums = addresses
-            yield cls(driver, copy_kernel, sum_kernel, source, target, sums, total & 0xFFFFFFFF)
+            yield cls(device, copy_kernel, sum_kernel, source, target, sums, total & 0xFFFFFFFF)
         finally:
-            driver.wait()
+            device.synchronize()
             for address in addresses:
-                driver.release(address)
+                device.release(address)
 
     def bandwidth(self) -> Bandwidth:
-        """
+        """Measure all three rates.
+
         Raises:
             OperationError: the sum is wrong, so its time would be of something else.
         """
         self._check_sum()
         copied, read = 2 * BUFFER_BYTES, BUFFER_BYTES
-        theoretical = self.driver.theoretical_gigabytes_per_second
+        theoretical = self.device.theoretical_gigabytes_per_second
         return Bandwidth(
-            memcpy=self._rate(copied, lambda index: self.driver.copy(self.target, self.source, BUFFER_BYTES)),
+            memcpy=self._rate(copied, lambda index: self.device.copy(self.target, self.source, BUFFER_BYTES)),
             copy_kernel=self._rate(copied, lambda index: self._launch(self.copy_kernel, self.target)),
             read_kernel=self._rate(read, lambda index: self._read()),
             theoretical=theoretical and round(theoretical, 1),
         )
 
     def clocks(self) -> str:
-        """Name, driver, clocks and power of this GPU under load, as nvidia-smi has them."""
-        graph = self.driver.record(self._read_often)
+        """The name, driver, clocks and power of this GPU under load, as nvidia-smi reports them."""
+        graph = Recorded(self.device, self._read_often)
         for _ in range(ceil(LOAD_MILLISECONDS / max(graph.milliseconds(), 1e-3))):
             graph.queue()
         try:
-            return self._ask_smi()
+            return under_load(self.device.uuid)
         finally:
-            self.driver.wait()
-
-    def _ask_smi(self) -> str:
-        fields = "name,driver_version,clocks.sm,clocks.mem,power.draw"
-        query = ["nvidia-smi", f"--id={self.driver.uuid}", f"--query-gpu={fields}", "--format=csv,noheader"]
-        try:
-            return subprocess.run(query, capture_output=True, check=True, encoding="utf-8").stdout.strip()
-        except (OSError, subprocess.CalledProcessError) as error:
-            return f"unknown: {error}"
+            self.device.synchronize()
 
     def _rate(self, size: int, work: Work) -> float:
-        return round(size / time(self.driver, work).median / 1000, 1)
+        return round(size / time(self.device, work).median / 1000, 1)
 
     def _read(self) -> None:
         self._launch(self.sum_kernel, self.sums)
@@ -141,14 +138,14 @@ class Memory:
         for _ in range(LOAD_READS):
             self._read()
 
-    def _launch(self, kernel: ctypes.c_void_p, written: int) -> None:
+    def _launch(self, kernel: Any, written: int) -> None:
         arguments = [ctypes.c_void_p(self.source), ctypes.c_void_p(written)]
-        self.driver.launch(kernel, (BUFFER_BYTES // BLOCK_BYTES, 1, 1), THREADS, 0, arguments)
+        self.device.launch(kernel, (BUFFER_BYTES // BLOCK_BYTES, 1, 1), THREADS, arguments)
 
     def _check_sum(self) -> None:
         self._read()
         sums = np.empty(BUFFER_BYTES // BLOCK_BYTES * _SUM_BYTES_PER_BLOCK // 4, np.uint32)
-        self.driver.download(sums, self.sums)
+        self.device.download(sums, self.sums)
         found = int(sums.sum(dtype=np.uint64)) & 0xFFFFFFFF
         if found != self.expected_sum:
             raise OperationError(f"{SUM_KERNEL} found {found} in a buffer whose words add up to {self.expected_sum}")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs of the decode operators, random and made up, for tests, the check on a GPU and the benchmark."""
+"""Inputs of the decode operators, random and constructed, for tests, the check on a GPU and the benchmark."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from nld_trt.model.config import MAX_EOS_IDS
 DTYPES: dict[str, npt.DTypeLike] = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
 MASK = 100
 
-# Rows, window slots, vocabulary: one split and several, whole vectors and odd ends, one slot to more than a block has
-# warps.
+# (rows, window slots, vocabulary). Vocabularies have one split or several and end with a whole vector or within one;
+# windows reach from one slot to more slots than a block has warps.
 SIZES = [
     (1, 1, 256),
     (2, 5, 257),
@@ -47,7 +47,7 @@ def case(
     seed: int = 0,
     pattern: Callable[[Array], None] | None = None,
 ) -> dict[str, Array]:
-    """Inputs of both operators, by name.
+    """Random inputs of both operators, by name.
 
     Logits are rounded to ``logit_type`` and held as float32. Drafts often match what is chosen greedily, and often come
     from a list of candidates.
@@ -89,13 +89,13 @@ def case(
 
 
 def _eos_ids(rng: np.random.Generator, block: Array, best: Array) -> Array:
-    """[B, MAX_EOS_IDS] tokens of which rows often have some, in any of the places, with none (-1) in the others."""
+    """EOS ids of each row, [B, MAX_EOS_IDS]: often a few, in any of the places, and -1 (no id) in the others."""
     ids = rng.choice([*block.reshape(-1), *best.reshape(-1)], (len(block), MAX_EOS_IDS))
     return np.where(rng.random(ids.shape) < rng.choice([0.1, 0.5, 1.0], (len(block), 1)), ids, -1)
 
 
 def _drafts(rng: np.random.Generator, block: Array, best: Array, vocab: int) -> tuple[Array, Array]:
-    """(ids, shares) of up to CANDIDATES tokens for each slot, the token in it and the best among them or not."""
+    """(ids, shares) of up to CANDIDATES drafted tokens per slot, with or without the slot's own and its best token."""
     ids = np.full((*block.shape, CANDIDATES), -1)
     shares = np.zeros(ids.shape)
     for row, slot in np.ndindex(block.shape):
@@ -108,7 +108,7 @@ def _drafts(rng: np.random.Generator, block: Array, best: Array, vocab: int) -> 
 
 
 def tie(logits: Array) -> None:
-    """Up to eight equal logits: in one vector, one thread, one split, or far apart."""
+    """Logits of which up to eight are equal: in one vector, one thread, one split, or far apart."""
     vocab = logits.shape[-1]
     rng = np.random.default_rng(vocab)
     logits[:] = -1.0
@@ -121,13 +121,13 @@ def level(logits: Array) -> None:
 
 
 def mostly_minus_infinity(logits: Array) -> None:
-    """Every other token of every slot, and of one slot all but the last."""
+    """Logits with -inf at every other token of every slot, and in one slot at all tokens but the last."""
     logits[..., ::2] = -np.inf
     logits[0, 0, :-1] = -np.inf
     logits[0, 0, -1] = 1.0
 
 
-# What can be done to logits [B, W, V] so that there is still something to choose in every slot.
+# Functions, by name, that change logits [B, W, V] and leave at least one token to choose in every slot.
 PATTERNS: Mapping[str, Callable[[Array], None]] = {
     "ties": tie,
     "equal logits": level,
@@ -136,7 +136,7 @@ PATTERNS: Mapping[str, Callable[[Array], None]] = {
 
 
 def spoils(vocab: int) -> dict[str, Callable[[Array], None]]:
-    """What can be done to the logits of a slot, [V], so that nothing can be chosen in it; by name."""
+    """Functions, by name, that change the logits of a slot, [V], so that no token of it can be chosen."""
     places = {"first": 0, "MASK": MASK, "middle": vocab // 2, "last": vocab - 1}
     found = {
         f"{value} at the {place} token": _putting(value, token)
@@ -162,7 +162,7 @@ def _put_mask_alone(slot: Array) -> None:
     slot[MASK] = 1.0
 
 
-# Temperatures that the rows of a batch take in turn.
+# The temperatures that the rows of a batch take in turn.
 ROWS: Mapping[str, tuple[float, ...]] = {"greedy": (0.0,), "sampled": (0.8,), "mixed": (0.0, 0.8, 1e-3, 5.0)}
 
 

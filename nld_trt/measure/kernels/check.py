@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Are the kernels right where they run? Every result is compared with the definition in NumPy."""
+"""The check of the kernels on the GPU where they run: every result is compared with the definition in NumPy."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from nld_trt.measure.kernels import reference
 from nld_trt.measure.kernels.cases import DTYPES, MASK, PATTERNS, ROWS, SIZES, case, filtered, spoils, with_rows
 from nld_trt.measure.kernels.reference import Array, Values
 
-# Inputs by name and the type of logits, to outputs by name.
+# A decode step: takes inputs by name and the type of the logits, and returns outputs by name.
 Step = Callable[[dict[str, Array], str], dict[str, Array]]
 
-# The largest of each size beside the smallest of the others: all three at once would take 2 GB.
+# The largest of each size with the smallest of the others: all three at once would take 2 GB.
 CORNERS = ((64, 1, 131071), (1, 64, 131071), (1, 64, 131072), (64, 64, 257))
 PATTERN_SIZES = ((4, 9, 1000), (2, 64, 257), (4, 3, 131071), (4, 3, 131072))
-# Of rows of which one is spoiled.
+# The vocabularies of batches in which one row is spoiled.
 SPOILED_VOCABS = (257, 9000, 131071, 131072)
 _ROWS, _WIDTH, _VALID = 3, 5, 4
 _SPOILED_ROW, _REAL_SLOT, _PADDING_SLOT = 1, 2, 4
 
 
 def problems(step: Step) -> list[str]:
-    """What ``step`` gets wrong, each with its inputs."""
+    """The results that ``step`` gets wrong, each described with its inputs."""
     return [*_against_the_definition(step), *_of_spoiled_rows(step)]
 
 
@@ -43,7 +43,7 @@ def _against_the_definition(step: Step) -> Iterator[str]:
 
 
 def _kinds_of_rows(batch: int) -> list[str]:
-    """A row alone cannot be mixed."""
+    """The names in ROWS that fit a batch: a single row cannot have mixed temperatures."""
     return [name for name, temperatures in ROWS.items() if batch > 1 or len(temperatures) == 1]
 
 
@@ -58,7 +58,7 @@ def _of_spoiled_rows(step: Step) -> Iterator[str]:
 
 
 def spoilable(vocab: int, logit_type: str, rows: str) -> dict[str, Array]:
-    """Rows of masks of which any can be spoiled."""
+    """Inputs whose rows are all masks, so that the logits of any of them can be spoiled."""
     values = case(_ROWS, _WIDTH, vocab, logit_type)
     limits = {"block": np.full((_ROWS, _WIDTH), MASK), "valid": np.full(_ROWS, _VALID), "threshold": np.zeros(_ROWS)}
     return with_rows(values | {name: value.astype(values[name].dtype) for name, value in limits.items()}, rows)
@@ -67,7 +67,7 @@ def spoilable(vocab: int, logit_type: str, rows: str) -> dict[str, Array]:
 def spoiled_problems(
     step: Step, values: dict[str, Array], logit_type: str, spoil: Callable[[Array], None]
 ) -> Iterator[str]:
-    """Of one row of ``values``, ``spoil`` spoils the logits of a real slot, and then those of a padding slot."""
+    """The results that are wrong once ``spoil`` changed logits of one row: of a real slot, then of a padding slot."""
     others = np.arange(_ROWS) != _SPOILED_ROW
     alone = step({name: value[others] for name, value in values.items()}, logit_type)
     found = step(_spoiled(values, spoil, _REAL_SLOT), logit_type)
@@ -89,7 +89,7 @@ def _spoiled(values: dict[str, Array], spoil: Callable[[Array], None], slot: int
 
 
 def _left_alone(values: Values) -> dict[str, Array]:
-    """Outputs of a row whose logits are no numbers."""
+    """The outputs that a row must have whose logits are not numbers, by name."""
     expected: dict[str, Any] = {
         "finite": 0,
         "block_tokens": values["block"][_SPOILED_ROW],

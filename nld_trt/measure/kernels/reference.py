@@ -20,7 +20,7 @@ import numpy.typing as npt
 from nld_trt.graph.step.tensors import CANDIDATES
 
 Array = npt.NDArray[Any]
-# By the names in TENSORS; logits as float32.
+# Tensors by their names in TENSORS; logits are float32.
 Values = Mapping[str, Array]
 
 # Sums of weights in 32 bits are this exact, in parts of the sum: a draw this near to the boundary between two tokens
@@ -138,7 +138,7 @@ def _weights(scores: Array, inside: Array, temperature: float) -> Array:
 
 @dataclass(frozen=True)
 class Pool:
-    """What one slot of a row with a temperature can get.
+    """The tokens that one slot of a row with a temperature can get, by weight.
 
     Attributes:
         weights: [V] float64, less what a draft took.
@@ -171,14 +171,14 @@ class Pool:
 
     @property
     def token(self) -> int:
-        """What the definition gives."""
+        """The token that the definition chooses."""
         total = self.weights.sum()
         if self.drafted is not None and (self.margin > 0 or total <= 0):
             return self.drafted
         return int(np.argmax(np.cumsum(self.weights) > self.uniform * total))
 
     def may_give(self, token: int) -> bool:
-        """Whether ``token`` is that, or as good within ROUNDING."""
+        """Whether ``token`` is the definition's, or as good within ROUNDING."""
         slack = ROUNDING * self.whole
         total = self.weights.sum()
         if self.drafted is not None:
@@ -207,7 +207,7 @@ def pool(values: Values, row: int, slot: int, mask_token_id: int) -> Pool:
 
 
 def choices(values: Values, mask_token_id: int) -> Array:
-    """What the definition gives every slot, [B, W]."""
+    """The token that the definition chooses in every slot, [B, W]."""
     found = greedy(values["logits"], mask_token_id)
     for row, slot in np.ndindex(found.shape):
         if values["temperature"][row] > 0:
@@ -216,7 +216,7 @@ def choices(values: Values, mask_token_id: int) -> Array:
 
 
 def wrong_choices(values: Values, choice: Array, mask_token_id: int) -> list[tuple[int, int]]:
-    """(row, slot) whose choice is neither what the definition gives nor as good within ROUNDING."""
+    """Each (row, slot) whose choice is neither the definition's nor as good within ROUNDING."""
     best = greedy(values["logits"], mask_token_id)
     return [
         (row, slot)
@@ -266,7 +266,7 @@ def verify(values: Values, choice: Array) -> tuple[Array, Array, Array]:
 
 
 def differences(found: Values, values: Values, mask_token_id: int) -> list[str]:
-    """Outputs of a decision that are not what ``values`` ask for. All logits must be finite."""
+    """The outputs that the definition contradicts, given the inputs ``values``, whose logits must be finite."""
     logits, choice = values["logits"], found["verified_tokens"]
     probability = np.take_along_axis(probabilities(logits), choice[..., None], -1)[..., 0]
     masked = (values["block"] == mask_token_id) & (np.arange(logits.shape[1]) < values["valid"][:, None])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernels are to reach on an H100-class GPU. docs/hardware.md has the same as a table."""
+"""The times that the kernels are to reach on an H100-class GPU. docs/hardware.md has them as a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Of the same step in PyTorch, over the kernels' time.
+# The time of the same step in PyTorch over the time of the kernels, at least.
 EAGER_FACTOR, COMPILED_FACTOR = 5.0, 1.0
 
 
@@ -18,7 +18,7 @@ class Target:
 
     Attributes:
         shape: rows, window slots, vocabulary.
-        least_us: of two launches, where reading takes no longer than they do.
+        least_us: the time that two launches take by themselves, which bounds steps that read little.
     """
 
     shape: tuple[int, int, int]
@@ -34,7 +34,7 @@ TARGETS = (Target((1, 32, 131072), 1.25, 6.0), Target((32, 32, 131072), 1.15))
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was asked and what was found, in the same unit."""
+    """A target and the measured value, in the same unit."""
 
     what: str
     wanted: float
@@ -55,7 +55,8 @@ def of_the_floor(target: Target, floor_us: float, cold_us: float) -> Verdict:
 
 
 def of_torch(target: Target, cold_us: Mapping[str, float]) -> list[Verdict]:
-    """
+    """Whether the kernels are faster than PyTorch by what was asked.
+
     Args:
         cold_us: times of ``kernels``, ``eager`` and ``torch.compile``.
     """
@@ -70,7 +71,7 @@ def of_torch(target: Target, cold_us: Mapping[str, float]) -> list[Verdict]:
 
 
 def verdicts(timed: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
-    """Of times as ``measure.timings`` gives them, by written shape."""
+    """The verdicts on what ``times.timings`` returns for each shape, by the written shape."""
     found = [(target, timed[written(target.shape)]) for target in TARGETS]
     return [
         of_the_floor(target, times["floor_us"], times["denoise"]["greedy"]["both"]["cold_us"]["median"])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs and outputs of the decode operators in the memory of a GPU."""
+"""The inputs and outputs of the decode operators in the memory of a GPU."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ import numpy as np
 
 from nld_trt.engine.trt.kernels.launch import Sizes, checked_sizes
 from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
+from nld_trt.machine.device import Device
 from nld_trt.measure.kernels.cases import DTYPES, MASK
-from nld_trt.measure.kernels.driver import Driver, Kernels
+from nld_trt.measure.kernels.launcher import Kernels
 from nld_trt.measure.kernels.reference import Array
 
 
 @dataclass
 class Tensors:
-    """Tensors of both operators on the device, by name."""
+    """The tensors of both operators on the device. ``addresses`` is by tensor name."""
 
-    driver: Driver
+    device: Device
     sizes: Sizes[int]
     logit_type: str
     addresses: dict[str, int]
 
     @classmethod
     @contextmanager
-    def on_device(cls, driver: Driver, values: Mapping[str, Array], logit_type: str) -> Iterator[Tensors]:
-        """``values`` and room for what the operators write. A single row of logits stands for every row."""
+    def on_device(cls, device: Device, values: Mapping[str, Array], logit_type: str) -> Iterator[Tensors]:
+        """Upload ``values`` and allocate what the operators write. A single row of logits is repeated for every row."""
         batch, width = values["block"].shape
         sizes = checked_sizes(batch, width, values["logits"].shape[2])
-        tensors = cls(driver, sizes, logit_type, {})
+        tensors = cls(device, sizes, logit_type, {})
         try:
             for name in dict.fromkeys((*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs, *DECODE_STEP.outputs)):
                 size = prod(sizes.shape(name)) * np.dtype(tensors._dtype(name)).itemsize
-                tensors.addresses[name] = driver.allocate(size)
+                tensors.addresses[name] = device.allocate(size)
             tensors.write(values)
             yield tensors
         finally:
-            driver.wait()
+            device.synchronize()
             for address in tensors.addresses.values():
-                driver.release(address)
+                device.release(address)
 
     def write(self, values: Mapping[str, Array]) -> None:
         for name, address in self.addresses.items():
@@ -52,11 +53,11 @@ class Tensors:
                 continue
             array = np.ascontiguousarray(values[name], self._dtype(name))
             for copy in range(self.sizes.batch // len(array)):
-                self.driver.upload(address + copy * array.nbytes, array)
+                self.device.upload(address + copy * array.nbytes, array)
 
     def read(self, name: str) -> Array:
         array = np.empty(self.sizes.shape(name), TENSORS[name].dtype)
-        self.driver.download(array, self.addresses[name])
+        self.device.download(array, self.addresses[name])
         return array
 
     def _dtype(self, name: str) -> Any:
@@ -64,9 +65,9 @@ class Tensors:
 
 
 def step(kernels: Kernels, values: Mapping[str, Array], logit_type: str) -> dict[str, Array]:
-    """Both operators, once; their outputs by name."""
-    with Tensors.on_device(kernels.driver, values, logit_type) as tensors:
+    """Run both operators once, and return their outputs by name."""
+    with Tensors.on_device(kernels.device, values, logit_type) as tensors:
         for operator in (LOGIT_STATISTICS, DECODE_STEP):
             kernels.launch(operator, tensors.sizes, tensors.addresses, logit_type, MASK)
-        kernels.driver.wait()
+        kernels.device.synchronize()
         return {name: tensors.read(name) for name in DECODE_STEP.outputs}

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""How near are the kernels to the time that reading the logits takes on this GPU?
+"""The times of the kernels beside the time that reading the logits takes on this GPU.
 
-``cold`` goes round copies of the logits, so many that L2_TIMES the L2 cache is read before one comes again; ``warm``
-reads one again and again. Timed are a denoise pass over a block of masks and a verify pass over a draft that matches.
+``cold`` times cycle through copies of the logits, so many that L2_TIMES the size of the L2 cache is read before a copy
+is read again; ``warm`` times read one copy again and again. Two passes are timed: a denoise pass over a block of masks,
+and a verify pass over a draft that matches.
 """
 
 from __future__ import annotations
@@ -17,40 +18,41 @@ from typing import Any
 import numpy as np
 
 from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS
+from nld_trt.machine.device import Device
 from nld_trt.measure.kernels.bandwidth import Bandwidth
 from nld_trt.measure.kernels.cases import MASK, all_masks, case, matching_draft, with_rows
-from nld_trt.measure.kernels.driver import Driver, Kernels
+from nld_trt.measure.kernels.launcher import Kernels
 from nld_trt.measure.kernels.reference import Array, Values
 from nld_trt.measure.kernels.tensors import Tensors
 from nld_trt.measure.kernels.timing import copies_beyond, time
 
 PASSES: Mapping[str, Callable[[Values], dict[str, Array]]] = {"denoise": all_masks, "verify": matching_draft}
 TIMED_ROWS = ("greedy", "sampled")
-# What is read between two visits of the same logits, in sizes of the L2 cache.
+# The bytes read between two reads of the same copy, in sizes of the L2 cache.
 L2_TIMES = 4
 
 OnLogits = Callable[[int], object]
 
 
 def timed_case(shape: tuple[int, int, int], name: str, rows: str) -> dict[str, Array]:
-    """Inputs in BF16 of one of PASSES. One row of logits stands for all: random numbers take longer than all else."""
+    """The inputs of one of PASSES, in BF16. All rows have the same logits: to draw them for each would take longest."""
     values = PASSES[name](case(1, *shape[1:], "bf16"))
     repeated = {name: value if name == "logits" else np.repeat(value, shape[0], 0) for name, value in values.items()}
     return with_rows(repeated, rows)
 
 
 def timings(kernels: Kernels, shape: tuple[int, int, int], bandwidth: Bandwidth) -> dict[str, Any]:
-    """Times in BF16 at one size, and the time that reading the logits takes."""
-    driver, size = kernels.driver, 2 * prod(shape)
-    count = copies_beyond(L2_TIMES * driver.l2_bytes, size)
+    """The times in BF16 at one size, and the time that reading the logits takes."""
+    device, size = kernels.device, 2 * prod(shape)
+    count = copies_beyond(L2_TIMES * device.l2_bytes, size)
     found: dict[str, Any] = {
         "logit_bytes": size,
         "floor_us": round(bandwidth.microseconds(size), 2),
         "copies_of_the_logits": count,
     }
     with (
-        Tensors.on_device(driver, timed_case(shape, "denoise", "greedy"), "bf16") as tensors,
-        _copies(driver, tensors.addresses["logits"], size, count) as logits,
+        Tensors.on_device(device, timed_case(shape, "denoise", "greedy"), "bf16") as tensors,
+        _copies(device, tensors.addresses["logits"], size, count) as logits,
     ):
         for name in PASSES:
             found[name] = {}
@@ -58,28 +60,28 @@ def timings(kernels: Kernels, shape: tuple[int, int, int], bandwidth: Bandwidth)
                 values = timed_case(shape, name, rows)
                 tensors.write({key: value for key, value in values.items() if key != "logits"})
                 works = _works(kernels, tensors)
-                found[name][rows] = {key: _cold_and_warm(driver, work, logits) for key, work in works.items()}
+                found[name][rows] = {key: _cold_and_warm(device, work, logits) for key, work in works.items()}
     return found
 
 
 @contextmanager
-def _copies(driver: Driver, logits: int, size: int, count: int) -> Iterator[list[int]]:
-    """``logits`` and ``count`` - 1 copies."""
+def _copies(device: Device, logits: int, size: int, count: int) -> Iterator[list[int]]:
+    """The addresses of ``count`` copies of the logits, of which ``logits`` is the first."""
     made: list[int] = []
     try:
         for _ in range(count - 1):
-            made.append(driver.allocate(size))
-            driver.copy(made[-1], logits, size)
+            made.append(device.allocate(size))
+            device.copy(made[-1], logits, size)
         yield [logits, *made]
     finally:
-        driver.wait()
+        device.synchronize()
         for address in made:
-            driver.release(address)
+            device.release(address)
 
 
-def _cold_and_warm(driver: Driver, work: OnLogits, logits: list[int]) -> dict[str, Any]:
-    cold = time(driver, lambda index: work(logits[index % len(logits)]), copies=len(logits))
-    warm = time(driver, lambda index: work(logits[0]))
+def _cold_and_warm(device: Device, work: OnLogits, logits: list[int]) -> dict[str, Any]:
+    cold = time(device, lambda index: work(logits[index % len(logits)]), copies=len(logits))
+    warm = time(device, lambda index: work(logits[0]))
     return {"cold_us": asdict(cold), "warm_us": asdict(warm)}
 
 
@@ -94,5 +96,5 @@ def _works(kernels: Kernels, tensors: Tensors) -> dict[str, OnLogits]:
         statistics_pass(logits)
         decision(logits)
 
-    # Both comes first: the decision alone reads what a statistics pass left of the same rows.
+    # "both" comes first: the decision alone reads the partial results that a statistics pass left.
     return {"both": both, LOGIT_STATISTICS.name: statistics_pass, DECODE_STEP.name: decision}

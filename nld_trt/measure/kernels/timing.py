@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Times of work on a GPU: graphs of repeated calls, between events, with the host ahead."""
+"""Timing work on a GPU: repeated calls are captured into a graph, which is queued ahead between two events."""
 
 from __future__ import annotations
 
@@ -8,40 +8,59 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nld_trt.measure.kernels.driver import Driver
+from nld_trt.machine.device import Device
 
-# Calls in a graph. Of short ones there are more: the ends of a graph count once.
+# Calls in a graph. A graph of short calls holds more: its start and end cost the same and are spread over them.
 REPEATS, REPEATS_OF_SHORT = 20, 200
 SHORT_MICROSECONDS = 20.0
 SAMPLES = 15
 
-# Gets a running number, and queues something.
+# Queues one call; it gets the number of the call.
 Work = Callable[[int], object]
-# Records what a function queues; the result runs it, behind work that is queued already, and gives its milliseconds.
+# Captures what a function queues. The result runs it behind work that is queued already, and returns milliseconds.
 Record = Callable[[Callable[[], object]], Callable[[], float]]
 
 
 @dataclass(frozen=True)
 class Times:
-    """Microseconds of one call."""
+    """The time of one call, in microseconds."""
 
     median: float
     least: float
 
 
-def time(driver: Driver, work: Work, *, copies: int = 1) -> Times:
-    # Loading and first use happen outside the graph.
+class Recorded:
+    """Work that was captured into a graph, to be queued as one."""
+
+    def __init__(self, device: Device, work: Callable[[], object]) -> None:
+        self._device, self._graph = device, device.capture(work)
+        self._begin, self._end = device.event(timed=True), device.event(timed=True)
+
+    def queue(self) -> None:
+        self._device.launch_graph(self._graph)
+
+    def milliseconds(self) -> float:
+        """The time of one run. Another run precedes it: an idle stream would reach the first event too early."""
+        self.queue()
+        self._device.record(self._begin)
+        self.queue()
+        self._device.record(self._end)
+        return self._device.milliseconds_between(self._begin, self._end)
+
+
+def time(device: Device, work: Work, *, copies: int = 1) -> Times:
+    # The first call loads the kernels, which cannot happen while a graph is captured.
     work(0)
-    driver.wait()
-    return time_recorded(lambda calls: driver.record(calls).milliseconds, work, copies=copies)
+    device.synchronize()
+    return time_recorded(lambda calls: Recorded(device, calls).milliseconds, work, copies=copies)
 
 
 def time_recorded(record: Record, work: Work, *, copies: int = 1) -> Times:
-    """Of one call of ``work``.
+    """The time of one call of ``work``.
 
     Args:
-        copies: ``work`` goes round so many inputs; a graph goes round them a whole number of times, so that none comes
-            back early where one graph follows another.
+        copies: how many inputs ``work`` cycles through. A graph holds whole cycles, so that no input is read again too
+            soon where one graph follows another.
     """
     run, calls = _recorded(record, work, REPEATS, copies)
     if run() * 1000 / calls < SHORT_MICROSECONDS:
@@ -52,7 +71,7 @@ def time_recorded(record: Record, work: Work, *, copies: int = 1) -> Times:
 
 
 def copies_beyond(cache_bytes: int, size: int) -> int:
-    """How many inputs of ``size`` bytes to go round, so that as much as the cache holds is read before one comes again.
+    """How many inputs of ``size`` bytes fill the cache between two reads of the same one.
 
     >>> copies_beyond(cache_bytes=200, size=268), copies_beyond(cache_bytes=200, size=8)
     (2, 26)

@@ -56,7 +56,7 @@ class Codec:
             templates = template.read_templates(folder, found.settings)
         except InputError:
             # A file can take the place of templates that cannot be read; a name cannot.
-            if chat_template is None or not Path(chat_template).is_file():
+            if chat_template is None or not template.is_readable(chat_template):
                 raise
             templates = {}
         return cls(found.tokenizer, template.choose(templates, chat_template), found.special)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from nld_trt.errors import InputError
@@ -42,5 +43,5 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not UTF-8: {error.reason} at byte {error.start}",
-            fix=f"Save it as UTF-8; a Latin-1 file becomes one with: iconv -f latin1 -t utf-8 {path.name}",
+            fix=f"Save it as UTF-8; a Latin-1 file becomes one with: iconv -f latin1 -t utf-8 {shlex.quote(path.name)}",
         ) from error

@@ -131,6 +131,12 @@ def _kind(value: Any) -> str:
     return words.get(type(value), "text")
 
 
+def is_readable(asked: str) -> bool:
+    """Whether ``asked`` is the path of a file, or of a pipe: shells make one of ``<(command)``."""
+    path = Path(asked)
+    return path.exists() and not path.is_dir()
+
+
 def choose(templates: Mapping[str, ChatTemplate], asked: str | None) -> dict[str, ChatTemplate]:
     """The templates to use where a user asked for ``asked``: all, one of them, or the one in a file of that path.
 
@@ -141,7 +147,7 @@ def choose(templates: Mapping[str, ChatTemplate], asked: str | None) -> dict[str
         return dict(templates)
     if asked in templates:
         chosen = templates[asked]
-    elif Path(asked).is_file():
+    elif is_readable(asked):
         chosen = ChatTemplate(f"the chat template {asked}", read_text(Path(asked)))
     else:
         known = f"its templates are {', '.join(templates)}" if templates else "it has none"

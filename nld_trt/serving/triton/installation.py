@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nld_trt
 from nld_trt.errors import InputError
-from nld_trt.machine import environment
+from nld_trt.machine import installed
 from nld_trt.optional import install_command
 
 _STUB = "triton_python_backend_stub"
@@ -46,7 +46,7 @@ def find_installation(work: Path) -> Installation:
     Raises:
         InputError: there is no server, or this Python cannot serve with the one there is; says why.
     """
-    executable = environment.tritonserver()
+    executable = installed.tritonserver()
     if executable is None:
         raise InputError(
             "there is no tritonserver on PATH, and the package nvidia-pytriton, which carries one, is not installed",
@@ -102,8 +102,8 @@ def _path_to_python() -> str:
 
 
 def _check_numpy() -> None:
-    version = environment.package_version("numpy")
-    if version is not None and environment.release(version) >= (2,):
+    version = installed.package_version("numpy")
+    if version is not None and installed.release(version) >= (2,):
         raise InputError(
             f"NumPy {version} is installed; the server's Python backend is built for NumPy 1.x and dies with 2.x "
             "on the first string",

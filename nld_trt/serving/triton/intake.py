@@ -65,7 +65,7 @@ def read_inputs(
         _refuse_penalties(values)
     mode = values.get("mode", settings.defaults.mode)
     if mode not in MODES:
-        raise InputError(f"mode is {mode!r}; supported: {', '.join(MODES)}")
+        raise InputError(f"mode is {shortened(repr(mode))}; supported: {', '.join(MODES)}")
     prompt_ids = _prompt_ids(values, settings, codec)
     # Most settings are taken as their tensors have them.
     given = {

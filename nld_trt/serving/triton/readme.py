@@ -74,7 +74,7 @@ inter token latency divides the rest of the time by all tokens but one, those of
 
 ## Inputs
 
-All are optional, except that a request has either `text_input` or `input_ids`.
+All are optional, except that a request has one of `text_input`, `messages` and `input_ids`.
 
 {inputs}
 

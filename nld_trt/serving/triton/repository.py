@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.manifest import Manifest
 from nld_trt.errors import InputError
 from nld_trt.files import inside, publish_folder, read_json, sha256_of, write_json
-from nld_trt.machine import environment
+from nld_trt.machine import installed
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.files import TEMPLATE_FILE, TEMPLATES_FOLDER
 from nld_trt.model.text.template import DEFAULT_NAME as DEFAULT_TEMPLATE
@@ -126,7 +127,7 @@ def model_names(path: Path) -> list[str]:
     if (path / engine_manifests.FILE_NAME).is_file():
         raise InputError(
             f"{path} is an engine folder; a Triton model repository was expected",
-            fix=f"Write one: nld-trt repo {path} -o REPO_DIR",
+            fix=f"Write one: nld-trt repo {shlex.quote(str(path))} -o REPO_DIR",
         )
     if (path / model_config.FILE_NAME).is_file():
         raise InputError(
@@ -136,7 +137,7 @@ def model_names(path: Path) -> list[str]:
     found = present if path.exists() else "does not exist"
     raise InputError(
         f"the model repository {path} {found}",
-        fix=f"Write one: nld-trt repo ENGINE_DIR -o {path}",
+        fix=f"Write one: nld-trt repo ENGINE_DIR -o {shlex.quote(str(path))}",
     )
 
 
@@ -157,7 +158,7 @@ def describe_repository(path: Path) -> dict[str, Any]:
             raise InputError(
                 f"the model {name} in {path} is damaged",
                 details=problems,
-                fix=f"Write it again: nld-trt repo ENGINE_DIR -o {path} --force",
+                fix=f"Write it again: nld-trt repo ENGINE_DIR -o {shlex.quote(str(path))} --force",
             )
         models[name] = {
             "edited": _edited(path / name, manifest),
@@ -169,7 +170,12 @@ def describe_repository(path: Path) -> dict[str, Any]:
             "tool_version": manifest["tool_version"],
             "command": manifest["command"],
         }
-    return {"kind": "Triton model repository", "models": models, "intact": True, "next": f"nld-trt serve {path}"}
+    return {
+        "kind": "Triton model repository",
+        "models": models,
+        "intact": True,
+        "next": f"nld-trt serve {shlex.quote(str(path))}",
+    }
 
 
 def _check_name(name: str) -> None:
@@ -276,7 +282,7 @@ def _manifest(folder: Path, engine: Manifest, name: str, command: str) -> dict[s
         "tool_version": nld_trt.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
-        "tools": {tool: environment.package_version(tool) for tool in ("tritonclient", "protobuf")},
+        "tools": {tool: installed.package_version(tool) for tool in ("tritonclient", "protobuf")},
         "engine": {
             "name": engine.model["name"],
             "sha256": engine.model["sha256"],

@@ -18,22 +18,25 @@ from nld_trt.errors import InputError, OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
 from nld_trt.graph.precision import PRECISIONS
+from nld_trt.machine.device import Device
 from nld_trt.model.config import ModelConfig
-from tests.engine.gpu.fake_gpu import FakeContext, FakeDevice, FakeEngine
+from tests.engine.gpu.fake_tensorrt import FakeContext, FakeEngine
+from tests.machine import fake_cuda
+from tests.machine.fake_cuda import FakeCuda
 
 LIMITS = Limits(max_batch_size=3, max_seq_len=24, max_block_length=8, prompt_chunk=16)
 
 
 @pytest.fixture
 def start(goldens, tmp_path, monkeypatch):
-    """Start a session; returns it with its device. Keyword arguments change the engine."""
+    """Start a session; returns it with its GPU. Keyword arguments change the engine."""
 
     def begin(*, info=None, loads=True, drop=(), **changes):
         raw = json.loads((goldens / "tiny-a" / "config.json").read_text(encoding="utf-8"))
         info = info or EngineInfo(ModelConfig.from_hf(raw), LIMITS, "trt-rtx", "bf16", has_adapter=True)
         info = replace(info, debug=changes.pop("debug", False))
-        device = FakeDevice()
-        engine = FakeEngine(info, device, **changes)
+        cuda = FakeCuda()
+        engine = FakeEngine(info, cuda, **changes)
         engine.names = [
             name
             for binding in contract.BINDINGS
@@ -50,7 +53,7 @@ def start(goldens, tmp_path, monkeypatch):
         )
         monkeypatch.setattr(Flavour, "load", lambda self: library)
         (tmp_path / "nld.plan").write_bytes(b"plan")
-        return open_session(TRT_RTX, tmp_path / "nld.plan", info, device), device
+        return open_session(TRT_RTX, tmp_path / "nld.plan", info, Device(cuda)), cuda
 
     return begin
 
@@ -115,13 +118,13 @@ def test_capacity_is_what_was_built(start):
 
 
 def test_moved_row_takes_its_caches_along(start):
-    session, device = start()
+    session, cuda = start()
     forward(session, 3, 8, 8)
     session.move_row(2, 0)
-    device.synchronize()
+    cuda.run_queue()
     config = session.info.config
     shape = (LIMITS.max_batch_size, config.num_key_value_heads, LIMITS.capacity, config.head_dim)
-    cache = device.array(session._caches.addresses["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
+    cache = cuda.array(session._caches.addresses["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
     assert cache[:, 0, 0, 0].astype(int).tolist() == [7, 6, 7]
 
 
@@ -134,18 +137,18 @@ def test_debug_outputs_are_widened(start):
 
 def test_failed_forward_is_an_error(start):
     session, _ = start(works=False)
-    with pytest.raises(OperationError, match="failed in the token phase"):
+    with pytest.raises(OperationError, match="failed in the token profile"):
         forward(session, 1, 1, 1)
 
 
 def test_forwards_follow_each_other_without_the_host(start):
     """What one hands on the next reads, what stays the same is given once, and only results are copied."""
-    session, device = start()
+    session, cuda = start()
     buffers = session.step(2, 8, 8)
     buffers.inputs["tokens"][...] = 5
     buffers.inputs["quota"][...] = 3
     session.launch(buffers)
-    device.log.clear()
+    cuda.log.clear()
     for count in range(1, 9):
         following = session.follow(buffers)
         session.launch(following)
@@ -153,14 +156,14 @@ def test_forwards_follow_each_other_without_the_host(start):
         assert (buffers.outputs["block_tokens"] == 5 + count).all()
         assert (buffers.outputs["accepted_count"] == 3).all()
         buffers = following
-    runs = [entry for entry in device.log if entry != "copy"]
+    runs = [entry for entry in cuda.log if entry not in ("copy", "mark")]
     # Either side runs once as it is, is captured in its second forward, and is one call from then on.
     assert runs == ["run", "run", "graph", "run", "graph", *["graph"] * 5]
-    assert device.log.count("copy") == 3
+    assert cuda.log.count("copy") == 3
 
 
 def test_a_forward_is_read_while_the_next_is_still_queued(start):
-    session, device = start()
+    session, cuda = start()
     first = session.step(1, 1, 1)
     first.inputs["tokens"][...] = 7
     session.launch(first)
@@ -168,7 +171,7 @@ def test_a_forward_is_read_while_the_next_is_still_queued(start):
     session.launch(second)
     session.wait(first)
     assert first.outputs["block_tokens"].tolist() == [[8]]
-    assert device.queue
+    assert cuda.queue
     session.wait(second)
     assert second.outputs["block_tokens"].tolist() == [[9]]
 
@@ -176,11 +179,11 @@ def test_a_forward_is_read_while_the_next_is_still_queued(start):
 @pytest.mark.parametrize("shape", [(2, 16, 1), (2, 5, 1), (3, 16, 8)])
 def test_prompt_chunks_are_not_captured(start, shape):
     """Short ones, and those beside a block, no more than long ones."""
-    session, device = start()
+    session, cuda = start()
     contexts = len(kernels(session))
     for first in range(4):
         forward(session, *shape, first=first)
-    assert "graph" not in device.log
+    assert "graph" not in cuda.log
     assert len(kernels(session)) == contexts
 
 
@@ -193,21 +196,21 @@ def test_contexts_wait_for_the_kernels_of_their_shape_only_where_it_stays(start)
 
 
 def test_a_plan_that_says_it_cannot_be_captured_runs_as_it_is(start):
-    session, device = start(capturable=False)
+    session, cuda = start(capturable=False)
     for first in range(4):
         buffers = forward(session, 2, 8, 8, first=first)
         assert (buffers.outputs["block_tokens"][:, 0] == first + 1 + np.arange(2)).all()
-    assert "graph" not in device.log
+    assert "graph" not in cuda.log
 
 
 def test_a_plan_that_fails_while_it_is_captured_runs_as_it_is(start, monkeypatch):
     monkeypatch.delattr(FakeContext, "is_stream_capturable")
-    session, device = start(records=False)
+    session, cuda = start(records=False)
     for first in range(4):
         for shape in [(2, 8, 8), (1, 1, 1)]:
             buffers = forward(session, *shape, first=first)
             assert (buffers.outputs["block_tokens"][:, 0] == first + 1 + np.arange(shape[0])).all()
-    assert "graph" not in device.log
+    assert "graph" not in cuda.log
 
 
 @pytest.mark.parametrize("name", ["tokens", "past_key_0"])
@@ -225,41 +228,51 @@ def test_row_counts_are_few_and_hold_the_rows(start):
 
 
 def test_a_cleared_row_is_zero_and_its_neighbours_are_not(start):
-    session, device = start()
+    session, cuda = start()
     forward(session, 3, 8, 8)
     session.clear_row(1)
-    device.synchronize()
+    cuda.run_queue()
     config = session.info.config
     shape = (LIMITS.max_batch_size, config.num_key_value_heads, LIMITS.capacity, config.head_dim)
-    cache = device.array(session._caches.addresses["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
+    cache = cuda.array(session._caches.addresses["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
     assert cache[:, 0, 0, 0].astype(int).tolist() == [5, 0, 7]
+
+
+def test_caches_are_zero_before_the_first_forward(start):
+    session, cuda = start()
+    cuda.run_queue()
+    size = LIMITS.max_batch_size * session._caches.row_bytes
+    assert not any(cuda.array(address, (size,), np.uint8).any() for address in session._caches.addresses.values())
 
 
 def test_shapes_are_forgotten_in_the_end(start, monkeypatch):
     monkeypatch.setattr("nld_trt.engine.gpu.session._MAX_SHAPES", 3)
-    session, device = start()
+    session, cuda = start()
     for first in range(3):
         for shape in [(1, 1, 1), (2, 1, 1), (3, 1, 1), (1, 8, 8), (2, 16, 1)]:
             buffers = forward(session, *shape, first=first)
             assert (buffers.outputs["block_tokens"][:, 0] == first + 1 + np.arange(shape[0])).all()
-    assert len(session._shapes) == device.events == 3
+    assert len(session._shapes) == cuda.events == 3
 
 
 def test_prompts_do_not_push_out_what_decoding_repeats(start, monkeypatch):
     monkeypatch.setattr("nld_trt.engine.gpu.session._MAX_SHAPES", 3)
-    session, device = start()
+    session, cuda = start()
     for first in range(2):
         forward(session, 2, 8, 8, first=first)
     for width in range(9, 17):
         forward(session, 2, width, 1)
         forward(session, 1, width, 1)
-    device.log.clear()
+    cuda.log.clear()
     forward(session, 2, 8, 8)
-    assert "graph" in device.log
+    assert "graph" in cuda.log
 
 
 def test_plan_with_other_bindings_is_refused(start):
-    with pytest.raises(OperationError, match=r"(?s)step contract.*next_seed is missing.*1 profiles for 3 phases"):
+    with pytest.raises(
+        OperationError,
+        match=r"(?s)step contract.*next_seed is missing.*1 optimisation profiles, not 3: prompt, token, block",
+    ):
         start(drop=("next_seed",), num_optimization_profiles=1)
 
 
@@ -268,9 +281,7 @@ def test_plan_that_the_library_refuses_is_refused(start):
         start(loads=False)
 
 
-def test_missing_cuda_package_is_named(goldens, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cuda.bindings", None)
-    from nld_trt.engine.gpu.device import Device
-
-    with pytest.raises(InputError, match=r'cuda-python.*\n.*pip install "nld-trt\[rtx\]"'):
-        Device("a trt-rtx engine", TRT_RTX.install)
+def test_the_package_that_reaches_the_gpu_is_named_with_the_extra_of_the_library(tmp_path, monkeypatch):
+    fake_cuda.install(monkeypatch, None)
+    with pytest.raises(InputError, match=r'trt-rtx engine needs .*cuda-bindings.*\n.*pip install "nld-trt\[rtx\]"'):
+        open_session(TRT_RTX, tmp_path / "nld.plan", None)

@@ -36,8 +36,8 @@ pytestmark = pytest.mark.rtx
 
 LIMITS = Limits(max_batch_size=4, max_seq_len=256, max_block_length=16, prompt_chunk=64)
 PLAN = BuildPlan("trt-rtx", "bf16", LIMITS, adapter=True, compute_capabilities=("12.0", "12.1"))
-# A build takes about six seconds of a core whatever it is of, and half of that with one phase. Quick tests combine what
-# can be combined; slow ones take everything by itself.
+# A build takes about six seconds of a core whatever it is of, and half of that with one profile. Quick tests combine
+# what can be combined; slow ones take everything by itself.
 SHORTEST = Limits(max_batch_size=1, max_seq_len=64, max_block_length=1, prompt_chunk=1)
 
 
@@ -73,7 +73,7 @@ BUILDS = [
 
 
 @pytest.mark.parametrize(("name", "precision"), BUILDS)
-def test_every_phase_has_one_fused_attention_per_layer(built, golden, name, precision):
+def test_every_profile_has_one_fused_attention_per_layer(built, golden, name, precision):
     _, artefact = built(name, precision)
     layers = golden(name).config.num_hidden_layers
     assert {phase: sum(kernels.values()) for phase, kernels in artefact.proof["fused_attention"].items()} == {
@@ -126,7 +126,7 @@ VARIANTS = {
     "one token": {"limits": SHORTEST},
     "no adapter": {"adapter": False},
     "debug outputs": {"debug": True},
-    # The compiler fixes every size that is the same in all phases.
+    # The compiler fixes every size that is the same in all profiles.
     "one row": {"limits": replace(LIMITS, max_batch_size=1)},
     "chunk shorter than a block": {"limits": replace(LIMITS, prompt_chunk=8)},
     "quadratic": {"limits": replace(LIMITS, max_quadratic_length=4)},
@@ -236,7 +236,9 @@ def test_signal_stops_the_compiler_and_leaves_nothing(golden, tmp_path, after_fi
 
 def test_interrupted_command_ends_while_the_compiler_is_still_at_work(converted, tmp_path):
     arguments = ["build", str(converted("tiny-a")), "-o", str(tmp_path / "engine"), "--backend", "trt-rtx"]
-    with subprocess.Popen([sys.executable, "-m", "nld_trt", *arguments], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "nld_trt", *arguments], stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
         assert any("compiling" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
         err = process.stderr.read()

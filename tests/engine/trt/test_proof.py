@@ -193,14 +193,14 @@ def test_missing_profile_is_found(golden, tmp_path, monkeypatch):
         patch.setattr(contract, "PHASES", ("prompt", "token"))
         compiled = compile_graph(golden("tiny-a"), tmp_path)
     found = compiled.differences()
-    assert "input tokens has no range for the block phase" in found
-    assert "layer_0/attention_0 has 0 fused kernels in the block phase, not 1" in found
+    assert "input tokens has no range for the block profile" in found
+    assert "layer_0/attention_0 has 0 fused kernels in the block profile, not 1" in found
 
 
 def test_other_ranges_are_found(compiled):
     found = compiled.differences(replace(PLAN, limits=replace(LIMITS, max_batch_size=3)))
     assert (
-        "input tokens has the range [(1, 1), (1, 16), (2, 16)] in the prompt phase, not [(1, 1), (1, 16), (3, 16)]"
+        "input tokens has the range [(1, 1), (1, 16), (2, 16)] in the prompt profile, not [(1, 1), (1, 16), (3, 16)]"
         in found
     )
 
@@ -213,7 +213,7 @@ def test_other_target_is_found(compiled):
 def test_attention_that_the_compiler_took_apart_is_found(compiled):
     listing = compiled.log.listing.replace("_gemm_mha_v2", "__myl_FcMaxExp")
     found = compiled.differences(listing=listing)
-    assert "layer_1/attention_0 has 0 fused kernels in the prompt phase, not 1" in found
+    assert "layer_1/attention_0 has 0 fused kernels in the prompt profile, not 1" in found
     assert "token" not in found
 
 

@@ -98,7 +98,7 @@ BUILDS = [(name, "bf16", "tiny-a") for name in NATIVE] + [("W4A16_AWQ", "fp16", 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "precision", "name"), BUILDS)
-def test_every_layer_has_a_quantized_kernel_in_every_phase(quantized, tmp_path, algorithm, precision, name):
+def test_every_layer_has_a_quantized_kernel_in_every_profile(quantized, tmp_path, algorithm, precision, name):
     checkpoint = quantized(name, Export(algorithm))
     proof = compile_plan(checkpoint, tmp_path, precision=precision)
     count = 7 * checkpoint.config.num_hidden_layers
@@ -255,9 +255,9 @@ def test_edited_plans_are_found(parsed, monkeypatch):
     listing = graph.network.log.listing
     assert listing.count("Datatype: Int4") == 3 * 14
 
-    one_phase = listing.replace("Datatype: Int4", "Datatype: BFloat16", 1)
+    one_profile = listing.replace("Datatype: Int4", "Datatype: BFloat16", 1)
     assert "is W4A16_AWQ and is computed by runtime_fusion int4 and runtime_fusion unpacked" in graph.plan_differences(
-        listing=one_phase
+        listing=one_profile
     )
 
     nowhere = graph.plan_differences(listing=listing.replace("Datatype: Int4", "Datatype: BFloat16"))

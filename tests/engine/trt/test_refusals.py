@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,7 +16,6 @@ from nld_trt.engine.backend import Artefact, BuildPlan
 from nld_trt.engine.session import EngineInfo
 from nld_trt.engine.trt import backend as trt
 from nld_trt.engine.trt.backend import TrtBackend, TrtRtxBackend
-from nld_trt.engine.trt.kernels import nvrtc
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
 from nld_trt.machine.gpu import Gpu
@@ -207,8 +207,7 @@ def test_gpu_without_kernels_builds_without_them(machine):
 
 def test_missing_kernel_compiler_says_what_helps(machine, monkeypatch):
     machine(gpus=[H100])
-    monkeypatch.setattr(nvrtc, "_wheel_libraries", lambda: iter(()))
-    monkeypatch.setattr(nvrtc, "_SONAMES", ("libnvrtc-that-is-not-there.so",))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     message = refusal(lambda: TrtBackend().check(plugin_plan()))
     assert "needs NVRTC" in message
     assert 'pip install "nld-trt[plugins]", or build with --no-plugins' in message

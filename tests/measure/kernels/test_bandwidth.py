@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 
 from nld_trt.engine.trt.kernels.image import CAPABILITIES, Image
-from nld_trt.engine.trt.kernels.nvrtc import Nvrtc
 from nld_trt.errors import InputError, OperationError
+from nld_trt.machine.device import Device
+from nld_trt.machine.nvrtc import Nvrtc
 from nld_trt.measure.kernels import bandwidth
 from nld_trt.measure.kernels.bandwidth import Memory
-from nld_trt.measure.kernels.driver import Driver
-from tests.measure.kernels import fake_driver
-from tests.measure.kernels.fake_driver import FakeDriver
+from tests.machine.fake_cuda import CUdevice_attribute, FakeCuda
+from tests.measure.kernels import host_kernels
 
 IMAGE = Image("9.0", b"machine code", b"", {}, "NVRTC 13.0")
 BLOCKS = 4
 
 
 @pytest.fixture
-def fake(library, monkeypatch) -> FakeDriver:
+def fake(library, monkeypatch) -> FakeCuda:
     monkeypatch.setattr(bandwidth, "BUFFER_BYTES", BLOCKS * bandwidth.BLOCK_BYTES)
     monkeypatch.setattr(bandwidth, "FILL_BYTES", bandwidth.BLOCK_BYTES)
     monkeypatch.setattr(bandwidth, "LOAD_MILLISECONDS", 1e-3)
-    return FakeDriver(library)
+    return FakeCuda(host_kernels.host_kernels(library))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_kernels_move_whole_vectors_and_spill_nothing(capability) -> None:
 
 
 def test_constants_are_those_of_the_source(root) -> None:
-    text = (root / "nld_trt/engine/kernels" / bandwidth.SOURCE).read_text(encoding="utf-8")
+    text = (root / "nld_trt/measure/kernels" / bandwidth.SOURCE).read_text(encoding="utf-8")
     for name, value in (("kThreads", bandwidth.THREADS), ("kBatch", bandwidth.BATCH)):
         assert f"constexpr int {name} = {value};" in text
 
@@ -70,17 +70,17 @@ def test_kernels_copy_and_sum_on_threads_as_the_stand_in_does(threads_library) -
     np.testing.assert_array_equal(target, words)
     sums, expected = (np.zeros(2 * bandwidth.THREADS // 32, np.uint32) for _ in range(2))
     run(bandwidth.SUM_KERNEL, sums)
-    fake_driver.sum_vectors(2, source.ctypes.data, expected.ctypes.data)
+    host_kernels.sum_vectors(2, source.ctypes.data, expected.ctypes.data)
     np.testing.assert_array_equal(sums, expected)
 
 
 def test_theoretical_rate_is_absent_where_the_driver_does_not_tell(fake) -> None:
-    fake.attributes[36] = 0
-    assert Driver(fake).theoretical_gigabytes_per_second is None
+    fake.attributes[CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE] = 0
+    assert Device(fake).theoretical_gigabytes_per_second is None
 
 
 def test_sum_that_is_wrong_is_not_timed(fake, monkeypatch) -> None:
-    monkeypatch.setitem(fake_driver.MEMORY_KERNELS, bandwidth.SUM_KERNEL, lambda blocks, source, sums: None)
-    with Memory.on_device(Driver(fake), IMAGE) as memory, pytest.raises(OperationError, match="nld_sum_vectors found"):
+    monkeypatch.setitem(host_kernels.MEMORY_KERNELS, bandwidth.SUM_KERNEL, lambda blocks, source, sums: None)
+    with Memory.on_device(Device(fake), IMAGE) as memory, pytest.raises(OperationError, match="nld_sum_vectors found"):
         memory.bandwidth()
     assert "mark" not in fake.log

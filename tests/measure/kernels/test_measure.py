@@ -15,16 +15,18 @@ from nld_trt.cli import run
 from nld_trt.engine.trt.kernels import image as image_module
 from nld_trt.engine.trt.kernels.image import Image
 from nld_trt.engine.trt.kernels.spec import KERNELS
-from nld_trt.errors import InputError, OperationError
+from nld_trt.errors import InputError
 from nld_trt.machine import gpu
+from nld_trt.machine.device import Device
 from nld_trt.machine.gpu import Gpu
 from nld_trt.measure.kernels import bandwidth, check, targets, timing
-from nld_trt.measure.kernels import driver as driver_module
 from nld_trt.measure.kernels.cases import DTYPES, SIZES
-from nld_trt.measure.kernels.driver import Driver, Kernels
+from nld_trt.measure.kernels.launcher import Kernels, open_device
 from nld_trt.measure.kernels.targets import Target
 from nld_trt.measure.kernels.tensors import step
-from tests.measure.kernels.fake_driver import FakeDriver
+from tests.machine import fake_cuda
+from tests.machine.fake_cuda import CUdevice_attribute, FakeCuda
+from tests.measure.kernels.host_kernels import host_kernels
 
 IMAGE = Image("9.0", b"machine code", b"", {}, "NVRTC 13.0")
 H100 = Gpu("NVIDIA H100", "9.0", 80 << 30)
@@ -32,7 +34,7 @@ SMALL = (3, 2, 300)
 
 
 @pytest.fixture
-def fake(library, monkeypatch) -> FakeDriver:
+def fake(library, monkeypatch) -> FakeCuda:
     """Small sizes: what is measured here is no kernel."""
     monkeypatch.setattr(check, "SIZES", SIZES[:2])
     monkeypatch.setattr(check, "CORNERS", ())
@@ -44,23 +46,22 @@ def fake(library, monkeypatch) -> FakeDriver:
     monkeypatch.setattr(bandwidth, "BUFFER_BYTES", 2 * bandwidth.BLOCK_BYTES)
     monkeypatch.setattr(bandwidth, "FILL_BYTES", bandwidth.BLOCK_BYTES)
     monkeypatch.setattr(bandwidth, "LOAD_MILLISECONDS", 1e-3)
-    fake = FakeDriver(library)
-    fake.attributes[38] = 512
+    fake = FakeCuda(host_kernels(library), [H100])
+    fake.attributes[CUdevice_attribute.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE] = 512
     return fake
 
 
 @pytest.fixture
-def machine(fake, monkeypatch) -> FakeDriver:
+def machine(fake, monkeypatch) -> FakeCuda:
     """The command sees an H100 whose kernels are compiled."""
-    monkeypatch.setattr(gpu, "present_gpus", lambda: [H100])
+    fake_cuda.install(monkeypatch, fake)
     monkeypatch.setattr(image_module, "compile_kernels", lambda capability: IMAGE)
     monkeypatch.setattr(bandwidth, "compile_bandwidth", lambda capability: IMAGE)
-    monkeypatch.setattr(driver_module, "Driver", lambda: Driver(fake))
     return fake
 
 
 def problems(fake) -> list[str]:
-    kernels = Kernels(Driver(fake), IMAGE)
+    kernels = Kernels(Device(fake), IMAGE)
     return check.problems(lambda values, logit_type: step(kernels, values, logit_type))
 
 
@@ -85,15 +86,15 @@ def test_right_kernels_have_no_problems(fake) -> None:
     assert not fake.live
 
 
-def test_wrong_kernels_are_named_with_their_inputs(fake) -> None:
-    fake.library = Wrong(fake.library)
+def test_wrong_kernels_are_named_with_their_inputs(fake, library) -> None:
+    fake.kernels = host_kernels(Wrong(library))
     found = problems(fake)
     assert "masks_left at 2 x 5 x 257, bf16, greedy rows, random logits" in found
     assert "masks_left at 4 x 2 x 300, bf16, mixed rows, ties" in found
     assert not [problem for problem in found if "bf16" not in problem]
 
 
-def test_kernels_that_let_a_spoiled_row_be_are_named(fake) -> None:
+def test_kernels_that_let_a_spoiled_row_be_are_named(fake, library) -> None:
     """Finite whatever the logits are."""
 
     class Careless(Wrong):
@@ -101,11 +102,11 @@ def test_kernels_that_let_a_spoiled_row_be_are_named(fake) -> None:
             self.library.nld_decode_step_bf16(rows, *arguments)
             np.ctypeslib.as_array(ctypes.cast(arguments[-1], ctypes.POINTER(ctypes.c_int)), (rows.value,))[:] = 1
 
-    fake.library = Careless(fake.library)
+    fake.kernels = host_kernels(Careless(library))
     assert "finite of a spoiled row, with nan at the last token, vocabulary 257, bf16, greedy rows" in problems(fake)
 
 
-def test_kernels_in_which_rows_meet_are_named(fake) -> None:
+def test_kernels_in_which_rows_meet_are_named(fake, library) -> None:
     class Mixing(Wrong):
         """The last row's confidences depend on the number of rows."""
 
@@ -113,7 +114,7 @@ def test_kernels_in_which_rows_meet_are_named(fake) -> None:
             self.library.nld_decode_step_bf16(rows, *arguments)
             ctypes.memset(arguments[-7].value, rows.value, 1)
 
-    fake.library = Mixing(fake.library)
+    fake.kernels = host_kernels(Mixing(library))
     assert any("confidence of a spoiled row's neighbour" in problem for problem in problems(fake))
 
 
@@ -176,18 +177,10 @@ def test_wrong_results_are_a_failure(machine, monkeypatch, capsys) -> None:
     assert "finite at 1 x 1 x 256" in capsys.readouterr().err
 
 
-def test_missing_driver_is_named(monkeypatch) -> None:
-    def refuse(name):
-        raise OSError(name)
-
-    monkeypatch.setattr(ctypes, "CDLL", refuse)
-    with pytest.raises(InputError, match=r"libcuda\.so\.1 is not here"):
-        Driver()
-
-
-def test_refused_call_is_named(fake) -> None:
-    with pytest.raises(OperationError, match="the GPU refused cuModuleGetFunction: CUresult 500"):
-        Driver(fake).function(ctypes.c_void_p(), "unheard_of")
+def test_missing_package_is_named(monkeypatch) -> None:
+    fake_cuda.install(monkeypatch, None)
+    with pytest.raises(InputError, match=r'the decode kernels needs .*cuda-bindings.*\n.*"nld-trt\[plugins\]"'):
+        open_device()
 
 
 @pytest.mark.parametrize("capability", [pytest.param("9.0", marks=pytest.mark.slow), "12.1"])

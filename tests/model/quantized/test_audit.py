@@ -127,7 +127,7 @@ def test_fp4_label_on_fp8_weights_is_refused(export) -> None:
 
     folder = export("FP8")
     for name in ("hf_quant_config.json", "config.json"):
-        (folder / name).write_text(relabel((folder / name).read_text()))
+        (folder / name).write_text(relabel((folder / name).read_text(encoding="utf-8")), encoding="utf-8")
     assert "encoder.layers.0.self_attn.q_proj.weight is F8_E4M3; supported: U8" in refusal(folder)
 
 

@@ -69,8 +69,8 @@ def test_client_sends_a_conversation(server, direct, served_engine, tmp_path, ca
         (("--messages", "{file}"), "messages is {}; it must be a list"),
         ((PROMPT, "--tools", "{file}"), "tools is {}; it must be a list of objects"),
         (("--messages", "{file}.none"), "cannot read"),
-        (("\udcff",), "text_input has text that is not Unicode"),
-        ((PROMPT, "--system", "\udcff"), "system has text that is not Unicode"),
+        (("\udcff",), "'[PROMPT]': '\\udcff' is not UTF-8"),
+        ((PROMPT, "--system", "\udcff"), "'--system': '\\udcff' is not UTF-8"),
     ],
 )
 def test_client_refuses_prompts_without_a_server(tmp_path, capsys, arguments, message) -> None:

@@ -288,6 +288,15 @@ def test_settings_survive_the_file() -> None:
         ({"max_waiting": -1}, "max_waiting is -1"),
         ({"defaults": {"mode": "quick"}}, "'quick'"),
         ({"defaults": {"thresholds": {"diffusion": 2.0}}}, "threshold of diffusion is 2.0"),
+        ({"defaults": {"thresholds": {"diffusion": "high"}}}, "threshold of diffusion is high"),
+        ({"defaults": {"thresholds": None}}, "thresholds in model.json is None; it must be an object"),
+        ({"defaults": None}, "defaults in model.json is None; it must be an object"),
+        ({"defaults": {"raw": "no"}}, "raw in model.json is 'no'; it must be true or false"),
+        ({"defaults": {"block_length": True}}, "block_length in model.json is True; it must be a whole number"),
+        ({"defaults": {"max_tokens": "5"}}, "max_tokens in model.json is '5'; it must be a whole number or null"),
+        ({"max_waiting": None}, "max_waiting in model.json is None; it must be a whole number"),
+        ({"ignore_penalties": "no"}, "ignore_penalties in model.json is 'no'; it must be true or false"),
+        ({"backend": 3}, "backend in model.json is 3; it must be a text or null"),
     ],
 )
 def test_edited_settings_are_checked(change, message) -> None:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from nld_trt.errors import InputError, OperationError
-from nld_trt.machine import environment
+from nld_trt.machine import installed
 from nld_trt.serving.triton import installation
 from nld_trt.serving.triton.repository import model_names
 from nld_trt.serving.triton.server import FREE_PORTS, Ports, TritonServer, last_lines
@@ -164,13 +164,13 @@ def test_impossible_address_is_refused(repository, tmp_path, options, message) -
 
 
 def test_numpy_2_is_refused_by_name(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(environment, "package_version", lambda name: "2.3.1")
+    monkeypatch.setattr(installed, "package_version", lambda name: "2.3.1")
     with pytest.raises(InputError, match=r"NumPy 2\.3\.1 is installed"):
         installation.find_installation(tmp_path)
 
 
 def test_missing_server_names_the_extra_and_the_container(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(environment, "tritonserver", lambda: None)
+    monkeypatch.setattr(installed, "tritonserver", lambda: None)
     with pytest.raises(InputError) as caught:
         installation.find_installation(tmp_path)
     assert 'pip install "nld-trt[serve]"' in str(caught.value)
@@ -181,7 +181,7 @@ def test_server_on_path_is_used_as_it_is(tmp_path, monkeypatch) -> None:
     executable = tmp_path / "opt" / "tritonserver" / "bin" / "tritonserver"
     executable.parent.mkdir(parents=True)
     executable.touch()
-    monkeypatch.setattr(environment, "tritonserver", lambda: executable)
+    monkeypatch.setattr(installed, "tritonserver", lambda: executable)
     found = installation.find_installation(tmp_path / "work")
     assert (found.executable, found.arguments, dict(found.variables)) == (executable, (), {})
 

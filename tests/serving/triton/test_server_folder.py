@@ -35,7 +35,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def held(temporary: Path):
     """(process, the folder that it holds), old enough to be judged."""
     arguments = [sys.executable, "-c", HOLDER]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
         assert process.stdout is not None
         folder = Path(process.stdout.readline().strip())
         os.utime(folder, (1, 1))

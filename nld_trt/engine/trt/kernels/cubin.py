@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What kernels take, read from their machine code.
+"""The registers and memory that kernels take, read from their machine code.
 
-The compiler prints the same, but only when it compiles: NVRTC 13.0 keeps finished code in ~/.nv/ComputeCache where
-there is a driver, and takes it from there without a word. Machine code is an ELF file, and NVIDIA describes its
+The compiler prints them too, but only when it compiles: NVRTC 13.0 keeps finished code in ~/.nv/ComputeCache where
+there is a driver, and prints nothing when it takes it from there. Machine code is an ELF file, and NVIDIA describes its
 sections nowhere; what is read here equals what NVRTC 12.9 to 13.5 print, and a test compares it with the installed one.
 """
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from nld_trt.errors import OperationError
 
 _CODE, _SHARED, _ATTRIBUTES = ".text.", ".nv.shared.", ".nv.info"
-# From compute capability 9.0 on, a block's shared memory begins with this many bytes of the system's. The compiler does
-# not count them, the section does.
+# From compute capability 9.0 on, the system takes this many bytes at the start of a block's shared memory. The size of
+# the section includes them; the figure that the compiler prints does not.
 _RESERVED_BYTES = 1024
 
 # Numbers of attributes. The first two are pairs of a symbol and a value; the last lists, as pairs of a kind and an
@@ -31,13 +31,13 @@ _MOVED_BYTES = (1, 1, 2, 2, 4, 8, 16, 16)
 
 @dataclass(frozen=True)
 class Resources:
-    """What one kernel takes.
+    """The registers and memory that one kernel takes.
 
     Attributes:
-        registers: of a thread.
+        registers: number of 32-bit registers of a thread.
         shared_bytes: static shared memory of a block.
         stack_bytes: local memory of a thread, spilled registers included.
-        spill_bytes: what a thread's spill stores and spill loads move, each instruction counted once.
+        spill_bytes: bytes that the spill stores and spill loads of a thread move, each instruction counted once.
     """
 
     registers: int
@@ -47,10 +47,10 @@ class Resources:
 
 
 def read_cubin(cubin: bytes) -> dict[str, Resources]:
-    """By kernel, from machine code of compute capability 9.0 or newer.
+    """The resources of each kernel, by its name, from machine code for compute capability 9.0 or newer.
 
     Raises:
-        OperationError: it is no such file, or a kernel lacks an attribute.
+        OperationError: the file is not such machine code, or a kernel lacks an attribute.
     """
     try:
         return dict(_resources(_Elf.read(cubin)))
@@ -122,7 +122,7 @@ def _resources(elf: _Elf) -> Iterator[tuple[str, Resources]]:
 
 
 def _attributes(section: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and value of every attribute."""
+    """The number and the value of every attribute of a section."""
     at = 0
     while at < len(section):
         kind, attribute, size = struct.unpack_from("<BBH", section, at)

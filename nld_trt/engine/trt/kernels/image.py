@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Compiling the kernels for a GPU that need not be there, and what the result takes there."""
+"""Compiling the kernels for a GPU that need not be in this machine, and the resources that they take there."""
 
 from __future__ import annotations
 
@@ -10,25 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nld_trt import names
-from nld_trt.engine.platforms import PLATFORMS, titles_with
+from nld_trt.engine.platforms import capabilities_for, titles_with
 from nld_trt.engine.trt.kernels.cubin import Resources, read_cubin
-from nld_trt.engine.trt.kernels.nvrtc import Nvrtc
 from nld_trt.engine.trt.kernels.spec import KERNELS
 from nld_trt.errors import InputError, OperationError
-from nld_trt.machine.environment import release
+from nld_trt.machine.installed import release
+from nld_trt.machine.nvrtc import Nvrtc
 from nld_trt.optional import install_command
 from nld_trt.resources import data_folder
 
 MAIN_SOURCE = "decode_kernels.cu"
 OPTIONS = ("--std=c++17", "--ptxas-options=-v")
 
-# Where a TensorRT engine can run.
-CAPABILITIES: tuple[str, ...] = tuple(
-    sorted(
-        {name for known in PLATFORMS.values() if names.TRT in known.backends for name in known.compute_capabilities},
-        key=float,
-    )
-)
+# The compute capabilities that a TensorRT engine can run on.
+CAPABILITIES = capabilities_for(names.TRT)
 
 # The first CUDA version whose NVRTC is in the package nvidia-cuda-nvrtc; pyproject.toml asks for it.
 _OLDEST_OF_WHEEL = (13, 0)
@@ -67,8 +62,8 @@ class Image:
         capability: compute capability that it runs on, as in ``12.0``.
         cubin: machine code, for any driver of the compiler's CUDA major version.
         ptx: virtual code that a driver at least as new as the compiler compiles at load.
-        resources: by kernel name.
-        compiler: name and version.
+        resources: registers and memory of each kernel, by its name.
+        compiler: its name and version.
     """
 
     capability: str
@@ -83,7 +78,7 @@ class Image:
 
 
 def architecture(capability: str) -> str:
-    """``sm_90`` for ``9.0``.
+    """The compiler's name of a compute capability: ``sm_90`` for ``9.0``.
 
     Raises:
         InputError: no TensorRT engine runs on it.
@@ -106,8 +101,8 @@ def compile_kernels(capability: str, source: KernelSource | None = None, nvrtc: 
 
     Raises:
         InputError: NVRTC is not installed or too old, or ``capability`` is not one of CAPABILITIES.
-        OperationError: the sources do not compile, or the compiler prints nothing and writes what read_cubin cannot
-            read.
+        OperationError: the sources do not compile, or neither the compiler's log nor its machine code tells what the
+            kernels take.
     """
     return compile_source(capability, source or KernelSource.shipped(), MAIN_SOURCE, KERNELS, nvrtc)
 
@@ -115,7 +110,7 @@ def compile_kernels(capability: str, source: KernelSource | None = None, nvrtc: 
 def compile_source(
     capability: str, source: KernelSource, main: str, kernels: Sequence[str], nvrtc: Nvrtc | None = None
 ) -> Image:
-    """Compile the file ``main`` of ``source``, which has ``kernels``; the rest is as in compile_kernels."""
+    """Compile the file ``main`` of ``source``, which defines ``kernels``; see compile_kernels for the rest."""
     nvrtc = check_compiler(capability, nvrtc)
     options = (f"--gpu-architecture={architecture(capability)}", *OPTIONS)
     compiled = nvrtc.compile(main, source.files[main], source.headers, options)
@@ -133,7 +128,7 @@ def compile_source(
 
 
 def check_compiler(capability: str, nvrtc: Nvrtc | None = None) -> Nvrtc:
-    """The compiler, once it is known to compile for ``capability``.
+    """The compiler, after a check that it compiles for ``capability``.
 
     Raises:
         InputError: NVRTC is not installed or too old, or ``capability`` is not one of CAPABILITIES.
@@ -151,7 +146,7 @@ def check_compiler(capability: str, nvrtc: Nvrtc | None = None) -> Nvrtc:
 
 
 def check_driver(nvrtc: Nvrtc, supported: str) -> None:
-    """Refuse a compiler whose PTX the driver does not take: it takes that of its own CUDA version and older.
+    """Refuse a compiler whose PTX the driver does not take: it takes PTX of its own CUDA version and of older ones.
 
     Args:
         supported: the driver's CUDA version.
@@ -174,7 +169,7 @@ def check_driver(nvrtc: Nvrtc, supported: str) -> None:
 
 
 def read_resources(log: str) -> dict[str, Resources]:
-    """By kernel, from what NVRTC or nvcc prints with ``--ptxas-options=-v``."""
+    """The resources of each kernel, by its name, from what NVRTC or nvcc prints with ``--ptxas-options=-v``."""
     found: dict[str, Resources] = {}
     for part in re.split(r"(?=Compiling entry function)", log):
         entry, spills, used = _ENTRY.search(part), _SPILLS.search(part), _USED.search(part)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""How the kernels are launched, as functions of the sizes: the one place that plugins and benchmarks ask.
+"""The grid and the block of each kernel, as functions of the sizes, for the plugins and the benchmark alike.
 
 Sizes are integers, or TensorRT's symbolic expressions.
 """
@@ -16,15 +16,14 @@ from nld_trt.errors import InputError
 from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.model.config import MAX_EOS_IDS
 
-# As in plugins/logit_statistics.h and plugins/block_decision.h.
+# The same constants as in plugins/logit_statistics.h and plugins/block_decision.h.
 THREADS = 256
 DECISION_THREADS = 512
-WARP = 32
 CHUNK = 8192
 MAX_WIDTH = 256
 PARTIAL_WORDS = 4
 
-# What the kernels were written for, and a kernel that indexes with 32 bits can hold.
+# The sizes that the kernels were written for, all of which 32-bit indices can address.
 LIMITS: Mapping[str, tuple[int, int]] = {"batch": (1, 64), "width": (1, MAX_WIDTH), "vocab": (256, 131072)}
 
 Size = TypeVar("Size")
@@ -36,7 +35,7 @@ def ceil_div(value: int, divisor: int) -> int:
 
 @dataclass(frozen=True)
 class Sizes(Generic[Size]):
-    """B rows of W window slots; V logits of each, read in S splits."""
+    """The sizes of a step: B rows of W window slots, each with V logits that are read in S splits."""
 
     batch: Size
     width: Size
@@ -44,7 +43,7 @@ class Sizes(Generic[Size]):
     splits: Size
 
     def shape(self, tensor: str) -> tuple[Size | int, ...]:
-        """Of one of TENSORS."""
+        """The shape of one of TENSORS."""
         axes: dict[str, Size | int] = {
             "batch": self.batch,
             "window": self.width,
@@ -57,24 +56,23 @@ class Sizes(Generic[Size]):
         return tuple(axes[name] for name in TENSORS[tensor].axes)
 
     def scalars(self, operator: Operator, mask_token_id: int) -> tuple[Size | int, ...]:
-        """Values of the operator's scalars."""
+        """The values of the operator's scalars, in the kernel's order."""
         values: dict[str, Size | int] = {"width": self.width, "vocab": self.vocab, "mask_token_id": mask_token_id}
         return tuple(values[name] for name in operator.scalars)
 
 
 @dataclass(frozen=True)
 class Launch(Generic[Size]):
-    """Blocks in each direction, threads of a block, bytes of shared memory beyond what the kernel declares."""
+    """The blocks in each direction and the threads of a block. No kernel takes dynamic shared memory."""
 
     grid: tuple[Size | int, Size | int, Size | int]
     threads: int
-    shared_bytes: int = 0
 
 
 def launch(operator: Operator, sizes: Sizes[Size]) -> Launch[Size]:
-    """The statistics pass has a block per split, slot and row; a decision has a block per row.
+    """The launch of an operator. The statistics pass has a block per split, slot and row; a decision has one per row.
 
-    Splits depend on the vocabulary alone, so that what a row gets does not depend on its batch.
+    The splits depend on the vocabulary alone, so that a row's result does not depend on its batch.
     """
     if operator == LOGIT_STATISTICS:
         return Launch((sizes.splits, sizes.width, sizes.batch), THREADS)
@@ -82,7 +80,7 @@ def launch(operator: Operator, sizes: Sizes[Size]) -> Launch[Size]:
 
 
 def checked_sizes(batch: int, width: int, vocab: int) -> Sizes[int]:
-    """Sizes that the kernels take.
+    """The sizes of a step, after a check that the kernels take them.
 
     Raises:
         InputError: one is outside LIMITS.

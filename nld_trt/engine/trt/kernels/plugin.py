@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The operators as ahead-of-time plugins of TensorRT: the kernel goes into the engine, and Python does not.
+"""The decode operators as TensorRT's ahead-of-time plugins: the engine contains the kernel and needs no Python.
 
 A plugin of this kind is one launch of one kernel on the plugin's tensors, without workspace and without memory that
 lives between launches. So the statistics pass and the decision are plugins of their own, and the partial results
@@ -11,35 +11,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from nld_trt.engine.trt.kernels.image import Image
 from nld_trt.engine.trt.kernels.launch import CHUNK, Sizes, checked_sizes, launch
 from nld_trt.engine.trt.kernels.spec import LOGIT_TYPES, OPERATORS, PLUGIN_NAMESPACE, TENSORS, Operator
 
-# What an engine carries. TensorRT documents PTX; its messages name CUBIN as well.
-Form = Literal["ptx", "cubin"]
-
 _TYPE_NAMES = {"float32": "FP32", "int32": "INT32", "int64": "INT64"}
 
 
-@dataclass
-class _Loaded:
-    """The kernels that plugins created from now on carry. TensorRT keeps a plugin for the life of the process."""
-
-    image: Image
-    form: Form
+# The kernels that plugins created from now on carry. TensorRT keeps a plugin for the life of the process.
+_loaded: Image | None = None
 
 
-_loaded: _Loaded | None = None
-
-
-def register_plugins(image: Image, *, batch: int, width: int, vocab: int, form: Form = "ptx") -> None:
-    """Make the operators known to TensorRT, or hand those that it knows another image.
+def register_plugins(image: Image, *, batch: int, width: int, vocab: int) -> None:
+    """Register the operators with TensorRT. If they are registered already, give them another image.
 
     Args:
-        batch, width, vocab: the largest that an engine will run with.
+        batch, width, vocab: the largest sizes that an engine will run with.
 
     Raises:
         InputError: the kernels do not take these sizes, or TensorRT is not installed.
@@ -54,7 +43,7 @@ def register_plugins(image: Image, *, batch: int, width: int, vocab: int, form: 
 
         for operator in OPERATORS.values():
             _register(trt, plugin, operator)
-    _loaded = _Loaded(image, form)
+    _loaded = image
 
 
 def _register(trt: Any, plugin: Any, operator: Operator) -> None:
@@ -85,8 +74,8 @@ def _register(trt: Any, plugin: Any, operator: Operator) -> None:
         parameters = plugin.KernelLaunchParams()
         parameters.grid_x, parameters.grid_y, parameters.grid_z = planned.grid
         parameters.block_x = planned.threads
-        parameters.shared_mem = planned.shared_bytes
-        # Attributes are not kept in an engine: what the kernel needs of them is passed as a constant scalar.
+        parameters.shared_mem = 0
+        # An engine does not keep the attributes of a plugin: the kernel gets the one that it needs as a constant.
         scalars = sizes.scalars(operator, mask_token_id)
         extra = plugin.SymIntExprs(len(scalars))
         for index, value in enumerate(scalars):
@@ -107,7 +96,7 @@ def _register(trt: Any, plugin: Any, operator: Operator) -> None:
 
 
 def io_types_of(operator: Operator) -> list[str]:
-    """Types of inputs and outputs, as TensorRT writes them, one line per type of logits.
+    """The types of inputs and outputs as TensorRT writes them, one line per type of logits.
 
     >>> io_types_of(OPERATORS["LogitStatistics"])[0]
     'BF16, FP32, FP32, INT32'
@@ -120,9 +109,9 @@ def io_types_of(operator: Operator) -> list[str]:
     return list(lines)
 
 
-def _code(loaded: _Loaded) -> str | bytes:
-    # TensorRT measures the text itself; the zero that ends it is the driver's convention.
-    return loaded.image.ptx.rstrip(b"\0").decode() if loaded.form == "ptx" else loaded.image.cubin
+def _code(image: Image) -> str:
+    """The PTX as text. TensorRT takes its length, so the zero at the end, which the driver wants, goes."""
+    return image.ptx.rstrip(b"\0").decode()
 
 
 def _tuple_of(item: Any, count: int) -> Any:

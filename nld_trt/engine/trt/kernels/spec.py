@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels of the plugin operators: their tensors, their scalars, the order of a kernel's parameters.
+"""The kernels of the plugin operators: their tensors, their scalars, and the order of a kernel's parameters.
 
-One table for the launcher, the TensorRT plugins, the tests and the benchmark. A kernel's parameters are its
-operator's inputs, scalars and outputs, in the order given here: what TensorRT's ahead-of-time plugins want.
+The launcher, the TensorRT plugins, the tests and the benchmark all read this table. A kernel's parameters are its
+operator's inputs, scalars and outputs, in the order given here, as TensorRT's ahead-of-time plugins require.
 
 The tensors are those of ``nld_trt.graph.step.tensors``, which says what they hold and what their axes are.
 """
@@ -24,11 +24,11 @@ PLUGIN_NAMESPACE = DOMAIN
 
 @dataclass(frozen=True)
 class Operator:
-    """One plugin: one kernel per type of logits, which are its first input.
+    """An operator that a plugin implements, with one kernel per type of logits. The logits are its first input.
 
     Attributes:
-        symbol: what precedes the type in the kernel's name.
-        scalars: int32, by value.
+        symbol: the kernel's name without the type of logits at its end.
+        scalars: names of the int32 parameters that are passed by value.
     """
 
     node: PluginOperator
@@ -58,7 +58,7 @@ class Operator:
         return tuple(self.kernel(logit_type) for logit_type in LOGIT_TYPES)
 
 
-# As in nld_trt.graph.precision, and TensorRT's name of each.
+# The precisions of nld_trt.graph.precision, with TensorRT's name of each.
 LOGIT_TYPES: Mapping[str, str] = {"bf16": "BF16", "fp16": "FP16", "fp32": "FP32"}
 
 _SCALARS = ("width", "vocab", "mask_token_id")

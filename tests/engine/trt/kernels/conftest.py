@@ -3,23 +3,13 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import pytest
 
 from nld_trt.measure.kernels.cases import MASK
-from tests.engine.trt.kernels.emulation import Emulation, build
+from tests.engine.trt.kernels.emulation import Emulation
+from tests.engine.trt.kernels.libraries import library, threads_library
 
-
-@pytest.fixture(scope="session")
-def library(root, tmp_path_factory) -> ctypes.CDLL:
-    return build(root, tmp_path_factory.mktemp("kernels"))
-
-
-@pytest.fixture(scope="session")
-def threads_library(root, tmp_path_factory) -> ctypes.CDLL:
-    """``decode_kernels.cu`` and the bandwidth kernels, with a thread of the system for each thread of a block."""
-    return build(root, tmp_path_factory.mktemp("threads"), "threads.cpp")
+__all__ = ["library", "threads_library"]
 
 
 @pytest.fixture(scope="session")

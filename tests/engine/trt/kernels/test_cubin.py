@@ -8,8 +8,8 @@ import pytest
 
 from nld_trt.engine.trt.kernels.cubin import Resources, read_cubin
 from nld_trt.engine.trt.kernels.image import OPTIONS, KernelSource, architecture, compile_source, read_resources
-from nld_trt.engine.trt.kernels.nvrtc import Compiled, Nvrtc
 from nld_trt.errors import InputError, OperationError
+from nld_trt.machine.nvrtc import Compiled, Nvrtc
 
 # 512 threads in four blocks leave 32 registers for 64 values; `arrays` indexes local memory without a spill.
 SOURCE = """
@@ -62,7 +62,7 @@ class Cached(Nvrtc):
     """NVRTC where the driver's cache has the code: it is the same, and there is no log."""
 
     def __init__(self, found: Compiled, log: str = "") -> None:
-        super().__init__(Nvrtc.load().path)
+        super().__init__(pytest.importorskip("cuda.bindings.nvrtc"))
         self.found = Compiled(found.cubin, found.ptx, log)
 
     def compile(self, *arguments: object) -> Compiled:

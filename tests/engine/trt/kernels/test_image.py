@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import pytest
 
-from nld_trt.engine.trt.kernels import nvrtc as nvrtc_module
 from nld_trt.engine.trt.kernels.cubin import read_cubin
 from nld_trt.engine.trt.kernels.image import (
     CAPABILITIES,
@@ -24,9 +23,9 @@ from nld_trt.engine.trt.kernels.image import (
     read_resources,
 )
 from nld_trt.engine.trt.kernels.launch import THREADS
-from nld_trt.engine.trt.kernels.nvrtc import Nvrtc
 from nld_trt.engine.trt.kernels.spec import DECODE_STEP, KERNELS, LOGIT_STATISTICS, OPERATORS
 from nld_trt.errors import InputError, OperationError
+from nld_trt.machine.nvrtc import Nvrtc
 
 # By operator, for each type of logits. 64 registers keep four blocks of 256 threads on a multiprocessor that has 65536,
 # and 96 fit in one of 512 threads; shared bytes are exactly what the sources declare.
@@ -167,11 +166,3 @@ def test_compiler_that_is_too_old_is_named(monkeypatch, nvrtc) -> None:
     monkeypatch.setattr(Nvrtc, "architectures", lambda self: [80, 90])
     with pytest.raises(InputError, match=r"cannot compile the decode kernels for sm_121 \(DGX Spark\).*sm_80, sm_90"):
         compile_kernels("12.1", nvrtc=nvrtc)
-
-
-def test_missing_compiler_says_what_installs_it(monkeypatch) -> None:
-    monkeypatch.setattr(nvrtc_module, "_wheel_libraries", lambda: iter(()))
-    monkeypatch.setattr(nvrtc_module, "_SONAMES", ("libnvrtc-that-is-not-there.so",))
-    with pytest.raises(InputError, match="needs NVRTC") as raised:
-        Nvrtc.load()
-    assert raised.value.fix == 'Install it: pip install "nld-trt[plugins]", or build with --no-plugins.'

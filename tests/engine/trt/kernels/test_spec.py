@@ -21,6 +21,8 @@ from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.graph.step.verify import SPEC_VERIFY
 from nld_trt.model.config import MAX_EOS_IDS
 
+# Threads of a warp, on every NVIDIA GPU.
+WARP = 32
 C_TYPES = {"float32": "float*", "int32": "int*", "int64": "long long*", "logits": "nld::TYPE::Storage*"}
 
 
@@ -50,7 +52,7 @@ def test_kernel_takes_what_the_table_says(source, operator) -> None:
     [
         ("kThreads", launch.THREADS),
         ("kDecisionThreads", launch.DECISION_THREADS),
-        ("kWarp", launch.WARP),
+        ("kWarp", WARP),
         ("kChunk", launch.CHUNK),
         ("kMaxWidth", launch.MAX_WIDTH),
         ("kMaxEosIds", MAX_EOS_IDS),
@@ -108,7 +110,7 @@ def test_every_logit_is_in_a_split() -> None:
 
 
 def test_every_split_has_a_lane_of_the_warp_that_decides() -> None:
-    assert launch.LIMITS["vocab"][1] <= launch.WARP * launch.CHUNK
+    assert launch.LIMITS["vocab"][1] <= WARP * launch.CHUNK
 
 
 def test_every_slot_has_a_thread_of_the_block_that_decides() -> None:

@@ -1,14 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for a GPU and for TensorRT's runtime on it, stricter than both.
+"""A stand-in for TensorRT's runtime on the stand-in for a GPU, stricter than the real one.
 
-It runs nothing before it is waited for, and refuses a forward with an unbound tensor, with caches that are not bound in
-place, or with a shape outside the phase's profile.
+It refuses a forward with an unbound tensor, with caches that are not bound in
+place, or with a shape outside the profile.
 """
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -16,82 +15,9 @@ from typing import Any
 import numpy as np
 
 from nld_trt.engine.session import EngineInfo
-from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.precision import PRECISIONS
-
-
-class FakeDevice:
-    """Host memory that behaves like a device with one stream."""
-
-    stream = 7
-
-    def __init__(self):
-        self.memory: list[np.ndarray] = []
-        self.queue: list[Any] = []
-        self.captured: list[Any] | None = None
-        self.log: list[str] = []
-        self.events = 0
-
-    def allocate_host(self, size):
-        self.memory.append(np.zeros(size, np.uint8))
-        return self.memory[-1]
-
-    def allocate(self, size):
-        return self.allocate_host(size).ctypes.data
-
-    def enqueue(self, work):
-        (self.queue if self.captured is None else self.captured).append(work)
-
-    def copy(self, target, source, size):
-        self.log.append("copy")
-        self.enqueue(lambda: ctypes.memmove(target, source, size))
-
-    def clear(self, address, size):
-        self.enqueue(lambda: ctypes.memset(address, 0, size))
-
-    def event(self):
-        self.events += 1
-        return []
-
-    def destroy_event(self, event):
-        self.events -= 1
-
-    def record(self, event):
-        assert self.captured is None
-        event.append("queued")
-        self.queue.append(event.clear)
-
-    def wait(self, event):
-        while event:
-            self.queue.pop(0)()
-
-    def synchronize(self):
-        assert self.captured is None
-        while self.queue:
-            self.queue.pop(0)()
-
-    def capture(self, work):
-        self.captured = []
-        try:
-            work()
-            return self.captured
-        except OperationError:
-            return None
-        finally:
-            self.captured = None
-
-    def launch(self, graph):
-        self.log.append("graph")
-        self.queue.extend(graph)
-
-    def destroy_graph(self, graph):
-        graph.clear()
-
-    def array(self, address, shape, dtype):
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        assert any(block.ctypes.data <= address <= block.ctypes.data + block.nbytes - size for block in self.memory)
-        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address)).view(dtype).reshape(shape)
+from tests.machine.fake_cuda import STREAM, FakeCuda
 
 
 @dataclass
@@ -105,12 +31,12 @@ class FakeContext:
     scratch: tuple[int, int] | None = None
 
     def set_optimization_profile_async(self, index, stream):
-        assert stream == FakeDevice.stream
+        assert stream == STREAM
         self.profile = index
         return True
 
     def is_stream_capturable(self, stream):
-        assert stream == FakeDevice.stream
+        assert stream == STREAM
         return self.engine.capturable
 
     def set_device_memory(self, address, size):
@@ -125,15 +51,15 @@ class FakeContext:
         return name not in self.engine.refuses
 
     def execute_async_v3(self, stream):
-        assert stream == FakeDevice.stream
+        assert stream == STREAM
         assert self.scratch[1] == self.engine.device_memory_size_v2
-        if self.engine.device.captured is not None and not self.engine.records:
+        if self.engine.cuda.captured is not None and not self.engine.records:
             return False
         addresses, shapes = dict(self.addresses), dict(self.shapes)
         assert addresses.keys() == set(self.engine.names)
         self.check_shapes(shapes)
-        self.engine.device.log.append("run")
-        self.engine.device.enqueue(lambda: self.run(addresses, shapes))
+        self.engine.cuda.log.append("run")
+        self.engine.cuda.enqueue(lambda: self.run(addresses, shapes))
         return self.engine.works
 
     def check_shapes(self, shapes):
@@ -147,28 +73,28 @@ class FakeContext:
                 assert binding.axes[0] != "batch" or shapes[name][0] == rows
 
     def run(self, addresses, shapes):
-        device = self.engine.device
+        cuda = self.engine.cuda
         for layer in range(self.engine.info.config.num_hidden_layers):
             for kind in ("key", "value"):
                 assert addresses[f"past_{kind}_{layer}"] == addresses[f"present_{kind}_{layer}"]
         rows, window = shapes["logit_rows"]
-        tokens = device.array(addresses["tokens"], shapes["tokens"], np.int32)
-        device.array(addresses["block_tokens"], (rows, window), np.int32)[...] = tokens[:, :window] + 1
-        device.array(addresses["next_seed"], (rows,), np.int32)[...] = 10 * self.profile
-        device.array(addresses["next_tokens"], (rows, window), np.int32)[...] = tokens[:, :window] + 1
-        quota = device.array(addresses["quota"], (rows,), np.int32)
-        device.array(addresses["accepted_count"], (rows,), np.int32)[...] = quota
+        tokens = cuda.array(addresses["tokens"], shapes["tokens"], np.int32)
+        cuda.array(addresses["block_tokens"], (rows, window), np.int32)[...] = tokens[:, :window] + 1
+        cuda.array(addresses["next_seed"], (rows,), np.int32)[...] = 10 * self.profile
+        cuda.array(addresses["next_tokens"], (rows, window), np.int32)[...] = tokens[:, :window] + 1
+        quota = cuda.array(addresses["quota"], (rows,), np.int32)
+        cuda.array(addresses["accepted_count"], (rows,), np.int32)[...] = quota
         kind = PRECISIONS[self.engine.info.precision].numpy_type
-        device.array(addresses["past_key_0"], shapes["past_key_0"], kind)[:, 0, 0, 0] = tokens[:, 0]
+        cuda.array(addresses["past_key_0"], shapes["past_key_0"], kind)[:, 0, 0, 0] = tokens[:, 0]
         if "final_hidden" in addresses:
             hidden = (*shapes["tokens"], self.engine.info.config.hidden_size)
-            device.array(addresses["final_hidden"], hidden, kind)[...] = 1.5
+            cuda.array(addresses["final_hidden"], hidden, kind)[...] = 1.5
 
 
 @dataclass
 class FakeEngine:
     info: EngineInfo
-    device: FakeDevice
+    cuda: FakeCuda
     works: bool = True
     capturable: bool = True
     # Whether it runs in a capture, for a library that cannot be asked.
