@@ -16,7 +16,6 @@ from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import origin, writing
 
 if TYPE_CHECKING:
-    from nld_trt.engine.backend import BACKENDS
     from nld_trt.measure.loop_times import LoopTimes
 
 
@@ -126,6 +125,7 @@ def loop(
     """
     import nld_trt
     from nld_trt.decode.engine import Engine
+    from nld_trt.engine.backend import BACKENDS
     from nld_trt.machine import environment
     from nld_trt.machine.clocks import clocks
     from nld_trt.measure.loop_times import measure_loop
