@@ -68,10 +68,9 @@ def test_names_of_modes_and_rules_are_written_once():
     package = Path(names.__file__).parent
     known = {*names.MODES, *names.ACCEPTANCE_RULES, names.LINEAR_NO_LORA, names.HOLD}
     found = {
-        (path.relative_to(package).as_posix(), node.value)
+        (path.relative_to(package).as_posix(), text)
         for path in package.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in known
+        for text in literals(path) & known
     }
     assert {each for each in found - OTHER_WORDS if each[0] != "names.py"} == set()
 

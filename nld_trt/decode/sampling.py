@@ -65,7 +65,7 @@ def check_acceptance(rule: str, mode: str, threshold: float | None) -> None:
     """
     if rule not in ACCEPTANCE_RULES:
         raise InputError(f"acceptance is {shortened(repr(rule))}; supported: {', '.join(ACCEPTANCE_RULES)}")
-    if rule != names.REJECT:
+    if rule != REJECT:
         return
     if mode != names.LINEAR:
         raise InputError(f"acceptance is {REJECT!r}, a rule of linear mode, and mode is {mode!r}", fix="Leave it out.")
