@@ -1,5 +1,5 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""nld-trt: from a Nemotron-Labs-Diffusion checkpoint to a TensorRT deployment in four decoding modes."""
+"""nld-trt takes a Nemotron-Labs-Diffusion checkpoint to a TensorRT deployment with four decoding modes."""
 
 __version__ = "0.1.0"

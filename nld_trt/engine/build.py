@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a converted checkpoint to an engine folder that appears complete or not at all."""
+"""Build an engine folder from a converted checkpoint. The folder appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nld_trt.model.manifest import quantization_facts
 
 
 def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
-    """Refuse, before any work, what the checkpoint or a backend cannot give.
+    """Refuse, before any work, plans that the checkpoint or a backend does not support.
 
     Raises:
         InputError: naming the setting.
@@ -73,13 +73,13 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
 def build_engine(
     checkpoint: Checkpoint, plans: Sequence[BuildPlan], target: Path, *, force: bool, stage: Stage
 ) -> Manifest:
-    """Build every plan into one engine folder.
+    """Build all plans into one engine folder.
 
-    All plans share limits, adapter and debug setting: one folder is one engine, for several machines.
+    All plans share limits, adapter and debug setting, because one folder is one engine for several machines.
 
     Raises:
         InputError: a plan that cannot be built, or ``target`` is taken. Nothing is written.
-        OperationError: a backend failed or built something else. Nothing is published.
+        OperationError: a backend failed, or its engine is not what the plan asked for. Nothing is published.
     """
     check_plans(checkpoint, plans)
     first = plans[0]
