@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""JSON files."""
+"""Reads and writes JSON files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nld_trt.errors import InputError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read the object in a JSON file.
 
     Raises:
         InputError: the file is missing, unreadable, not JSON, or not an object.
@@ -26,7 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{path} is not valid JSON: {error.msg} at {place}", fix=_REFETCH) from error
-    except ValueError as error:  # a whole number of more digits than Python reads
+    except ValueError as error:  # an integer with more digits than Python reads
         raise InputError(f"{path} is not JSON that can be read: {error}", fix=_REFETCH) from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds a JSON {type(value).__name__}; an object was expected", fix=_REFETCH)
@@ -39,7 +39,7 @@ _REFETCH = "Restore the file from its source: an interrupted download or an edit
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, in the given key order, with a final newline.
 
-    Half a surrogate pair, which UTF-8 cannot hold, is written as the JSON escape that stands for it.
+    Half of a surrogate pair, which UTF-8 cannot encode, is written as its JSON escape.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
