@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""``checkpoint.json``: what a converted checkpoint is, and the hashes that say it still is that."""
+"""``checkpoint.json``: the description of a converted checkpoint, and hashes by which changes are detected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
 
 
 def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
-    """The manifest of the finished files in ``folder``, made from ``checkpoint``. Reads and hashes every file."""
+    """Make the manifest of ``folder``, whose files were made from ``checkpoint``. Reads and hashes every file."""
     config, adapter = checkpoint.config, checkpoint.adapter
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
@@ -56,7 +56,7 @@ def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
 
 
 def quantization_facts(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """What is quantized and how, with the number of layers by format; None for a checkpoint in high precision."""
+    """Describe the quantization, with the number of layers by format. Returns None for high precision."""
     quantization = checkpoint.quantization
     if quantization is None:
         return None
@@ -72,7 +72,7 @@ def quantization_facts(checkpoint: Checkpoint) -> dict[str, Any] | None:
 
 
 def _source(folder: Path) -> dict[str, str]:
-    """Names only: a path would tell about the machine, and nothing about the model."""
+    """Name the source of a checkpoint. Paths are left out: they describe the machine and not the model."""
     snapshot = HubSnapshot.around(folder)
     if snapshot is None:
         return {"folder": folder.resolve().name}
@@ -80,7 +80,7 @@ def _source(folder: Path) -> dict[str, str]:
 
 
 def _identity(checkpoint: Checkpoint, files: dict[str, dict[str, Any]]) -> str:
-    """Equal for checkpoints that compute the same, however they were sharded, formatted or accompanied."""
+    """Hash what a checkpoint computes: config, weights and adapter. Sharding and other files make no difference."""
     adapter = checkpoint.adapter
     parts = {
         "config": checkpoint.config.to_dict(),
@@ -91,10 +91,10 @@ def _identity(checkpoint: Checkpoint, files: dict[str, dict[str, Any]]) -> str:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of ``folder``, or None when there is none.
+    """Read the manifest of ``folder``. Returns None when there is none.
 
     Raises:
-        InputError: it is not one that this version writes.
+        InputError: the manifest is not valid, or has another version.
     """
     path = inside(folder, MANIFEST_FILE)
     if not path.is_file():
@@ -119,7 +119,7 @@ def check_files(folder: Path, manifest: dict[str, Any], *, verify: bool) -> None
     """Compare the files of ``folder`` with its manifest: sizes always, hashes with ``verify``.
 
     Raises:
-        InputError: listing every file that is missing or different.
+        InputError: files are missing or different. All of them are listed.
     """
     problems = []
     for name, entry in manifest["files"].items():
@@ -132,7 +132,7 @@ def check_files(folder: Path, manifest: dict[str, Any], *, verify: bool) -> None
             problems.append(f"{name} has another SHA-256 than when it was written")
     if problems:
         raise InputError(
-            f"{folder} is not as it was converted",
+            f"{folder} has changed since it was converted",
             details=problems,
             fix=f"Convert the released checkpoint again: nld-trt convert CHECKPOINT -o {folder} --force",
         )
