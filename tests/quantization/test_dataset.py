@@ -170,7 +170,7 @@ def test_size_draws_some_and_the_seed_says_which(write):
         ({"prompt": "a"}, "neither of answer and response"),
         ({"prompt": "a", "answer": "b", "response": "c"}, "both of answer and response"),
         ({"prompt": "a", "answer": ""}, "answer is empty"),
-        ({"prompt": 3, "answer": "b"}, "prompt is 3, which is no text"),
+        ({"prompt": 3, "answer": "b"}, "prompt is 3, which is not a text"),
         ({"prompt": "a", "answer": "b", "raw": "yes"}, "raw is 'yes'"),
         ({"prompt": "a", "answer": "b", "raw": True, "system": "c"}, "a raw prompt has no system message"),
         ({"text": " \n"}, "text is empty"),
