@@ -133,7 +133,7 @@ def _is_quantizer(module: nn.Module) -> bool:
 
 
 def _refuse_unmatched(recipe: Recipe, quantizers: list[str]) -> None:
-    """Refuse entries that match no quantizer. Entries that disable quantizers may match none, as in ModelOpt's lists."""
+    """Refuse entries that match no quantizer. Entries that disable one may, as in ModelOpt's lists."""
     unmatched = [
         str(entry["quantizer_name"])
         for entry in recipe.entries

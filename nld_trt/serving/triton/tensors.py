@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The served model's inputs and outputs, declared once.
 
-The repository's config, the model inside the server, the client and the documentation read this table.
-Names and types are those of Triton's TensorRT-LLM models where those have the thing, because stock
-clients, ``generate_stream`` users and Triton's OpenAI front end speak that layout.
+The repository's config, the model inside the server, the client and the documentation use this table.
+Names and types are those of Triton's TensorRT-LLM models where these have a counterpart, because stock
+clients, ``generate_stream`` users and Triton's OpenAI front end use that layout.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nld_trt.model.config import MAX_EOS_IDS
 Direction = Literal["input", "output"]
 Dtype = Literal["STRING", "BOOL", "INT32", "UINT32", "UINT64", "FP32"]
 
-# Triton's name to NumPy's.
+# Maps Triton's type names to NumPy's.
 NUMPY_TYPES: dict[Dtype, str] = {
     "STRING": "object",
     "BOOL": "bool",
@@ -33,8 +33,8 @@ class Tensor:
     """One input or output of the model.
 
     Attributes:
-        many: holds any number of values; the others hold one.
-        json: the text is JSON; KServe's tensors have no type for objects.
+        many: the tensor holds any number of values, and not one.
+        json: the value is JSON text, because KServe's tensors have no type for objects.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Tensor:
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Shape in the configuration, where -1 is any size.
+        """The shape in the configuration, where -1 is any size.
 
-        Inputs have two dimensions although the model takes no batches: the OpenAI front end sends
-        ``[[x]]``, and ``generate_stream`` shapes its values after the configuration.
+        Inputs have two dimensions although the model takes no batches, because the OpenAI front end sends ``[[x]]``;
+        ``generate_stream`` takes the shape from the configuration.
         """
         size = -1 if self.many else 1
         return (1, size) if self.direction == "input" else (size,)
@@ -73,7 +73,7 @@ def _output(name: str, dtype: Dtype, meaning: str, *, many: bool = False) -> Ten
 
 
 TENSORS: tuple[Tensor, ...] = (
-    _input("text_input", "STRING", "the prompt: a user message, which the chat template is put around"),
+    _input("text_input", "STRING", "the prompt: a user message, to which the chat template is applied"),
     _input("input_ids", "INT32", "the prompt as token ids, instead of `text_input`", many=True),
     _input("messages", "STRING", "a conversation, instead of `text_input`: a JSON list of messages", json=True),
     _input("tools", "STRING", "descriptions of functions for the chat template: a JSON list of objects", json=True),
@@ -85,12 +85,12 @@ TENSORS: tuple[Tensor, ...] = (
         json=True,
     ),
     _input("system", "STRING", "system message of the conversation"),
-    _input("raw", "BOOL", "use `text_input` as it is, without the chat template"),
+    _input("raw", "BOOL", "use `text_input` without the chat template"),
     _input("stream", "BOOL", "a response per committed piece of text, instead of one at the end (default false)"),
     _input(
         "max_tokens",
         "INT32",
-        "tokens to generate (default: the checkpoint's `max_new_tokens`, or as many as fit behind the prompt)",
+        "tokens to generate (default: the checkpoint's `max_new_tokens`, or as many as fit after the prompt)",
     ),
     _input("mode", "STRING", "`ar`, `diffusion`, `linear` or `quadratic` (default linear)"),
     _input(
@@ -103,7 +103,7 @@ TENSORS: tuple[Tensor, ...] = (
     _input(
         "stop_words",
         "STRING",
-        "strings that end the text; they are not part of it; empty ones count for nothing",
+        "strings that end the text, without being part of it; empty strings are ignored",
         many=True,
     ),
     _input(
@@ -116,24 +116,24 @@ TENSORS: tuple[Tensor, ...] = (
     _input(
         "temperature",
         "FP32",
-        "0: the likeliest token; above: a draw from softmax(logits / temperature) (default: the checkpoint's, or 0)",
+        "0: the most likely token; above: sample from softmax(logits / temperature) (default: the checkpoint's, or 0)",
     ),
-    _input("top_k", "INT32", "draw from so many of the likeliest tokens; 0: all (default: the checkpoint's, or 0)"),
+    _input("top_k", "INT32", "sample from the k most likely tokens; 0: all (default: the checkpoint's, or 0)"),
     _input(
         "top_p",
         "FP32",
-        "of those, from the fewest that have this share together; 1: all (default: the checkpoint's, or 1)",
+        "of these, the smallest set with at least this total probability; 1: all (default: the checkpoint's, or 1)",
     ),
     _input(
         "min_p",
         "FP32",
-        "of those, from tokens at least this likely against the likeliest; 0: all (default: the checkpoint's, or 0)",
+        "of these, those with at least this fraction of the top probability; 0: all (default: the checkpoint's, or 0)",
     ),
-    _input("seed", "UINT64", "repeats the draws of a seed, below 2^63 (default: a fresh one)"),
+    _input("seed", "UINT64", "seed of the sampling, below 2^63 (default: a random one)"),
     _input(
         "acceptance",
         "STRING",
-        "`reject` or `match`: rule by which linear keeps drafted tokens (default reject, or match with a threshold)",
+        "`reject` or `match`: rule by which linear accepts drafted tokens (default reject, or match with a threshold)",
     ),
     _input("ensemble", "FP32", "quadratic: weight of the AR prediction in verifying, 0 to 1 (default 1)"),
     _input("frequency_penalty", "FP32", "0, the only value that is supported"),
@@ -150,14 +150,14 @@ TENSORS: tuple[Tensor, ...] = (
     _output("tokens_per_forward", "FP32", "last response: generated tokens over `nfe`"),
     _output("acceptance_length", "FP32", "last response, linear and quadratic: tokens per verified draft"),
     _output("nfe", "INT32", "last response: forward evaluations, by the reference's counting rule"),
-    _output("seed", "UINT64", "last response at a temperature above 0: the seed of the draws"),
+    _output("seed", "UINT64", "last response at a temperature above 0: the seed of the sampling"),
 )
 INPUTS: dict[str, Tensor] = {tensor.name: tensor for tensor in TENSORS if tensor.direction == "input"}
 OUTPUTS: dict[str, Tensor] = {tensor.name: tensor for tensor in TENSORS if tensor.direction == "output"}
 
 
 def markdown_table(direction: Direction) -> str:
-    """The table as documentation shows it."""
+    """Returns the table of the documentation."""
     lines = ["| name | type | shape | meaning |", "|---|---|---|---|"]
     for tensor in TENSORS:
         if tensor.direction == direction:
