@@ -84,12 +84,12 @@ class BuildConfig:
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         problems = []
         for key, known in (("platforms", PLATFORMS), ("backends", BACKENDS)):
-            names = values[key]
-            if not isinstance(names, tuple):
-                problems.append(f"{key} is {names!r}; it must be a list, such as [{next(iter(known))}]")
+            given = values[key]
+            if not isinstance(given, tuple):
+                problems.append(f"{key} is {given!r}; it must be a list, such as [{next(iter(known))}]")
                 continue
             problems += [
-                f"{key} has {name!r}; available: {', '.join(known)}" for name in names if name not in list(known)
+                f"{key} has {name!r}; available: {', '.join(known)}" for name in given if name not in list(known)
             ]
         if values["precision"] is not None and values["precision"] not in list(PRECISIONS):
             problems.append(f"precision is {values['precision']!r}; available: {', '.join(PRECISIONS)}")

@@ -191,7 +191,7 @@ def test_size_draws_some_and_the_seed_says_which(write):
         ({"messages": []}, "at least two objects"),
         ({"messages": [{"role": "user", "content": "a"}, {"content": "b"}]}, "it has no role"),
         ({"messages": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}]}, "from 'user'"),
-        ({"messages": [{"role": "user", "content": ["a"]}, {"role": "assistant", "content": "b"}]}, "no text"),
+        ({"messages": [{"role": "user", "content": ["a"]}, {"role": "assistant", "content": "b"}]}, "not a text"),
     ],
 )
 def test_a_bad_line_is_refused_with_its_number(write, line, message):

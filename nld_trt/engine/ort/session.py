@@ -67,7 +67,7 @@ def default_threads() -> int:
         return 0
     if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > _MAX_THREADS:
         raise InputError(
-            f"the environment variable {THREADS_VARIABLE} is {shortened(text)!r}; it must be a number of threads "
+            f"the environment variable {THREADS_VARIABLE} is {shortened(text)!r}; it must be a whole number of threads "
             f"from 0 to {_MAX_THREADS}, where 0 stands for one on each physical core",
             fix=f"Set it to such a number, or remove it: unset {THREADS_VARIABLE}",
         )
