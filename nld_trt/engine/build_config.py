@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from nld_trt import names
 from nld_trt.engine.backend import BACKENDS
 from nld_trt.engine.platforms import PLATFORMS, platform
 from nld_trt.errors import InputError
