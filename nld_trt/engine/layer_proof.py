@@ -41,10 +41,12 @@ class LayerKernel:
 
 @dataclass(frozen=True)
 class LayerProof:
-    """Attributes:
-    layers: for each algorithm, how many layers should have it, how many have it, and their kernels.
-    fallbacks: lines for the user, one for each algorithm that the backend replaces, with the replacement.
-    problems: layers that have neither the kernel they should have nor a fallback of the support table.
+    """The comparison of an engine's kernels with the formats of its layers.
+
+    Attributes:
+        layers: for each algorithm, how many layers should have it, how many have it, and their kernels.
+        fallbacks: lines for the user, one for each algorithm that the backend replaces, with the replacement.
+        problems: layers that have neither the kernel they should have nor a fallback of the support table.
     """
 
     layers: Mapping[str, Any]

@@ -90,7 +90,7 @@ class StepBuffers:
         return self.rows, self.width, self.window, self.draws
 
     def fill_constants(self) -> None:
-        """Fill the inputs that depend on nothing but the shape."""
+        """Fill the inputs that only depend on the shape."""
         slots = self.inputs["drawn_slots"]
         slots[:] = np.arange(slots.size)
 

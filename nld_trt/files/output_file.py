@@ -170,7 +170,7 @@ def _opened(path: Path, target: Path) -> int:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            log.warning("%s is a pipe: waiting until somebody reads from it", target)
+            log.warning("%s is a pipe: waiting for a process that reads from it", target)
             return os.open(path, flags)
         os.set_blocking(descriptor, True)
         return descriptor

@@ -162,7 +162,7 @@ def select(templates: Mapping[str, ChatTemplate], *, tools: bool) -> ChatTemplat
     if not templates:
         raise InputError(
             "the checkpoint has no chat template",
-            fix="Pass --raw to use the prompt as it is, or a template with --chat-template FILE, or convert from a "
+            fix="Pass --raw to use the prompt without a template, or a template with --chat-template FILE, or convert from a "
             "checkpoint with chat_template.jinja.",
         )
     names = [TOOLS_NAME, DEFAULT_NAME] if tools else [DEFAULT_NAME]
