@@ -162,8 +162,8 @@ def select(templates: Mapping[str, ChatTemplate], *, tools: bool) -> ChatTemplat
     if not templates:
         raise InputError(
             "the checkpoint has no chat template",
-            fix="Pass --raw to use the prompt without a template, or a template with --chat-template FILE, or convert from a "
-            "checkpoint with chat_template.jinja.",
+            fix="Pass --raw to use the prompt without a template, pass a template with --chat-template FILE, or "
+            "convert from a checkpoint with chat_template.jinja.",
         )
     names = [TOOLS_NAME, DEFAULT_NAME] if tools else [DEFAULT_NAME]
     for name in names:
