@@ -4,9 +4,10 @@
 
     PYTHONPATH=. python bench/acceptance.py -o bench/results/acceptance.json
 
-Needs no GPU. ``trained``: the 200 held-out questions in the chat template, which the model knows how to answer.
-``untrained``: the same questions without it, where drafts are seldom right. Every question is answered with several
-seeds, to the full length, so that all ways are measured over as many tokens. Nothing here is a time.
+No GPU is needed. ``trained``: the 200 held-out questions in the chat template, which the model has learnt to answer.
+``untrained``: the same questions without the template, where few drafts are accepted. Every question is answered with
+several seeds and to the full length, so that every setting is measured over the same number of tokens. The figures are
+counts, not times.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def measure(batch: Batch, prompts: list[tuple[int, ...]], seeds: int, settings: 
     rounds = [count for result in results for count in result.accepted]
     return {
         "acceptance_length": round(float(np.mean(rounds)), 3),
-        # Of the mean over answers, which are independent of each other.
+        # The standard error of the mean over answers, because answers are independent of each other and rounds are not.
         "standard_error": round(float(np.std(lengths) / len(lengths) ** 0.5), 3),
         "tokens_per_forward": round(tokens / forwards, 3),
         "answers": len(results),

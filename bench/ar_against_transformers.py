@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""AR decoding of the embedded engine against eager ``generate`` of transformers: same weights, same tokens, one run.
+"""Compare AR decoding on the embedded engine with the eager ``generate`` of transformers: same weights, same tokens.
 
     python bench/ar_against_transformers.py
 
-Both start from one random checkpoint (hidden 512, 8 layers, FP32): ours from `convert` and `build`, theirs
-from `convert --to ministral3`. Timed: prefill and greedy decoding of one prompt, repeats of the two
-interleaved, after an untimed run of each. Not timed: loading. Needs the `dev` extra.
+Both start from one random checkpoint (hidden 512, 8 layers, FP32): the engine from `convert` and `build`, the
+transformers model from `convert --to ministral3`. Prefill and greedy decoding of one prompt are timed, with repeats of
+the two interleaved after an untimed run of each. Loading is not timed. The `dev` extra is required.
 """
 
 from __future__ import annotations

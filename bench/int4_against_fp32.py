@@ -1,15 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Forwards of an INT4 engine against the FP32 engine of the same checkpoint, on ONNX Runtime's CPU kernels.
+"""Compare forwards of an INT4 engine with the FP32 engine of the same checkpoint, on ONNX Runtime's CPU kernels.
 
     python bench/int4_against_fp32.py
     python bench/int4_against_fp32.py -o bench/results/int4_against_fp32.json
 
 Both start from one random checkpoint (hidden 1024, 12 layers): the FP32 engine from `convert` and `build`, the
-INT4 ones from `quantize --qformat int4_rtn` as well, in the recipe's groups and opened in two ways: as
-every session is, with activations rounded to 8 bits inside the 4-bit kernels, and exact, with float32 activations.
-Timed: one forward of 1, 8 and 32 new tokens of one row on a cache of 512 slots, repeats of all engines interleaved,
-after untimed ones. Not timed: loading. The head has 4096 rows and is in FP32 in all. Needs the `quantize` extra.
+INT4 one from `quantize --qformat int4_rtn` as well, with the recipe's group size. The INT4 engine is opened in two
+ways: with the defaults, where the 4-bit kernels round activations to 8 bits, and exact, with float32 activations.
+One forward of 1, 8 and 32 new tokens of one row on a cache of 512 slots is timed, with repeats of all engines
+interleaved after untimed ones. Loading is not timed. The head has 4096 rows and is in FP32 in all engines. The
+`quantize` extra is required.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def main() -> None:
         "repeats": arguments.repeats,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        # Other work on the machine slows both sides; the ratios bear it better than the milliseconds.
+        # Other work on the machine slows all engines: it affects the milliseconds more than the ratios.
         "load_average": round(os.getloadavg()[0], 1),
         "versions": {name: version(name) for name in ("onnxruntime", "nvidia-modelopt", "numpy")},
     }
@@ -104,7 +105,7 @@ def prepare(folder: Path, threads: int) -> tuple[dict[str, OrtSession], dict[str
 
 
 def compare(sessions: dict[str, OrtSession], width: int, repeats: int) -> dict[str, object]:
-    """Median and best milliseconds of each session, and how many times as fast as FP32 each is."""
+    """Measure each session: median and best milliseconds, and its speed as a multiple of FP32's."""
     steps = {name: filled(session, width) for name, session in sessions.items()}
     milliseconds: dict[str, list[float]] = {name: [] for name in sessions}
     for turn in range(UNTIMED + repeats):
@@ -126,7 +127,7 @@ def compare(sessions: dict[str, OrtSession], width: int, repeats: int) -> dict[s
 
 
 def filled(session: OrtSession, width: int):
-    """Buffers of a causal forward; every new token's logits are wanted, as in a verify pass."""
+    """Prepare the buffers of a causal forward that computes logits of every new token, as a verify pass does."""
     session.reserve(1, LIMITS.capacity)
     step = session.step(1, width, width)
     step.inputs["tokens"][:] = np.random.default_rng(0).integers(200, 4000, width)

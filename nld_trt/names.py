@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Names that users write and defaults that several layers share. This module imports nothing of the package.
+"""Names that users write, and defaults that several layers share. This module imports no other module of the package.
 
-The command line shows these names in ``--help`` without loading the layers that give them their meaning; tests compare
-each list with the registry behind it.
+The command line shows these names in ``--help`` without loading the layers that implement them. Tests compare each list
+with its registry.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DIFFUSION: Final = "diffusion"
 LINEAR: Final = "linear"
 QUADRATIC: Final = "quadratic"
 MODES: Final[tuple[ModeName, ...]] = (AR, DIFFUSION, LINEAR, QUADRATIC)
-# Modes that draft, with the adapter where there is one, and verify.
+# Modes that draft and verify. They draft with the adapter where there is one.
 SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC)
 
 # Kinds of passes, for counts and messages (docs/model.md, Passes).
@@ -67,17 +67,17 @@ H100: Final = "h100"
 CPU: Final = "cpu"
 PLATFORMS: Final = (GB200, RTX_PRO_6000, DGX_SPARK, H100, CPU)
 
-# What an engine computes in (nld_trt.graph.precision).
+# Precisions in which an engine computes (nld_trt.graph.precision).
 FP32: Final = "fp32"
 BF16: Final = "bf16"
 FP16: Final = "fp16"
 PRECISIONS: Final = (FP32, BF16, FP16)
 
-# Precision of the K/V caches. auto: the engine's, with a note where the checkpoint was made for another. engine: the
-# same without the note. checkpoint: what the checkpoint was made for, which a backend has to be able to run.
+# Precision of the KV cache. auto: the engine's, with a note where the checkpoint was made for another one. engine: the
+# engine's, without that note. checkpoint: the one that the checkpoint was made for, if the backend supports it.
 KV_CACHES: Final = ("auto", "engine", "checkpoint")
 
-# Where requests that say nothing have their defaults from: the checkpoint's generation_config.json, or nowhere.
+# Sources of request defaults: the checkpoint's generation_config.json, or none.
 GENERATION_CONFIGS: Final = ("checkpoint", "none")
 
 # Released sizes (nld_trt.model.synthetic).
@@ -85,9 +85,9 @@ MODEL_SIZES: Final = ("3b", "8b", "14b")
 
 DEFAULT_MODE: Final[ModeName] = LINEAR
 DEFAULT_MAX_NEW_TOKENS: Final = 512
-# What the model card uses (docs/model.md, Defaults): confidence 0.9 in diffusion, one-shot drafts in linear.
+# The model card's thresholds (docs/model.md, Defaults): confidence 0.9 in diffusion, one-pass drafts in linear.
 DEFAULT_THRESHOLDS: Final[dict[ModeName, float | None]] = {AR: None, DIFFUSION: 0.9, LINEAR: 0.0, QUADRATIC: None}
-# An EOS id that no token has.
+# An EOS id that no token has: decoding does not stop at an EOS token.
 NEVER: Final = -1
 
 # Most tokens that a filter of sampling can leave.

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a backend is: a compiler of the graph, and a way to open what it compiled. The table lists them all.
+"""The backends. A backend compiles the graph and opens the engines that it compiled; ``BACKENDS`` lists all of them.
 
-A backend's module, and its library, load when the backend is asked for; what must be known before that stands in its
-:class:`Traits`.
+The module of a backend, and its library, are loaded when the backend is used. Its :class:`Traits` hold what must be
+known before that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nld_trt.progress import Progress
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What one backend is asked to build.
+    """The engine that one backend is asked to build.
 
     Attributes:
         precision: a key of ``graph.precision.PRECISIONS``.
@@ -73,12 +73,12 @@ class BuildPlan:
 
 @dataclass(frozen=True)
 class Artefact:
-    """What a backend built, as the engine manifest keeps it.
+    """The engine that a backend built, as the engine manifest records it.
 
     Attributes:
         files: role to path, relative to the engine folder.
         tools: library name to version.
-        proof: facts read back from the result that show it is what was asked for.
+        proof: facts read back from the built engine, which show that it is what the plan asked for.
     """
 
     backend: str
@@ -98,13 +98,13 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Traits:
-    """What the rest of the package asks about a backend without loading it.
+    """The properties of a backend that are known without loading it.
 
     Attributes:
-        title: what people call the library.
+        title: the library's usual name.
         implementation: module and class, as ``module:class``.
-        device: what its engines compute on.
-        precisions: that it can compute in, the default one first.
+        device: the device on which its engines compute.
+        precisions: the precisions in which it can compute, the default one first.
         cross_compiles: it compiles for GPUs that this machine does not have.
         takes_plugins: it runs the decode operators as this project's CUDA kernels.
         debug_on_demand: it adds the contract's debug outputs while loading; other backends have what was compiled in.
@@ -130,7 +130,7 @@ class Traits:
         return self.precisions[0]
 
     def load(self) -> Backend:
-        """The backend itself."""
+        """Import the backend's module and return the backend."""
         module, _, attribute = self.implementation.partition(":")
         made: Backend = getattr(importlib.import_module(module), attribute)()
         return made
@@ -142,7 +142,7 @@ class Backend(Protocol):
     traits: Traits
 
     def check(self, plan: BuildPlan) -> None:
-        """Refuse what cannot be built, before any work.
+        """Refuse a plan that cannot be built, before any work.
 
         Raises:
             InputError: naming the setting and what is possible, or the missing library and its install command.
@@ -156,7 +156,7 @@ class Backend(Protocol):
         """
 
     def open(self, folder: Path, artefact: Artefact, info: EngineInfo) -> Session:
-        """A session on a built engine.
+        """Open a session on a built engine.
 
         Raises:
             InputError: this machine cannot run it; the message says which machine can.
@@ -214,7 +214,7 @@ BACKENDS: dict[str, Traits] = {
 
 
 def backend(name: str) -> Backend:
-    """The backend called ``name``.
+    """Load the backend called ``name``.
 
     Raises:
         InputError: there is none; the message lists what exists.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a converted checkpoint to an engine folder that appears complete or not at all."""
+"""Build an engine folder from a converted checkpoint. The folder appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from nld_trt.progress import SILENT, Progress
 
 
 def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
-    """Refuse, before any work, what the checkpoint or a backend cannot give.
+    """Refuse, before any work, plans that the checkpoint or a backend does not support.
 
     Raises:
         InputError: naming the setting.
@@ -167,7 +167,7 @@ def build_engine(
 
     Raises:
         InputError: a plan that cannot be built, or ``target`` is taken. Nothing is written.
-        OperationError: a backend failed or built something else. Nothing is published.
+        OperationError: a backend failed, or its engine is not what the plan asked for. Nothing is published.
     """
     return Build.checked(checkpoint, plans).run(target, force=force, progress=progress)
 

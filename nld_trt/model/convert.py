@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a released checkpoint to the normalised one that every later step starts from.
+"""Convert a released checkpoint to the normalised form from which every later step starts.
 
-Normalised means: one weights file with canonical names in canonical order and in the original dtypes, an
-adapter with canonical names in float32, settings in the releases' spelling, nothing that is not used, and a
-manifest. Every value is looked at on the way, because a NaN in one weight otherwise shows up much later, as
+A normalised checkpoint has one weights file with canonical names in canonical order and in the original dtypes, an
+adapter with canonical names in float32, settings in the form of the releases, only files that are used, and a
+manifest. Every value is checked on the way, because a NaN in one weight would otherwise be noticed much later, as
 an engine that answers nonsense.
 """
 
@@ -32,7 +32,7 @@ from nld_trt.model.shards import WEIGHTS_FILE
 from nld_trt.model.text.check import check_text
 from nld_trt.progress import SILENT, Progress, Stage
 
-# Room for headers, tokenizer and manifest beside the weights.
+# Disk space that is reserved for headers, tokenizer and manifest beside the weights.
 SPARE_BYTES = 64 << 20
 
 # A float is NaN or infinite when all its exponent bits are set (E4M3: NaN when all but the sign are): dtype name to
@@ -48,7 +48,7 @@ _EXPONENT_BITS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
 def convert(source: Path, target: Path, *, force: bool = False, progress: Progress = SILENT) -> dict[str, Any]:
     """Write the normalised form of the release in ``source`` to ``target``; returns its manifest.
 
-    Holds a piece of one tensor in memory at a time.
+    Only a piece of one tensor is in memory at a time.
 
     Args:
         force: replace an earlier conversion in ``target``.
@@ -57,7 +57,7 @@ def convert(source: Path, target: Path, *, force: bool = False, progress: Progre
     Raises:
         InputError: the checkpoint, its tokenizer or a chat template is not usable, a weight is NaN
             or infinite (all such tensors are listed), or ``target`` is taken. Nothing is left behind.
-        OperationError: the disk is too small.
+        OperationError: the disk has too little space.
     """
     with progress.stage("converting") as stage:
         return _convert(source, target, force, progress, stage)
@@ -92,7 +92,7 @@ def _convert(source: Path, target: Path, force: bool, progress: Progress, stage:
 
 
 def refuse_overlap(source: Path, target: Path) -> None:
-    """Raises InputError when writing ``target`` would replace ``source``."""
+    """Raise InputError if writing ``target`` would replace ``source``."""
     if resolved(source).is_relative_to(resolved(target)):
         raise InputError(
             f"The output folder {target} is or contains the checkpoint {source}",
@@ -124,7 +124,7 @@ def refuse_non_finite(source: Path, problems: list[str]) -> None:
 
 
 def copy_adapter(adapter: Adapter, folder: Path) -> list[str]:
-    """Write ``adapter`` with canonical names in float32; returns a line for every tensor with NaN or infinity."""
+    """Write ``adapter`` with canonical names in float32. Returns a line for every tensor with NaN or infinity."""
     folder.mkdir()
     write_json(folder / ADAPTER_CONFIG_FILE, adapter.raw_config)
     names = [name for layer in range(adapter.layers) for name in adapter.names(layer)]

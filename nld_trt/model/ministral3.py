@@ -3,8 +3,8 @@
 """Export to a stock Hugging Face ``Ministral3ForCausalLM`` checkpoint.
 
 The causal pass of the network is exactly that class, so the export runs in any stack that knows it:
-for evaluation in AR mode, and as a second opinion on ours. The draft adapter and the block modes have
-no place in it and stay behind.
+for evaluation in AR mode, and as a reference for nld-trt. The class has no draft adapter and no block modes,
+so they are left out.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 def ministral3_name(name: str) -> str:
-    """The tensor's name in ``Ministral3ForCausalLM``."""
+    """Returns the tensor's name in ``Ministral3ForCausalLM``."""
     return _LM_HEAD if name == HEAD else _MODEL + name.removeprefix(_ENCODER)
 
 
 def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """``config.json`` of the export, for transformers 5.0 or later and for vLLM.
+    """Make the ``config.json`` of the export, for transformers 5.0 or later and for vLLM.
 
-    The two look for two facts in different places: each finds its own and ignores the other's.
+    The two read the query scale and the cos/sin magnitude from different keys, so the file has both sets.
     """
     config, rope = checkpoint.config, checkpoint.config.rope
     (stored, _), *_ = Counter(checkpoint.dtype_of(name) for name in checkpoint.names).most_common(1)
@@ -53,7 +53,7 @@ def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
         "initializer_range": checkpoint.raw_config.get("initializer_range", 0.02),
         "rms_norm_eps": config.rms_norm_eps,
         "use_cache": True,
-        # Written although it may be null: the class would take 11, which is this family's EOS.
+        # A null is written, too: without the key the class takes 11, which is the EOS of this model family.
         "pad_token_id": checkpoint.raw_config.get("pad_token_id"),
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.to_dict()["eos_token_id"],
@@ -71,11 +71,11 @@ def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
             "mscale_all_dim": rope.mscale_all_dim,
             # Without this, mscale 0 (or a reader that ignores mscale) would scale cos and sin by 1.277.
             "attention_factor": 1.0,
-            # The same for vLLM, which reads neither mscale nor, before explicit support, attention_factor.
+            # The same for vLLM, which does not read mscale, and reads attention_factor only in later versions.
             "apply_yarn_scaling": False,
             "llama_4_scaling_beta": rope.llama_4_scaling_beta,
         },
-        # Where vLLM looks for the query scale.
+        # vLLM reads the query scale from this block.
         "llama_4_scaling": {
             "original_max_position_embeddings": rope.original_max_position_embeddings,
             "beta": rope.llama_4_scaling_beta,
@@ -87,7 +87,7 @@ def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
 def export_ministral3(
     checkpoint: Checkpoint, target: Path, *, force: bool = False, progress: Progress = SILENT
 ) -> dict[str, Any]:
-    """Write ``checkpoint`` to ``target`` in the stock form; returns what was written, for the user.
+    """Write ``checkpoint`` to ``target`` in the stock form. Returns a summary for the user.
 
     Args:
         force: replace an earlier export in ``target``.
@@ -96,7 +96,7 @@ def export_ministral3(
     Raises:
         InputError: the tokenizer or a chat template cannot be used, a weight is NaN or infinite (all such
             tensors are listed), or ``target`` is taken. Nothing is left behind.
-        OperationError: the disk is too small.
+        OperationError: the disk has too little space.
     """
     with progress.stage("converting") as stage:
         return _export(checkpoint, target, force, progress, stage)

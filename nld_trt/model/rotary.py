@@ -24,7 +24,7 @@ _MAGNITUDE = 1.0
 
 
 def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
-    """YaRN inverse frequencies, shape [head_dim / 2], radians per position (docs/model.md, Rotary positions).
+    """Compute the YaRN inverse frequencies [head_dim / 2], in radians per position (docs/model.md, Rotary positions).
 
     They differ from plain rotary frequencies at every position, also in short prompts.
     """
@@ -36,7 +36,7 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
     low = max(math.floor(dimension(rope.beta_fast)), 0)
     high = min(math.ceil(dimension(rope.beta_slow)), head_dim - 1)
     index = np.arange(head_dim // 2, dtype=np.float64)
-    # The 0.001 keeps the ramp finite when both ends fall on one dimension, as the reference rule does.
+    # The reference uses 0.001 where both ends are the same dimension, which keeps the ramp finite.
     width = (high - low) or 0.001
     ramp = np.clip((index - low) / width, 0.0, 1.0)
     base = theta ** (-2.0 * index / head_dim)
@@ -45,17 +45,17 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
 
 
 def query_scale(rope: RopeParameters, positions: npt.ArrayLike) -> Float32:
-    """Scale on rotated queries at absolute ``positions``, same shape (docs/model.md, Query scale)."""
+    """Compute the scale on rotated queries at absolute ``positions``, in their shape (docs/model.md, Query scale)."""
     steps = np.floor(np.asarray(positions, dtype=np.float64) / rope.original_max_position_embeddings)
     scale: Float32 = (1.0 + rope.llama_4_scaling_beta * np.log1p(steps)).astype(np.float32)
     return scale
 
 
 def cos_sin_table(rope: RopeParameters, head_dim: int, length: int) -> tuple[Float32, Float32]:
-    """cos and sin for positions 0 .. length-1, each [length, head_dim / 2].
+    """Compute cos and sin for positions 0 to length - 1, each [length, head_dim / 2].
 
-    The angle is a float32 product, as in the reference: far out, rounding it differently would
-    change the network, not improve it.
+    The angle is a float32 product, as in the reference. At large positions another rounding would change the
+    network's results without improving them.
     """
     frequencies = inverse_frequencies(rope, head_dim).astype(np.float32)
     angles = np.arange(length, dtype=np.float32)[:, None] * frequencies[None, :]
@@ -63,7 +63,7 @@ def cos_sin_table(rope: RopeParameters, head_dim: int, length: int) -> tuple[Flo
 
 
 def table_hash(rope: RopeParameters, head_dim: int) -> str:
-    """SHA-256 that identifies the rotary behaviour of a checkpoint, whatever length is built.
+    """Compute a SHA-256 that identifies the rotary behaviour of a checkpoint, for any length of table.
 
     Taken over what the tables are made from (frequencies, magnitude of cos and sin, query scale at the points where
     it changes), rounded to ten digits so that it does not depend on a platform's last bit.

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Random weights in the shape of a release, for size, memory and speed tests without a download.
+"""Checkpoints with random weights and the shapes of a release, for tests of size, memory and speed without a download.
 
-The text such a model produces is noise; its bytes, shapes, dtypes and cost are those of the real one.
-All values are distinct draws: compilers store identical weights once, so constants would lie about size.
+The text of such a model is noise; its bytes, shapes, dtypes and cost are those of the real model. Every value is
+random, because compilers store identical weights once, so constants would give wrong sizes.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from nld_trt.progress import SILENT, Progress
 
 ADAPTER_RANK, ADAPTER_ALPHA = 128, 512
 
-# Standard deviation of every matrix, the releases' initializer_range.
+# The standard deviation of every matrix, which is the releases' initializer_range.
 _DEVIATION = np.float32(0.02)
 _CHUNK_ELEMENTS = 1 << 22
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What differs between the releases (docs/model.md, Network), and what tests like to shrink."""
+    """The sizes that differ between the releases (docs/model.md, Network) or that tests reduce."""
 
     hidden_size: int
     intermediate_size: int
@@ -59,7 +59,7 @@ PRESETS: dict[str, Geometry] = {
 
 
 def preset(name: str) -> Geometry:
-    """A release's geometry by size, in any case. Raises InputError for another name."""
+    """Look up a release's geometry by size, in upper or lower case. Raises InputError for any other name."""
     try:
         return PRESETS[name.lower()]
     except KeyError:
@@ -67,7 +67,7 @@ def preset(name: str) -> Geometry:
 
 
 def release_config(geometry: Geometry) -> dict[str, Any]:
-    """``config.json`` of an instruct release with this geometry (docs/model.md, Configuration)."""
+    """Make the ``config.json`` of an instruct release with this geometry (docs/model.md, Configuration)."""
     sizes = asdict(geometry)
     rope_theta = sizes.pop("rope_theta")
     return {
@@ -118,7 +118,7 @@ def write_synthetic(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> ModelConfig:
-    """Write a random checkpoint in release layout (BF16, one weights file); returns its configuration.
+    """Write a random checkpoint in the layout of a release (BF16, one weights file). Returns its configuration.
 
     A tensor's values depend on the seed and its name only, so models of different depth share layers.
 
@@ -129,8 +129,8 @@ def write_synthetic(
         progress: is told of the stage.
 
     Raises:
-        InputError: an unknown preset, or ``target`` is taken. Nothing is left behind.
-        OperationError: the disk is too small.
+        InputError: the preset is unknown, or ``target`` is taken. Nothing is left behind.
+        OperationError: the disk has too little space.
     """
     raw = release_config(preset(geometry) if isinstance(geometry, str) else geometry)
     config = ModelConfig.from_hf(raw)
@@ -183,7 +183,7 @@ def _write_random(path: Path, tensors: dict[str, tuple[str, tuple[int, ...]]], s
 
 def _random_chunks(name: str, dtype: str, size: int, seed: int) -> Iterator[Array]:
     random = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode())]))
-    # Norm weights of trained models are near one; near zero would silence the layer behind them.
+    # Norm weights of trained models are near one. Values near zero would zero the input of the next layer.
     center = np.float32(1.0 if "norm" in name else 0.0)
     for done in range(0, size, _CHUNK_ELEMENTS):
         values = random.standard_normal(min(_CHUNK_ELEMENTS, size - done), dtype=np.float32)

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network one layer at a time: loaded, calibrated on what the layers before it put out, packed, forgotten.
+"""Quantizes the network one layer at a time: loads a layer, calibrates it on the outputs of the layers before it, packs
+and releases it.
 
-Activations are carried forward in float32 and unquantized, as ModelOpt calibrates a whole network, so the order of
-work changes nothing but the memory: one layer and the hidden states of the calibration packs.
+Activations are passed on in float32 and unquantized, as when ModelOpt calibrates a whole network, so the results are
+the same, and only one layer and the hidden states of the calibration packs are in memory.
 
 Shapes: S tokens of a pack, H hidden.
 """
@@ -38,11 +39,11 @@ class Phase:
     """One calibration by ModelOpt.
 
     Attributes:
-        method: ModelOpt's name of it.
-        options: names of the recipe's algorithm options that it takes.
-        extra: options that it always gets.
-        costs: of its passes over the data, roughly, for showing progress.
-        most_packs: packs that it is shown, spread over all; None for all.
+        method: ModelOpt's name of the calibration method.
+        options: names of the recipe's algorithm options that the method takes.
+        extra: options that are always set.
+        costs: approximate costs of its passes over the data, for showing progress.
+        most_packs: number of packs that it uses, spread evenly over all; None for all.
     """
 
     method: str
@@ -52,25 +53,25 @@ class Phase:
     most_packs: int | None = None
 
     def chosen(self, packs: int) -> list[int]:
-        """The indexes of the packs that this phase uses, of ``packs`` in all."""
+        """Returns the indexes of the packs that this phase uses, of ``packs`` in total."""
         most = packs if self.most_packs is None else min(self.most_packs, packs)
         return [index * packs // most for index in range(most)]
 
     def work(self, packs: int) -> int:
-        """Cost of all its passes over so many packs."""
+        """Returns the cost of all passes over ``packs`` packs."""
         return sum(self.costs) * len(self.chosen(packs))
 
 
-# awq_lite runs the data twice: for statistics, and through every scale that it tries. Its debug option leaves what it
-# found on the layers, for those that must share a scale.
+# awq_lite runs the data twice: for statistics, and with every scale that it tries. Its debug option keeps the results
+# of the search on the layers, which layers that share a scale need.
 _SCALES = Phase("awq_lite", ("alpha_step",), {"debug": True}, (1, 12))
-# awq_clip takes 64 tokens of each pack and is slow; 24 packs are three times the tokens that AWQ's authors search on.
+# awq_clip uses 64 tokens of each pack and is slow; 24 packs are three times the tokens that AWQ's authors search with.
 _CLIPS = Phase(
     "awq_clip", ("min_clip_ratio", "shrink_step", "max_tokens_per_batch", "max_co_batch_size"), {}, (20,), 24
 )
 
-# A recipe's method to what is done, in order. Scales are shared after the first phase: clipping ranges before would
-# be undone by it.
+# The phases of each method of a recipe, in order. Scales are shared after the first phase, which would undo clipping
+# that was done before.
 PHASES: Mapping[str, tuple[Phase, ...]] = {
     "max": (Phase("max"),),
     "awq_lite": (_SCALES,),
@@ -83,11 +84,11 @@ class LayerwiseQuantizer:
     """Quantizes the parts of one checkpoint in order: its layers, then the final norm with the head.
 
     Attributes:
-        parts: how many there are.
+        parts: the number of parts.
     """
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, packs: Sequence[Pack], device: torch.device) -> None:
-        """``packs`` may be empty when the plan reads no activations."""
+        """Prepare the quantization. ``packs`` may be empty when the plan reads no activations."""
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.plan = plan
@@ -98,7 +99,7 @@ class LayerwiseQuantizer:
         self._inverse_frequencies = torch.from_numpy(inverse).float().to(device)
 
     def embed(self) -> list[Tensor]:
-        """The hidden states that go into the first layer: one float32 [S, H] for each pack."""
+        """Compute the input of the first layer: float32 [S, H] for each pack."""
         table = to_torch(self.checkpoint.read(EMBEDDING))
         return [table[torch.from_numpy(pack.tokens)].float() for pack in self.packs]
 
@@ -110,7 +111,7 @@ class LayerwiseQuantizer:
             stage: is told how much of the part is done, which is 1 in all.
 
         Returns:
-            Its tensors by full name, and the hidden states that leave it.
+            Its tensors by full name, and the hidden states that are its output.
         """
         if part == self.config.num_hidden_layers:
             return self._head(hidden, stage), []
@@ -178,7 +179,7 @@ class LayerwiseQuantizer:
         share: Callable[[], None],
         stage: Stage,
     ) -> None:
-        """Let ModelOpt quantize ``module`` under its full name, on all packs; ``share`` is called between phases."""
+        """Let ModelOpt quantize ``module`` under its full name. ``share`` is called after the first phase."""
         import modelopt.torch.quantization as mtq
 
         algorithm = self.plan.recipe.algorithm
@@ -197,7 +198,7 @@ class LayerwiseQuantizer:
                 else:
                     mtq.calibrate(root, settings, loop)
             if not phases:
-                # What comes behind a part in high precision needs its output all the same.
+                # The parts after one that stays in high precision need its output.
                 for data in range(len(self.packs)):
                     forward(data)
         if not total:
@@ -230,7 +231,7 @@ class LayerwiseQuantizer:
         return result
 
     def _finished(self, module: str, linear: nn.Module, dtype: torch.dtype) -> Tensors:
-        """The tensors of a module by full name: packed, or as they were stored."""
+        """Returns the tensors of a module by full name: packed, or in the dtype in which they were stored."""
         found = self.plan.formats.get(module)
         weight: Any = linear.weight
         tensors = {"weight": to_numpy(weight.to(dtype))} if found is None else pack(linear, found)
@@ -238,7 +239,7 @@ class LayerwiseQuantizer:
 
 
 def _framed(path: str, module: nn.Module) -> nn.Module:
-    """A tree in which ``module`` has the name ``path``, for recipes that go by names."""
+    """Make a tree in which ``module`` has the name ``path``, because recipes choose modules by name."""
     root = parent = nn.Module()
     *outer, last = path.split(".")
     for name in outer:

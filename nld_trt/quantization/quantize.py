@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a converted checkpoint to a quantized one: layer by layer, resumable, audited before it appears."""
+"""Quantizes a converted checkpoint layer by layer. The work can be resumed, and the result is audited."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from nld_trt.quantization.workplace import Workplace
 
 
 def choose_device(plan: Plan) -> torch.device:
-    """The GPU where there is one. Raises InputError when the plan needs one and there is none."""
+    """Choose the GPU if there is one, else the CPU. Raises InputError when the plan needs a GPU and there is none."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     needing = {format.algorithm.name.lower() for format in plan.formats.values()} & NEEDS_GPU.keys()
@@ -51,7 +51,7 @@ def choose_device(plan: Plan) -> torch.device:
         raise InputError(
             f"quantizing to {name} needs an NVIDIA GPU, and torch sees none: ModelOpt rounds FP4 activations on "
             "CUDA only",
-            fix=f"Run it on a machine with a GPU and a CUDA build of torch, or take --qformat {NEEDS_GPU[name]}.",
+            fix=f"Run it on a machine with a GPU and a CUDA build of torch, or use --qformat {NEEDS_GPU[name]}.",
         )
     return torch.device("cpu")
 
@@ -65,10 +65,10 @@ def quantize(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Quantize ``checkpoint`` by ``plan`` into the folder ``target``; returns the new manifest.
+    """Quantize ``checkpoint`` by ``plan`` into the folder ``target``. Returns the new manifest.
 
-    An interrupted call leaves its finished layers in a hidden folder beside ``target``, which it reports; the next one
-    with the same arguments goes on from there. One layer and the calibration's hidden states are in memory at a time.
+    An interrupted call leaves its finished layers in a hidden folder beside ``target``, which it reports. The next call
+    with the same arguments resumes there. One layer and the calibration's hidden states are in memory at a time.
 
     Args:
         calibration: required when the plan reads activations.
@@ -77,7 +77,7 @@ def quantize(
     Raises:
         InputError: the checkpoint is quantized already, ``target`` is taken or being written by another process, or a
             GPU is needed.
-        OperationError: the disk is or became too small, or the audit found fault with the result.
+        OperationError: the disk has too little space or became full, or the result failed its audit.
     """
     checkpoint.refuse_quantized()
     if checkpoint.manifest is None:
@@ -138,7 +138,7 @@ def _quantize(
     progress: Progress,
     stage: Stage,
 ) -> dict[str, Any]:
-    assert checkpoint.manifest is not None, "quantize() looked"
+    assert checkpoint.manifest is not None, "quantize() has checked this"
     started, resumed = time.perf_counter(), work.finished
     needs = _output_bytes(checkpoint, plan) + SPARE_BYTES
     _run_parts(checkpoint, plan, packs, device, work, progress, stage)
@@ -180,7 +180,7 @@ def _run_parts(
     hidden: list[torch.Tensor] = []
     if packs and start < quantizer.parts:
         stored = work.hidden()
-        # Written behind a part's tensors: after an interruption between the two, that part is done again.
+        # Hidden states are written after a part's tensors. After an interruption between the two, the part is repeated.
         start, hidden = (stored[0], [to_torch(rows) for rows in stored[1]]) if stored else (0, quantizer.embed())
     if start:
         progress.note(f"resuming at layer {start} of {checkpoint.config.num_hidden_layers}")
@@ -189,14 +189,14 @@ def _run_parts(
         tensors, hidden = quantizer.run(part, hidden, stage)
         work.store(part, tensors)
         del tensors
-        # ModelOpt's modules refer to each other in circles: a layer would stay until the collector comes by.
+        # ModelOpt's modules have reference cycles, so a layer's memory is only freed by the garbage collector.
         gc.collect()
         if hidden:
             work.store_hidden(part + 1, [to_numpy(rows) for rows in hidden])
 
 
 def _output_bytes(checkpoint: Checkpoint, plan: Plan) -> int:
-    """Size of the finished weights, from above: scales of every kind are counted as float32."""
+    """Returns an upper bound on the size of the finished weights: scales of every kind are counted as float32."""
     total = checkpoint.weight_bytes
     for module, format in plan.formats.items():
         outputs, inputs = checkpoint.shape_of(f"{module}.weight")

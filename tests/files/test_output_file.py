@@ -114,7 +114,7 @@ def test_reader_that_went_away_is_named(tmp_path: Path) -> None:
             work.write_text("new", encoding="utf-8")
             os.close(reader)
 
-    with pytest.raises(OperationError, match=r"reader of .*pipe went away"):
+    with pytest.raises(OperationError, match=r"reader of .*pipe closed it"):
         leave()
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Between text and tokens: a checkpoint's tokenizer and chat templates together."""
+"""Encodes text and conversations as tokens, and decodes tokens, with a checkpoint's tokenizer and chat templates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Codec:
     """A checkpoint's tokenizer and chat templates.
 
     Attributes:
-        templates: by name; ``default`` is the one for conversations without tools.
+        templates: the chat templates by name; ``default`` is the one for conversations without tools.
     """
 
     def __init__(self, tokenizer: Tokenizer, templates: Mapping[str, ChatTemplate], special: Mapping[str, str]) -> None:
@@ -35,14 +35,14 @@ class Codec:
 
     @classmethod
     def open(cls, folder: Path, chat_template: str | None = None) -> Codec | None:
-        """The codec of an engine or checkpoint folder, or None if it has no tokenizer.
+        """Open the codec of an engine or checkpoint folder. Returns None if it has no tokenizer.
 
         Args:
             chat_template: name of one of the checkpoint's templates, or path of a Jinja file, to be used for every
-                conversation; None means the checkpoint's default.
+                conversation; None for the checkpoint's templates.
 
         Raises:
-            InputError: a tokenizer or template file that cannot be read, or no such template.
+            InputError: a tokenizer or template file cannot be read, or there is no such template.
         """
         found = open_tokenizer(folder)
         if found is None:
@@ -62,10 +62,10 @@ class Codec:
         return cls(found.tokenizer, template.choose(templates, chat_template), found.special)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of a whole text: with what the tokenizer's post-processor puts around one, such as BOS.
+        """Encode a whole text, with the tokens that the tokenizer's post-processor adds, such as BOS.
 
-        A text that begins with BOS already is a rendered conversation and stays as it is, like one that the chat
-        template of this codec renders: the model has seen neither a second BOS nor an EOS behind a question.
+        A text that already begins with BOS is a rendered conversation, to which nothing is added: in training the model
+        saw neither a second BOS nor an EOS after a question.
 
         Raises:
             InputError: the text is not Unicode.
@@ -76,7 +76,7 @@ class Codec:
         return tuple(self._tokenizer.encode(text).ids)
 
     def encode_part(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text that continues another, without what the post-processor adds.
+        """Encode a text that continues another one, without the tokens that the post-processor adds.
 
         Raises:
             InputError: the text is not Unicode.
@@ -114,10 +114,10 @@ class Codec:
         return self.encode_conversation(Conversation(messages, **beside))
 
     def encode_prompt(self, prompt: str, *, system: str | None = None, raw: bool = False) -> tuple[int, ...]:
-        """One user prompt: as it is with ``raw``, else as a conversation with an optional system message.
+        """Encode one user prompt: unchanged with ``raw``, else as a conversation with an optional system message.
 
         Raises:
-            InputError: both ``raw`` and ``system``, or the template cannot render the conversation.
+            InputError: both ``raw`` and ``system`` are given, or the template cannot render the conversation.
         """
         if raw and system:
             raise InputError("a raw prompt has no system message", fix="Leave out raw, or the system message.")
@@ -133,7 +133,7 @@ class Codec:
 
 
 def _fronts(tokenizer: Tokenizer, bos_token: str | None) -> set[tuple[int, ...]]:
-    """The ids that a rendered text begins with: BOS, and what the post-processor puts in front of a text."""
+    """Find the ids with which a rendered text can begin: BOS, and what the post-processor adds before a text."""
     bos = None if bos_token is None else tokenizer.token_to_id(bos_token)
     fronts: set[tuple[int, ...]] = set() if bos is None else {(bos,)}
     bare, framed = tokenizer.encode("a", add_special_tokens=False).ids, tokenizer.encode("a").ids

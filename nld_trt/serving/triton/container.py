@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The container path, in one place: ``serve --print``, the READMEs and a test of ``deploy/`` read these values."""
+"""The names and commands of the container, for ``serve --print``, the READMEs and a test of ``deploy/``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from nld_trt import names
 from nld_trt.errors import InputError
 
-# Triton with its Python backend; deploy/Dockerfile adds nld-trt.
+# An image of Triton with its Python backend, to which deploy/Dockerfile adds nld-trt.
 BASE_IMAGE = "nvcr.io/nvidia/tritonserver:25.12-py3"
 IMAGE = "nld-trt-server:25.12"
 DOCKERFILE = "deploy/Dockerfile"
@@ -27,10 +27,10 @@ def container_commands(
     host: str = names.DEFAULT_HOST,
     ports: tuple[int, int, int] = (names.HTTP_PORT, names.GRPC_PORT, names.METRICS_PORT),
 ) -> list[str]:
-    """Commands that build the image in a checkout of nld-trt and serve ``repository``, an absolute path, from it.
+    """Make the commands that build the image in a checkout of nld-trt and serve ``repository``, an absolute path.
 
     Raises:
-        InputError: docker cannot take the path.
+        InputError: docker does not accept the path.
     """
     if ":" in str(repository):
         raise InputError(

@@ -27,7 +27,8 @@ Written by nld-trt {version} with
 {command}
 ```
 
-From the engine of `{engine}`: backends {backends}; {rows} requests at once, {tokens} tokens each with the prompt.
+The engine was built from `{engine}`: backends {backends}; {rows} requests at once, each of {tokens} tokens with the
+prompt.
 `{model}/manifest.json` has versions and hashes. Defaults of requests are in `{model}/1/{settings}`.
 
 ## Start
@@ -40,7 +41,8 @@ nld-trt serve .                          # the tritonserver of this machine
 tritonserver --model-repository=. --model-control-mode=explicit --load-model=*
 ```
 
-The second needs nld_trt in the Python that the server's backend uses. In a container, from a checkout of nld-trt:
+The second command needs nld_trt in the Python that the server's backend uses. In a container, from a checkout of
+nld-trt:
 
 ```
 {docker}
@@ -62,15 +64,15 @@ decided by the first response, so a client also has to look for `error` in those
 
 ## Measure
 
-With [AIPerf](https://pypi.org/project/aiperf/), on a machine without network as well. The prompts are lines of
-`prompts.jsonl`, such as `{{"text": "{prompt}"}}`.
+[AIPerf](https://pypi.org/project/aiperf/) measures the model, also on a machine without network. The prompts are lines
+of `prompts.jsonl`, such as `{{"text": "{prompt}"}}`.
 
 ```
 {aiperf}
 ```
 
-A block of tokens arrives at once: AIPerf's time to the first token is the time to the first piece of text, and its
-inter token latency divides the rest of the time by all tokens but one, those of the first piece included.
+A block of tokens arrives at once. AIPerf's TTFT is the time to the first piece of text, and its ITL is the rest of the
+time divided by all tokens but one, including those of the first piece.
 
 ## Inputs
 
@@ -116,10 +118,10 @@ def client_line(model: str, url: str = GRPC_URL) -> str:
 
 
 def aiperf_lines(model: str, url: str = HTTP_URL, *, repository: str = ".") -> str:
-    """Commands that measure the model with AIPerf: it makes each request from a template and reads one output.
+    """Make the commands that measure the model with AIPerf, which makes requests from a template and reads one output.
 
     Args:
-        repository: where the engine's tokenizer is, with which AIPerf counts tokens.
+        repository: the folder that holds the engine, with whose tokenizer AIPerf counts tokens.
     """
     body = '{"text_input": {{ text|tojson }}, "stream": true, "max_tokens": 64}'
     return f"""\

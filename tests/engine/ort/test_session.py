@@ -149,7 +149,7 @@ def test_a_number_of_threads_that_is_none_is_refused(engine, monkeypatch, text):
     with pytest.raises(InputError, match=r"environment variable NLD_TRT_THREADS is '.*whole number") as caught:
         engine("tiny-a").open_session("ort")
     assert len(caught.value.what) < 200
-    assert caught.value.fix == "Set it so, or leave it out: unset NLD_TRT_THREADS"
+    assert caught.value.fix == "Set it to such a number, or remove it: unset NLD_TRT_THREADS"
 
 
 def test_a_build_refuses_such_a_number_before_it_writes(golden, monkeypatch, tmp_path):

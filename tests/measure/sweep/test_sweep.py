@@ -174,7 +174,7 @@ def test_interrupted_sweep_keeps_what_was_finished(sweep, golden_session):
 def test_folder_that_is_no_sweep_is_refused(sweep):
     sweep.folder.mkdir()
     (sweep.folder / "thesis.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match="no sweep folder"):
+    with pytest.raises(InputError, match="is not a sweep folder"):
         sweep.prepare({})
 
 
