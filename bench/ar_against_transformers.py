@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def prepare(folder: Path) -> tuple[Batch, torch.nn.Module]:
-    """The two contestants, loaded in memory."""
+    """Load the engine and the transformers model that are compared."""
     write_synthetic(GEOMETRY, folder / "release", seed=1)
     convert(folder / "release", folder / "converted")
     checkpoint = Checkpoint.open_converted(folder / "converted")

@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def prepare(folder: Path, threads: int) -> tuple[dict[str, OrtSession], dict[str, int]]:
-    """The contestants, loaded in memory, and the bytes of each one's weights."""
+    """Open the sessions that are compared. Returns them with the bytes of each engine's weights."""
     write_synthetic(GEOMETRY, folder / "release", seed=1)
     convert(folder / "release", folder / "converted")
     checkpoint = Checkpoint.open_converted(folder / "converted")

@@ -4,8 +4,8 @@
 
     PYTHONPATH=. python bench/kernels.py -o bench/results/kernels.json
 
-Needs an NVIDIA GPU, PyTorch with CUDA, and NVRTC; `nld-trt bench kernels` times the kernels alone
-and needs no PyTorch. It has not been run: where it was written, there was no GPU.
+An NVIDIA GPU, PyTorch with CUDA, and NVRTC are required; `nld-trt bench kernels` times only the kernels and needs no
+PyTorch. This script has not been run: the machine on which it was written has no GPU.
 
 Both sides run a greedy denoise step in BF16, over a block of masks, on the same tensors; the step of the kernels also
 verifies, which PyTorch's does not. Both are recorded as CUDA graphs and timed in the same way, which
@@ -62,7 +62,7 @@ def denoise_in_torch(values: Values) -> Values:
 
 
 def recorded_in_torch(calls: Callable[[], object]) -> Callable[[], float]:
-    """As ``Recorded.milliseconds``, on PyTorch's stream."""
+    """Record ``calls`` as a CUDA graph on PyTorch's stream. Returns a function that replays it and times that."""
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -152,7 +152,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     gpu, *_ = present_gpus() or parser.error("no NVIDIA GPU, or no driver that answers")
-    torch.zeros(1, device="cuda")  # makes the context that both sides share
+    torch.zeros(1, device="cuda")  # creates the CUDA context that both sides share
     capability = gpu.known_capability()
     image = compile_kernels(capability)
     kernels = Kernels(open_device(), image)

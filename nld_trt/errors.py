@@ -12,14 +12,14 @@ from collections.abc import Iterable
 
 # The most characters of a value that a message shows: integers in JSON can have any length.
 _LONGEST = 30
-# Digits in a row that a reader still takes in; every figure that means something has fewer.
+# Numbers with at least this many digits are cut in messages; every meaningful number has fewer.
 _NUMBER = re.compile(r"\d{60,}")
-# Of a list in a message: with what stands around it, a message fits a terminal window of 24 lines.
+# The most lines of a list that a message shows: with the text around them it fits a terminal of 24 lines.
 _MOST_LINES = 16
 
 
 class NldError(Exception):
-    """A failure with a message for the user. The CLI prints it without a traceback. Endless numbers are cut.
+    """An error with a message for the user. The CLI prints it without a traceback. Very long numbers are cut.
 
     Args:
         what: one sentence naming what was asked and what was found.
@@ -57,7 +57,7 @@ def shortened(value: object) -> str:
 
 
 def short_numbers(text: str) -> str:
-    """A text with its numbers of 60 digits and more cut: users can send numbers that fill a window."""
+    """Returns a text in which numbers of 60 or more digits are cut: users can send numbers that fill a window."""
     return _NUMBER.sub(lambda match: shortened(match[0]), text)
 
 

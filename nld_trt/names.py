@@ -33,7 +33,7 @@ VERIFY: Final = "verify"
 Program = Literal["hold", "token", "diffusion", "linear", "quadratic"]
 HOLD: Final = "hold"
 
-# Rules that keep drafted tokens (docs/sampling.md).
+# Rules that decide which drafted tokens are accepted (docs/sampling.md).
 AcceptanceName = Literal["match", "reject"]
 MATCH: Final = "match"
 REJECT: Final = "reject"

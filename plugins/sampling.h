@@ -11,8 +11,8 @@ namespace nld {
 
 constexpr int kNoToken = -1;
 constexpr int kCandidates = 8;  // of a slot's draft; nld_trt/graph/step/tensors.py has it
-// Dividing by less would overflow; the likeliest token wins at this temperature with certainty.
-constexpr float kColdest = 1e-30f;  // nld_trt/graph/step/scores.py has it
+// The least temperature. Division by less would overflow, and at this one the most likely token is always sampled.
+constexpr float kColdest = 1e-30f;  // as in nld_trt/graph/step/scores.py
 
 // 1 / temperature, limited so that its product with minus infinity is minus infinity.
 NLD_DEVICE float scale_of(float temperature) {

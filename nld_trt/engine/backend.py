@@ -107,10 +107,11 @@ class Traits:
         precisions: the precisions in which it can compute, the default one first.
         cross_compiles: it compiles for GPUs that this machine does not have.
         takes_plugins: it runs the decode operators as this project's CUDA kernels.
-        debug_on_demand: it adds the contract's debug outputs while loading; other backends have what was compiled in.
-        build_needs: what a machine needs to build its engines, beside what every graph needs.
-        run_needs: what a machine needs to run them, beside what reads and writes text.
-        plugin_needs: what a machine needs to compile the CUDA kernels of ``takes_plugins``.
+        debug_on_demand: it can add the contract's debug outputs when it loads an engine; other backends have them only
+            if they were compiled in.
+        build_needs: requirements for building its engines, in addition to those of every graph.
+        run_needs: requirements for running its engines, in addition to those for reading and writing text.
+        plugin_needs: requirements for compiling the CUDA kernels of ``takes_plugins``.
     """
 
     name: str
@@ -149,7 +150,7 @@ class Backend(Protocol):
         """
 
     def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, progress: Progress) -> Artefact:
-        """Build into ``folder``/``name`` and prove the result.
+        """Build into ``folder``/``name`` and check the result.
 
         Raises:
             OperationError: the compiler failed, or what it built is not what was asked for.
@@ -171,7 +172,8 @@ _ORT = (Package("onnxruntime", "1.32"), Provider("CPUExecutionProvider"))
 _TRT = Package("tensorrt", "11.0", TRT.extra)
 _TRT_RTX = Package("tensorrt-rtx", "1.7", TRT_RTX.extra)
 
-# In the order in which an engine folder prefers to run them. Neither TensorRT has a fused attention kernel for FP32.
+# An engine folder prefers to run its backends in this order. The two TensorRT backends lack FP32 because neither
+# library has a fused attention kernel for it.
 BACKENDS: dict[str, Traits] = {
     traits.name: traits
     for traits in (

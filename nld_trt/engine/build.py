@@ -113,9 +113,9 @@ class Build:
         return [*self.checkpoint.generation.notes, *([note] if note else [])]
 
     def run(self, target: Path, *, force: bool = False, progress: Progress = SILENT) -> Manifest:
-        """Build every plan into one engine folder.
+        """Build all plans into one engine folder.
 
-        All plans share limits, adapter and debug setting: one folder is one engine, for several machines.
+        All plans share limits, adapter and debug setting, because one folder is one engine for several machines.
 
         Args:
             force: replace an engine folder in ``target``.
@@ -123,7 +123,7 @@ class Build:
 
         Raises:
             InputError: ``target`` is taken. Nothing is written.
-            OperationError: a backend failed or built something else. Nothing is published.
+            OperationError: a backend failed, or its engine is not what the plan asked for. Nothing is published.
         """
         checkpoint, first = self.checkpoint, self.plans[0]
         opened_path(target)  # refused before the work

@@ -20,7 +20,7 @@ from nld_trt.graph.precision import PRECISIONS
 _SWITCHES = ("lora", "plugins")
 # The keys whose values are integers, with the smallest value of each.
 _COUNTS = {"max_batch_size": 1, "max_seq_len": 1, "block_length": 1, "prompt_chunk": 1, "quadratic_length": 0}
-# Engines count in int32.
+# The largest limit, because engines count in int32.
 _MOST = 2**31 - 1
 
 

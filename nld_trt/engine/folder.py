@@ -20,10 +20,10 @@ from nld_trt.model.checkpoint import CONFIG_FILE, companions_in
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.model.manifest import MANIFEST_FILE
 
-# Where requests that say nothing have their defaults from: the checkpoint's generation_config.json, or nowhere.
+# Sources of request defaults: the checkpoint's generation_config.json, or none.
 GENERATION_CONFIGS = ("checkpoint", "none")
 
-# What to do with a folder that is no engine; the first two by a file that such a folder has.
+# The advice for a folder that is not an engine. Checkpoint folders are recognised by a file in them.
 _CHECKPOINTS = {
     MANIFEST_FILE: "It is a checkpoint. Build an engine from it: nld-trt build {path} -o ENGINE_DIR",
     CONFIG_FILE: "It is a released checkpoint: nld-trt convert {path} -o DIR, then nld-trt build DIR -o ENGINE_DIR",

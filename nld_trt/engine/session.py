@@ -135,9 +135,9 @@ class Session(Protocol):
         """
 
     def row_count(self, rows: int) -> int:
-        """The number of rows of a forward for ``rows`` live ones.
+        """Returns how many rows a forward for ``rows`` live rows has, which may be more.
 
-        The further rows are empty, and a forward overwrites what their caches hold.
+        The added rows are empty, and a forward overwrites their caches.
         """
 
     def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:

@@ -30,9 +30,9 @@ class HubSnapshot:
         return self.cache / "blobs"
 
     def stores(self, path: Path) -> bool:
-        """Whether ``path``, without links, is where this cache keeps a file of the repository.
+        """Whether ``path``, which is resolved, is a place where this cache keeps files of the repository.
 
-        That is in the repository's blobs, or in those that repositories of one cache share: ``blobs/01/0123...``.
+        Files are in the repository's blobs, or in blobs that the repositories of a cache share: ``blobs/01/0123...``.
         """
         return path.parent == self.blobs or path.parent.parent == self.cache.parent / "blobs"
 
@@ -62,7 +62,7 @@ class HubSnapshot:
 
 
 def _is_cache(folder: Path) -> bool:
-    """Whether ``folder`` is a repository's in a Hugging Face cache: by its name, or by all that such a folder holds.
+    """Whether ``folder`` belongs to a repository in a Hugging Face cache, by its name or by its content.
 
     Where ``models--OWNER--NAME`` is a link to a larger disk, the folder there can have any name.
     """
@@ -150,7 +150,7 @@ def library_path(path: Path) -> str:
 
 
 def opened_path(path: Path) -> str:
-    """:func:`library_path` for a library that is to open a file there, which it can if the path is text.
+    """Returns :func:`library_path` for a library that opens files there, which requires that the path is valid text.
 
     Raises:
         InputError: it has bytes that are not UTF-8.

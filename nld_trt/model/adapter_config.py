@@ -36,9 +36,9 @@ _OPTIONAL: dict[str, tuple[Any, ...]] = {
     "layer_replication": (None, []),
     "target_parameters": (None, []),
     "trainable_token_indices": (None, [], {}),
-    # With it the term counts only behind certain tokens.
+    # With this setting the term only applies after certain tokens.
     "alora_invocation_tokens": (None, []),
-    # The others, such as pissa, olora and loftq, take what the term begins with out of the base weights.
+    # Other values, such as pissa, olora and loftq, subtract the term's initial value from the base weights.
     "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
 # Settings that choose modules, ranks or scales, with the value that each has in the canonical form.

@@ -46,7 +46,7 @@ _EXPONENT_BITS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
 
 
 def convert(source: Path, target: Path, *, force: bool = False, progress: Progress = SILENT) -> dict[str, Any]:
-    """Write the normalised form of the release in ``source`` to ``target``; returns its manifest.
+    """Write the normalised form of the release in ``source`` to ``target``. Returns its manifest.
 
     Only a piece of one tensor is in memory at a time.
 

@@ -170,7 +170,7 @@ def _read_line(
     try:
         return read(values, codec, eos_token_id)
     except InputError as error:
-        # What the codec would advise is for `generate`.
+        # The advice of the codec is meant for `generate`.
         fix = (
             '"raw": true beside a prompt leaves out the chat template and the system message; {"text": ...} has none; '
             "--chat-template NAME|FILE takes another template."

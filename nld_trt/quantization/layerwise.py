@@ -107,7 +107,7 @@ class LayerwiseQuantizer:
         """Quantize one part.
 
         Args:
-            hidden: what goes into it.
+            hidden: the hidden states that are its input.
             stage: is told how much of the part is done, which is 1 in all.
 
         Returns:

@@ -81,10 +81,10 @@ class Workplace:
         return int(file.metadata[_LAYER]), [file.read(str(index)) for index in range(len(file.tensors))]
 
     def keep(self, progress: Progress) -> None:
-        """Leave the folder for a later run, and say where it is; without a finished part it is of no use and goes."""
+        """Keep the folder for a later run and report its place, or remove it if no part is finished."""
         if self.finished:
             progress.note(
-                f"{self.finished} finished layers are kept in {self.folder}; the same command goes on from there"
+                f"{self.finished} finished layers are kept in {self.folder}; the same command resumes from there"
             )
         else:
             self.remove()

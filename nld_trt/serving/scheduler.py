@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scheduler: one thread that decodes the requests of many clients.
 
-The batch and its session belong to the loop thread alone. Other threads leave jobs and cancellations
-in an inbox; the loop takes them between two forwards, so a request joins while others are decoding.
+Only the loop thread uses the batch and its session. Other threads put jobs in an inbox and mark jobs as cancelled;
+the loop reads both between two forwards, so a request joins a batch that is being decoded.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Scheduler:
             return self._failure
 
     def submit(self, request: Request | ResolvedRequest, listener: Listener, *, timeout: float | None = None) -> Job:
-        """Queue a request. Its outcome goes to ``listener``, on the loop thread.
+        """Queue a request. ``listener`` receives its outcome, on the loop thread.
 
         Args:
             timeout: seconds within which the request must end. After that it fails, even if it is still waiting.
@@ -171,7 +171,7 @@ class Scheduler:
             self._fail(error)
 
     def _take_jobs(self) -> bool:
-        """Move new jobs to the batch; sleeps while there is nothing to do. False when it is time to stop."""
+        """Move new jobs to the batch, and wait while there are none. Returns False when the thread should stop."""
         with self._wake:
             while not self._inbox and not self._batch.busy:
                 if self._closing:

@@ -40,7 +40,7 @@ class Defaults:
 
     Attributes:
         block_length: None means the checkpoint's.
-        thresholds: by mode; None means one token per pass.
+        thresholds: confidence thresholds by mode; None means one token per pass.
         max_tokens: None means as many as fit after the prompt.
         lora: None means whenever the engine has an adapter.
         raw: use the prompt without the chat template.

@@ -126,7 +126,7 @@ def test_pipe_without_a_reader_is_named_while_it_waits(tmp_path: Path, caplog: p
         if caplog.text:
             break
         writer.join(0.1)
-    assert "waiting until somebody reads" in caplog.text
+    assert "waiting for a process that reads" in caplog.text
     assert (tmp_path / "pipe").read_text(encoding="utf-8") == "new"
 
 

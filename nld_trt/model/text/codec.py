@@ -55,7 +55,7 @@ class Codec:
         try:
             templates = template.read_templates(folder, found.settings)
         except InputError:
-            # A file can take the place of templates that cannot be read; a name cannot.
+            # Templates that cannot be read do not matter where a file replaces them. A name would need them.
             if chat_template is None or not template.is_readable(chat_template):
                 raise
             templates = {}
@@ -86,7 +86,7 @@ class Codec:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def render(self, conversation: Conversation) -> str:
-        """The text that the checkpoint's chat template makes of a conversation, up to where the answer begins.
+        """Render a conversation with the checkpoint's chat template, up to the start of the answer.
 
         ``enable_thinking`` is false where the conversation's own variables do not set it.
 
@@ -97,16 +97,16 @@ class Codec:
         return chosen.render({"enable_thinking": False, **self._special, **conversation.template_values})
 
     def encode_conversation(self, conversation: Conversation) -> tuple[int, ...]:
-        """Token ids of a conversation as :meth:`render` writes it.
+        """Encode a conversation as :meth:`render` writes it.
 
         Raises:
             InputError: there is no template, or it rejects the messages.
         """
-        # The template decides about BOS: a post-processor that adds another would double it (docs/model.md, Text).
+        # The template writes BOS where it is needed; the post-processor would add a second one (docs/model.md, Text).
         return self.encode_part(self.render(conversation))
 
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], **beside: Any) -> tuple[int, ...]:
-        """Token ids of messages; ``beside`` are further arguments of :class:`Conversation`.
+        """Encode messages. ``beside`` are further arguments of :class:`Conversation`.
 
         Raises:
             InputError: there is no template, or it rejects the messages.

@@ -18,7 +18,7 @@ from nld_trt.files.json_text import check_plain
 from nld_trt.optional import require
 from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
 
-# A year.
+# One year, in seconds.
 _LONGEST_DEADLINE = 31_536_000.0
 # Triton's message for a model that it does not have. Errors on a stream have no status: the header triton_grpc_error,
 # which requests one, crashes Triton 2.51 (docs/serving.md).

@@ -17,7 +17,7 @@ DOCKERFILE = "deploy/Dockerfile"
 MOUNT = "/models"
 SHARED_MEMORY = "256m"
 USER = "1000:1000"
-# Inside the container; outside they are published on the loopback address.
+# The ports inside the container. Outside, they are published on the loopback address.
 PORTS = {"http": names.HTTP_PORT, "grpc": names.GRPC_PORT, "metrics": names.METRICS_PORT}
 
 

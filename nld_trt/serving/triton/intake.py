@@ -82,7 +82,7 @@ def read_inputs(
             _threshold(values["threshold"]) if "threshold" in values else settings.defaults.thresholds.get(mode)
         ),
         "eos_token_id": NEVER if values.get("ignore_eos") else values.get("eos_token_id"),
-        # TensorRT-LLM's clients send an empty string for none.
+        # TensorRT-LLM's clients send an empty string where they have no stop words.
         "stop": tuple(word for word in values.get("stop_words", ()) if word),
     }
     return Intake(

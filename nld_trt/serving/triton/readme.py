@@ -13,7 +13,7 @@ from nld_trt.serving.settings import FILE_NAME, ServingSettings
 from nld_trt.serving.triton.container import container_commands
 from nld_trt.serving.triton.tensors import markdown_table
 
-# Where a server with default ports listens, as clients on the same machine write it.
+# The addresses of a server with default ports, for clients on the same machine.
 HTTP_URL = f"http://localhost:{names.HTTP_PORT}"
 GRPC_URL = f"localhost:{names.GRPC_PORT}"
 EXAMPLE_PROMPT = "Sort these numbers: 42 17 88 35"

@@ -31,7 +31,7 @@ from nld_trt.serving.triton.repository import model_names
 from nld_trt.serving.triton.server_folder import no_temporary_folder, server_folder
 from nld_trt.serving.triton.workplace import PREFIX, plain_path
 
-# Triton lets open requests end for so long when it is told to stop; after a bit more it is killed.
+# The time for which Triton lets open requests end when it is told to stop. A little later it is killed.
 _EXIT_SECONDS = 10
 _KILL_SECONDS = _EXIT_SECONDS + 5.0
 # The time within which Triton notices the end of a process. It notices an orderly end at once.
