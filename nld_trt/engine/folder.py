@@ -20,9 +20,6 @@ from nld_trt.model.checkpoint import CONFIG_FILE, companions_in
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.model.manifest import MANIFEST_FILE
 
-# Sources of request defaults: the checkpoint's generation_config.json, or none.
-GENERATION_CONFIGS = ("checkpoint", "none")
-
 # The advice for a folder that is not an engine. Checkpoint folders are recognised by a file in them.
 _CHECKPOINTS = {
     MANIFEST_FILE: "It is a checkpoint. Build an engine from it: nld-trt build {path} -o ENGINE_DIR",
@@ -77,7 +74,7 @@ class EngineFolder:
 
     def with_defaults(self, source: str) -> EngineFolder:
         """Returns this engine with the request defaults of ``source``, one of ``names.GENERATION_CONFIGS``."""
-        if source == "checkpoint":
+        if source == names.DEFAULT_GENERATION_CONFIG:
             return self
         return replace(self, manifest=replace(self.manifest, generation=GenerationDefaults()))
 
