@@ -23,17 +23,17 @@ from nld_trt.progress import SILENT, Stage
 
 @dataclass(frozen=True)
 class Score:
-    """One row of an evaluation.
+    """The figures of one variant.
 
     Attributes:
-        accuracy: share of answers that equal the expected text exactly, outer white space aside; None
-            without expected answers or a tokenizer.
+        accuracy: share of the answers that equal the expected text, apart from white space around it; None without
+            expected answers or a tokenizer.
         block_length: what was asked for, or the mode's own; None without blocks.
-        tokens_per_forward: all generated tokens over all forward evaluations (counting rules of the mode).
-        acceptance_length: linear: tokens emitted per round, over all rounds.
-        denoise_passes_per_block: diffusion.
+        tokens_per_forward: all generated tokens over all forwards that count in the mode.
+        acceptance_length: tokens emitted per verified draft; None in modes that do not draft.
+        denoise_passes_per_block: None except in diffusion.
         tokens_per_second: generated tokens over the wall time of the whole run, prefill included.
-        host_share: part of that wall time outside the engine.
+        host_share: part of that wall time that was spent outside the engine.
     """
 
     mode: str
@@ -62,7 +62,7 @@ def requests_for(
     block_length: int | None = None,
     threshold: float | None = None,
 ) -> list[Request]:
-    """A request for each question, with the engine's defaults filled in.
+    """Return a request for each question, with the engine's defaults filled in.
 
     Raises:
         InputError: a question or a setting does not fit the engine.
@@ -89,7 +89,7 @@ def evaluate(
 ) -> Score:
     """Decode every question in batches of ``batch_size`` and score the answers.
 
-    Wall time covers prefill, decoding and detokenization; one untimed batch goes first.
+    The wall time covers prefill, decoding and detokenization. One batch is decoded before, without being timed.
 
     Args:
         stage: is told of each question that is finished.
@@ -122,10 +122,10 @@ def evaluate(
 
 
 def good(result: Result, question: Question, variant: Variant) -> Result:
-    """``result``, the answer to ``question``.
+    """Return ``result``, the answer to ``question``, if it is one.
 
     Raises:
-        OperationError: it ended by an error.
+        OperationError: the answer ended by an error.
     """
     if result.error is not None:
         raise OperationError(

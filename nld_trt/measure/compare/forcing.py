@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Teacher forcing: an engine reads tokens that are given, in the passes that decoding would make of them.
+"""Teacher forcing: an engine reads given tokens, in the kinds of pass that decoding makes.
 
-Every row first gets its whole text into the cache by causal passes. Then its blocks are read, the last one first: a
-bidirectional pass writes over the slots from its own start on, and no earlier block looks there.
+Causal passes first fill the cache with the whole text of a row. Then bidirectional passes read its blocks, the last one
+first: a bidirectional pass overwrites the cache from its own start on, which no earlier block reads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ForcedPass:
 
     Attributes:
         tokens: new tokens, starting at slot ``cache_length`` of the row.
-        slots: indexes of the new tokens whose logits are looked at, ascending.
+        slots: indexes of the new tokens whose logits are compared, ascending.
     """
 
     tokens: Sequence[int]
@@ -32,7 +32,7 @@ class ForcedPass:
 
     @property
     def kind(self) -> str:
-        """For messages."""
+        """The kind of pass, for messages."""
         return "causal" if self.causal else "draft" if self.adapter else "bidirectional"
 
 
@@ -60,17 +60,17 @@ class ForcedText:
 
     @property
     def idle(self) -> ForcedPass:
-        """Fills a forward in which this row has nothing to do; it touches nothing that a later pass reads."""
+        """A pass for a forward in which this row has nothing to read. It changes nothing that a later pass reads."""
         return ForcedPass(self.tokens[-1:], len(self) - 1)
 
     def causal_passes(self, chunk: int, window: int) -> Iterator[ForcedPass]:
-        """The text but for its last token, with the logits that predict each answer token.
+        """Yield passes over the text without its last token, which compare the logits that predict each answer token.
 
         Args:
             chunk: prompt tokens per pass.
-            window: tokens per pass where logits are wanted.
+            window: tokens per pass whose logits are compared.
         """
-        # The prompt's last token predicts the answer's first.
+        # The logits of the prompt's last token predict the answer's first.
         seed = self.prompt_length - 1
         for start in range(0, seed, chunk):
             yield ForcedPass(self.tokens[start : min(start + chunk, seed)], start)
@@ -80,21 +80,21 @@ class ForcedText:
             yield ForcedPass(tokens, start, range(len(tokens)))
 
     def blocks(self, block_length: int) -> int:
-        """How many blocks the answer takes."""
+        """Return the number of blocks of the answer."""
         return -(-self.answer_length // block_length)
 
     def block_pass(
         self, index: int, masked: Sequence[int], *, block_length: int, mask: int, pad: int, adapter: bool
     ) -> ForcedPass:
-        """A bidirectional pass over block ``index`` of the answer, behind the true text.
+        """Return a bidirectional pass over block ``index`` of the answer, after the true text before it.
 
         Args:
-            masked: slots of the block that hold MASK, ascending; slot 0 is the seed and never one of them.
-            mask, pad: token ids; ``pad`` fills the block behind the text.
+            masked: slots of the block that hold MASK, ascending; slot 0 has the bonus token and is never one of them.
+            mask, pad: token ids; ``pad`` fills the block after the end of the text.
 
         Returns:
-            A pass whose ``slots`` are the masked ones that stand for a token of the answer: decoding cuts off
-            whatever comes behind its end.
+            A pass whose ``slots`` are the masked ones before the end of the answer: decoding drops whatever comes after
+            it.
         """
         start = self.prompt_length + index * block_length
         block = [*self.tokens[start : start + block_length]]
@@ -107,10 +107,10 @@ class ForcedText:
 
 
 def run_passes(session: Session, passes: Sequence[ForcedPass]) -> StepBuffers:
-    """One forward, a pass for each of the first rows. Window slot i of a row is its i-th wanted logit.
+    """Run one forward with a pass for each of the first rows. Window slot i of a row has the logits of ``slots[i]``.
 
     Returns:
-        The session's buffers, good until its next forward.
+        The session's buffers, whose values hold until its next forward.
     """
     width = max(len(each.tokens) for each in passes)
     window = max(1, *(len(each.slots) for each in passes))
@@ -126,7 +126,7 @@ def run_passes(session: Session, passes: Sequence[ForcedPass]) -> StepBuffers:
         inputs["valid_count"][row] = count
         inputs["causal"][row] = each.causal
         inputs["draft_adapter"][row] = each.adapter
-        # Decoding always wants some logits of a row, so engines are asked for no less.
+        # Every forward of decoding reads logits of each row, so the last token's are read here where none are compared.
         wanted = each.slots or (count - 1,)
         inputs["logit_rows"][row, : len(wanted)] = wanted
         inputs["logit_rows"][row, len(wanted) :] = -1

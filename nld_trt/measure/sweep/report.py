@@ -38,7 +38,7 @@ def row(
     device: str,
     gpus: int,
 ) -> dict[str, Any]:
-    """One record. Rates are medians over the repeats, latencies pool all requests of all repeats."""
+    """Return the record of a point: rates are medians over the repeats; latencies pool the requests of all repeats."""
     timings = [timing for run in runs for timing in run.timings]
     results = [result for run in runs for result in run.results]
     rates = [run.tokens / run.seconds for run in runs]
@@ -87,7 +87,7 @@ def row(
 
 
 def terminal_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Column titles and cells of the figures people compare; the best throughput is marked."""
+    """Return column titles and cells for the terminal; the best throughput is marked."""
     best = max((row["output_tps"] for row in rows), default=None)
 
     def cell(value: Any, digits: int = 2) -> str:
