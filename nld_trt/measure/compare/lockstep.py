@@ -37,7 +37,7 @@ class Reading:
     tally: Tally
 
     def masked(self, number: int, block: int, block_length: int) -> list[int]:
-        """Return the masked slots of a question's block, ascending. They are the same in every run and for every engine.
+        """Return the masked slots of a question's block, ascending; they are the same in every run and engine.
 
         A lower level masks some of the slots of a higher one. The bonus token in slot 0 is never masked.
         """
