@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: a table of contents and one place where failures become messages.
+"""The command line: the table of commands, and the one place where exceptions become messages and exit statuses.
 
-A command's module is imported when the command is run, so ``nld-trt --help`` costs no more than click. Options are
-written with dashes and understood with underscores too; each has an environment variable, NLD_TRT_<COMMAND>_<OPTION>.
+A command's module is imported when the command is run, so ``nld-trt --help`` loads click and no other library. Options
+are written with dashes and accepted with underscores too; each can also be set by an environment variable,
+NLD_TRT_<COMMAND>_<OPTION>.
 
-Shell completion is click's: ``eval "$(_NLD_TRT_COMPLETE=bash_source nld-trt)"`` in ~/.bashrc (or zsh_source,
-fish_source). It offers the commands from the table and imports a command only to complete its options.
+Shell completion is click's: put ``eval "$(_NLD_TRT_COMPLETE=bash_source nld-trt)"`` into ~/.bashrc (or zsh_source,
+fish_source). Completion takes the commands from the table, and imports a command only to complete its options.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ import nld_trt
 from nld_trt import optional
 from nld_trt.errors import NldError, short_numbers
 
-# Exit statuses above this one name a signal.
+# An exit status above this one is this plus the number of the signal that ended the command.
 _SIGNALLED = 128
 # What the system has against a path, wherever it is used first: never a defect of the command.
 _OF_PATHS = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 _SHOWN_OF_PATH = 200
 _OF_FULL_DISKS = (errno.ENOSPC, errno.EDQUOT)
 
-# Name -> (module with `command`, what the list of commands says). The order is that of the work.
+# Name -> (module that defines `command`, its line in `nld-trt --help`). The order is that of a deployment.
 COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("nld_trt.cli.convert", "Check a released checkpoint and write it in the form the others read."),
     "quantize": ("nld_trt.cli.quantize", "Quantize a converted checkpoint with ModelOpt: FP8, INT4 or NVFP4."),
@@ -53,11 +54,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class _Interruption(BaseException):
-    """A KeyboardInterrupt on its way past click, which would write to a terminal that may be gone."""
+    """Carries a KeyboardInterrupt past click, which would write to a terminal that may be gone."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are the table's, imported when used."""
+    """A group that takes its commands from the table and imports each of them when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -79,7 +80,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # The base class would import every command to ask for its help.
+        # The base class would import every command to read its help.
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -142,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run ``nld-trt`` with ``arguments`` (default: the process's own) and exit."""
     status = run(arguments)
     if status > _SIGNALLED and _library_at_work():
-        # The interpreter's end would pull the ground from under it.
+        # A library still runs in a thread. It would crash while the interpreter shuts down, so skip the shutdown.
         with suppress(OSError):
             sys.stdout.flush()
         os._exit(status)
@@ -156,7 +157,7 @@ def _library_at_work() -> bool:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit status. Errors other than NldError and usage errors are raised."""
+    """Run a command line and return its exit status. Exceptions other than NldError and usage errors are raised."""
     from nld_trt.cli._output import accept_every_character
 
     accept_every_character()
@@ -173,7 +174,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         hint = f"\nTry '{context.command_path} --help'." if context else ""
         return _fail(short_numbers(error.format_message()) + hint, error.exit_code)
     except click.Abort as error:
-        # click makes one of Ctrl-C and of an end of file met anywhere; the second is no wish of the user.
+        # click raises Abort for Ctrl-C and for any EOFError. An EOFError is a defect, so it is raised.
         if isinstance(error.__cause__, EOFError):
             raise error.__cause__ from None
         return _interrupted(error.__cause__)
@@ -203,9 +204,9 @@ def _interrupted(error: BaseException | None) -> int:
     from nld_trt import interrupts
 
     named = isinstance(error, interrupts.Terminated)
-    # The terminal may be what went away.
+    # The terminal may be gone: that is what SIGHUP says.
     with suppress(OSError):
-        if sys.stderr.isatty():  # behind ^C, or a text that was being written
+        if sys.stderr.isatty():  # the cursor is after ^C, or after a text that was being written
             print(file=sys.stderr)
         _fail(f"ended by {error}" if named else "interrupted", interrupts.exit_status(error))
     return interrupts.exit_status(error)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What commands say about the defaults that a checkpoint's generation_config.json has for requests."""
+"""The note that a command prints on the defaults that come from a checkpoint's generation_config.json."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def note_defaults(info: EngineInfo, *, mode: str = "", given: Mapping[str, Any] | None = None) -> None:
-    """Name the defaults that take part in a request, or without ``mode`` in those of a file.
+    """Print which defaults apply to a request, or, without ``mode``, to the requests of a file.
 
     Args:
-        given: what the request says itself; None where it says nothing.
+        given: the settings of the request itself; None for each that it leaves to the defaults.
     """
     from nld_trt.decode.sampling import taken_over
     from nld_trt.model.generation import GENERATION_FILE, SAMPLING, in_words

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def resources_text(report: dict[str, Any]) -> str:
-    """The compiler, and a line for each kernel on each GPU."""
+    """Return the compiler, and a line for each kernel on each GPU."""
     lines = [report["compiler"]]
     for capability, kernels_found in report["resources"].items():
         for kernel, found in kernels_found.items():
@@ -20,7 +20,7 @@ def resources_text(report: dict[str, Any]) -> str:
 
 
 def kernels_text(report: dict[str, Any]) -> str:
-    """The device, and a line for each bandwidth, time and target where something was timed."""
+    """Return the device, and a line for each bandwidth, time and target if the kernels were timed."""
     from nld_trt.measure.kernels import targets
 
     lines = [f"{report['device']}: every result is right"]
@@ -35,7 +35,7 @@ def _rates(report: dict[str, Any]) -> list[str]:
 
 
 def _times(report: dict[str, Any]) -> list[str]:
-    """One line per size, pass, row temperature and kernel: cold and warm time against the floor."""
+    """Return a line per size, pass, row temperature and kernel: its cold and warm time, and the floor."""
     return [
         f"{shape} {name} {rows} {kernel}: cold {times['cold_us']['median']} us, warm {times['warm_us']['median']} us, "
         f"floor {found['floor_us']} us"

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that prints: data to stdout, talk to stderr.
 
-A command says what it has (``result``, ``table``, ``stream``) and what it is doing (``note``, ``warn``,
-``stage``); how that looks follows from ``--json``, ``-q``, ``-v`` and from what stderr is. Streams are looked up
-at each call, since tests and shells replace them. rich is imported only when it draws: --help must not pay for it.
+A command hands over its data (``result``, ``table``, ``stream``) and reports its progress (``note``, ``warn``,
+``stage``); how both look follows from ``--json``, ``-q``, ``-v`` and from whether stderr is a terminal. sys.stdout and
+sys.stderr are looked up at each call, since tests replace them. rich is imported only when something is drawn, so that
+``--help`` does not wait for it.
 """
 
 from __future__ import annotations
@@ -34,18 +35,25 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 @dataclass
 class Output:
-    """What the flags chose, and the live display of stages while there is one."""
+    """The command line's output: the choices of the flags, and the live display of stages while one is shown.
+
+    It implements :class:`nld_trt.progress.Progress`.
+
+    Attributes:
+        json: print the result as JSON.
+        level: -1 prints warnings only, 0 notes as well, 1 and more details as well.
+    """
 
     json: bool = False
     level: int = 0
     _display: Progress | None = field(default=None, repr=False)
 
     def configure(self, *, level: int) -> None:
-        """Set the talk's level (-1 quiet, 0 normal, 1 and more verbose) and forget an earlier command's --json."""
+        """Set the level for a new command, and reset --json."""
         self.json, self.level = False, level
 
     def show_warnings(self) -> None:
-        """Show what other layers warn of, the leftovers of killed processes, as :meth:`warn` does."""
+        """Show warnings that lower layers log, such as files that a killed process left, as :meth:`warn` does."""
         import logging
 
         class Shown(logging.Handler):
@@ -57,16 +65,17 @@ class Output:
                 logger.addHandler(Shown())
 
     def detail(self, text: str) -> None:
-        """Something only ``-v`` shows."""
+        """Print ``text`` to stderr, with ``-v`` only."""
         if self.level > 0:
             self._talk(text)
 
     def note(self, text: str) -> None:
+        """Print ``text`` to stderr, unless ``-q`` was given."""
         if self.level >= 0:
             self._talk(text)
 
     def warn(self, text: str) -> None:
-        """A warning; shown in every mode."""
+        """Print a warning to stderr, at every level."""
         self._talk(f"nld-trt: warning: {text}")
 
     @contextmanager
@@ -92,9 +101,10 @@ class Output:
         self._talk(f"{name} done in {time.monotonic() - started:.1f} s")
 
     def result(self, data: Mapping[str, Any], text: object = None) -> None:
-        """What the command found out: ``data`` as one JSON object with --json, else ``text``.
+        """Print the result of the command to stdout: ``data`` as one JSON object with --json, else ``text``.
 
-        ``text`` is a string or something rich can draw; without it the data is listed, a line for each key.
+        Args:
+            text: a string, or something that rich can draw; None lists the data, a line for each key.
         """
         if self.json:
             sys.stdout.write(_json_text(data) + "\n")
@@ -106,13 +116,13 @@ class Output:
             _draw(text)
 
     def stream(self, text: str) -> None:
-        """Text as it is generated, unchanged. Nothing with --json, where ``result`` carries the whole."""
+        """Print generated text to stdout at once, unchanged. With --json it prints nothing: ``result`` has the text."""
         if not self.json:
             sys.stdout.write(text)
             sys.stdout.flush()
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-        """A table for reading; columns of numbers go right. Nothing with --json, where ``result`` carries the rows."""
+        """Print a table to stdout, numbers to the right. With --json it prints nothing: ``result`` has the rows."""
         if self.json:
             return
         from rich.table import Table
@@ -132,11 +142,11 @@ class Output:
         return not self.json and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
     def _talk(self, text: str) -> None:
-        # A terminal that is gone, as after a lost ssh, is no reason for work or its clean-up to fail.
+        # The terminal can be gone, as after a lost ssh connection. The work and its clean-up go on all the same.
         with suppress(OSError):
             if self._display is None:
                 print(text, file=sys.stderr, flush=True)
-            else:  # above the display, which would otherwise overwrite it
+            else:  # print above the live display, which would overwrite a line below it
                 self._display.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
@@ -150,7 +160,7 @@ class Output:
     def _drawn(self, name: str, total: float | None, unit: str) -> Iterator[Stage]:
         from nld_trt.cli._drawn_stages import display, drawn_stage
 
-        if self._display is not None:  # a stage inside a stage is a second line of the same display
+        if self._display is not None:  # an inner stage is a second line of the display
             with drawn_stage(self._display, name, total, unit) as stage:
                 yield stage
             return
@@ -163,7 +173,7 @@ class Output:
 
 
 class _Stderr:
-    """sys.stderr as it is at each call, for rich. Like :meth:`Output._talk`, it outlives its terminal."""
+    """A stream for rich that writes to whatever sys.stderr is at each call, and ignores that a terminal is gone."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -183,7 +193,7 @@ output = Output()
 
 
 def json_option(command: Decorated) -> Decorated:
-    """Adds ``--json`` to a command; the command itself only calls ``output.result``."""
+    """Add ``--json`` to a command. The command calls ``output.result`` whether it was given or not."""
 
     def choose(_context: click.Context, _option: click.Parameter, value: bool) -> None:
         output.json = value
@@ -198,14 +208,14 @@ def json_option(command: Decorated) -> Decorated:
 
 
 def accept_every_character() -> None:
-    """Make stdout show what its encoding lacks as an escape: a terminal or pipe that is not UTF-8 ends no command."""
+    """Let stdout write a character that its encoding lacks as an escape, instead of raising UnicodeEncodeError."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         codecs.register_error("nld-trt", _bytes_or_escapes)
         sys.stdout.reconfigure(errors="nld-trt")
 
 
 def _bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
-    """A handler for the codecs: bytes of a file's name that are no text come out as they are, the rest as escapes."""
+    """Handle what an encoding lacks: undecodable bytes of a file name are written as they are, the rest as escapes."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
@@ -213,7 +223,7 @@ def _bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _json_text(data: Mapping[str, Any]) -> str:
-    """JSON that stdout can carry: with JSON's own escapes where its encoding lacks a character."""
+    """Return ``data`` as JSON, in ASCII with JSON's escapes if the encoding of stdout lacks one of its characters."""
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
@@ -227,13 +237,13 @@ def _draw(drawing: Any) -> None:
     from rich.measure import Measurement
 
     console: Console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no edge to fold at
+    if not console.is_terminal:  # do not fold lines in a file or a pipe
         console.width = max(Measurement.get(console, console.options.update(max_width=10_000), drawing).maximum, 1)
     console.print(drawing)
 
 
 def _plain(value: object) -> object:
-    """JSON for a path and for NumPy's numbers and arrays, without importing NumPy."""
+    """Return a form that JSON has, for a path or for NumPy's numbers and arrays. NumPy is not imported."""
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reports that a measuring command writes to a file."""
+"""Writing the report of a measuring command to a file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# Shows a report to the user, then writes it to the file if there is one.
+# A function of the report and of a function that shows it.
 Write = Callable[[dict[str, Any], Callable[[], None]], None]
 
 
 @contextmanager
 def writing(output_file: Path | None) -> Iterator[Write]:
-    """Yield a function that shows a report and writes it to ``output_file``. Enter it before the work.
+    """Yield a function that shows a report and then writes it to ``output_file``, if that is given.
 
-    A file that cannot be there is refused at once. What was found is shown before it is written, so that no failure
-    to write costs it; nor is the file given up when it cannot be shown, since the reader of stdout has gone.
+    Enter the context before the work: it refuses at once a file that cannot be written. The report is shown first, so
+    that it is not lost when writing fails; and it is written even if it cannot be shown, as when the reader of stdout
+    has gone.
+
+    Raises:
+        InputError: the file cannot be written there.
+        OSError: the report could not be shown. It was written.
     """
     from nld_trt.files import publish_file, write_json
 
@@ -44,11 +49,11 @@ def writing(output_file: Path | None) -> Iterator[Write]:
 
 
 def command_line() -> str:
-    """The command as it can be typed again; bytes that are not UTF-8 are shown as escapes."""
+    """Return the command line in the shell's quoting. Bytes that are not UTF-8 become escapes."""
     words = (os.fsencode(word).decode("utf-8", "backslashreplace") for word in sys.argv[1:])
     return shlex.join(["nld-trt", *words])
 
 
 def origin() -> dict[str, Any]:
-    """The command that a report is of, and when it ran."""
+    """Return the command that made a report, and the time in UTC."""
     return {"command": command_line(), "date": datetime.now(UTC).isoformat(timespec="seconds")}

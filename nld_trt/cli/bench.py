@@ -113,7 +113,7 @@ def loop(engine_dir: Path, batch_size: int, output_file: Path | None, backend: s
 
 
 def loop_text(report: dict[str, Any], times: LoopTimes) -> str:
-    """The times as lines of text."""
+    """Return the times as lines of text."""
     round_note = "" if times.gaps >= 0 else ": its forwards took longer when timed by themselves"
     lines = [
         f"{report['model']}, {report['backend']} {report['precision']}, {report['device']}",

@@ -136,7 +136,7 @@ def command(
 
 
 def settings(config_file: Path | None, **flags: Any) -> BuildConfig:
-    """Flags over file over defaults; a flag that was not given is None or empty."""
+    """Return the settings of the file with the flags in their place; a flag that was not given is None or empty."""
     from nld_trt.engine.build_config import BuildConfig
 
     base = BuildConfig() if config_file is None else BuildConfig.from_yaml(config_file)

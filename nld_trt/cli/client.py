@@ -90,10 +90,10 @@ def _inputs(
     stop: tuple[str, ...],
     **others: Any,
 ) -> dict[str, Any]:
-    """The request's inputs by the server's names, None where the server's default counts.
+    """Return the inputs of the request by the server's names; None leaves one to the server's default.
 
     Raises:
-        InputError: a number that the request's types cannot hold: it would reach the server as another.
+        InputError: the data type of an input cannot hold a number, which would reach the server as another.
     """
     from nld_trt.cli.generate import parse_threshold
     from nld_trt.decode.fields import FIELDS, SAMPLING

@@ -60,7 +60,7 @@ def _repository(path: Path) -> dict[str, Any]:
     return describe_repository(path)
 
 
-# Asked in this order: an engine folder also holds a checkpoint's tokenizer and generation settings.
+# The first kind that fits counts: an engine folder also has a checkpoint's tokenizer and generation settings.
 KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], dict[str, Any]]], ...] = (
     (lambda path: (path / "engine.json").is_file(), _engine),
     (lambda path: (path / "config.json").is_file(), _checkpoint),
@@ -75,7 +75,7 @@ def _text(value: Any) -> str:
 
 
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
-    """Nested facts as indented ``name: value`` lines."""
+    """Return nested facts as indented ``name: value`` lines."""
     from nld_trt.files import human_bytes
 
     lines = []

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     "--chat-template", metavar="NAME|FILE", default=None,
     help="Chat template for calibration: one of the checkpoint's by name, or a Jinja file. Default: the checkpoint's.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws documents, blocks and masks.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed that samples documents, blocks and masks.")
 @click.option("--force", is_flag=True, help="Replace an earlier result in the output folder.")
 @json_option
 def command(
@@ -118,7 +118,11 @@ def command(
 
 
 def chosen_recipe(qformat: str | None, recipe: Path | None, short: dict[str, bool]) -> str | Path:
-    """A shipped name or a file, from whichever of the flags was given. Raises InputError unless it is one."""
+    """Return the name of a shipped recipe, or a file, from the one flag that was given.
+
+    Raises:
+        InputError: no flag was given, or several.
+    """
     asked: dict[str, str | Path | None] = {"--qformat": qformat, "--recipe": recipe}
     asked |= {f"--{flag}": names.SHORT_QFORMATS[flag] if given else None for flag, given in short.items()}
     given = {flag: value for flag, value in asked.items() if value is not None}
@@ -131,7 +135,7 @@ def chosen_recipe(qformat: str | None, recipe: Path | None, short: dict[str, boo
 
 
 def loaded(chosen: str | Path) -> Recipe:
-    """The recipe from a file, or the shipped one of that name."""
+    """Return the recipe in a file, or the shipped one of that name."""
     from nld_trt.quantization.recipe import Recipe
 
     return Recipe.load(chosen) if isinstance(chosen, Path) else Recipe.shipped(chosen)

@@ -69,7 +69,7 @@ def command(
 
 
 def _show(server: TritonServer, models: Sequence[str]) -> None:
-    """Where the server answers, and how to try it."""
+    """Print where the server answers, and how to try it."""
     from nld_trt.serving.triton.readme import client_line, curl_line
 
     output.result(

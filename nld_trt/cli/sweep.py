@@ -92,7 +92,7 @@ def command(
             _show_plan(planned)
             return
         rows = planned.run(resume=not no_resume, progress=output)
-        # The table comes before anything that could fail: drawing, and the folder's disk.
+        # Show the table first: drawing plots can fail, and the measurement must not be lost then.
         output.table(*report.terminal_table(rows), title=planned.title)
         drawn = _draw(plots, rows, planned)
         if output.json:
@@ -133,7 +133,11 @@ def _draw(plots: bool | None, rows: Sequence[Mapping[str, Any]], planned: Planne
 
 
 def _numbers(flag: str, text: str) -> list[int]:
-    """A comma list of whole numbers, without repeats."""
+    """Return the whole numbers of a comma list, each once.
+
+    Raises:
+        InputError: the text is no such list.
+    """
     try:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:

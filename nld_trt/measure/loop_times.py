@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a round of linear self-speculation costs against two one-token forwards, the least that two forwards can cost.
+"""The time of a round of linear self-speculation, against two one-token forwards, the least that two forwards take.
 
-Decoding reads every weight once per forward, whatever its width: where memory is the limit, a draft and a verify of a
-whole block should cost what two tokens cost one by one. The ideal fraction is how close an engine and its loop come:
+A forward reads every weight once, whatever its width: where memory bandwidth is the limit, a draft and a verify of a
+whole block should take as long as two one-token forwards. The ideal fraction says how close an engine comes to that:
 
     2 * t1 / (t_draft + t_verify + gaps)
 
-with the time of one token's forward, and of a round from one verify to the next as the loop makes it; gaps are what
-the round takes beyond its two forwards.
+t1 is the time of a one-token forward. The denominator is the time of a round of the decode loop, from one verify to the
+next: its two forwards, and gaps, the rest of the round.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from nld_trt.errors import InputError
 from nld_trt.names import NEVER
 
 _WARM_UP = 3
-# Forwards that are launched before the last is waited for, and rounds that are timed together.
+# Forwards that are launched before the host waits for the last; also the rounds that are timed together.
 _IN_A_ROW = 8
-# Rounds of a request before those.
+# Rounds of a request before the timed ones.
 _UNTIMED_ROUNDS = 2
 _TIMES = ("one_token", "draft", "verify", "round", "gaps", "token_round")
 
@@ -60,8 +60,8 @@ class LoopTimes:
 
     @property
     def gaps(self) -> float:
-        """What a round takes beyond its two forwards. Below 0 where they cost more when they were timed by themselves:
-        the machine was slower then."""
+        """Seconds of a round beyond its two forwards. Below 0 if the forwards took longer when they were timed alone,
+        because the machine was slower then."""
         return self.round - self.draft - self.verify
 
     @property
@@ -82,10 +82,10 @@ class LoopTimes:
 
 
 def measure_loop(session: Session, *, rows: int, context: int, block_length: int, repeats: int) -> LoopTimes:
-    """Time single forwards and the loop, in turns, so that a busy machine slows all of them alike.
+    """Time single forwards and the loop in turns, so that other load on the machine slows all of them alike.
 
     Raises:
-        InputError: the engine is too small for this.
+        InputError: the engine was built for fewer rows, shorter blocks or shorter sequences.
     """
     needed = _tokens_needed(context, block_length)
     _check(session.info, rows, context, block_length)
@@ -111,12 +111,12 @@ def measure_loop(session: Session, *, rows: int, context: int, block_length: int
 
 
 def _tokens_needed(context: int, block_length: int) -> int:
-    """A round emits a whole block at most."""
+    """Return the tokens per row that the timed rounds can need: a round emits a whole block at most."""
     return context + 1 + (_UNTIMED_ROUNDS + _IN_A_ROW) * block_length
 
 
 def _check(info: EngineInfo, rows: int, context: int, block_length: int) -> None:
-    """Refuse, with the flags of both ways out, what the engine is too small for."""
+    """Refuse what the engine was not built for, and name the flag to lower and the flag to rebuild with."""
     limits, needed = info.limits, _tokens_needed(context, block_length)
     longest = context + limits.max_seq_len - needed
     context_fix = f"--context {longest} or less" if longest > 0 else "a smaller --block-length"
@@ -136,7 +136,7 @@ def _check(info: EngineInfo, rows: int, context: int, block_length: int) -> None
 
 
 class _Loop:
-    """The decode loop at work on full batches of endless requests."""
+    """The decode loop on full batches of requests that do not end by themselves."""
 
     def __init__(self, session: Session, mode: str, rows: int, context: int, block_length: int, longest: int) -> None:
         self.batch = Batch(session)
@@ -153,10 +153,10 @@ class _Loop:
         self._rows = rows
 
     def round(self) -> tuple[float, float]:
-        """Seconds of a round, and of those the ones inside the engine.
+        """Return the seconds of a round, and how many of them were inside the engine.
 
-        Every round starts on fresh requests: the caches are shared with the single forwards that are timed in
-        between. Their prefill and first round are not timed.
+        Each call submits new requests, because the single forwards that are timed in between write into the same
+        caches. The prefill and the first rounds of the requests are not timed.
         """
         batch = self.batch
         rows = [batch.submit(self._request) for _ in range(self._rows)]
@@ -178,7 +178,7 @@ class _Loop:
 
 
 def _tokens(session: Session, count: int) -> tuple[int, ...]:
-    """Any tokens but MASK: what they are costs nothing."""
+    """Return some tokens other than MASK. Their values do not change the time."""
     config = session.info.config
     usual = [token for token in range(config.vocab_size) if token != config.mask_token_id]
     return tuple(usual[7 * place % len(usual)] for place in range(count))
@@ -194,7 +194,7 @@ def _forward(session: Session, rows: int, context: int, width: int, *, causal: b
 
 
 def _timed(session: Session, buffers: StepBuffers) -> float:
-    """Seconds per forward, launched one after another as fast as the session takes them."""
+    """Return the seconds per forward when forwards are launched as fast as the session takes them."""
     execute(session, buffers)
     started = time.perf_counter()
     for _ in range(_IN_A_ROW):

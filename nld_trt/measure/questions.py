@@ -25,7 +25,7 @@ class Question:
 
 
 def read_questions(lines: Iterable[str | bytes], codec: Codec | None) -> list[Question]:
-    """Questions from JSONL lines: a prompt as in a request file, and optionally ``answer``, ``id``, ``family``.
+    """Return the questions in JSONL lines: prompts as in a requests file, perhaps with ``answer``, ``id``, ``family``.
 
     Raises:
         InputError: a line is no question, or there is no line.
@@ -53,7 +53,7 @@ def read_questions(lines: Iterable[str | bytes], codec: Codec | None) -> list[Qu
 
 
 def read_questions_file(path: Path, codec: Codec | None) -> list[Question]:
-    """Questions of a prompts file.
+    """Return the questions of a prompts file.
 
     Raises:
         InputError: the file cannot be read, is empty, or has a line that is no question.

@@ -23,7 +23,7 @@ from nld_trt.progress import SILENT, Stage
 
 @dataclass(frozen=True)
 class Score:
-    """One row of an evaluation.
+    """The figures of one variant.
 
     Attributes:
         accuracy: fraction of answers that equal the expected text exactly, outer white space aside; None
@@ -86,7 +86,7 @@ def evaluate(
 ) -> Score:
     """Decode every question in batches of ``batch_size`` and score the answers.
 
-    Wall time covers prefill, decoding and detokenization; one untimed batch goes first.
+    The wall time covers prefill, decoding and detokenization. One batch is decoded before, without being timed.
 
     Args:
         stage: is told of each question that is finished.
@@ -119,10 +119,10 @@ def evaluate(
 
 
 def good(result: Result, question: Question, variant: Variant) -> Result:
-    """``result``, the answer to ``question``.
+    """Return ``result``, the answer to ``question``, if it is one.
 
     Raises:
-        OperationError: it ended by an error.
+        OperationError: the answer ended by an error.
     """
     if result.error is not None:
         raise OperationError(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A way of decoding that is worth a row of its own in a comparison: a mode, with or without the adapter."""
+"""What a measurement measures: a decoding mode, with the draft adapter or without it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Variant:
         threshold: float | None = None,
         stop_on_eos: bool = True,
     ) -> Request:
-        """A greedy request of this variant; ``threshold`` None means the mode's default."""
+        """Return a greedy request of this variant. ``threshold`` None means the mode's default."""
         return Request(
             prompt_ids=prompt_ids,
             mode=self.mode,
@@ -39,12 +39,12 @@ class Variant:
             block_length=block_length,
             threshold=DEFAULT_THRESHOLDS[self.mode] if threshold is None else threshold,
             eos_token_id=None if stop_on_eos else NEVER,
-            # Whatever the checkpoint's default is: what is compared must be the same in every run.
+            # Greedy, even if the checkpoint's default is to sample: results must be the same in every run.
             temperature=0.0,
         )
 
     def block_length(self, info: EngineInfo, asked: int | None = None) -> int | None:
-        """Tokens per block of its requests that ask for ``asked``; None in AR, which has no blocks.
+        """Return the tokens per block of a request that asks for ``asked``; None in AR, which has no blocks.
 
         Raises:
             InputError: the engine does not have this variant, or not with such blocks.
@@ -68,10 +68,10 @@ VARIANTS: dict[str, Variant] = {
 
 
 def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
-    """Variants from a comma list, or every one that the engine has.
+    """Return the variants of a comma list, or every variant that the engine has.
 
-    ``linear`` means with the adapter where the engine has one. Without one, ``linear-no-lora`` means the same, and
-    of both only the first is kept.
+    ``linear`` drafts with the adapter if the engine has one. Without one, ``linear-no-lora`` decodes in the same way,
+    and only the first of the two is kept.
 
     Raises:
         InputError: an unknown name.
@@ -92,7 +92,7 @@ def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
 
 
 def greedy_note(info: EngineInfo) -> str | None:
-    """The sampling defaults of the checkpoint that requests of a variant leave out, in a sentence; None without any."""
+    """Return a sentence on the checkpoint's sampling defaults, which measurements do not use; None without any."""
     sampling = info.generation.sampling
     if not sampling:
         return None
@@ -100,7 +100,7 @@ def greedy_note(info: EngineInfo) -> str | None:
 
 
 def _check_quadratic(asked: int | None, limits: Limits) -> None:
-    """What a request would be refused for as well, said to those who choose modes with --modes."""
+    """Refuse what a request of this mode would be refused for, with a message that names --modes."""
     longest = limits.max_quadratic_length
     if not longest:
         raise InputError(

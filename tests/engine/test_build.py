@@ -12,6 +12,8 @@ from dataclasses import replace
 
 import pytest
 
+from nld_trt.cli import run
+from nld_trt.engine import support
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -94,3 +96,11 @@ def test_killed_build_leaves_nothing_that_looks_like_an_engine(converted, tmp_pa
     process.stdout.close()
     assert not target.exists()
     assert not list(tmp_path.glob("*/engine.json")), "a partial folder would hold a manifest"
+
+
+def test_the_command_checks_each_plan_once(converted, tmp_path, monkeypatch, capsys):
+    checked = []
+    monkeypatch.setattr(support, "check", lambda plan, checkpoint: checked.append(plan.backend))
+    limits = ["--max-seq-len", "64", "--max-batch-size", "1", "--block-length", "8"]
+    assert run(["build", str(converted("tiny-a")), "-o", str(tmp_path / "engine"), *limits]) == 0
+    assert checked == ["ort"]

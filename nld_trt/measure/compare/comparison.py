@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a change cost in each kind of pass: two engines predict the same tokens, and their predictions are compared.
+"""The comparison of two engines: both predict the same tokens, in each kind of pass.
 
-The tokens are each question's prompt and the reference engine's own greedy answer, so both engines see the same text
-at every position, however their own answers would differ.
+The tokens are each question's prompt and the reference engine's own greedy answer, so both engines have read the same
+text at every position, even where their own answers would differ.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.text.files import TOKENIZER_FILE
 from nld_trt.progress import SILENT, Stage
 
-# Rows of one forward: more would only need more memory for logits.
+# Rows of one forward. More rows would need more memory for logits and change nothing else.
 MAX_ROWS = 8
 
 
@@ -57,10 +57,13 @@ class Comparison:
 
 
 def check_comparable(candidate: EngineFolder, reference: EngineFolder, block_length: int | None) -> None:
-    """Refuse engines whose tokens or blocks mean different things. ``block_length`` is what was asked for.
+    """Refuse engines whose token ids or blocks differ.
+
+    Args:
+        block_length: what the user asked for; None for the default, which must be the same in both.
 
     Raises:
-        InputError: naming everything that differs.
+        InputError: the engines differ; the message lists everything that does.
     """
     ours, theirs = candidate.manifest, reference.manifest
     stated = [manifest.config.to_dict() for manifest in (ours, theirs)]
@@ -99,7 +102,7 @@ def compare(
     max_rows: int = MAX_ROWS,
     stage: Stage = SILENT,
 ) -> Comparison:
-    """Compare two engines that :func:`check_comparable` has let pass.
+    """Compare two engines that :func:`check_comparable` accepts.
 
     Args:
         reference, candidate: two sessions with debug outputs, even where both run one engine.
@@ -116,7 +119,7 @@ def compare(
     texts = _answered(reference, candidate.info, questions, max_new_tokens, length)
     lockstep = Lockstep(reference, candidate, length)
     rows = min(max_rows, lockstep.max_rows)
-    # Answers of about one length together: rows of a forward then have about as many blocks.
+    # Group answers of similar length, so that the rows of a forward have about as many blocks.
     texts.sort(key=lambda text: text.answer_length)
     for first in range(0, len(texts), rows):
         together = texts[first : first + rows]
@@ -133,7 +136,7 @@ def compare(
 def _answered(
     reference: Session, other: EngineInfo, questions: Sequence[Question], limit: int | None, block_length: int
 ) -> list[ForcedText]:
-    """Every question with the reference's greedy answer, no longer than both engines can hold."""
+    """Return every question with the reference's greedy answer, cut to what both engines can hold."""
     variant = VARIANTS[names.AR]
     ours, theirs = (
         requests_for(questions, variant, info, max_new_tokens=limit, block_length=block_length)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""How far one engine's predictions are from another's, position by position."""
+"""The distance between two engines' predictions, position by position."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Logits = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Divergence:
-    """Figures over many positions; both None when there were none.
+    """Means over many positions. Both are None without a position.
 
     Attributes:
         kl: mean KL(reference || candidate) of a position, in nats.
@@ -29,7 +29,7 @@ class Divergence:
 
 @dataclass
 class Tally:
-    """Positions seen so far. ``nats`` is the sum of their KL."""
+    """The sums over the positions so far. ``nats`` is the sum of their KL divergences."""
 
     nats: float = 0.0
     agreements: int = 0
@@ -51,13 +51,13 @@ class Tally:
 
 
 def kl_divergence(reference: Logits, candidate: Logits) -> npt.NDArray[np.float64]:
-    """KL(reference || candidate) in nats of the distributions that finite logits [..., V] stand for; [...].
+    """Return KL(reference || candidate) in nats, shape [...], of the softmax of finite logits of shape [..., V].
 
-    All V tokens count, MASK included, as in the softmax that gives a confidence.
+    All V tokens count, MASK included, as in the softmax that a confidence is taken from.
     """
     log_p, log_q = _log_softmax(reference), _log_softmax(candidate)
     nats: npt.NDArray[np.float64] = (np.exp(log_p) * (log_p - log_q)).sum(axis=-1)
-    # It is never negative; rounding can make it so in the last digits.
+    # The divergence is never negative, but rounding can make it so in the last digits.
     return np.maximum(nats, 0.0)
 
 

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Teacher forcing: an engine reads tokens that are given, in the passes that decoding would make of them.
+"""Teacher forcing: an engine reads given tokens, in the kinds of pass that decoding makes.
 
-Every row first gets its whole text into the cache by causal passes. Then its blocks are read, the last one first: a
-bidirectional pass writes over the slots from its own start on, and no earlier block looks there.
+Causal passes first fill the cache with the whole text of a row. Then bidirectional passes read its blocks, the last one
+first: a bidirectional pass overwrites the cache from its own start on, which no earlier block reads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ForcedPass:
 
     Attributes:
         tokens: new tokens, starting at slot ``cache_length`` of the row.
-        slots: indexes of the new tokens whose logits are looked at, ascending.
+        slots: indexes of the new tokens whose logits are compared, ascending.
     """
 
     tokens: Sequence[int]
@@ -71,11 +71,11 @@ class ForcedText:
         return ForcedPass(self.tokens[-1:], len(self) - 1)
 
     def causal_passes(self, chunk: int, window: int) -> Iterator[ForcedPass]:
-        """The text but for its last token, with the logits that predict each answer token.
+        """Yield passes over the text without its last token, which compare the logits that predict each answer token.
 
         Args:
             chunk: prompt tokens per pass.
-            window: tokens per pass where logits are wanted.
+            window: tokens per pass whose logits are compared.
         """
         # The prompt's last token predicts the answer's first.
         first = self.prompt_length - 1
@@ -114,10 +114,10 @@ class ForcedText:
 
 
 def run_passes(session: Session, passes: Sequence[ForcedPass]) -> StepBuffers:
-    """One forward, a pass for each of the first rows. Window slot i of a row is its i-th wanted logit.
+    """Run one forward with a pass for each of the first rows. Window slot i of a row has the logits of ``slots[i]``.
 
     Returns:
-        The session's buffers, good until its next forward.
+        The session's buffers, whose values hold until its next forward.
     """
     buffers = fill(session, [each.as_pass() for each in passes])
     execute(session, buffers)

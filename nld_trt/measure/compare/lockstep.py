@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Two engines that make the same forwards, and the tallies of how far their predictions are apart."""
+"""Two engines that run the same forwards, and the sums of how far their predictions differ."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEED = 2026
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to read a block.
+    """A kind of bidirectional pass over a block, and what it found.
 
     Attributes:
         level: fraction of the slots after the bonus token that are masked.
@@ -36,7 +36,7 @@ class Reading:
     tally: Tally
 
     def masked(self, number: int, block: int, block_length: int) -> list[int]:
-        """The masked slots of a question's block, ascending: the same in every run and for every engine.
+        """Return the masked slots of a question's block, ascending; they are the same in every run and engine.
 
         A lower level masks a part of what a higher one does. The bonus token in slot 0 is never masked.
         """
@@ -45,16 +45,16 @@ class Reading:
 
 
 class Lockstep:
-    """Both engines at work. Not thread-safe.
+    """Runs both engines over the same texts. It is not thread-safe.
 
     Attributes:
-        causal: tally of next-token predictions.
-        levels: bidirectional readings, one per noise level.
-        draft: the reading with the adapter; None unless both engines have it.
+        causal: sums over the next-token predictions.
+        levels: passes without the adapter, one per noise level.
+        draft: the pass with the adapter; None unless both engines have one.
     """
 
     def __init__(self, reference: Session, candidate: Session, block_length: int) -> None:
-        """``reference`` and ``candidate`` are two sessions with debug outputs, even of one engine."""
+        """``reference`` and ``candidate`` must be two sessions with debug outputs, even if both run one engine."""
         self._sessions = {"reference": reference, "candidate": candidate}
         infos = [session.info for session in self._sessions.values()]
         assert reference is not candidate
@@ -70,15 +70,16 @@ class Lockstep:
 
     @property
     def max_rows(self) -> int:
+        """Rows that a forward can have in both engines."""
         return self._limits.max_batch_size
 
     def read(self, texts: Sequence[ForcedText]) -> None:
-        """Tally all predictions of some questions, at most ``max_rows``; each is a row of every forward.
+        """Compare all predictions on at most ``max_rows`` texts; each text is a row of every forward.
 
         Raises:
             OperationError: an engine gave logits that are not finite.
         """
-        # Those with most blocks first: the rows that have a certain block are then the first rows.
+        # Sort by the number of blocks, largest first: the rows that have block N are then the first rows.
         rows = sorted(texts, key=lambda text: text.answer_length, reverse=True)
         window = self._limits.max_block_length
         longest = max(map(len, rows))
@@ -89,12 +90,12 @@ class Lockstep:
         for step in zip_longest(*(text.causal_passes(chunk, window) for text in rows)):
             passes = [text.idle if each is None else each for text, each in zip(rows, step, strict=True)]
             self._forward(passes, rows, self.causal)
-        # The last first: a bidirectional pass leaves its block's slots unusable for later blocks.
+        # Read the last block first: a bidirectional pass overwrites its block in the cache, which later blocks need.
         for block in reversed(range(rows[0].blocks(self._block_length))):
             self._read_block(block, [text for text in rows if block < text.blocks(self._block_length)])
 
     def _read_block(self, block: int, rows: Sequence[ForcedText]) -> None:
-        """Read one block of every row in every way."""
+        """Run every kind of pass over one block of every row."""
         for reading in (*self.levels, *([self.draft] if self.draft is not None else [])):
             passes = [
                 text.block_pass(
@@ -121,6 +122,6 @@ class Lockstep:
                         f"the {role} engine's logits are not finite in a {each.kind} pass over question {text.name}",
                         fix="Its numbers overflow: build it in another precision.",
                     )
-            # The operator's own picks: MASK is never chosen, and the lowest id wins a tie.
+            # Compare the tokens that decoding would choose: never MASK, and the lowest id at a tie.
             picks = [output["verified_tokens"][wanted] for output in outputs]
             tally.add(kl_divergence(*logits), picks[0] == picks[1])

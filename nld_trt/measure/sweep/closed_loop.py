@@ -1,11 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measuring one point: a closed loop that keeps a fixed number of requests in flight.
+"""The measurement of one point: a closed loop that keeps a fixed number of requests in flight.
 
-The timed region is prefill, decoding and detokenization of every request; loading the engine, encoding
-prompts and the warm-up are outside. Definitions are those of common client tools: ITL is
-(latency - TTFT) / (tokens - tokens of the first chunk), because a block delivers many tokens at once and
-counting chunks as tokens would flatter every block mode.
+The timed region is prefill, decoding and detokenization of every request; loading the engine, encoding prompts and the
+warm-up are outside. ITL is (latency - TTFT) / (tokens - tokens of the first chunk), as common client tools define it: a
+block delivers many tokens at once, so the time between chunks would be no time between tokens.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from nld_trt.decode.row import Row
 
 @dataclass(frozen=True)
 class Run:
-    """One repeat of a point."""
+    """The times and results of one repeat of a point."""
 
     seconds: float
     engine_seconds: float
@@ -67,7 +66,7 @@ def run_closed_loop(batch: Batch, requests: Sequence[Request], concurrency: int)
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float | None]:
-    """avg, p50, p90 and p99 by linear interpolation; all None without values."""
+    """Return avg, p50, p90 and p99, by linear interpolation; all are None without values."""
     if not values:
         return dict.fromkeys(("avg", "p50", "p90", "p99"))
     ordered = sorted(values)

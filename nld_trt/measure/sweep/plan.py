@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From an open engine and what a user asks for to a sweep that is known to fit the engine."""
+"""The plan of a sweep: its points, its prompts and its machine, checked against an open engine."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class PlannedSweep:
 
     Attributes:
         left_out: the reason for each setting that the engine cannot be measured at.
-        device: of this machine, in words.
-        gpus: how many of them the engine uses.
-        facts: about this machine, for the results.
+        device: the GPU or CPU of this machine that runs the engine, in words.
+        gpus: how many GPUs run the engine.
+        facts: the description of this machine that is written with the results.
     """
 
     sweep: Sweep
@@ -76,13 +76,13 @@ class PlannedSweep:
         return f"{self.engine.folder.manifest.model['name']}, {info.backend} {info.precision}, {self.device}"
 
     def labels(self) -> list[str]:
-        """The points, with a mark behind each that is finished."""
+        """Return the labels of the points, each with a mark if it is finished."""
         return [
             point.label + ("" if self.sweep.finished(point) is None else " (finished)") for point in self.sweep.points
         ]
 
     def left_out_lines(self) -> list[str]:
-        """Lines that name what cannot be measured, and why; none where everything can."""
+        """Return lines that name what cannot be measured, and why; none if everything can be measured."""
         lines = [f"  {label}: {reason}" for label, reason in self.left_out.items()]
         return ["left out:", *lines] if lines else []
 
@@ -104,7 +104,9 @@ class PlannedSweep:
 
 
 def plan_sweep(engine: Engine, prompts: Path, folder: Path, settings: SweepSettings) -> PlannedSweep:
-    """Look at everything that could fail at some point of a sweep into ``folder``, and write nothing.
+    """Plan a sweep into ``folder``, and refuse before any work what would fail at one of its points.
+
+    Nothing is written.
 
     Raises:
         InputError: a prompt or a setting does not fit the engine.
@@ -142,7 +144,7 @@ def plan_sweep(engine: Engine, prompts: Path, folder: Path, settings: SweepSetti
 
 
 def _template_identity(engine: Engine, chat_template: str | None) -> str:
-    """What a template that was asked for adds to the identity of a measured engine: it makes other prompts."""
+    """Return what --chat-template adds to the identity of a measured engine, since it changes the prompts."""
     if engine.codec is None or chat_template is None:
         return ""
     source = "".join(template.source for template in engine.codec.templates.values())

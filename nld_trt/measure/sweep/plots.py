@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a sweep, drawn from its rows alone."""
+"""The plots of a sweep, drawn from its rows alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BY_MODE, PARETO = "by_mode.png", "pareto.png"
 
 
 def draw(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
-    """Write both pictures into ``folder`` and return their paths."""
+    """Write both plots into ``folder`` and return their paths."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -47,7 +47,7 @@ def _series(row: Row) -> str:
 
 
 def _bars(axis: Axes, rows: Sequence[Row], column: str, label: str) -> None:
-    """One group of bars per mode and block length, one bar per concurrency."""
+    """Draw a group of bars per mode and block length, with a bar per concurrency."""
     series = list(dict.fromkeys(_series(row) for row in rows))
     levels = sorted({row["concurrency"] for row in rows})
     width = 0.8 / len(levels)
@@ -63,7 +63,7 @@ def _bars(axis: Axes, rows: Sequence[Row], column: str, label: str) -> None:
 
 
 def _pareto(axis: Axes, rows: Sequence[Row]) -> None:
-    """Tokens/s/user against total tokens/s, one line per mode and block length, points by concurrency."""
+    """Draw tokens/s/user against total tokens/s: a line per mode and block length, a point per concurrency."""
     for name in dict.fromkeys(_series(row) for row in rows):
         points = sorted(
             (row["concurrency"], row["tps_per_user"], row["output_tps"])

@@ -17,7 +17,7 @@ from nld_trt.measure.variant import Variant
 
 @dataclass(frozen=True)
 class Workload:
-    """What every point of a sweep decodes. ``prompts_sha256`` identifies the prompt file."""
+    """The requests that every point of a sweep decodes. ``prompts_sha256`` identifies the prompts file."""
 
     prompts_name: str
     prompts_sha256: str
@@ -30,7 +30,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Point:
-    """One setting. ``block_length`` is None where the mode has no blocks."""
+    """One combination of settings. ``block_length`` is None if the mode has no blocks."""
 
     variant: str
     block_length: int | None
@@ -44,14 +44,14 @@ class Point:
         return f"{self.variant}{block}{level}_c{self.concurrency}"
 
     def key(self, workload: Workload, engine_identity: str) -> str:
-        """Hash of all that determines the measurement; a finished point with this key is not measured again."""
+        """Return a hash of all that the result depends on; a finished point with this key is not measured again."""
         values = [asdict(self), asdict(workload), engine_identity]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What can be measured of all that was asked for. ``left_out`` has the reason for each setting that cannot."""
+    """The points that can be measured. ``left_out`` has a reason for each setting that cannot be."""
 
     points: tuple[Point, ...]
     left_out: Mapping[str, str]
@@ -66,11 +66,11 @@ def grid(
     *,
     named: bool = True,
 ) -> Grid:
-    """Every combination, modes outermost; ar appears once per concurrency, whatever the block lengths.
+    """Return every combination, ordered by mode first; ar has one point per concurrency, whatever the block lengths.
 
     Args:
         block_lengths: None means each mode's own.
-        named: the variants were asked for by name, so that none of them may be left out altogether.
+        named: the user named the variants, so it is an error if one of them cannot be measured at all.
 
     Raises:
         InputError: a value that the engine was not built for, or a variant that cannot be measured at all.
@@ -89,7 +89,7 @@ def grid(
 
 
 def _check(block_lengths: Sequence[int] | None, concurrencies: Sequence[int], info: EngineInfo) -> None:
-    """Refuse what the engine can do in no mode."""
+    """Refuse what the engine cannot do in any mode."""
     for flag, values, most, build_flag in (
         ("--block-length", block_lengths or (), info.limits.max_block_length, "--block-length"),
         ("--concurrency", concurrencies, info.limits.max_batch_size, "--max-batch-size"),
@@ -105,7 +105,7 @@ def _check(block_lengths: Sequence[int] | None, concurrencies: Sequence[int], in
 def _lengths(
     variant: Variant, asked: Sequence[int] | None, info: EngineInfo
 ) -> tuple[list[int | None], dict[int | None, InputError]]:
-    """Block lengths that the variant has in this engine, and why it does not have the others."""
+    """Return the block lengths that the variant has in this engine, and an error for each other one."""
     lengths: dict[int | None, None] = {}
     problems: dict[int | None, InputError] = {}
     for length in [None] if asked is None else asked:

@@ -47,7 +47,7 @@ def row(
     device: str,
     gpus: int,
 ) -> dict[str, Any]:
-    """One record. Rates are medians over the repeats, latencies pool all requests of all repeats."""
+    """Return the record of a point: rates are medians over the repeats; latencies pool the requests of all repeats."""
     timings = [timing for run in runs for timing in run.timings]
     rates = [TOKENS_PER_SECOND.formula(run.counts) or 0.0 for run in runs]
     itls = [itl for timing in timings if (itl := timing.itl) is not None]
@@ -91,7 +91,7 @@ def row(
 
 
 def terminal_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Column titles and cells of the figures people compare; the best throughput is marked."""
+    """Return column titles and cells for the terminal; the best throughput is marked."""
     best = max((row["output_tps"] for row in rows), default=None)
 
     def cell(milliseconds: float | None) -> str:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Running a sweep: every point is on disk as soon as it ends, and a finished point is not run again."""
+"""A sweep: every point is written as soon as it ends, and a finished point is not measured again."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SUMMARY_CSV, SUMMARY_JSON, ENVIRONMENT, POINTS = "summary.csv", "summary.json", 
 
 
 def results_of(folder: Path) -> AbstractContextManager[Path]:
-    """Be the only sweep into ``folder``, which is created; see :func:`nld_trt.files.results_folder`."""
+    """Create ``folder`` and lock it against other sweeps; see :func:`nld_trt.files.results_folder`."""
     return results_folder(folder, marker=ENVIRONMENT, kind="sweep")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """All that a sweep measures, and where its results go."""
+    """Everything that a sweep measures, and the folder of its results."""
 
     folder: Path
     workload: Workload
@@ -46,18 +46,18 @@ class Sweep:
         return self.folder / POINTS / f"{point.label}.json"
 
     def finished(self, point: Point) -> dict[str, Any] | None:
-        """The record of a point that was measured with exactly these settings, or None."""
+        """Return the record of a point that was measured with exactly these settings, or None."""
         path = self.path_of(point)
         if not path.is_file():
             return None
         try:
             saved = read_json(path)
-        except InputError:  # damaged: measured again
+        except InputError:  # the file is damaged, so the point is measured again
             return None
         return saved["row"] if saved.get("key") == point.key(self.workload, self.engine_identity) else None
 
     def check(self, questions: Sequence[Question], info: EngineInfo) -> None:
-        """Refuse, before any file is written, what would fail at some point.
+        """Refuse what would fail at one of the points, before any file is written.
 
         Raises:
             InputError: a prompt or a setting that does not fit the engine.
@@ -70,7 +70,7 @@ class Sweep:
         """Create the folder.
 
         Raises:
-            InputError: it holds something that is no sweep, or cannot be created.
+            InputError: the folder holds something that is no sweep, or cannot be created.
         """
         refuse_other_results(self.folder, ENVIRONMENT, "sweep")
         try:
@@ -93,7 +93,7 @@ class Sweep:
         resume: bool = True,
         progress: Progress = SILENT,
     ) -> list[dict[str, Any]]:
-        """Measure every point that is not finished; returns all rows in the order of the points."""
+        """Measure every point that is not finished; return the rows of all points, in their order."""
         rows = []
         for number, point in enumerate(self.points, start=1):
             row = self.finished(point) if resume else None
