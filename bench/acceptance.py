@@ -4,9 +4,10 @@
 
     PYTHONPATH=. python bench/acceptance.py -o bench/results/acceptance.json
 
-Needs no GPU. ``trained``: the 200 held-out questions in the chat template, which the model knows how to answer.
-``untrained``: the same questions without it, where drafts are seldom right. Every question is answered with several
-seeds, to the full length, so that all ways are measured over as many tokens. Nothing here is a time.
+No GPU is needed. ``trained``: the 200 held-out questions in the chat template, which the model has learnt to answer.
+``untrained``: the same questions without the template, where few drafts are accepted. Every question is answered with
+several seeds and to the full length, so that every setting is measured over the same number of tokens. The figures are
+counts, not times.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import json
 import platform
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +48,6 @@ TEMPERATURES = (0.5, 0.8, 1.0, 1.5)
 TOKENS = 64
 
 
-@contextmanager
-def silent(text: str):
-    yield
-
-
 def measure(batch: Batch, prompts: list[tuple[int, ...]], seeds: int, settings: dict) -> dict[str, float]:
     requests = [
         Request(prompt, max_new_tokens=TOKENS, eos_token_id=-1, seed=seed * 10_000 + number, **settings)
@@ -65,7 +60,7 @@ def measure(batch: Batch, prompts: list[tuple[int, ...]], seeds: int, settings: 
     rounds = [count for result in results for count in result.accepted]
     return {
         "acceptance_length": round(float(np.mean(rounds)), 3),
-        # Of the mean over answers, which are independent of each other.
+        # The standard error of the mean over answers, because answers are independent of each other and rounds are not.
         "standard_error": round(float(np.std(lengths) / len(lengths) ** 0.5), 3),
         "tokens_per_forward": round(tokens / forwards, 3),
         "answers": len(results),
@@ -80,10 +75,10 @@ def main() -> int:
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        convert(SOURCE, Path(folder, "checkpoint"), report=lambda text: None)
+        convert(SOURCE, Path(folder, "checkpoint"))
         checkpoint = Checkpoint.open_converted(Path(folder, "checkpoint"))
         plan = BuildPlan("ort", "fp32", LIMITS, adapter=True)
-        build_engine(checkpoint, [plan], Path(folder, "engine"), force=False, stage=silent)
+        build_engine(checkpoint, [plan], Path(folder, "engine"))
         engine = EngineFolder.open(Path(folder, "engine"))
         codec, batch = Codec.open(engine.path), Batch(engine.open_session("ort"))
         lines = (SOURCE / "eval.jsonl").read_text(encoding="utf-8").splitlines()[: arguments.questions]

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""AR decoding of the embedded engine against eager ``generate`` of transformers: same weights, same tokens, one run.
+"""Compare AR decoding on the embedded engine with the eager ``generate`` of transformers: same weights, same tokens.
 
     python bench/ar_against_transformers.py
 
-Both start from one random checkpoint (hidden 512, 8 layers, FP32): ours from `convert` and `build`, theirs
-from `convert --to ministral3`. Timed: prefill and greedy decoding of one prompt, repeats of the two
-interleaved, after an untimed run of each. Not timed: loading. Needs the `dev` extra.
+Both start from one random checkpoint (hidden 512, 8 layers, FP32): the engine from `convert` and `build`, the
+transformers model from `convert --to ministral3`. Prefill and greedy decoding of one prompt are timed, with repeats of
+the two interleaved after an untimed run of each. Loading is not timed. The `dev` extra is required.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import platform
 import statistics
 import tempfile
 import time
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,11 +47,6 @@ GEOMETRY = Geometry(
     vocab_size=4096,
     rope_theta=1e6,
 )
-
-
-@contextmanager
-def silent(text: str):
-    yield
 
 
 def main() -> None:
@@ -108,17 +102,13 @@ def main() -> None:
 
 
 def prepare(folder: Path) -> tuple[Batch, torch.nn.Module]:
-    """The two contestants, loaded in memory."""
-
-    def quiet(text: str) -> None:
-        pass
-
-    write_synthetic(GEOMETRY, folder / "release", seed=1, report=quiet)
-    convert(folder / "release", folder / "converted", report=quiet)
+    """Load the engine and the transformers model that are compared."""
+    write_synthetic(GEOMETRY, folder / "release", seed=1)
+    convert(folder / "release", folder / "converted")
     checkpoint = Checkpoint.open_converted(folder / "converted")
     plan = BuildPlan("ort", "fp32", Limits(1, 1024, 32, 512), adapter=True)
-    build_engine(checkpoint, [plan], folder / "engine", force=False, stage=silent)
-    export_ministral3(checkpoint, folder / "ministral3", report=quiet)
+    build_engine(checkpoint, [plan], folder / "engine")
+    export_ministral3(checkpoint, folder / "ministral3")
     model = AutoModelForCausalLM.from_pretrained(
         folder / "ministral3", dtype=torch.float32, attn_implementation="eager"
     ).eval()

@@ -1,15 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Forwards of an INT4 engine against the FP32 engine of the same checkpoint, on ONNX Runtime's CPU kernels.
+"""Compare forwards of an INT4 engine with the FP32 engine of the same checkpoint, on ONNX Runtime's CPU kernels.
 
     python bench/int4_against_fp32.py
     python bench/int4_against_fp32.py -o bench/results/int4_against_fp32.json
 
 Both start from one random checkpoint (hidden 1024, 12 layers): the FP32 engine from `convert` and `build`, the
-INT4 ones from `quantize --qformat int4_rtn` as well, in the recipe's groups and opened in two ways: as
-every session is, with activations rounded to 8 bits inside the 4-bit kernels, and exact, with float32 activations.
-Timed: one forward of 1, 8 and 32 new tokens of one row on a cache of 512 slots, repeats of all engines interleaved,
-after untimed ones. Not timed: loading. The head has 4096 rows and is in FP32 in all. Needs the `quantize` extra.
+INT4 one from `quantize --qformat int4_rtn` as well, with the recipe's group size. The INT4 engine is opened in two
+ways: with the defaults, where the 4-bit kernels round activations to 8 bits, and exact, with float32 activations.
+One forward of 1, 8 and 32 new tokens of one row on a cache of 512 slots is timed, with repeats of all engines
+interleaved after untimed ones. Loading is not timed. The head has 4096 rows and is in FP32 in all engines. The
+`quantize` extra is required.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -56,15 +56,6 @@ CACHED = 256
 UNTIMED = 3
 
 
-@contextmanager
-def silent(text: str):
-    yield
-
-
-def quiet(text: str) -> None:
-    pass
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 8, 32])
@@ -84,7 +75,7 @@ def main() -> None:
         "repeats": arguments.repeats,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        # Other work on the machine slows both sides; the ratios bear it better than the milliseconds.
+        # Other work on the machine slows all engines: it affects the milliseconds more than the ratios.
         "load_average": round(os.getloadavg()[0], 1),
         "versions": {name: version(name) for name in ("onnxruntime", "nvidia-modelopt", "numpy")},
     }
@@ -95,17 +86,17 @@ def main() -> None:
 
 
 def prepare(folder: Path, threads: int) -> tuple[dict[str, OrtSession], dict[str, int]]:
-    """The contestants, loaded in memory, and the bytes of each one's weights."""
-    write_synthetic(GEOMETRY, folder / "release", seed=1, report=quiet)
-    convert(folder / "release", folder / "converted", report=quiet)
+    """Open the sessions that are compared. Returns them with the bytes of each engine's weights."""
+    write_synthetic(GEOMETRY, folder / "release", seed=1)
+    convert(folder / "release", folder / "converted")
     checkpoint = Checkpoint.open_converted(folder / "converted")
     plan = make_plan(Recipe.shipped("int4_rtn"), checkpoint.config, head=False)
-    quantize(checkpoint, plan, folder / "int4", calibration=None, report=quiet)
+    quantize(checkpoint, plan, folder / "int4", calibration=None)
     sizes = {}
     models = {}
     for name, source in (("fp32", checkpoint), ("int4", Checkpoint.open_converted(folder / "int4"))):
         target = folder / f"engine-{name}"
-        build_engine(source, [BuildPlan("ort", "fp32", LIMITS, adapter=True)], target, force=False, stage=silent)
+        build_engine(source, [BuildPlan("ort", "fp32", LIMITS, adapter=True)], target)
         opened = EngineFolder.open(target)
         models[name] = target / opened.manifest.backends["ort"].files["model"], opened.info("ort")
         sizes[name] = opened.manifest.files["ort/model.weights"].size
@@ -114,7 +105,7 @@ def prepare(folder: Path, threads: int) -> tuple[dict[str, OrtSession], dict[str
 
 
 def compare(sessions: dict[str, OrtSession], width: int, repeats: int) -> dict[str, object]:
-    """Median and best milliseconds of each session, and how many times as fast as FP32 each is."""
+    """Measure each session: median and best milliseconds, and its speed as a multiple of FP32's."""
     steps = {name: filled(session, width) for name, session in sessions.items()}
     milliseconds: dict[str, list[float]] = {name: [] for name in sessions}
     for turn in range(UNTIMED + repeats):
@@ -136,7 +127,7 @@ def compare(sessions: dict[str, OrtSession], width: int, repeats: int) -> dict[s
 
 
 def filled(session: OrtSession, width: int):
-    """Buffers of a causal forward; every new token's logits are wanted, as in a verify pass."""
+    """Prepare the buffers of a causal forward that computes logits of every new token, as a verify pass does."""
     session.reserve(1, LIMITS.capacity)
     step = session.step(1, width, width)
     step.inputs["tokens"][:] = np.random.default_rng(0).integers(200, 4000, width)

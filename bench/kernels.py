@@ -1,17 +1,17 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The CUDA kernels of the decode operators against the same step in PyTorch, eager and compiled.
+"""Compare the CUDA kernels of the decode operators with the same step in PyTorch, eager and compiled.
 
     PYTHONPATH=. python bench/kernels.py -o bench/results/kernels.json
 
-Needs an NVIDIA GPU, PyTorch with CUDA, and NVRTC; `nld-trt bench kernels` times the kernels alone
-and needs no PyTorch. It has not been run: where it was written, there was no GPU.
+An NVIDIA GPU, PyTorch with CUDA, and NVRTC are required; `nld-trt bench kernels` times only the kernels and needs no
+PyTorch. This script has not been run: the machine on which it was written has no GPU.
 
-Both sides do a greedy denoise step in BF16, over a block of masks, on the same tensors; the kernels' step also
-verifies, which PyTorch's does not. Both are recorded as CUDA graphs and timed alike, as
-nld_trt/measure/kernels/timing.py has it. ``cold`` goes round copies of the logits, so many that 4 times the L2 cache is
-read before one comes again; ``warm`` reads one again and again. Exit status 1 if the kernels are wrong, or commit other
-tokens than PyTorch.
+Both sides run a greedy denoise step in BF16, over a block of masks, on the same tensors; the step of the kernels also
+verifies, which PyTorch's does not. Both are recorded as CUDA graphs and timed in the same way, which
+nld_trt/measure/kernels/timing.py describes. ``cold`` cycles through copies of the logits, enough that 4 times the L2
+cache is read before a copy is read again; ``warm`` reads one copy repeatedly. The exit status is 1 if the kernels
+compute wrong results or commit other tokens than PyTorch.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ Values = dict[str, torch.Tensor]
 
 
 def denoise_in_torch(values: Values) -> Values:
-    """BlockDenoise, greedily, as one writes it in PyTorch."""
+    """Compute a greedy BlockDenoise with plain PyTorch operations."""
     logits = values["logits"].float()
     allowed = logits.clone()
     allowed[..., MASK] = -torch.inf
     best, choice = allowed.max(-1)
-    share = (best - logits.logsumexp(-1)).exp()
-    slots = torch.arange(share.shape[1], device=share.device)
+    probability = (best - logits.logsumexp(-1)).exp()
+    slots = torch.arange(probability.shape[1], device=probability.device)
     masked = (values["block"] == MASK) & (slots < values["valid"][:, None])
-    confidence = torch.where(masked, share, -1.0)
+    confidence = torch.where(masked, probability, -1.0)
     ahead = confidence[:, None, :] > confidence[:, :, None]
     ahead |= (confidence[:, None, :] == confidence[:, :, None]) & (slots[None, :] < slots[:, None])
     chosen = (ahead.sum(-1) < values["quota"][:, None]) | (confidence >= values["threshold"][:, None])
@@ -62,7 +62,7 @@ def denoise_in_torch(values: Values) -> Values:
 
 
 def recorded_in_torch(calls: Callable[[], object]) -> Callable[[], float]:
-    """As ``Recorded.milliseconds``, on PyTorch's stream."""
+    """Record ``calls`` as a CUDA graph on PyTorch's stream. Returns a function that replays it and times that."""
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -86,7 +86,7 @@ def time_in_torch(work: Work, *, copies: int = 1) -> Times:
 
 
 def on_gpu(shape: tuple[int, int, int]) -> Values:
-    """Inputs of a denoise step, and room for what the kernels write."""
+    """Allocate, on the GPU, the inputs of a denoise step and the tensors that the kernels write."""
     sizes = checked_sizes(*shape)
     values: Values = {}
     for name, array in measure.timed_case(shape, "denoise", "greedy").items():
@@ -152,7 +152,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     gpu, *_ = present_gpus() or parser.error("no NVIDIA GPU, or no driver that answers")
-    torch.zeros(1, device="cuda")  # makes the context that both sides share
+    torch.zeros(1, device="cuda")  # creates the CUDA context that both sides share
     capability = gpu.known_capability()
     image = compile_kernels(capability)
     kernels = Kernels(open_device(), image)

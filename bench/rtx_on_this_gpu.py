@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Does TensorRT for RTX run a plan on this GPU: a portable one, and one for each target that the library has?
+"""Check whether TensorRT for RTX runs its plans on this GPU: a portable plan, and one for each target of the library.
 
     PYTHONPATH=. python bench/rtx_on_this_gpu.py build plans                # anywhere, no GPU
     PYTHONPATH=. python bench/rtx_on_this_gpu.py run plans -o result.json   # on the GPU
 
-`nld-trt` itself runs plans only on GPUs that they were built for. This loads plans of nld-tiny in BF16 wherever it is,
-each in a process of its own, and decodes questions in every mode: what loads, what runs, whether linear gives the
-text of AR, and how many answers are those of the embedded engine in FP32 (near ties may fall otherwise in BF16).
+`nld-trt` runs a plan only on GPUs for which it was built. This script loads plans of nld-tiny in BF16 on any GPU, each
+in a separate process, and decodes questions in every mode. It reports which plans load, which run, whether linear gives
+the text of AR, and how many answers equal those of the embedded engine in FP32 (BF16 can break near ties differently).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -40,13 +39,8 @@ QUESTIONS, TOKENS = 8, 64
 EXPECTED = "expected.json"
 
 
-@contextmanager
-def silent(text: str):
-    yield
-
-
 def answers(session: Session, prompts: list[list[int]]) -> dict[str, list[list[int]]]:
-    """Of every mode, all questions in one batch."""
+    """Answer all questions in one batch, once in each mode. Returns the tokens of every answer, by mode."""
     found = {}
     for mode in MODES:
         requests = [
@@ -72,10 +66,10 @@ def build(folder: Path) -> None:
     trt = TRT_RTX.load()
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        convert(SOURCE, work / "checkpoint", report=lambda text: None)
+        convert(SOURCE, work / "checkpoint")
         checkpoint = Checkpoint.open(work / "checkpoint")
         embedded = replace(PLAN, backend="ort", precision="fp32")
-        build_engine(checkpoint, [embedded], work / "engine", force=False, stage=silent)
+        build_engine(checkpoint, [embedded], work / "engine")
         engine = EngineFolder.open(work / "engine")
         codec = Codec.open(engine.path)
         assert codec is not None

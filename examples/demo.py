@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole path on nld-tiny: convert, build, repository, server, one streamed answer per mode, a table.
 
-`make demo` runs it. Every step is the command a user would type, and is printed before it runs.
+`make demo` runs it. Every step is a command that a user would type, and is printed before it runs.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def nld_trt(*words: object) -> None:
 
 
 def streamed(url: str, name: str, options: dict[str, object]) -> list[object]:
-    """Stream one answer to the terminal; returns the row of the table, from repeats after it."""
+    """Stream one answer to the terminal, then repeat it for the figures. Returns its row of the table."""
     flags = ["--no-lora"] if name == "linear-no-lora" else []
     announce("nld-trt", "client", url, PROMPT, "--mode", options["mode"], *flags)
     for chunk in stream(url, text_input=PROMPT, **options):
@@ -79,7 +79,7 @@ def streamed(url: str, name: str, options: dict[str, object]) -> list[object]:
 
 
 def timed(url: str, options: dict[str, object]) -> tuple[float, float, list[Chunk]]:
-    """(seconds, seconds to the first text, chunks) of one request, connection included."""
+    """Send one request. Returns its seconds with the connection, the seconds until the first text, and its chunks."""
     began = time.monotonic()
     first = None
     chunks = []

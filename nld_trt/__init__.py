@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""nld-trt: from a Nemotron-Labs-Diffusion checkpoint to a TensorRT deployment in four decoding modes.
+"""nld-trt takes a Nemotron-Labs-Diffusion checkpoint to a TensorRT deployment with four decoding modes.
 
 The Python API is :class:`Engine`, with :class:`Request`, :class:`Result` and the two errors. They are loaded when they
 are first asked for, so that importing the package costs nothing.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Name -> module that has it.
+# The public names, with the module of each.
 _EXPORTS = {
     "Engine": "nld_trt.decode.engine",
     "InputError": "nld_trt.errors",

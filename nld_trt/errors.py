@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The two kinds of failure a user can act on.
+"""The two kinds of error that a user can act on.
 
-Anything else that is raised is a defect of nld-trt and keeps its traceback.
+Any other exception is a defect of nld-trt and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-# A message shows so many characters of a value: JSON has whole numbers of any length.
+# The most characters of a value that a message shows: integers in JSON can have any length.
 _LONGEST = 30
-# Digits in a row that a reader still takes in; every figure that means something has fewer.
+# Numbers with at least this many digits are cut in messages; every meaningful number has fewer.
 _NUMBER = re.compile(r"\d{60,}")
-# Of a list in a message: with what stands around it, a message fits a terminal window of 24 lines.
+# The most lines of a list that a message shows: with the text around them it fits a terminal of 24 lines.
 _MOST_LINES = 16
 
 
 class NldError(Exception):
-    """A failure with a message for the user. The CLI prints it without a traceback. Endless numbers are cut.
+    """An error with a message for the user. The CLI prints it without a traceback. Very long numbers are cut.
 
     Args:
         what: one sentence naming what was asked and what was found.
@@ -39,36 +39,36 @@ class NldError(Exception):
 
 
 class InputError(NldError):
-    """Something given to nld-trt cannot be used: a file, a flag, a value. Exit status 2."""
+    """A file, a flag or a value that the user gave cannot be used. The exit status is 2."""
 
     exit_code = 2
 
 
 class OperationError(NldError):
-    """The input was fine and the work failed: a compiler, a server, a disk. Exit status 1."""
+    """The input was valid and the work failed, in a compiler, a server or on a disk. The exit status is 1."""
 
     exit_code = 1
 
 
 def shortened(value: object) -> str:
-    """A value for a message, as it is written, or its beginning."""
+    """Returns the text of a value for a message, cut if it is long."""
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def short_numbers(text: str) -> str:
-    """A text with its numbers of 60 digits and more cut: users can send numbers that fill a window."""
+    """Returns a text in which numbers of 60 or more digits are cut: users can send numbers that fill a window."""
     return _NUMBER.sub(lambda match: shortened(match[0]), text)
 
 
 def some(*kinds: Iterable[str]) -> list[str]:
-    """Lines of every kind, at most 16 together: a kind that is cut ends with how many more there are."""
+    """Select lines of every kind, at most 16 in total. A kind that is cut ends with the number of omitted lines."""
     lists = [list(kind) for kind in kinds]
-    room, shares = _MOST_LINES, [0] * len(lists)
-    # Short lists first: what they leave of their share is for the long ones.
+    lines_left, shares = _MOST_LINES, [0] * len(lists)
+    # Short lists come first: the lines that they do not use are given to the long ones.
     for done, place in enumerate(sorted(range(len(lists)), key=lambda place: len(lists[place]))):
-        shares[place] = min(len(lists[place]), room // (len(lists) - done))
-        room -= shares[place]
+        shares[place] = min(len(lists[place]), lines_left // (len(lists) - done))
+        lines_left -= shares[place]
     found: list[str] = []
     for lines, share in zip(lists, shares, strict=True):
         cut = len(lines) - share

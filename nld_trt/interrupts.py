@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# For a library to notice that it is to stop. One that does not is left behind, and the process ends without it.
+# The time that a library has to notice that it should stop. The process ends without waiting longer for it.
 _GRACE_SECONDS = 0.5
 
 Result = TypeVar("Result")
@@ -27,7 +27,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP arrived.
 
     Attributes:
-        number: of the signal.
+        number: the number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -36,7 +36,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def exit_status(error: BaseException | None) -> int:
-    """128 + the signal's number, as a shell reports it; a plain KeyboardInterrupt is SIGINT's."""
+    """Returns 128 + the signal's number, as a shell reports it. A plain KeyboardInterrupt stands for SIGINT."""
     return 128 + (error.number if isinstance(error, Terminated) else int(signal.SIGINT))
 
 
@@ -44,7 +44,7 @@ def exit_status(error: BaseException | None) -> int:
 def handled() -> Iterator[None]:
     """Raise :class:`Terminated` on SIGTERM and SIGHUP while the body runs.
 
-    A signal that has a handler already, or is ignored, is left alone. Does nothing outside the main thread.
+    A signal that already has a handler, or is ignored, is left unchanged. Outside the main thread this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -67,9 +67,9 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Keep the signals back while the body runs; the first that came is delivered afterwards.
+    """Hold signals back while the body runs. The first one that arrived is delivered afterwards.
 
-    For short steps that must not stop half-way: renaming a result into place, removing an unfinished one.
+    This is for short steps that must not be interrupted: renaming a result into place, or removing an unfinished one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -78,7 +78,7 @@ def held() -> Iterator[None]:
     before = {}
     for number in SIGNALS:
         handler = signal.getsignal(number)
-        # None: a handler that Python did not install and could not put back.
+        # None stands for a handler that Python did not install and could not restore.
         if handler not in (signal.SIG_IGN, None):
             before[number] = handler
             signal.signal(number, lambda number, frame: noted.append(number))
@@ -92,7 +92,7 @@ def held() -> Iterator[None]:
 
 
 class _Call(threading.Thread, Generic[Result]):
-    """A function under way in a thread of its own, with what it returned or raised."""
+    """A thread that calls a function, and holds what that returned or raised."""
 
     def __init__(self, work: Callable[[], Result]) -> None:
         super().__init__(name="nld-interruptible", daemon=True)
@@ -119,12 +119,12 @@ _calls: list[_Call[object]] = []
 
 
 def interruptible(work: Callable[[], Result], cancel: Callable[[], None] = lambda: None) -> Result:
-    """What ``work()`` returns, called so that a signal is obeyed at once although a C++ library does the work.
+    """Call ``work()`` so that a signal takes effect at once, even while a C++ library is computing. Returns its result.
 
-    The main thread handles signals, and only between two steps of Python: inside a library's call it would be deaf for
-    minutes, and an exception raised in a library's callback is lost. So the work is done by another thread while the
-    main one waits. On a signal ``cancel`` is called; a library that does not stop within half a second is left behind,
-    which :func:`left_behind` then says.
+    Only the main thread handles signals, and only between two steps of Python. Inside a library's call it would not
+    react for minutes, and an exception that is raised in a library's callback is lost. The work is therefore done by
+    another thread while the main thread waits. On a signal ``cancel`` is called. A library that does not stop within
+    half a second is left running, and :func:`left_behind` returns true.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -142,5 +142,5 @@ def interruptible(work: Callable[[], Result], cancel: Callable[[], None] = lambd
 
 
 def left_behind() -> bool:
-    """Whether an interrupted library is still at work: the process must then end without tearing it down."""
+    """Whether an interrupted library is still running. The process must then end without unloading it."""
     return any(call.is_alive() and not call.ended.is_set() for call in _calls)

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Names that users write and defaults that several layers share. This module imports nothing of the package.
+"""Names that users write, and defaults that several layers share. This module imports no other module of the package.
 
-The command line shows these names in ``--help`` without loading the layers that give them their meaning; tests compare
-each list with the registry behind it.
+The command line shows these names in ``--help`` without loading the layers that implement them. Tests compare each list
+with its registry.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ DIFFUSION: Final = "diffusion"
 LINEAR: Final = "linear"
 QUADRATIC: Final = "quadratic"
 MODES: Final[tuple[ModeName, ...]] = (AR, DIFFUSION, LINEAR, QUADRATIC)
-# Modes that draft, with the adapter where there is one, and verify.
+# Modes that draft and verify. They draft with the adapter where there is one.
 SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC)
-
-# Linear mode without the adapter, as commands that compare modes call it (nld_trt.measure.variant).
-LINEAR_NO_LORA: Final = "linear-no-lora"
 
 # Kinds of passes, for counts and messages (docs/model.md, Passes).
 PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify", "quadratic"]
@@ -36,7 +33,7 @@ VERIFY: Final = "verify"
 Program = Literal["hold", "token", "diffusion", "linear", "quadratic"]
 HOLD: Final = "hold"
 
-# Rules that keep drafted tokens (docs/sampling.md).
+# Rules that decide which drafted tokens are accepted (docs/sampling.md).
 AcceptanceName = Literal["match", "reject"]
 MATCH: Final = "match"
 REJECT: Final = "reject"
@@ -51,6 +48,7 @@ BACKENDS: Final = (ORT, TRT_RTX, TRT)
 # What a machine may be able to do (nld_trt.engine.capabilities), in the order of the work.
 CAPABILITIES: Final = (
     "convert",
+    "hub",
     "quantize",
     *(f"build-{name}" for name in BACKENDS),
     "build-kernels",
@@ -69,17 +67,17 @@ H100: Final = "h100"
 CPU: Final = "cpu"
 PLATFORMS: Final = (GB200, RTX_PRO_6000, DGX_SPARK, H100, CPU)
 
-# What an engine computes in (nld_trt.graph.precision).
+# Precisions in which an engine computes (nld_trt.graph.precision).
 FP32: Final = "fp32"
 BF16: Final = "bf16"
 FP16: Final = "fp16"
 PRECISIONS: Final = (FP32, BF16, FP16)
 
-# Precision of the K/V caches. auto: the engine's, with a note where the checkpoint was made for another. engine: the
-# same without the note. checkpoint: what the checkpoint was made for, which a backend has to be able to run.
+# Precision of the KV cache. auto: the engine's, with a note where the checkpoint was made for another one. engine: the
+# engine's, without that note. checkpoint: the one that the checkpoint was made for, if the backend supports it.
 KV_CACHES: Final = ("auto", "engine", "checkpoint")
 
-# Where requests that say nothing have their defaults from: the checkpoint's generation_config.json, or nowhere.
+# Sources of request defaults: the checkpoint's generation_config.json, or none.
 GENERATION_CONFIGS: Final = ("checkpoint", "none")
 
 # Released sizes (nld_trt.model.synthetic).
@@ -87,9 +85,9 @@ MODEL_SIZES: Final = ("3b", "8b", "14b")
 
 DEFAULT_MODE: Final[ModeName] = LINEAR
 DEFAULT_MAX_NEW_TOKENS: Final = 512
-# What the model card uses (docs/model.md, Defaults): confidence 0.9 in diffusion, one-shot drafts in linear.
+# The model card's thresholds (docs/model.md, Defaults): confidence 0.9 in diffusion, one-pass drafts in linear.
 DEFAULT_THRESHOLDS: Final[dict[ModeName, float | None]] = {AR: None, DIFFUSION: 0.9, LINEAR: 0.0, QUADRATIC: None}
-# An EOS id that no token has.
+# An EOS id that no token has: decoding does not stop at an EOS token.
 NEVER: Final = -1
 
 # Most tokens that a filter of sampling can leave.
@@ -101,3 +99,30 @@ DEFAULT_PROMPT_CHUNK: Final = 512
 DEFAULT_MAX_WAITING: Final = 256
 DEFAULT_KV_CACHE: Final = "auto"
 DEFAULT_GENERATION_CONFIG: Final = "checkpoint"
+
+# Weight of the AR prediction in the verification of quadratic mode; at 1 the text is that of ar.
+DEFAULT_ENSEMBLE: Final = 1.0
+
+# What evaluations and sweeps measure: a mode, with the draft adapter or without it (nld_trt.measure.variant).
+LINEAR_NO_LORA: Final = "linear-no-lora"
+VARIANTS: Final = (AR, DIFFUSION, LINEAR, LINEAR_NO_LORA, QUADRATIC)
+
+# Quantization recipes that are shipped (quantize/), and flags that are short for some of them.
+QFORMATS: Final = ("int4_awq", "int4_rtn", "fp8", "fp8_pc_pt", "w4a16_nvfp4", "nvfp4")
+SHORT_QFORMATS: Final = {"int4": "int4_awq", "fp8": "fp8", "nvfp4": "nvfp4"}
+# Calibration data that is shipped (quantize/calibration/), and how much of it is used.
+CALIBRATION_SETS: Final = ("general", "nld-tiny")
+DEFAULT_CALIBRATION_SET: Final = "general"
+DEFAULT_CALIBRATION_SIZE: Final = 128
+DEFAULT_CALIBRATION_SEQ_LEN: Final = 512
+# Shares of calibration tokens in causal text, masked blocks and drafts with the adapter.
+DEFAULT_CALIBRATION_MIX: Final = (0.5, 0.25, 0.25)
+
+# A server and its clients. Ports are those of Triton; times are in seconds.
+DEFAULT_MODEL_NAME: Final = "nld"
+DEFAULT_HOST: Final = "127.0.0.1"
+HTTP_PORT: Final = 8000
+GRPC_PORT: Final = 8001
+METRICS_PORT: Final = 8002
+DEFAULT_START_TIMEOUT: Final = 600.0
+DEFAULT_CLIENT_TIMEOUT: Final = 300.0

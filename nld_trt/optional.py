@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which extra brings which optional module, and what to say when it is not there."""
+"""Optional modules: the extra that installs each, and the error for one that is not installed."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ EXTRAS: dict[str, str] = {
 
 
 def install_command(extra: str, *, upgrade: bool = False) -> str:
-    """The line that installs ``extra``, quoted so that no shell reads the brackets as a pattern."""
+    """Returns the command that installs ``extra``, quoted so that a shell does not expand the brackets."""
     return f'pip install {"--upgrade " if upgrade else ""}"nld-trt[{extra}]"'
 
 
 def available(module: str) -> bool:
-    """Whether ``module`` is installed, found without importing it."""
+    """Whether ``module`` is installed. It is not imported."""
     return importlib.util.find_spec(module) is not None
 
 
@@ -43,20 +43,20 @@ def require(module: str, *, wanted_by: str | None = None, extra: str | None = No
     """Import ``module``, or raise InputError with the command that installs it.
 
     Args:
-        wanted_by: the command, and the flag if it is one, for the message: ``sweep --plots``.
-        extra: overrides the table, for a module that more than one extra brings.
+        wanted_by: the command that needs the module, with its flag if only that needs it: ``sweep --plots``.
+        extra: the extra to name instead of the table's, for a module that several extras install.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        # A module that is there and lacks one of its own dependencies is another fault: let it be seen.
+        # A module that is installed but lacks a dependency is a different fault, which the original error describes.
         if _top(error.name) != _top(module):
             raise
         raise _not_installed(module, extra or EXTRAS[_top(module)], wanted_by) from error
 
 
 def explain(error: ModuleNotFoundError, *, wanted_by: str | None) -> InputError | None:
-    """What to tell the user about ``error``; None when no extra would have brought the module."""
+    """Returns the error for the user in place of ``error``, or None if no extra installs the missing module."""
     extra = EXTRAS.get(_top(error.name))
     return _not_installed(_top(error.name), extra, wanted_by) if extra else None
 

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Data that ships with nld-trt: build configurations, recipes, deployment files, kernel sources.
+"""Data folders that ship with nld-trt: build configurations, recipes, deployment files, kernel sources.
 
-In the repository they are top-level folders, where people look for them; in a wheel they lie inside
-the package (``pyproject.toml`` moves them), where nothing else can claim their names.
+In the repository they are top-level folders. In a wheel they are inside the package (``pyproject.toml`` moves them),
+where their names cannot collide with those of other packages.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ FOLDERS = ("build_configs", "deploy", "plugins", "quantize")
 
 
 def data_folder(name: str) -> Path:
-    """The folder called ``name``, one of FOLDERS, of this installation or source checkout."""
+    """Returns the folder called ``name``, one of FOLDERS, of this installation or source checkout."""
     if name not in FOLDERS:
         raise InputError(f"no data folder is called {name!r}", details=[f"there are: {', '.join(FOLDERS)}"])
     checkout = PACKAGE.parent
     candidates = [PACKAGE / "_data" / name]
-    # Without this test, an unrelated site-packages/deploy beside an installed package would be taken.
+    # Without this check, an unrelated site-packages/deploy beside an installed package would be used.
     if (checkout / "pyproject.toml").is_file():
         candidates.append(checkout / name)
     for folder in candidates:

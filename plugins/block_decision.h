@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The nld-trt authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// From the statistics of a row's slots to what happens to its block: what nld.ChooseTokens, nld.BlockDenoise and
-// nld.SpecVerify do behind the pass over the logits. One thread block decides one row, in steps with a barrier between
+// The decision on a row's block from the statistics of its slots: what nld.ChooseTokens, nld.BlockDenoise and
+// nld.SpecVerify do after the pass over the logits. One thread block decides one row, in steps with a barrier between
 // them.
 #pragma once
 
@@ -13,26 +13,26 @@ namespace nld {
 // nld_trt/engine/trt/kernels/launch.py repeats all but kMostSplits, which its largest vocabulary has.
 constexpr int kMaxWidth = 256;         // window slots of a row
 constexpr int kMaxEosIds = 8;          // tokens that end a row's answer
-constexpr int kMostSplits = 16;        // chunks of a slot; lanes that choose its token together
+constexpr int kMostSplits = 16;        // most chunks of a slot; this number of lanes chooses its token
 constexpr int kDecisionThreads = 512;  // leaves 128 registers to each thread
 
-// What is asked of a row and of one of its slots.
+// The inputs for a row and one of its slots.
 struct Asked {
     int valid, verified, quota;
-    int eos_token_id;  // the row's in the slot's place; kNoToken behind the last of them
+    int eos_token_id;  // the row's EOS id with the slot's index; kNoToken after the last
     float threshold;
-    int token, next;  // in the slot and in the one behind it; kNoToken behind the window
+    int token, next;  // in the slot and in the next one; kNoToken after the window
 };
 
-// Inputs and outputs of a decision, row-major.
+// The inputs and outputs of a decision, row-major.
 template <typename Type>
 struct Decision {
-    const typename Type::Storage* logits;  // [B, W, V]: read again by rows with a temperature only
+    const typename Type::Storage* logits;  // [B, W, V]: only rows with a temperature read them again
     const int* partials;                   // [B, W, splits, kPartialWords]
     SamplingInputs sampling;
     RandomInputs random;
-    const int* drafted_ids;       // [B, W, kCandidates]: what the token in each slot was drawn from, or kNoToken
-    const float* drafted_shares;  // [B, W, kCandidates]: of those
+    const int* drafted_ids;       // [B, W, kCandidates]: tokens that each slot's token was sampled from, or kNoToken
+    const float* drafted_shares;  // [B, W, kCandidates]: probabilities of these tokens
     const int* block;             // [B, W]
     const int* valid;             // [B]: leading slots that are real
     const int* verify_valid;      // [B]: leading slots that are verified
@@ -64,30 +64,29 @@ struct Decision {
     }
 };
 
-// What the threads of a row share.
+// Shared memory of the threads of a row.
 struct Row {
-    int token[kMaxWidth];            // chosen, or kNoToken where the logits decide nothing
-    float confidence[kMaxWidth];     // of that token; -1 where there is none
-    float ranked[kMaxWidth];         // confidence where a mask waits, -1 elsewhere
-    int run_end[kMaxWidth / kWarp];  // of each warp's slots the first that ends the accepted run
-    int eos[kMaxWidth / kWarp];      // and the first with EOS
-    int eos_token_id[kMaxEosIds];    // any of them is EOS; below 0 is none
+    int token[kMaxWidth];            // the chosen token, or kNoToken where the logits give none
+    float confidence[kMaxWidth];     // the confidence of that token; -1 where there is none
+    float ranked[kMaxWidth];         // the confidence where the slot is a mask, -1 elsewhere
+    int run_end[kMaxWidth / kWarp];  // the first slot of each warp that ends the accepted run
+    int eos[kMaxWidth / kWarp];      // the first slot of each warp with EOS
+    int eos_token_id[kMaxEosIds];    // the EOS ids; values below 0 are unused
 };
 
-// What the warps of a sampled row share among their own lanes: of the candidates of one slot, how much of each weight the
-// draft took.
+// Shared memory of each warp in a sampled row: the weight that the draft took from each candidate of one slot.
 struct Taken {
     float of[kDecisionThreads / kWarp][kCandidates];
 };
 
 NLD_DEVICE void settle(Row& row, int slot, int token, float logit, const Sum& all) {
-    // A NaN total is the mark of NaN or +inf; a slot in which every allowed token has -inf has no choice either.
+    // A total is NaN if a logit is NaN or +inf. A slot in which every allowed token has -inf has no choice either.
     const bool sound = all.total == all.total && token != kNoToken;
     row.token[slot] = sound ? token : kNoToken;
     row.confidence[slot] = sound ? fast_exp(logit - all.peak) / all.total : -1.0f;
 }
 
-// Step 1 of a row without a temperature, for the slots of a warp from `first` on: a token from all splits.
+// Step 1 of a row without a temperature, for the slots of a warp from `first` on: choose the best token of all splits.
 template <typename Warp, typename Type>
 NLD_DEVICE void choose_likeliest(const Warp& warp, Row& row, const Decision<Type>& it, int batch, int first) {
     constexpr int kLanes = kMostSplits;
@@ -122,8 +121,9 @@ NLD_DEVICE void choose_likeliest(const Warp& warp, Row& row, const Decision<Type
     });
 }
 
-// Step 1 of a sampled row, for each slot. A drafted token whose list holds it is kept with the chance
-// min(1, probability / drafted share), else replaced by what the draft left: Leviathan et al. 2023, Chen et al. 2023.
+// Step 1 of a sampled row, for each slot. A drafted token that is among its candidates is accepted with probability
+// min(1, probability / draft probability), else replaced by a sample of the residual distribution: Leviathan et al.
+// 2023, Chen et al. 2023.
 template <typename Warp, typename Type>
 NLD_DEVICE void sample(const Warp& warp, Row& row, float* taken, const Decision<Type>& it, int batch, int slot) {
     const int splits = it.splits(), place = batch * it.width + slot, next = (place + 1) * kCandidates;
@@ -177,25 +177,25 @@ NLD_DEVICE void sample(const Warp& warp, Row& row, float* taken, const Decision<
         }
     }
     int token = accepted ? drafted : draw_token(warp, pool, sums, random.draw);
-    // Rounding can leave nothing of p where it is nearly q: then the drafted token was as good as accepted.
+    // Where p and q are nearly equal, rounding can leave no residual. The drafted token is then accepted.
     if (token == kNoToken) token = drafted;
     const bool real = static_cast<unsigned>(token) < static_cast<unsigned>(it.vocab);
     if (warp.leads()) settle(row, slot, token, real ? Type::widen(pool.logits[token]) : minus_infinity(), all);
 }
 
-// Before step 2, for each of the first kMaxEosIds slots, of which a row may have fewer: what every slot looks for.
+// Before step 2, for each of the first kMaxEosIds slots: share the row's EOS ids, of which there may be fewer.
 NLD_DEVICE void tell_eos(Row& row, const Asked& asked, int slot) {
     if (slot < kMaxEosIds) row.eos_token_id[slot] = asked.eos_token_id;
 }
 
-// Of one slot.
+// The state of one slot.
 struct Standing {
-    bool sound;     // its logits decide something, or nobody asks
-    bool ends_run;  // the accepted run does not go beyond it
+    bool sound;     // its logits give a token, or the slot is not used
+    bool ends_run;  // the accepted run ends at it
     bool is_eos;
 };
 
-// Step 2, for each slot: it stands for ranking.
+// Step 2, for each slot: write the verified token and prepare the ranking by confidence.
 template <typename Type>
 NLD_DEVICE Standing line_up(Row& row, const Decision<Type>& it, const Asked& asked, int batch, int slot) {
     const int token = row.token[slot];
@@ -205,12 +205,12 @@ NLD_DEVICE Standing line_up(Row& row, const Decision<Type>& it, const Asked& ask
     bool is_eos = false;
 #pragma unroll
     for (int place = 0; place < kMaxEosIds; ++place) is_eos |= token == row.eos_token_id[place];
-    // An eos_token_id below 0 is none, and not the mark of a slot without a token.
+    // A negative eos_token_id is unused, and must not match the -1 of a slot without a token.
     return {!real || token != kNoToken, slot + 1 >= asked.verified || token != asked.next, token >= 0 && is_eos};
 }
 
-// Step 3, for each slot: its outputs. Nothing is committed in a row whose logits are no numbers. Returns whether a mask
-// is left.
+// Step 3, for each slot: write its outputs. Nothing is committed in a row whose logits are not finite. Returns whether
+// the slot is still a mask.
 template <typename Type>
 NLD_DEVICE bool decide_slot(const Row& row, const Decision<Type>& it, const Asked& asked, bool finite, int batch,
                             int slot) {
@@ -228,7 +228,7 @@ NLD_DEVICE bool decide_slot(const Row& row, const Decision<Type>& it, const Aske
     return slot < asked.valid && asked.token == it.mask_token_id && !commit;
 }
 
-// Beside it, by one thread: the outputs of the row. Nothing is accepted of one whose logits are no numbers.
+// Also step 3, by one thread: write the outputs of the row. Nothing is accepted in a row whose logits are not finite.
 template <typename Type>
 NLD_DEVICE void decide_row(const Row& row, const Decision<Type>& it, bool finite, int batch) {
     int run = kBehindAll, eos = kBehindAll;

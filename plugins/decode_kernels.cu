@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The nld-trt authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernels: how threads share the work of logit_statistics.h and block_decision.h. Parameters are in the order
-// that TensorRT's ahead-of-time plugins want: inputs, scalars, outputs. nld_trt/engine/trt/kernels/spec.py lists them, and
-// nld_trt/engine/trt/kernels/launch.py says with how many threads each runs.
+// The CUDA kernels, which distribute the work of logit_statistics.h and block_decision.h over threads. Parameters are
+// in the order that TensorRT's ahead-of-time plugins require: inputs, scalars, outputs.
+// nld_trt/engine/trt/kernels/spec.py lists them, and nld_trt/engine/trt/kernels/launch.py has the number of threads.
 #include "block_decision.h"
 #include "warp.h"
 
@@ -24,7 +24,7 @@ __device__ __forceinline__ void reduce(const Statistics<Type>& statistics) {
     const Peaks peak = chunk.peak();
     const float total = warp.sum(share.total(peak.all));
     if (warp.leads()) chunk.totals[index] = total;
-    // One row, one answer: a block does not diverge here.
+    // All threads of a block work on one row, so they take the same branch.
     const bool sampled = statistics.sampling.sampled(blockIdx.z);
     if (sampled) {
         const float weight = warp.sum(share.weight(peak.kept, statistics.rules(row, slot)));
@@ -51,10 +51,10 @@ __device__ __forceinline__ void decide(const Decision<Type>& decision) {
         for (int slot = index; slot < width; slot += kWarps) {
             sample(warp, row, taken.of[index], decision, batch, slot);
         }
-        // Not before: a draw needs the registers.
+        // These reads come after the sampling, which needs the registers.
         asked = decision.asked(batch, thread);
     } else {
-        // Before all else, so that these reads do not wait for a reduction.
+        // These reads come first, so that they do not wait for a reduction.
         asked = decision.asked(batch, thread);
         constexpr int kSlots = kWarp / kMostSplits;
         for (int slot = index * kSlots; slot < width; slot += kWarps * kSlots) {
@@ -74,7 +74,7 @@ __device__ __forceinline__ void decide(const Decision<Type>& decision) {
         }
     }
     const bool finite = __syncthreads_and(standing.sound);
-    // By a thread that has no slot.
+    // A thread without a slot writes the outputs of the row.
     if (thread == kDecisionThreads - 1) decide_row(row, decision, finite, batch);
     const bool left = thread < width && decide_slot(row, decision, asked, finite, batch, thread);
     const int masks_left = __syncthreads_count(left);
@@ -95,7 +95,7 @@ NLD_LOGIT_STATISTICS(nld_logit_statistics_bf16, Bf16)
 NLD_LOGIT_STATISTICS(nld_logit_statistics_fp16, Fp16)
 NLD_LOGIT_STATISTICS(nld_logit_statistics_fp32, Fp32)
 
-// One block a row, and seldom more rows than multiprocessors: it may fill one.
+// There is one block for each row, and seldom more rows than multiprocessors, so a block may fill a multiprocessor.
 #define NLD_DECODE_STEP(NAME, TYPE)                                                                           \
     extern "C" __global__ void __launch_bounds__(nld::kDecisionThreads, 1)                                    \
         NAME(const nld::TYPE::Storage* __restrict__ logits, const int* __restrict__ partials,                 \

@@ -1,15 +1,15 @@
 // SPDX-FileCopyrightText: 2026 The nld-trt authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// A draw: the first token whose cumulative weight goes beyond a random share of all weights. The splits' sums say in
-// which chunk of the logits that is; one warp reads this chunk again.
+// Sampling by inversion: find the first token whose cumulative weight exceeds a random fraction of the total. The sums
+// of the splits give the chunk of the logits that contains it, and one warp reads this chunk again.
 #pragma once
 
 #include "logit_statistics.h"
 
 namespace nld {
 
-// What can be drawn in one slot: weights of allowed tokens, less what a draft took of them.
+// The weights of one slot: those of allowed tokens, less what a draft took from them.
 template <typename Type>
 struct Pool {
     static constexpr int kPer = kPerVector<Type>;
@@ -21,17 +21,17 @@ struct Pool {
     int vocab;
     Rules rules;
     float peak;          // the largest allowed logit
-    const int* ids;      // [kCandidates]; null where a draft took nothing
-    const float* taken;  // [kCandidates]: of the weights of those
+    const int* ids;      // [kCandidates] tokens; null where a draft took nothing
+    const float* taken;  // [kCandidates] weights that the draft took from these tokens
 
-    // A token's whole weight.
+    // The whole weight of a token.
     NLD_DEVICE float weight(int token) const {
         if (static_cast<unsigned>(token) >= static_cast<unsigned>(vocab)) return 0.0f;
         const float logit = Type::widen(logits[token]);
         return rules.allows(token, logit) ? rules.weight(logit, peak) : 0.0f;
     }
 
-    // What is left of the weights of the tokens in a vector.
+    // The remaining weights of the tokens in a vector.
     NLD_DEVICE void weigh(const Vector& vector, int first, float (&left)[kPer]) const {
         unpack<Type>(vector, left);
 #pragma unroll
@@ -58,7 +58,7 @@ struct Pool {
         return found;
     }
 
-    // A lane's part of a group.
+    // The sum of a lane's part of a group.
     NLD_DEVICE float group_sum(int base, int lane, int end) const {
         Vector batch[kTiles];
         const int first = base + lane * kPer;
@@ -69,7 +69,7 @@ struct Pool {
         return found;
     }
 
-    // The first token of a vector that brings the sum beyond `rest`, else the last that can be drawn.
+    // The first token of a vector with which the sum exceeds `rest`, else the last token with a weight.
     NLD_DEVICE int token_in_vector(int first, int end, float rest) const {
         float left[kPer], passed = 0.0f;
         weigh(vector_at<Type>(logits, first, end), first, left);
@@ -87,7 +87,7 @@ struct Pool {
     }
 };
 
-// The same of a group that has a token to draw.
+// The first such token of a group, which has at least one token with a weight.
 template <typename Warp, typename Type>
 NLD_DEVICE int token_in_group(const Warp& warp, const Pool<Type>& pool, int base, int end, float rest) {
     constexpr int kTile = Pool<Type>::kTile, kPer = Pool<Type>::kPer;
@@ -113,12 +113,12 @@ NLD_DEVICE int token_in_group(const Warp& warp, const Pool<Type>& pool, int base
         }
         rest -= warp.from(running, kWarp - 1);
     }
-    // Beyond all sums, by rounding: no token of the last vector reaches that far either.
+    // The target exceeds all sums because of rounding, so this returns the last token with a weight of the last vector.
     if (!found) rest = -minus_infinity();
     return pool.token_in_vector(last_base + last_lane * kPer, end, rest);
 }
 
-// The same of a chunk; kNoToken where it has none to draw.
+// The first such token of a chunk; kNoToken where no token has a weight.
 template <typename Warp, typename Type>
 NLD_DEVICE int token_in_chunk(const Warp& warp, const Pool<Type>& pool, int split, float rest) {
     const int begin = split * kChunk, end = pool.vocab - begin < kChunk ? pool.vocab : begin + kChunk;
@@ -138,7 +138,7 @@ NLD_DEVICE int token_in_chunk(const Warp& warp, const Pool<Type>& pool, int spli
     return drawable ? token_in_group(warp, pool, group, end, rest_there) : kNoToken;
 }
 
-// A token by its weight, or kNoToken where none has any. `sums` are the splits', one in each lane.
+// Sample a token by weight. Returns kNoToken where no token has a weight. `sums` has the sum of one split in each lane.
 template <typename Warp, typename Type, typename Sums>
 NLD_DEVICE int draw_token(const Warp& warp, const Pool<Type>& pool, Sums sums, float uniform) {
     for (;;) {
@@ -152,7 +152,7 @@ NLD_DEVICE int draw_token(const Warp& warp, const Pool<Type>& pool, Sums sums, f
         const float rest = target - (warp.from(running, split) - warp.from(sums, split));
         const int token = token_in_chunk(warp, pool, split, rest);
         if (token != kNoToken) return token;
-        // What seemed to be left of this split was rounding.
+        // The weight of this split was a rounding error, so it is skipped.
         sums = warp.each([&](int lane) { return lane == split ? 0.0f : warp.at(sums, lane); });
     }
 }

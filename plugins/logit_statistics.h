@@ -4,9 +4,9 @@
 // The one pass over the logits: kThreads threads reduce kChunk vocabulary entries of one window slot to 16 bytes. The
 // ONNX functions in nld_trt/graph/step say what is computed.
 //
-// Logits are read from memory once and stay in registers: first for the largest of a chunk, then for what is relative to
-// it, so that no sum is rescaled within a chunk. kChunk depends on nothing, and sums are added in a fixed order: what a
-// row gets does not depend on its batch.
+// Logits are read from memory once and stay in registers. They are used first for the maximum of a chunk and then for
+// sums relative to it, so that no sum is rescaled within a chunk. kChunk is constant and sums are added in a fixed
+// order, so the results of a row do not depend on its batch.
 #pragma once
 
 #include "sampling.h"
@@ -17,23 +17,23 @@ namespace nld {
 constexpr int kThreads = 256;
 constexpr int kChunk = 8192;
 constexpr int kWarp = 32;
-constexpr int kResident = 4;      // blocks that one multiprocessor is to hold: leaves 64 registers to each thread
-constexpr int kPartialWords = 4;  // of a stored Likeliest or Mass
-// Where the least of some tokens or slots is sought, and there is none.
+constexpr int kResident = 4;      // blocks per multiprocessor, which leaves 64 registers to each thread
+constexpr int kPartialWords = 4;  // words of a stored Likeliest or Mass
+// The result of a search for the first token or slot where there is none.
 constexpr int kBehindAll = 0x7fffffff;
 
-// A sum of exp((logit - peak) * scale), where peak is the largest logit. Any NaN or +inf makes it NaN for good.
+// A sum of exp((logit - peak) * scale), where peak is the largest logit. Any NaN or +inf makes it NaN.
 struct Sum {
     float peak, total;
 };
 
 NLD_DEVICE Sum empty_sum() { return {minus_infinity(), 0.0f}; }
 
-// What is known of a chunk in a row without a temperature.
+// The statistics of a chunk in a row without a temperature.
 struct Likeliest {
     Sum all;      // MASK included, scale 1
-    float logit;  // the largest without MASK
-    int token;    // it, the lowest of equals; nothing where the logit is minus infinity
+    float logit;  // the largest logit, without MASK
+    int token;    // its token, the lowest id of equals; none where the logit is minus infinity
 
     static NLD_DEVICE Likeliest nothing() { return {empty_sum(), minus_infinity(), kNoToken}; }
 
@@ -42,7 +42,7 @@ struct Likeliest {
     }
 };
 
-// The same of a row with a temperature.
+// The statistics of a chunk in a row with a temperature.
 struct Mass {
     Sum all;   // MASK included, scale 1
     Sum kept;  // allowed tokens, at the row's scale
@@ -54,12 +54,12 @@ struct Mass {
     }
 };
 
-// Largest logits: of all entries, and of the allowed ones.
+// The largest logits: of all entries, and of the allowed ones.
 struct Peaks {
     float all, kept;
 };
 
-// One thread's entries of a chunk, which stay in its registers: vectors go round the threads.
+// The entries of a chunk that one thread keeps in its registers. Vectors are distributed over the threads in turn.
 template <typename Type>
 struct Share {
     static constexpr int kPer = kPerVector<Type>, kStride = kThreads * kPer, kVectors = kChunk / kStride;
@@ -71,7 +71,7 @@ struct Share {
         read_vectors<Type>(slot, token(0), kStride, end, begin + kChunk <= end, vectors);
     }
 
-    // Of a vector's first entry.
+    // The token of a vector's first entry.
     NLD_DEVICE int token(int vector) const { return begin + vector * kStride + thread * kPer; }
 
     NLD_DEVICE Peaks peaks(int mask_token_id, float cut) const {
@@ -95,7 +95,7 @@ struct Share {
         });
     }
 
-    // The first token but MASK with this logit, or kBehindAll.
+    // The first token except MASK with this logit, or kBehindAll.
     NLD_DEVICE int first_with(float logit, int mask_token_id) const {
         int found = kBehindAll;
 #pragma unroll
@@ -140,7 +140,7 @@ private:
     }
 };
 
-// What the warps of a block share: the largest logits of each, then the sums that are relative to the largest of all.
+// Shared memory of the warps of a block: the largest logits of each warp, then sums relative to the largest of all.
 struct Chunk {
     static constexpr int kWarps = kThreads / kWarp;
 
@@ -160,7 +160,7 @@ struct Chunk {
         return found;
     }
 
-    // A Mass or a Likeliest.
+    // The sums of each warp: a Mass or a Likeliest.
     NLD_DEVICE Vector stored(const Peaks& peak, bool sampled) const {
         float total = 0.0f, weight = 0.0f;
         int token = kBehindAll;
@@ -178,7 +178,7 @@ struct Chunk {
     }
 };
 
-// Inputs and outputs of the statistics pass, row-major.
+// The inputs and outputs of the statistics pass, row-major.
 template <typename Type>
 struct Statistics {
     const typename Type::Storage* logits;  // [B, W, V]
@@ -186,10 +186,10 @@ struct Statistics {
     int width, vocab, mask_token_id;
     int* partials;  // [B, W, splits, kPartialWords]
 
-    // Of a slot in a row with a temperature.
+    // The rules of a slot in a row with a temperature.
     NLD_DEVICE Rules rules(int row, int slot) const { return sampling.rules(row, row * width + slot, mask_token_id); }
 
-    // The least logit that may be chosen. Of its two reads, neither waits for the other.
+    // The smallest logit that may be chosen. Its two reads are independent of each other.
     NLD_DEVICE float cut(int row, int slot) const {
         const float given = sampling.cut[row * width + slot];
         return sampling.sampled(row) ? given : minus_infinity();

@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: 2026 The nld-trt authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Numbers: the types of logits, exponentials and random words.
+// The types of logits, exponentials and random numbers.
 //
-// This and the headers beside it compile for GPUs (NVRTC, nvcc) and as plain C++, where the tests run them. They include
-// nothing on a GPU, so that NVRTC needs no include path.
+// This and the headers beside it compile for GPUs (NVRTC, nvcc) and as plain C++, in which the tests run them. For GPUs
+// they include no other header, so that NVRTC needs no include path.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -43,7 +43,7 @@ NLD_DEVICE unsigned bits_of(float value) {
 
 NLD_DEVICE float minus_infinity() { return float_of(0xff800000u); }
 
-// e^x for x <= 0. On a GPU by 2^(x log2 e), whose result below 2^-126 is 0: two instructions, where __expf takes six.
+// e^x for x <= 0. On a GPU it is 2^(x log2 e), which is 0 below 2^-126: two instructions, where __expf takes six.
 NLD_DEVICE float fast_exp(float x) {
 #if defined(__CUDACC__)
     float value;
@@ -54,7 +54,7 @@ NLD_DEVICE float fast_exp(float x) {
 #endif
 }
 
-// A NaN loses against a number.
+// The larger of two values. NaN is smaller than any number.
 NLD_DEVICE float larger(float a, float b) {
 #if defined(__CUDACC__)
     return fmaxf(a, b);
@@ -67,7 +67,7 @@ NLD_DEVICE float plus(float a, float b) { return a + b; }
 
 NLD_DEVICE int lesser(int a, int b) { return a < b ? a : b; }
 
-// Places of the bits that are set; there is one.
+// The index of the lowest or highest bit that is set. At least one bit is set.
 NLD_DEVICE int lowest_bit(unsigned bits) {
 #if defined(__CUDACC__)
     return __ffs(static_cast<int>(bits)) - 1;
@@ -84,7 +84,7 @@ NLD_DEVICE int highest_bit(unsigned bits) {
 #endif
 }
 
-// The types of logits: Storage is what lies in memory, widen gives its exact float, kLeast is minus infinity.
+// The types of logits: Storage is the type in memory, widen converts it exactly to float, kLeast is minus infinity.
 struct Bf16 {
     using Storage = unsigned short;
     static constexpr unsigned kLeast = 0xff80u;
@@ -135,9 +135,9 @@ NLD_DEVICE bool aligned(const typename Type::Storage* entries) {
     return reinterpret_cast<unsigned long long>(entries) % sizeof(Vector) == 0;
 }
 
-// The kPerVector entries of a slot from `first` on; minus infinity stands for those at `end` and behind it. Vectors are
-// counted from entry 0 and not from where memory is aligned, so that every sum is in an order of tokens: where V is no
-// multiple of a vector's width, the rows of a batch are aligned differently.
+// The kPerVector entries of a slot from `first` on, with minus infinity in place of those from `end` on. Vectors start
+// at multiples of their width from entry 0 and not from an aligned address, so that sums have the same order in every
+// row: where V is not a multiple of a vector's width, the rows of a batch are aligned differently.
 template <typename Type>
 NLD_DEVICE Vector vector_at(const typename Type::Storage* entries, int first, int end) {
     constexpr int kPer = kPerVector<Type>, kBits = 128 / kPer;
@@ -151,8 +151,8 @@ NLD_DEVICE Vector vector_at(const typename Type::Storage* entries, int first, in
     return vector;
 }
 
-// Several vectors, `stride` entries apart, all read before the first is looked at. `whole` says that
-// none reaches `end`.
+// Read several vectors, `stride` entries apart, all before the first is used. `whole` means that none
+// reaches `end`.
 template <typename Type, int kCount>
 NLD_DEVICE void read_vectors(const typename Type::Storage* entries, int first, int stride, int end, bool whole,
                              Vector (&found)[kCount]) {

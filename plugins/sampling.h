@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The nld-trt authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a row with a temperature is sampled: its random numbers, and the weight of a token.
+// Sampling of a row with a temperature: its random numbers, and the weight of a token.
 // nld_trt/graph/step/sampling.py is the definition.
 #pragma once
 
@@ -11,18 +11,18 @@ namespace nld {
 
 constexpr int kNoToken = -1;
 constexpr int kCandidates = 8;  // of a slot's draft; nld_trt/graph/step/tensors.py has it
-// Dividing by less would overflow; the likeliest token wins at this temperature with certainty.
-constexpr float kColdest = 1e-30f;  // nld_trt/graph/step/scores.py has it
+// The least temperature. Division by less would overflow, and at this one the most likely token is always sampled.
+constexpr float kColdest = 1e-30f;  // as in nld_trt/graph/step/scores.py
 
-// 1 / temperature, kept where its product with minus infinity is minus infinity.
+// 1 / temperature, limited so that its product with minus infinity is minus infinity.
 NLD_DEVICE float scale_of(float temperature) {
     return larger(1.0f / larger(temperature, kColdest), 1.1754944e-38f);
 }
 
-// The reference point of exponentials: where all logits are -inf, their differences are no numbers.
+// The reference point of exponentials. Where all logits are -inf, differences with the peak would be NaN.
 NLD_DEVICE float base_of(float peak) { return peak == minus_infinity() ? 0.0f : peak; }
 
-// Which tokens of a slot may be chosen, and how much a token weighs against the likeliest.
+// The rules of a slot: which tokens may be chosen, and the weight of a token relative to the most likely one.
 struct Rules {
     int mask_token_id;
     float scale;  // 1 / temperature
@@ -30,13 +30,13 @@ struct Rules {
 
     NLD_DEVICE bool allows(int token, float logit) const { return token != mask_token_id && logit >= cut; }
 
-    // The difference is taken first: quotients of low temperatures overflow and lose digits.
+    // The difference is computed first, because quotients of low temperatures overflow and lose digits.
     NLD_DEVICE float weight(float logit, float peak) const { return fast_exp((logit - base_of(peak)) * scale); }
 };
 
-// Of both operators, row-major.
+// The sampling inputs of both operators, row-major.
 struct SamplingInputs {
-    const float* temperature;  // [B]; a draw only above 0
+    const float* temperature;  // [B]; tokens are sampled only above 0
     const float* cut;          // [B, W]
 
     NLD_DEVICE bool sampled(int row) const { return temperature[row] > 0.0f; }
@@ -46,17 +46,17 @@ struct SamplingInputs {
     }
 };
 
-// The two random numbers of a slot: one for the draw, one for the test of the token that was drafted.
+// The two random numbers of a slot: one to sample with, one to test the drafted token.
 struct Uniforms {
     float draw, test;
 };
 
-// What keys the random numbers, row-major.
+// The keys and counters of the random numbers, row-major.
 struct RandomInputs {
     const long long* seed;  // [B]
     const int* stream;      // [B]
     const int* draw;        // [B]
-    const int* position;    // [B, W]: of the token that each slot predicts
+    const int* position;    // [B, W]: position of the token that each slot predicts
 
     NLD_DEVICE Uniforms of(int row, int place) const {
         const auto key = static_cast<unsigned long long>(seed[row]);

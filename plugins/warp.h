@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The nld-trt authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// 32 threads as one: what inversion.h and block_decision.h ask of a warp. The tests have another one, of loops, and run
-// the same algorithms on it.
+// The operations of a warp of 32 threads for inversion.h and block_decision.h. The tests have another warp, made of
+// loops, and run the same algorithms on it.
 #pragma once
 
 #include "logit_statistics.h"
@@ -11,10 +11,10 @@ namespace nld {
 
 constexpr unsigned kEveryLane = 0xffffffffu;
 
-// Numbers in the order of integers; the way back is the same.
+// Maps floats to integers of the same order. The mapping is its own inverse.
 __device__ __forceinline__ int ordered(int bits) { return bits < 0 ? bits ^ 0x7fffffff : bits; }
 
-// A value that differs between lanes is a T here; each() makes one and at() reads a lane's own.
+// A value that differs between lanes is a plain T here. each() makes one, and at() reads that of a lane.
 struct Warp {
     int lane;
 
@@ -28,14 +28,14 @@ struct Warp {
         return value;
     }
 
-    // One lane's value, for all of them.
+    // The value of one lane, for all lanes.
     template <typename T>
     __device__ __forceinline__ T from(T value, int source) const {
         return __shfl_sync(kEveryLane, value, source);
     }
 
-    // Of kLanes lanes side by side, the same in each of them, bit for bit: every step combines the same two values on
-    // both sides.
+    // Reduces groups of kLanes neighbouring lanes. All lanes of a group get the same bits, because every step combines
+    // the same two values on both sides.
     template <int kLanes = kWarp, typename T, typename Function>
     __device__ __forceinline__ T reduced(T value, Function combine) const {
 #pragma unroll
@@ -49,14 +49,14 @@ struct Warp {
         return reduced(value, plus);
     }
 
-    // None is NaN.
+    // No value is NaN.
     __device__ __forceinline__ float max(float value) const {
         return __int_as_float(ordered(__reduce_max_sync(kEveryLane, ordered(__float_as_int(value)))));
     }
 
     __device__ __forceinline__ int min(int value) const { return __reduce_min_sync(kEveryLane, value); }
 
-    // The sum of this lane's value and of those below it.
+    // The sum of the values of this lane and of those below it.
     __device__ __forceinline__ float running(float value) const {
 #pragma unroll
         for (int offset = 1; offset < kWarp; offset *= 2) {
@@ -66,7 +66,7 @@ struct Warp {
         return value;
     }
 
-    // The lanes for which `function` is true, by bits.
+    // The lanes for which `function` is true, as a bit mask.
     template <typename Function>
     __device__ __forceinline__ unsigned ballot(Function function) const {
         return __ballot_sync(kEveryLane, function(lane));
@@ -74,7 +74,7 @@ struct Warp {
 
     __device__ __forceinline__ bool leads() const { return lane == 0; }
 
-    // What lanes wrote to shared memory before is seen by all behind this.
+    // After this, all lanes see what lanes have written to shared memory before.
     __device__ __forceinline__ void sync() const { __syncwarp(); }
 };
 

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,11 +61,6 @@ def run_in_ascii(*commands: list[str], **variables: str) -> subprocess.Completed
     )  # fmt: skip
 
 
-@contextmanager
-def silent_stage(text):
-    yield
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
@@ -86,7 +80,7 @@ def converted(goldens, tmp_path_factory):
         if name not in made:
             source = ROOT / "examples" / "nld-tiny" if name == "nld-tiny" else goldens / name
             made[name] = tmp_path_factory.mktemp("converted") / name
-            convert(source, made[name], report=lambda text: None)
+            convert(source, made[name])
         return made[name]
 
     return folder
@@ -107,7 +101,7 @@ def engine(golden, tmp_path_factory):
             limits = TINY_LIMITS if name == "nld-tiny" else GOLDEN_LIMITS
             plan = BuildPlan("ort", "fp32", limits, adapter=True, debug=debug)
             target = tmp_path_factory.mktemp("engine") / name
-            build_engine(golden(name), [plan], target, force=False, stage=silent_stage)
+            build_engine(golden(name), [plan], target)
             folder = EngineFolder.open(target)
             if fresh:
                 return folder

@@ -23,6 +23,7 @@ import numpy as np
 from nld_trt.model.checkpoint import COMPANION_FILES, Checkpoint
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.inventory import linear_modules
+from nld_trt.model.quantized.formats import QuantizedWeight
 from nld_trt.model.safetensors_file import SafetensorsWriter, dtype_name
 
 FP8, FP4, BF16 = ml_dtypes.float8_e4m3fn, ml_dtypes.float4_e2m1fn, ml_dtypes.bfloat16
@@ -127,6 +128,12 @@ def cache_scales(config: ModelConfig) -> list[str]:
     return [f"encoder.layers.{layer}.self_attn.{kind}_proj.{kind}_scale" for layer in layers for kind in "kv"]
 
 
+def effective(stored: QuantizedWeight) -> np.ndarray:
+    """[O, I] float32: the weight of the unquantized layer that ``stored`` stands for."""
+    weight = stored.dequantized()
+    return weight if stored.pre_quant_scale is None else weight * stored.pre_quant_scale
+
+
 def write_effective(source: Path, target: Path) -> Path:
     """The unquantized float32 checkpoint that the quantized one in ``source`` stands for."""
     checkpoint = Checkpoint.open(source)
@@ -136,7 +143,7 @@ def write_effective(source: Path, target: Path) -> Path:
         if module not in checkpoint.formats:
             tensors[name] = checkpoint.read(name).astype(np.float32)
         elif part == "weight":
-            tensors[name] = checkpoint.read_quantized(module).effective()
+            tensors[name] = effective(checkpoint.read_quantized(module))
     target.mkdir(parents=True)
     declared = {name: ("F32", tensor.shape) for name, tensor in tensors.items()}
     with SafetensorsWriter(target / "model.safetensors", declared) as writer:

@@ -59,3 +59,12 @@ def test_sections_of_the_model_page_that_the_code_cites_exist():
     }
     assert cited
     assert [f"{name} cites {title!r}" for name, title in sorted(cited) if title not in titles] == []
+
+
+def test_files_that_the_architecture_names_exist():
+    """A walk names files from its package on, or only by their last name after another file of one folder."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    files = {path.relative_to(ROOT / "nld_trt").as_posix() for path in (ROOT / "nld_trt").rglob("*.py")}
+    named = {name for name in re.findall(r"`([a-z_/]+\.py)`", page) if not name.startswith("tests/")}
+    assert named
+    assert {name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)} == set()

@@ -60,11 +60,7 @@ API = ("nld_trt.decode.engine", "nld_trt.decode.request", "nld_trt.decode.result
 
 
 # Modules that import each other, in groups. It is empty but for what is still to be taken apart: nothing is added.
-CIRCLES: frozenset[frozenset[str]] = frozenset(
-    {
-        frozenset({"nld_trt.decode.result", "nld_trt.decode.totals"}),
-    }
-)
+CIRCLES: frozenset[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True)

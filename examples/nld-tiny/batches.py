@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training batches that hold both pass types: clean causal rows and masked blocks on top of them.
+"""Training batches that hold both kinds of pass: clean tokens seen causally, and masked blocks that follow them.
 
 One row is ``[clean tokens | noised tokens]``. A clean token sees clean tokens up to itself. A noised
 token sees its whole block and the clean tokens before that block, which is what a bidirectional pass
 over a causal cache sees when the model is served. Slot 0 of every block keeps its real token, because
-served blocks start with the seed.
+a served block starts with the bonus token, which the pass before it predicted.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one step. B rows, T clean tokens, N noised tokens, L = T + N."""
+    """The tensors of one step, with B rows, T clean tokens, N noised tokens and L = T + N."""
 
     tokens: Tensor  # [B, L]
     positions: Tensor  # [B, L]
     mask: Tensor  # [B, 1, L, L], True where a query may look
-    gate: Tensor  # [B, L, 1], 1 on noised tokens: where the draft adapter acts
-    next_targets: Tensor  # [B, T], next token of each clean answer token, else IGNORE
-    same_targets: Tensor  # [B, N], own token of each masked slot, else IGNORE
-    levels: Tensor  # [B, N], share of its block's slots that were drawn to be masked
+    gate: Tensor  # [B, L, 1], 1 on noised tokens, where the draft adapter acts
+    next_targets: Tensor  # [B, T], the token after each clean answer token, else IGNORE
+    same_targets: Tensor  # [B, N], the token that each masked slot hides, else IGNORE
+    levels: Tensor  # [B, N], probability with which slots of its block were masked
     slots: Tensor  # [B, N], index of a noised token within its block
 
     @property
@@ -55,15 +55,15 @@ def make(examples: list[Example], rng: random.Random, *, block_lengths: tuple[in
     """Build a batch with one block length per row and a random block phase.
 
     Args:
-        full_mask: probability that a block is wholly masked, the state a draft starts from. Other
+        full_mask: probability that a block is wholly masked, the state from which a draft starts. Other
             blocks are masked at a uniformly random level.
     """
     clean = max(len(example.ids) for example in examples)
     layouts = []
     for example in examples:
         length = rng.choice(block_lengths)
-        # Half of the rows start a block at the first answer token, as diffusion does; the others
-        # anywhere in it, as a speculative round does.
+        # Half of the rows start a block at the first answer token, as diffusion does; the others start one
+        # anywhere in the answer, as a speculative round does.
         phase = 0 if rng.random() < 0.5 else rng.randrange(min(length, len(example.answer)))
         start = len(example.prompt) + phase
         blocks = -(-(len(example.ids) - start) // length)
@@ -85,7 +85,7 @@ def make(examples: list[Example], rng: random.Random, *, block_lengths: tuple[in
         ids, used = example.ids, length * blocks
         tokens[row, : len(ids)] = torch.tensor(ids)
         next_targets[row, len(example.prompt) - 1 : len(ids) - 1] = torch.tensor(example.answer)
-        # Slots after the end predict EOS, so that a block which ends the answer can be filled in one pass.
+        # Slots after the end of the answer predict EOS, so that its last block can be filled in one pass.
         truth = torch.tensor((ids + [EOS_ID] * (start + used - len(ids)))[start : start + used])
         offsets = torch.arange(used)
         slot, block = offsets % length, offsets // length
@@ -110,9 +110,9 @@ def make(examples: list[Example], rng: random.Random, *, block_lengths: tuple[in
 
 
 class Loader:
-    """Endless steps of about ``tokens_per_batch`` clean tokens, as one micro-batch per length band.
+    """An endless source of steps of about ``tokens_per_batch`` clean tokens, one micro-batch for each band of lengths.
 
-    Every step sees all bands: families differ in length, and steps of single families would pull the
+    Every step has examples of all bands: task families differ in length, and steps of single families would pull the
     weights back and forth. Rows of a micro-batch have similar lengths, so little of it is padding.
     """
 

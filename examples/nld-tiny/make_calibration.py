@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Write the calibration set of nld-tiny: questions of the kinds that it was trained on, none of them held out.
+"""Write the calibration set of nld-tiny: questions of the trained task families, without held-out ones.
 
 python examples/nld-tiny/make_calibration.py > quantize/calibration/nld-tiny.jsonl
 """
@@ -18,7 +18,7 @@ SEED = 7
 
 
 def lines() -> Iterator[str]:
-    """COUNT lines without repeated prompts, families in turn."""
+    """Yield lines of JSON without repeated prompts, taking the task families in turn."""
     seen: set[str] = set()
     for family, prompt, answer in tasks.samples(SEED, held_out=False):
         if prompt not in seen:

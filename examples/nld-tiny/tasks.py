@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The small instruct language of nld-tiny: ten task families whose answers can be checked exactly.
 
-A family is a function from a random generator to (prompt, answer). Prompts are split into training
+A family is a function that takes a random generator and returns (prompt, answer). Prompts are split into training
 and held-out sets by a hash of their text, so no held-out prompt is ever trained on.
 """
 
@@ -122,12 +122,12 @@ FAMILIES: dict[str, Callable[[random.Random], Sample]] = {
 
 
 def is_held_out(prompt: str) -> bool:
-    """Whether a prompt belongs to the evaluation side of the split: one in sixteen."""
+    """Whether a prompt belongs to the held-out side of the split, as one in sixteen does."""
     return hashlib.sha256(prompt.encode()).digest()[0] % 16 == 0
 
 
 def samples(seed: int, *, held_out: bool) -> Iterator[tuple[str, str, str]]:
-    """Endless (family, prompt, answer) from one side of the split, families in turn."""
+    """Yield (family, prompt, answer) from one side of the split without end, taking the families in turn."""
     rng = random.Random(seed)
     while True:
         for name, family in FAMILIES.items():

@@ -12,8 +12,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 VOCAB_SIZE = 400
 BOS, IM_START, IM_END, THINK, END_THINK, MASK = "<s>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<|mask|>"
-# Ids 1, 11, 12 and 13 are where the released models have BOS, EOS and the think markers. Their MASK, 100,
-# would reserve a quarter of this vocabulary, so it sits at 15: nothing may assume 100.
+# The released models have BOS, EOS and the think markers at ids 1, 11, 12 and 13, and so has this tokenizer. Their
+# MASK, id 100, would reserve a quarter of this vocabulary, so MASK is 15 here: no code may assume 100.
 SPECIAL_TOKENS = (
     "<unk>", BOS, *(f"<|reserved_{i}|>" for i in range(2, 10)),
     IM_START, IM_END, THINK, END_THINK, "<|reserved_14|>", MASK,
@@ -41,7 +41,7 @@ CHAT_TEMPLATE = """\
 
 
 def chat_prompt(question: str) -> str:
-    """What the chat template makes of one user message without thinking."""
+    """Returns the text that the chat template renders for one user message without thinking."""
     opening = "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n"
     return f"{opening}{question}<|im_end|>\n<|im_start|>assistant\n<think></think>"
 

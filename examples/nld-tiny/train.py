@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Train nld-tiny from nothing: a small model that decodes in all three modes, in the release layout.
+"""Train nld-tiny from random weights: a small model that decodes in every mode, in the layout of the releases.
 
 Stage 1 trains the network on next-token loss plus alpha times the masked-block loss (the model's
 paper found alpha = 0.3 best for both objectives). Stage 2 freezes it and trains only a low-rank
-branch on every o_proj that makes the fully masked drafts agree longer with the causal verifier.
+branch on every o_proj, which raises the acceptance length of fully masked drafts.
 
     python examples/nld-tiny/train.py --output examples/nld-tiny/checkpoint
 """
@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def initial_network(folder: Path | None) -> Network:
-    """Random weights, or those of a checkpoint to go on from."""
+    """Make a network with random weights, or with those of a checkpoint whose training is continued."""
     network = Network(ModelConfig.from_hf(release_config()))
     if folder is not None:
         tensors = load_file(folder / "model.safetensors")
@@ -129,21 +129,19 @@ def initial_network(folder: Path | None) -> Network:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint to write")
-    parser.add_argument("--initial", type=Path, help="checkpoint to go on from, instead of random weights")
+    parser.add_argument("--initial", type=Path, help="checkpoint to start from, instead of random weights")
     parser.add_argument("--steps", type=int, default=1800, help="optimizer steps of stage 1")
     parser.add_argument("--lr-scale", type=float, default=1.0, help="factor on the learning rates of stage 1")
-    parser.add_argument(
-        "--smoothing", type=float, default=0.0, help="label smoothing of the masked-block loss: how sure is sure"
-    )
-    parser.add_argument("--full-mask", type=float, default=0.5, help="share of blocks that are masked entirely")
+    parser.add_argument("--smoothing", type=float, default=0.0, help="label smoothing of the masked-block loss")
+    parser.add_argument("--full-mask", type=float, default=0.5, help="probability that a block is masked entirely")
     parser.add_argument(
         "--level-weights",
         action="store_true",
-        help="weigh masked slots by 1 / (masked share of their block), so that nearly finished blocks count as much",
+        help="weight masked slots by 1 / (fraction of their block that is masked), so that every block counts the same",
     )
     parser.add_argument("--drafter-steps", type=int, default=300, help="optimizer steps of stage 2")
     parser.add_argument("--tokens-per-batch", type=int, default=3072, help="clean tokens in a batch")
-    parser.add_argument("--examples", type=int, default=60000, help="training examples drawn")
+    parser.add_argument("--examples", type=int, default=60000, help="number of training examples")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -151,7 +149,7 @@ def parse_arguments() -> argparse.Namespace:
 def train_network(
     network: Network, examples: list[Example], arguments: argparse.Namespace, device: torch.device
 ) -> None:
-    """Stage 1: next-token loss + ALPHA x masked-block loss, Muon on matrices and AdamW on the rest."""
+    """Run stage 1: next-token loss + ALPHA x masked-block loss, with Muon on matrices and AdamW on the rest."""
     matrices = [p for name, p in network.named_parameters() if p.ndim == 2 and "layers" in name]
     others = [p for name, p in network.named_parameters() if not (p.ndim == 2 and "layers" in name)]
     optimizers = [
@@ -183,10 +181,10 @@ def train_network(
 def train_drafter(
     network: Network, examples: list[Example], arguments: argparse.Namespace, device: torch.device
 ) -> None:
-    """Stage 2: only lora_A and lora_B, on wholly masked blocks of the longest length.
+    """Run stage 2: train only lora_A and lora_B, on wholly masked blocks of the longest length.
 
-    Targets are the training answers, which the frozen network predicts almost always. A slot behind
-    the first wrong one of its block cannot be accepted and weighs a tenth.
+    The targets are the training answers, which the frozen network nearly always predicts. A slot after
+    the first wrong one of its block cannot be accepted and gets a tenth of the weight.
     """
     network.requires_grad_(False)
     generator = torch.Generator().manual_seed(arguments.seed + 2)
@@ -223,7 +221,7 @@ def train_drafter(
 
 
 def live_slots(right: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-    """True up to and including the first wrong slot of each block; both arguments are [B, N]."""
+    """Mark the slots up to and including the first wrong one of each block. Both arguments are [B, N]."""
     wrong_before = torch.zeros_like(right[:, 0], dtype=torch.long)
     live = torch.zeros_like(right)
     for column in range(right.shape[1]):
@@ -234,7 +232,7 @@ def live_slots(right: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
-    """Per target, flattened; 0 where it is IGNORE."""
+    """The loss of every target, flattened; 0 where the target is IGNORE."""
     return F.cross_entropy(
         logits.float().flatten(0, 1),
         targets.flatten(),
@@ -285,7 +283,7 @@ def save_network(network: Network, config: dict[str, object], folder: Path) -> N
         "transformers_version": "5.0.0",
     }
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
-    # The drafter must learn against the weights that are shipped, so the rounding happens here, once.
+    # The drafter must be trained on the weights that are shipped, so the network takes the rounded weights here.
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
 
 

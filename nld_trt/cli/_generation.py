@@ -32,12 +32,3 @@ def note_defaults(info: EngineInfo, *, mode: str = "", given: Mapping[str, Any] 
     }
     if taken:
         output.note(f"defaults from {GENERATION_FILE}: {in_words(taken)}")
-
-
-def note_greedy(info: EngineInfo) -> None:
-    """Name the sampling defaults that a measurement leaves out."""
-    from nld_trt.model.generation import GENERATION_FILE, in_words
-
-    sampling = info.generation.sampling
-    if sampling:
-        output.note(f"measured greedily: {in_words(sampling)} of {GENERATION_FILE} has no part in this")

@@ -75,7 +75,7 @@ def generation_config_option(function: Command) -> Command:
     return click.option(
         "--generation-config",
         type=click.Choice(names.GENERATION_CONFIGS),
-        default="checkpoint",
+        default=names.DEFAULT_GENERATION_CONFIG,
         show_default=True,
         help="Defaults of requests: the checkpoint's, from generation_config.json, or none. Its EOS ids always count.",
     )(function)
@@ -133,3 +133,21 @@ def _request_option(field: Field, defaults: bool) -> Callable[[Command], Command
 # Of one generation: how it decodes, and how its tokens are sampled.
 DECODING = ("mode", "max_new_tokens", "block_length", "threshold", "lora", "ensemble")
 SAMPLING_OPTIONS = (*SAMPLING, "acceptance")
+
+
+def thresholds_in_words() -> str:
+    """The default of --threshold in the modes that have one."""
+    stated = {mode: value for mode, value in names.DEFAULT_THRESHOLDS.items() if value is not None}
+    return ", ".join(f"{value:g} in {mode}" for mode, value in stated.items())
+
+
+def prompts_option(help_text: str) -> Callable[[Command], Command]:
+    """``--prompts``: the file of prompts that a measurement decodes."""
+    return click.option("--prompts", type=click.Path(path_type=Path), required=True, help=help_text)
+
+
+def modes_option(function: Command) -> Command:
+    """``--modes``: the variants that a measurement measures, as the text that was given."""
+    return click.option(
+        "--modes", default=None, help=f"Comma list of {', '.join(names.VARIANTS)}. Default: all the engine has."
+    )(function)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -27,27 +27,18 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-
-class Advance(Protocol):
-    """Takes how much more is done, in the unit of the work, and whether an earlier run did it."""
-
-    def __call__(self, amount: float, earlier: bool = False) -> None: ...
-
+    from nld_trt.progress import Stage
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 @dataclass
 class Output:
-    """What the flags chose, and the live spinner while there is one."""
+    """What the flags chose, and the live display of stages while there is one."""
 
     json: bool = False
     level: int = 0
-    _progress: Progress | None = field(default=None, repr=False)
-
-    @property
-    def mode(self) -> Literal["human", "json", "quiet"]:
-        return "json" if self.json else "quiet" if self.level < 0 else "human"
+    _display: Progress | None = field(default=None, repr=False)
 
     def configure(self, *, level: int) -> None:
         """Set the talk's level (-1 quiet, 0 normal, 1 and more verbose) and forget an earlier command's --json."""
@@ -79,45 +70,26 @@ class Output:
         self._talk(f"nld-trt: warning: {text}")
 
     @contextmanager
-    def stage(self, text: str) -> Iterator[Callable[[str], None]]:
-        """Say that ``text`` is under way and how long it took. Yields a function that shows a detail beside it.
+    def stage(self, name: str, *, total: float | None = None, unit: str = "") -> Iterator[Stage]:
+        """Show that ``name`` is under way and how long it took, as :class:`nld_trt.progress.Progress` has it.
 
-        A terminal gets a spinner with the elapsed seconds, anything else a line at the start and one at the end.
-        There is no percentage: the engines' builders report no progress that could carry one.
+        A terminal gets the elapsed seconds beside a spinner, or beside a bar with rate and time left where ``total``
+        is known. Anything else gets a line at the start and one at the end, and one for every tenth of ``total``.
         """
+        from nld_trt.progress import SILENT
+
         started = time.monotonic()
         if self.level < 0:
-            yield lambda detail: None
+            yield SILENT
             return
-        with self._spinner(text) if self._animated else self._lines(text) as show:
+        with (self._drawn if self._animated else self._lines)(name, total, unit) as stage:
             try:
-                yield show
+                yield stage
             except BaseException:
-                self._talk(f"{text} failed after {time.monotonic() - started:.1f} s")
+                ended = "failed" if total is None else "stopped"
+                self._talk(f"{name} {ended} after {time.monotonic() - started:.1f} s")
                 raise
-        self._talk(f"{text} done in {time.monotonic() - started:.1f} s")
-
-    @contextmanager
-    def progress(self, text: str, total: int, unit: str) -> Iterator[Advance]:
-        """Like :meth:`stage`, for work of known size: a bar with rate and time left. Yields how to say what was done.
-
-        A terminal gets the bar, anything else a line for every tenth of the work.
-
-        Args:
-            total: of ``unit``; the function that is yielded takes any part of one, and whether it was done earlier
-                and so says nothing about the rate.
-        """
-        started = time.monotonic()
-        if self.level < 0:
-            yield lambda amount, earlier=False: None
-            return
-        with (self._bar if self._animated else self._tenths)(text, total, unit) as advance:
-            try:
-                yield advance
-            except BaseException:
-                self._talk(f"{text} stopped after {time.monotonic() - started:.1f} s")
-                raise
-        self._talk(f"{text} done in {time.monotonic() - started:.1f} s")
+        self._talk(f"{name} done in {time.monotonic() - started:.1f} s")
 
     def result(self, data: Mapping[str, Any], text: object = None) -> None:
         """What the command found out: ``data`` as one JSON object with --json, else ``text``.
@@ -162,101 +134,32 @@ class Output:
     def _talk(self, text: str) -> None:
         # A terminal that is gone, as after a lost ssh, is no reason for work or its clean-up to fail.
         with suppress(OSError):
-            if self._progress is None:
+            if self._display is None:
                 print(text, file=sys.stderr, flush=True)
-            else:  # above the spinner, which would otherwise overwrite it
-                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:  # above the display, which would otherwise overwrite it
+                self._display.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def _lines(self, text: str) -> Iterator[Callable[[str], None]]:
-        self._talk(f"{text} ...")
-        yield lambda detail: self.detail(f"{text}: {detail}")
+    def _lines(self, name: str, total: float | None, unit: str) -> Iterator[Stage]:
+        from nld_trt.cli._stages import LineStage
+
+        self._talk(f"{name} ...")
+        yield LineStage(name, total, unit, self._talk, self.detail)
 
     @contextmanager
-    def _tenths(self, text: str, total: int, unit: str) -> Iterator[Advance]:
-        self._talk(f"{text} ...")
-        started, done, before, shown = time.monotonic(), 0.0, 0.0, 0
+    def _drawn(self, name: str, total: float | None, unit: str) -> Iterator[Stage]:
+        from nld_trt.cli._drawn_stages import display, drawn_stage
 
-        def advance(amount: float, earlier: bool = False) -> None:
-            nonlocal done, before, shown
-            done += amount
-            before += amount if earlier else 0.0
-            tenths = int(10 * done / total + 1e-9)
-            if shown < tenths < 10 and not earlier:
-                shown = tenths
-                seconds = (time.monotonic() - started) / (done - before)
-                left = f"{seconds * (total - done):.0f} s left"
-                self._talk(f"{text}: {_count(done)} of {total} {unit}, {seconds:.2f} s each, {left}")
-
-        yield advance
-
-    @contextmanager
-    def _bar(self, text: str, total: int, unit: str) -> Iterator[Advance]:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        started, done, before = time.monotonic(), 0.0, 0.0
-        bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[rate]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}", markup=False),
-            console=Console(file=_stderr),
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        task = bar.add_task(text, total=total, rate="", left="")
-
-        def advance(amount: float, earlier: bool = False) -> None:
-            nonlocal done, before
-            done += amount
-            before += amount if earlier else 0.0
-            seconds = (time.monotonic() - started) / max(done - before, 1e-9)
-            rate = f"{_count(done)} of {total} {unit}, {seconds:.2f} s each"
-            bar.update(task, completed=done, rate=rate, left=f"{seconds * (total - done):.0f} s left")
-
-        self._progress = bar
-        try:
-            with bar:
-                yield advance
-        finally:
-            self._progress = None
-
-    @contextmanager
-    def _spinner(self, text: str) -> Iterator[Callable[[str], None]]:
-        if self._progress is not None:  # a stage inside a stage is a second line of the same display
-            with self._task(self._progress, text) as show:
-                yield show
+        if self._display is not None:  # a stage inside a stage is a second line of the same display
+            with drawn_stage(self._display, name, total, unit) as stage:
+                yield stage
             return
-        from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        # Redirecting stdout, the default, would send data to stderr when only stderr is a terminal.
-        self._progress = Progress(
-            SpinnerColumn("line"),
-            TextColumn("{task.description}", markup=False),
-            TimeElapsedColumn(),
-            console=Console(file=_stderr),
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._display = display(_stderr)
         try:
-            with self._progress, self._task(self._progress, text) as show:
-                yield show
+            with self._display, drawn_stage(self._display, name, total, unit) as stage:
+                yield stage
         finally:
-            self._progress = None
-
-    @staticmethod
-    @contextmanager
-    def _task(progress: Progress, text: str) -> Iterator[Callable[[str], None]]:
-        task = progress.add_task(text, total=None)
-        try:
-            yield lambda detail: progress.update(task, description=f"{text}: {detail}")
-        finally:
-            progress.remove_task(task)
+            self._display = None
 
 
 class _Stderr:
@@ -313,7 +216,7 @@ def _json_text(data: Mapping[str, Any]) -> str:
     """JSON that stdout can carry: with JSON's own escapes where its encoding lacks a character."""
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         return json.dumps(data, indent=2, allow_nan=False, default=_plain)
     return text
@@ -327,11 +230,6 @@ def _draw(drawing: Any) -> None:
     if not console.is_terminal:  # a file or a pipe has no edge to fold at
         console.width = max(Measurement.get(console, console.options.update(max_width=10_000), drawing).maximum, 1)
     console.print(drawing)
-
-
-def _count(done: float) -> str:
-    """A count of units, with one digit for a part of one."""
-    return f"{done:.1f}".removesuffix(".0")
 
 
 def _plain(value: object) -> object:

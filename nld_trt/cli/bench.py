@@ -4,16 +4,16 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._kernels import kernels_report, resources_report, resources_text, times_text
+from nld_trt.cli._kernels import kernels_text, resources_text
 from nld_trt.cli._options import backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import origin, writing
+from nld_trt.cli._spelling import output_file_option
 
 if TYPE_CHECKING:
     from nld_trt.measure.loop_times import LoopTimes
@@ -31,7 +31,7 @@ def command() -> None:
 
 
 @command.command("kernels")
-@click.option("-o", "--output-file", type=click.Path(path_type=Path), default=None, help="Write the report as JSON.")
+@output_file_option("Write the report as JSON.")
 @click.option("--check-only", is_flag=True, help="Compare results with the definition and time nothing.")
 @click.option("--compile-only", is_flag=True, help="Compile, and show what each kernel takes. Needs NVRTC, and no GPU.")
 @click.option(
@@ -52,9 +52,8 @@ def kernels(output_file: Path | None, check_only: bool, compile_only: bool, capa
       nld-trt bench kernels -o kernels.json
       nld-trt bench kernels --compile-only --compute-capability 9.0
     """
-    from nld_trt.engine.trt.kernels import image
     from nld_trt.errors import InputError, OperationError
-    from nld_trt.machine.gpu import present_gpus
+    from nld_trt.measure.kernels import report as kernels_report
 
     if check_only and compile_only:
         raise InputError("--check-only and --compile-only are different things", fix="Leave one of them out.")
@@ -65,27 +64,14 @@ def kernels(output_file: Path | None, check_only: bool, compile_only: bool, capa
         )
     with writing(output_file) as write:
         if compile_only:
-            report = resources_report(capabilities or image.CAPABILITIES)
-            write(report, lambda: output.result(report, resources_text(report)))
+            resources = {**origin(), **kernels_report.report_resources(capabilities, output)}
+            write(resources, lambda: output.result(resources, resources_text(resources)))
             return
-        gpus = present_gpus()
-        if not gpus:
-            raise InputError(
-                "nld-trt bench kernels needs an NVIDIA GPU with its driver, and this machine has none",
-                fix=f"Run it on a machine with a GPU of compute capability {', '.join(image.CAPABILITIES)}, and check "
-                "with nvidia-smi; --compile-only needs none.",
-            )
-        report = kernels_report(gpus[0], check_only)
-        write(report, lambda: None if report["wrong"] else _show_kernels(report))
-    if report["wrong"]:
-        raise OperationError(f"the kernels are wrong on {gpus[0].name}", details=report["wrong"][:20])
-
-
-def _show_kernels(report: dict[str, Any]) -> None:
-    lines = [f"{report['device']}: every result is right"]
-    if "timed" in report:
-        lines += times_text(report)
-    output.result(report, "\n".join(lines))
+        gpu = kernels_report.first_gpu()
+        found = {**origin(), **kernels_report.report_kernels(gpu, check_only=check_only, progress=output)}
+        write(found, lambda: None if found["wrong"] else output.result(found, kernels_text(found)))
+    if found["wrong"]:
+        raise OperationError(f"the kernels are wrong on {gpu.name}", details=found["wrong"][:20])
 
 
 @command.command("loop")
@@ -100,18 +86,10 @@ def _show_kernels(report: dict[str, Any]) -> None:
     show_default=True,
     help="Timed repetitions of each forward; the report has their medians.",
 )
-@click.option("-o", "--output-file", type=click.Path(path_type=Path), default=None, help="Write the report as JSON.")
+@output_file_option("Write the report as JSON.")
 @backend_option
 @json_option
-def loop(
-    engine_dir: Path,
-    batch_size: int,
-    context: int,
-    block_length: int | None,
-    repeats: int,
-    output_file: Path | None,
-    backend: str | None,
-) -> None:
+def loop(engine_dir: Path, batch_size: int, output_file: Path | None, backend: str | None, **settings: Any) -> None:
     """Time forwards and the decode loop, against two one-token forwards per round.
 
     Two forwards can cost no less than two one-token forwards, which read every weight once each. The ideal fraction is
@@ -123,51 +101,19 @@ def loop(
       nld-trt bench loop engine
       nld-trt bench loop engine --batch-size 4 --context 1024 -o loop.json
     """
-    import nld_trt
     from nld_trt.decode.engine import Engine
-    from nld_trt.engine.backend import BACKENDS
-    from nld_trt.machine import environment
-    from nld_trt.machine.clocks import clocks
-    from nld_trt.measure.loop_times import measure_loop
+    from nld_trt.measure.loop_report import report_loop
 
     with writing(output_file) as write:
         with output.stage("opening engine"):
             engine = Engine.open(engine_dir, backend=backend)
-        info = engine.info
-        on_gpu = BACKENDS[info.backend].device == "gpu"
-        facts = environment.facts()
-        device, _ = environment.device_of(facts, gpu=on_gpu)
-        before = clocks(gpu=on_gpu)
-        with output.stage("timing"):
-            times = measure_loop(
-                engine.session,
-                rows=batch_size,
-                context=context,
-                block_length=info.default_block_length if block_length is None else block_length,
-                repeats=repeats,
-            )
-        report = {
-            **origin(),
-            "model": engine.folder.manifest.model["name"],
-            "backend": info.backend,
-            "precision": info.precision,
-            "device": device,
-            "cpu": facts["cpu"],
-            "cpu_cores": facts["cpu_cores"],
-            "versions": {
-                "nld-trt": nld_trt.__version__,
-                "python": platform.python_version(),
-                **engine.folder.manifest.backends[info.backend].tools,
-            },
-            "clocks_before": before,
-            "clocks_after": clocks(gpu=on_gpu),
-            **times.to_dict(),
-        }
-        write(report, lambda: output.result(report, loop_text(report, times)))
+        found = report_loop(engine, rows=batch_size, **settings, progress=output)
+        report = {**origin(), **found.to_dict()}
+        write(report, lambda: output.result(report, loop_text(report, found.times)))
 
 
 def loop_text(report: dict[str, Any], times: LoopTimes) -> str:
-    """The lines for the terminal."""
+    """The times as lines of text."""
     round_note = "" if times.gaps >= 0 else ": its forwards took longer when timed by themselves"
     lines = [
         f"{report['model']}, {report['backend']} {report['precision']}, {report['device']}",

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -15,16 +14,16 @@ from typing import Any
 import click
 
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._spelling import output_folder_option
 from nld_trt.errors import InputError
 
-Report = Callable[[str], None]
 # Facts for --json, notes on the source, what was written, and what to run next.
 Written = tuple[dict[str, Any], list[str], str, str]
 
 
 @click.command("convert")
 @click.argument("checkpoint")
-@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@output_folder_option("Folder to write.")
 @click.option(
     "--to",
     "form",
@@ -58,9 +57,7 @@ def command(checkpoint: str, output_dir: Path, form: str, revision: str | None, 
     write, marker = _FORMS[form]
     # Before a download, which may take hours.
     check_target(output_dir, force, marker)
-    folder = _folder(checkpoint, revision)
-    with output.stage("converting") as show:
-        facts, notes, text, following = write(folder, output_dir, force, show)
+    facts, notes, text, following = write(_folder(checkpoint, revision), output_dir, force)
     for line in (*notes, *GenerationDefaults.from_dict(facts["generation"]).notes):
         output.note(line)
     output.result({"output_dir": str(output_dir), "format": form, **facts}, text)
@@ -86,17 +83,18 @@ def _folder(checkpoint: str, revision: str | None) -> Path:
         found = look_up(model)
     if found.names:
         scale, unit = (1e9, "GB") if found.size > 2e9 else (1e6, "MB")
-        with output.progress(f"downloading {model}", max(1, ceil(found.size / scale)), unit) as advance:
-            found.fetch(lambda count: advance(count / scale))
+        total = max(1, ceil(found.size / scale))
+        with output.stage(f"downloading {model}", total=total, unit=unit) as stage:
+            found.fetch(lambda count: stage.advance(count / scale))
     output.detail(f"revision {found.model.revision} of {model.repository}, in {found.folder}")
     return found.folder
 
 
-def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> Written:
+def _to_nld(checkpoint: Path, target: Path, force: bool) -> Written:
     from nld_trt.files import human_bytes
     from nld_trt.model.convert import convert
 
-    manifest = convert(checkpoint, target, force=force, report=report, warn=output.warn)
+    manifest = convert(checkpoint, target, force=force, progress=output)
     adapter = manifest["adapter"]
     drafter = f"draft adapter of rank {adapter['rank']}" if adapter else "no draft adapter"
     size = human_bytes(sum(entry["bytes"] for entry in manifest["files"].values()))
@@ -105,12 +103,14 @@ def _to_nld(checkpoint: Path, target: Path, force: bool, report: Report) -> Writ
     return facts, manifest["notes"], text, f"nld-trt build {shlex.quote(str(target))} -o ENGINE_DIR"
 
 
-def _to_ministral3(checkpoint: Path, target: Path, force: bool, report: Report) -> Written:
+def _to_ministral3(checkpoint: Path, target: Path, force: bool) -> Written:
     from nld_trt.files import human_bytes
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.ministral3 import export_ministral3
 
-    facts = export_ministral3(Checkpoint.open(checkpoint), target, force=force, report=report, warn=output.warn)
+    with output.stage("opening checkpoint"):
+        source = Checkpoint.open(checkpoint)
+    facts = export_ministral3(source, target, force=force, progress=output)
     left_out = "; the draft adapter has no place in it and was left out" if facts["adapter_left_out"] else ""
     text = f"{facts['architecture']} in {target}: {facts['tensors']} tensors, {human_bytes(facts['bytes'])}{left_out}"
     quoted = json.dumps(str(target), ensure_ascii=False)

@@ -22,6 +22,7 @@ from nld_trt.cli._options import (
     request_options,
 )
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._spelling import output_file_option
 from nld_trt.errors import InputError, OperationError, shortened
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @request_options(*DECODING, *SAMPLING_OPTIONS, "system", "raw", "stop")
 @chat_template_option
 @click.option("--input", "input_file", type=click.Path(path_type=Path), help="JSONL file of requests, one per line.")
-@click.option("--output", "output_file", type=click.Path(path_type=Path), help="JSONL file for their results.")
+@output_file_option("JSONL file for their results.")
 @generation_config_option
 @backend_option
 @json_option
@@ -62,7 +63,7 @@ def command(
       nld-trt generate engine "Sort these numbers: 42 17 88 35"
       nld-trt generate engine "Convert 37 km to m." --mode diffusion --threshold 0.8
       nld-trt generate engine "Convert 37 km to m." --temperature 0.7 --top-p 0.9 --seed 1
-      nld-trt generate engine --input requests.jsonl --output results.jsonl
+      nld-trt generate engine --input requests.jsonl -o results.jsonl
     """
     from nld_trt.decode.fields import SAMPLING
     from nld_trt.decode.sampling import check_sampling

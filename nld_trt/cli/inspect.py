@@ -45,62 +45,13 @@ def command(path: Path) -> None:
 def _engine(path: Path) -> dict[str, Any]:
     from nld_trt.engine.folder import EngineFolder
 
-    manifest = EngineFolder.open(path).manifest
-    return {
-        "kind": "engine",
-        "model": dict(manifest.model),
-        "built": f"{manifest.created} by nld-trt {manifest.tool_version}",
-        "limits": manifest.limits.to_dict(),
-        "eos_token_id": list(manifest.config.eos_token_ids),
-        "generation": manifest.generation.to_dict(),
-        "draft_adapter": manifest.has_adapter,
-        "debug_outputs": manifest.debug,
-        "backends": {
-            name: {
-                "precision": artefact.precision,
-                "compute_capabilities": list(artefact.compute_capabilities),
-                "tools": dict(artefact.tools),
-                "proof": dict(artefact.proof),
-            }
-            for name, artefact in manifest.backends.items()
-        },
-        "bytes": sum(record.size for record in manifest.files.values()),
-        "intact": True,
-    }
+    return EngineFolder.open(path).describe()
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    from nld_trt.model import rotary
-    from nld_trt.model.checkpoint import Checkpoint
-    from nld_trt.model.description import quantization_facts
-    from nld_trt.model.inventory import parameter_count
-    from nld_trt.model.manifest import MANIFEST_FILE
-    from nld_trt.model.quantized.audit import audit
+    from nld_trt.model.inspection import describe_checkpoint
 
-    converted = (path / MANIFEST_FILE).is_file()
-    checkpoint = Checkpoint.open_converted(path, verify=True) if converted else Checkpoint.open(path)
-    config = checkpoint.config
-    adapter = checkpoint.adapter
-    quantization = None
-    if checkpoint.quantization is not None:
-        found = audit(checkpoint)
-        found.require()
-        quantization = {**(quantization_facts(checkpoint) or {}), **found.to_dict()}
-    kind = "converted checkpoint" if converted else "release checkpoint"
-    return {
-        "kind": f"quantized {kind}" if quantization else kind,
-        "parameters": parameter_count(config),
-        "tensors": len(checkpoint.names),
-        "weight_bytes": checkpoint.weight_bytes,
-        "config": config.to_dict(),
-        "generation": checkpoint.generation.to_dict(),
-        "rotary_table_sha256": rotary.table_hash(config.rope, config.head_dim),
-        "quantization": quantization,
-        "draft_adapter": None if adapter is None else {"rank": adapter.rank, "scale": adapter.scale},
-        "companions": [companion.relative_to(path).as_posix() for companion in checkpoint.companions()],
-        "notes": list(checkpoint.notes),
-        "next": "nld-trt build" if converted else "nld-trt convert",
-    }
+    return describe_checkpoint(path)
 
 
 def _repository(path: Path) -> dict[str, Any]:

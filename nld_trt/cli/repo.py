@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,12 +14,16 @@ from nld_trt import names
 from nld_trt.cli._options import engine_argument, generation_config_option
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import command_line
+from nld_trt.cli._spelling import Option, output_folder_option
+
+if TYPE_CHECKING:
+    from nld_trt.serving.settings import ServingSettings
 
 
 @click.command("repo")
 @engine_argument
-@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Repository folder to write.")
-@click.option("--name", default="nld", help="Name of the model, as in its URL.")
+@output_folder_option("Repository folder to write.")
+@click.option("--name", default=names.DEFAULT_MODEL_NAME, help="Name of the model, as in its URL.")
 @click.option(
     "--backend", type=click.Choice(names.BACKENDS), default=None, show_default=False,
     help="Backend to serve with. Default: the first that the server's machine can run.",
@@ -28,7 +33,9 @@ from nld_trt.cli._report import command_line
 )
 @click.option("--block-length", type=int, default=None, help="For requests that give none. Default: the checkpoint's.")
 @click.option(
-    "--max-tokens",
+    "--max-new-tokens",
+    cls=Option,
+    aliases=["--max-tokens"],
     type=int,
     default=None,
     help="Limit of requests that give none. Default: the checkpoint's, or as many as fit.",
@@ -49,19 +56,7 @@ from nld_trt.cli._report import command_line
 @click.option("--force", is_flag=True, help="Replace a repository that exists.")
 @json_option
 def command(
-    engine_dir: Path,
-    output_dir: Path,
-    name: str,
-    backend: str | None,
-    mode: str,
-    block_length: int | None,
-    max_tokens: int | None,
-    max_waiting: int,
-    raw: bool,
-    chat_template: str | None,
-    ignore_penalties: bool,
-    generation_config: str,
-    force: bool,
+    engine_dir: Path, output_dir: Path, *, name: str, chat_template: str | None, force: bool, **options: Any
 ) -> None:
     """Write a Triton Inference Server model repository around an engine.
 
@@ -76,40 +71,30 @@ def command(
     """
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import human_bytes
-    from nld_trt.serving.settings import Defaults, ServingSettings
     from nld_trt.serving.triton.repository import write_repository
 
     with output.stage("opening engine"):
         engine = EngineFolder.open(engine_dir)
-    serving = ServingSettings(
-        backend=backend,
-        defaults=Defaults(mode=mode, block_length=block_length, max_tokens=max_tokens, raw=raw),  # type: ignore[arg-type]
-        max_waiting=max_waiting,
-        generation_config=generation_config,
-        ignore_penalties=ignore_penalties,
-    )
+    serving = _settings(**options)
     repository = write_repository(
-        engine,
-        output_dir,
-        name=name,
-        serving=serving,
-        chat_template=chat_template,
-        command=command_line(),
-        force=force,
+        engine, output_dir, name=name, serving=serving, chat_template=chat_template, command=command_line(), force=force
     )
-    files = repository.manifest["files"]
+    files, linked = repository.manifest["files"], repository.linked
     size = sum(record["size"] for record in files.values())
+    facts = {"repository": str(output_dir), "model": name, "files": len(files), "bytes": size, "linked": linked}
     output.result(
-        {
-            "repository": str(output_dir),
-            "model": name,
-            "files": len(files),
-            "bytes": size,
-            "linked": repository.linked,
-            "settings": serving.to_dict(),
-        },
-        f"model {name} in {output_dir}: {len(files)} files, {repository.linked} hard-linked, {human_bytes(size)}",
+        {**facts, "settings": serving.to_dict()},
+        f"model {name} in {output_dir}: {len(files)} files, {linked} hard-linked, {human_bytes(size)}",
     )
-    for line in engine.with_defaults(generation_config).manifest.generation.notes:
+    for line in engine.with_defaults(serving.generation_config).manifest.generation.notes:
         output.note(line)
     output.note(f"next: nld-trt serve {shlex.quote(str(output_dir))}")
+
+
+def _settings(
+    *, mode: names.ModeName, block_length: int | None, max_new_tokens: int | None, raw: bool, **others: Any
+) -> ServingSettings:
+    from nld_trt.serving.settings import Defaults, ServingSettings
+
+    defaults = Defaults(mode=mode, block_length=block_length, max_tokens=max_new_tokens, raw=raw)
+    return ServingSettings(defaults=defaults, **others)

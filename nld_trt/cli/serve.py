@@ -4,32 +4,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from nld_trt import names
 from nld_trt.cli._output import json_option, output
+
+if TYPE_CHECKING:
+    from nld_trt.serving.triton.server import TritonServer
 
 
 @click.command("serve")
 @click.argument("repo_dir", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for every network.")
-@click.option("--http-port", type=int, default=8000, help="Port for HTTP; 0 for any free one.")
-@click.option("--grpc-port", type=int, default=8001, help="Port for gRPC; 0 for any free one.")
-@click.option("--metrics-port", type=int, default=8002, help="Port for Prometheus metrics; 0 for any free one.")
+@click.option("--host", default=names.DEFAULT_HOST, help="Address to listen on; 0.0.0.0 for every network.")
+@click.option("--http-port", type=int, default=names.HTTP_PORT, help="Port for HTTP; 0 for any free one.")
+@click.option("--grpc-port", type=int, default=names.GRPC_PORT, help="Port for gRPC; 0 for any free one.")
+@click.option(
+    "--metrics-port", type=int, default=names.METRICS_PORT, help="Port for Prometheus metrics; 0 for any free one."
+)
 @click.option("--log-file", type=click.Path(path_type=Path), help="Log of the server. Default: a new temporary file.")
-@click.option("--timeout", type=float, default=600.0, help="Seconds that the models may take to load.")
+@click.option(
+    "--timeout", type=float, default=names.DEFAULT_START_TIMEOUT, help="Seconds that the models may take to load."
+)
 @click.option("--print", "print_only", is_flag=True, help="Print the commands that serve from a container, and stop.")
 @json_option
 def command(
     repo_dir: Path,
+    *,
     host: str,
     http_port: int,
     grpc_port: int,
     metrics_port: int,
-    log_file: Path | None,
-    timeout: float,
     print_only: bool,
+    **options: Any,
 ) -> None:
     """Start Triton Inference Server on a model repository and stay with it.
 
@@ -43,8 +53,8 @@ def command(
       nld-trt serve repository --print
     """
     from nld_trt.serving.triton.container import container_commands
-    from nld_trt.serving.triton.readme import client_line, curl_line
     from nld_trt.serving.triton.repository import model_names
+    from nld_trt.serving.triton.running import running
     from nld_trt.serving.triton.server import Ports, TritonServer
 
     models = model_names(repo_dir)
@@ -52,36 +62,29 @@ def command(
         lines = container_commands(repo_dir.resolve(), host=host, ports=(http_port, grpc_port, metrics_port))
         output.result({"commands": lines}, "\n".join(lines))
         return
-    server = TritonServer(
-        repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), log_file=log_file, timeout=timeout
+    server = TritonServer(repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), **options)
+    with running(server, output):
+        _show(server, models)
+        server.wait()
+
+
+def _show(server: TritonServer, models: Sequence[str]) -> None:
+    """Where the server answers, and how to try it."""
+    from nld_trt.serving.triton.readme import client_line, curl_line
+
+    output.result(
+        {
+            "models": models,
+            "http": server.http_url,
+            "grpc": server.grpc_url,
+            "metrics": server.metrics_url,
+            "log": str(server.log_file),
+            "pid": server.pid,
+        },
+        f"serving {', '.join(models)}\n"
+        f"  HTTP     {server.http_url}\n  gRPC     {server.grpc_url}\n  metrics  {server.metrics_url}\n"
+        f"  log      {server.log_file}",
     )
-    ready = False
-    try:
-        try:
-            with output.stage("starting tritonserver"):
-                server.start()
-            ready = True
-            output.result(
-                {
-                    "models": models,
-                    "http": server.http_url,
-                    "grpc": server.grpc_url,
-                    "metrics": server.metrics_url,
-                    "log": str(server.log_file),
-                    "pid": server.pid,
-                },
-                f"serving {', '.join(models)}\n"
-                f"  HTTP     {server.http_url}\n  gRPC     {server.grpc_url}\n  metrics  {server.metrics_url}\n"
-                f"  log      {server.log_file}",
-            )
-            for model in models:
-                output.note(f"try: {curl_line(model, server.http_url)}\nor:  {client_line(model, server.grpc_url)}")
-            output.note("Ctrl-C stops the server")
-            server.wait()
-        finally:
-            with output.stage("stopping tritonserver"):
-                server.stop()
-    except KeyboardInterrupt:
-        # To be stopped is how serving ends well; before that, it is an interruption like any other.
-        if not ready:
-            raise
+    for model in models:
+        output.note(f"try: {curl_line(model, server.http_url)}\nor:  {client_line(model, server.grpc_url)}")
+    output.note("Ctrl-C stops the server")

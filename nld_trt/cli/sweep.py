@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,42 +12,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nld_trt.cli._generation import note_greedy
-from nld_trt.cli._options import backend_option, chat_template_option, engine_argument
+from nld_trt import names
+from nld_trt.cli._options import backend_option, chat_template_option, engine_argument, modes_option, prompts_option
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._spelling import output_folder_option
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
-    from nld_trt.measure.sweep.point import Grid
-    from nld_trt.model.text.codec import Codec
+    from nld_trt.measure.sweep.plan import PlannedSweep
 
 
 @click.command("sweep")
 @engine_argument
-@click.option(
-    "--prompts",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="JSONL file with prompts: real text, not random tokens.",
-)
-@click.option(
-    "-o",
-    "--output-dir",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Results folder; an earlier sweep in it is continued.",
-)
-@click.option(
-    "--modes",
-    default=None,
-    help="Comma list of ar, diffusion, linear, linear-no-lora, quadratic. Default: all the engine has.",
-)
+@prompts_option("JSONL file with prompts: real text, not random tokens.")
+@output_folder_option("Results folder; an earlier sweep in it is continued.")
+@modes_option
 @click.option(
     "--block-length", "block_lengths", default=None,
     help="Comma list. Default: the checkpoint's; in quadratic mode no more than the engine was built for.",
 )  # fmt: skip
 @click.option("--concurrency", default="1", show_default=True, help="Comma list of requests in flight.")
-@click.option("--threshold", type=float, default=0.9, show_default=True, help="Commit confidence in diffusion.")
+@click.option(
+    "--threshold",
+    type=float,
+    default=names.DEFAULT_THRESHOLDS[names.DIFFUSION],
+    show_default=True,
+    help="Commit confidence in diffusion.",
+)
 @click.option(
     "--requests", type=int, default=16, show_default=True, help="Requests per repeat; the prompts are reused in order."
 )
@@ -67,8 +58,13 @@ def command(
     engine_dir: Path,
     prompts: Path,
     output_dir: Path,
+    *,
     dry_run: bool,
     plots: bool | None,
+    no_resume: bool,
+    backend: str | None,
+    block_lengths: str | None,
+    concurrency: str,
     **options: Any,
 ) -> None:
     """Measure an engine over modes x block lengths x concurrency.
@@ -80,111 +76,60 @@ def command(
     Example:
       nld-trt sweep engine --prompts examples/nld-tiny/eval.jsonl -o results --concurrency 1,4,8
     """
+    _check(prompts, plots, options)
+    from nld_trt.decode.engine import Engine
+    from nld_trt.measure.sweep import report
+    from nld_trt.measure.sweep.plan import SweepSettings, plan_sweep
+    from nld_trt.measure.sweep.run import results_of
+
+    with nullcontext() if dry_run else results_of(output_dir):
+        with output.stage("opening engine"):
+            engine = Engine.open(engine_dir, backend=backend, chat_template=options["chat_template"])
+        lengths = None if block_lengths is None else _numbers("--block-length", block_lengths)
+        settings = SweepSettings(block_lengths=lengths, concurrency=_numbers("--concurrency", concurrency), **options)
+        planned = plan_sweep(engine, prompts, output_dir, settings)
+        if dry_run:
+            _show_plan(planned)
+            return
+        rows = planned.run(resume=not no_resume, progress=output)
+        # The table comes before anything that could fail: drawing, and the folder's disk.
+        output.table(*report.terminal_table(rows), title=planned.title)
+        drawn = _draw(plots, rows, planned)
+        if output.json:
+            found = {"output_dir": str(output_dir), "rows": rows, "left_out": planned.left_out, "plots": drawn}
+            output.result(found)
+            return
+        names = ", ".join(drawn) or "no plots"
+        output.note(f"* most tokens/s; results in {output_dir}: summary.csv, summary.json, {names}")
+
+
+def _check(prompts: Path, plots: bool | None, options: Mapping[str, Any]) -> None:
+    """Refuse what is wrong without a look at the engine."""
+    from nld_trt import optional
+
     if not prompts.is_file():
         raise InputError(f"--prompts {prompts} is not a file")
     for name, least in (("requests", 1), ("repeats", 1), ("warmup", 0)):
         if options[name] < least:
             raise InputError(f"--{name} is {options[name]}; it must be at least {least}")
-
-    from nld_trt import optional
-    from nld_trt.measure.sweep.run import results_of
-
     if plots:
         optional.require("matplotlib", wanted_by="sweep --plots")
-    with nullcontext() if dry_run else results_of(output_dir):
-        _sweep(engine_dir, prompts, output_dir, dry_run=dry_run, plots=plots, **options)
 
 
-def _sweep(
-    engine_dir: Path,
-    prompts: Path,
-    output_dir: Path,
-    *,
-    modes: str | None,
-    block_lengths: str | None,
-    concurrency: str,
-    threshold: float,
-    requests: int,
-    max_new_tokens: int,
-    ignore_eos: bool,
-    warmup: int,
-    repeats: int,
-    chat_template: str | None,
-    plots: bool | None,
-    no_resume: bool,
-    dry_run: bool,
-    backend: str | None,
-) -> None:
-    from nld_trt.decode.engine import Engine
-    from nld_trt.engine.backend import BACKENDS
-    from nld_trt.files import sha256_of
-    from nld_trt.machine import environment
-    from nld_trt.measure.score import read_questions
-    from nld_trt.measure.sweep import report
-    from nld_trt.measure.sweep.point import Workload, grid
-    from nld_trt.measure.sweep.run import Sweep
-    from nld_trt.measure.variant import parse_variants
-
-    with output.stage("opening engine"):
-        engine = Engine.open(engine_dir, backend=backend, chat_template=chat_template)
-    info = engine.info
-    variants = parse_variants(modes, info)
-    lengths = None if block_lengths is None else _numbers("--block-length", block_lengths)
-    levels = _numbers("--concurrency", concurrency)
-    chosen = grid(variants, lengths, threshold, levels, info, named=modes is not None)
-    workload = Workload(prompts.name, sha256_of(prompts), requests, max_new_tokens, ignore_eos, warmup, repeats)
-    model = engine.folder.manifest.model
-    facts = environment.facts()
-    device, gpus = environment.device_of(facts, gpu=BACKENDS[info.backend].device == "gpu")
-    sweep = Sweep(
-        folder=output_dir,
-        workload=workload,
-        points=chosen.points,
-        variants={variant.name: variant for variant in variants},
-        engine_identity=f"{model['sha256']} {info} {device}{_identity(engine.codec, chat_template)}",
-    )
-    with prompts.open("rb") as lines:
-        questions = read_questions(lines, engine.codec)
-    sweep.check(questions, info)
-    if dry_run:
-        labels = [point.label + ("" if sweep.finished(point) is None else " (finished)") for point in chosen.points]
-        listed = [f"{len(labels)} point{'s' * (len(labels) > 1)}:", *(f"  {label}" for label in labels)]
-        output.result({"points": labels, "left_out": chosen.left_out}, "\n".join([*listed, *_left_out(chosen)]))
-        return
-    for line in _left_out(chosen):
-        output.note(line)
-    note_greedy(info)
-    sweep.prepare(facts)
-    rows = sweep.run(engine.decoder, questions, model, device, gpus, output.stage, resume=not no_resume)
-    title = f"{model['name']}, {info.backend} {info.precision}, {device}"
-    # Before anything that could fail: drawing, and the folder's disk.
-    output.table(*report.terminal_table(rows), title=title)
-    drawn: list[str] = []
-    if plots or (plots is None and find_spec("matplotlib") is not None):
-        from nld_trt.measure.sweep.plots import draw
-
-        with output.stage("drawing plots"):
-            drawn = [path.name for path in draw(rows, output_dir, title)]
-    if output.json:
-        output.result({"output_dir": str(output_dir), "rows": rows, "left_out": chosen.left_out, "plots": drawn})
-        return
-    output.note(
-        f"* most tokens/s; results in {output_dir}: summary.csv, summary.json, {', '.join(drawn) or 'no plots'}"
-    )
+def _show_plan(planned: PlannedSweep) -> None:
+    labels = planned.labels()
+    lines = [f"{len(labels)} point{'s' * (len(labels) > 1)}:", *(f"  {label}" for label in labels)]
+    output.result({"points": labels, "left_out": planned.left_out}, "\n".join([*lines, *planned.left_out_lines()]))
 
 
-def _identity(codec: Codec | None, chat_template: str | None) -> str:
-    """What a template that was asked for adds to the identity of a measured engine: it makes other prompts."""
-    if codec is None or chat_template is None:
-        return ""
-    source = "".join(template.source for template in codec.templates.values())
-    return f" {hashlib.sha256(source.encode()).hexdigest()}"
+def _draw(plots: bool | None, rows: Sequence[Mapping[str, Any]], planned: PlannedSweep) -> list[str]:
+    """Draw plots if they were asked for, or can be drawn and were not declined; returns the names of the files."""
+    if plots is False or (plots is None and find_spec("matplotlib") is None):
+        return []
+    from nld_trt.measure.sweep.plots import draw
 
-
-def _left_out(grid: Grid) -> list[str]:
-    """Lines that name what cannot be measured, and why; none where everything can."""
-    lines = [f"  {label}: {reason}" for label, reason in grid.left_out.items()]
-    return ["left out:", *lines] if lines else []
+    with output.stage("drawing plots"):
+        return [path.name for path in draw(rows, planned.sweep.folder, planned.title)]
 
 
 def _numbers(flag: str, text: str) -> list[int]:

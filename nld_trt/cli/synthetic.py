@@ -11,11 +11,12 @@ import click
 
 from nld_trt import names
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._spelling import output_folder_option
 
 
 @click.command("synthetic")
 @click.argument("size", type=click.Choice(names.MODEL_SIZES, case_sensitive=False))
-@click.option("-o", "--output-dir", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@output_folder_option("Folder to write.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed gives other weights.")
 @click.option("--no-adapter", is_flag=True, help="Leave the draft adapter out, as base models do.")
 @click.option("--force", is_flag=True, help="Replace an earlier checkpoint in the output folder.")
@@ -36,8 +37,7 @@ def command(size: str, output_dir: Path, seed: int, no_adapter: bool, force: boo
 
     if seed < 0:
         raise InputError(f"--seed is {seed}; it must be at least 0")
-    with output.stage("writing random weights") as show:
-        config = write_synthetic(size, output_dir, seed, adapter=not no_adapter, force=force, report=show)
+    config = write_synthetic(size, output_dir, seed, adapter=not no_adapter, force=force, progress=output)
     parameters = parameter_count(config)
     output.result(
         {"output_dir": str(output_dir), "size": size.lower(), "parameters": parameters, "seed": seed},

@@ -16,12 +16,12 @@ from nld_trt.decode.request import Request, modes_of
 from nld_trt.decode.result import Result
 from nld_trt.decode.shared import SharedBatch
 from nld_trt.decode.stream import Stream
-from nld_trt.engine.folder import GENERATION_CONFIGS, EngineFolder
+from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
 from nld_trt.model.hub import refuse_hub_id
 from nld_trt.model.text.codec import Codec
-from nld_trt.names import ModeName
+from nld_trt.names import DEFAULT_GENERATION_CONFIG, GENERATION_CONFIGS, ModeName
 
 
 class Engine:
@@ -61,7 +61,7 @@ class Engine:
         *,
         backend: str | None = None,
         chat_template: str | os.PathLike[str] | None = None,
-        generation_config: str = "checkpoint",
+        generation_config: str = DEFAULT_GENERATION_CONFIG,
         max_batch_size: int | None = None,
     ) -> Engine:
         """Verify an engine folder and start it.

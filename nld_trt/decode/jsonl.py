@@ -50,10 +50,7 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
     check_plain("stop", list(stop))
     settings = {name: value for name, value in values.items() if FIELDS[name].setting}
     # Clients that fill in every field send an empty string for none.
-    settings |= {
-        "stop": tuple(text for text in stop if text),
-        "eos_token_id": parse_eos(values.get("eos_token_id")),
-    }
+    settings |= {"stop": tuple(text for text in stop if text), "eos_token_id": parse_eos(values.get("eos_token_id"))}
     return Request(parse_prompt(values, codec), **{"threshold": DEFAULT_THRESHOLDS[mode], **settings})
 
 

@@ -66,7 +66,7 @@ class Request:
     acceptance: AcceptanceName | None = None
     max_thinking_tokens: int | None = None
     end_think_token_id: int | None = None
-    ensemble: float = 1.0
+    ensemble: float = names.DEFAULT_ENSEMBLE
 
     @property
     def sampling(self) -> dict[str, Any]:

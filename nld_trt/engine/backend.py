@@ -1,16 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a backend is: a compiler of the graph, and a way to open what it compiled. The table lists them all.
+"""The backends. A backend compiles the graph and opens the engines that it compiled; ``BACKENDS`` lists all of them.
 
-A backend's module, and its library, load when the backend is asked for; what must be known before that stands in its
-:class:`Traits`.
+The module of a backend, and its library, are loaded when the backend is used. Its :class:`Traits` hold what must be
+known before that.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -20,17 +19,15 @@ from nld_trt.engine.platforms import capabilities_for, titles_with
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.engine.trt.flavour import TRT, TRT_RTX
 from nld_trt.errors import InputError
-from nld_trt.graph.contract import Limits
+from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.machine.doctor import AnyGpu, Need, Package, Provider
 from nld_trt.model.checkpoint import Checkpoint
-
-# Reports a long step: entered when it starts, left when it ends.
-Stage = Callable[[str], AbstractContextManager[Any]]
+from nld_trt.progress import Progress
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What one backend is asked to build.
+    """The engine that one backend is asked to build.
 
     Attributes:
         precision: a key of ``graph.precision.PRECISIONS``.
@@ -50,15 +47,38 @@ class BuildPlan:
     plugins: bool = False
     kv_cache: str = names.DEFAULT_KV_CACHE
 
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "backend": self.backend,
+            "precision": self.precision,
+            "compute_capabilities": list(self.compute_capabilities),
+            "adapter": self.adapter,
+            "plugins": self.plugins,
+            "kv_cache": self.kv_cache,
+            **self.limits.to_dict(),
+        }
+
+    @property
+    def summary(self) -> str:
+        """The plan on one line, for the user."""
+        limits, drafts = self.limits, self.limits.max_quadratic_length
+        targets = "".join(f" sm_{target.replace('.', '')}" for target in self.compute_capabilities)
+        quadratic = f"quadratic {drafts} (passes of {quadratic_width(drafts)} tokens), " if drafts else ""
+        return (
+            f"{self.backend}{targets} {self.precision}: batch {limits.max_batch_size}, {limits.max_seq_len} tokens, "
+            f"block {limits.max_block_length}, prompt chunk {limits.prompt_chunk}, {quadratic}"
+            f"{'with' if self.adapter else 'without'} draft adapter{', decode plugins' if self.plugins else ''}"
+        )
+
 
 @dataclass(frozen=True)
 class Artefact:
-    """What a backend built, as the engine manifest keeps it.
+    """The engine that a backend built, as the engine manifest records it.
 
     Attributes:
         files: role to path, relative to the engine folder.
         tools: library name to version.
-        proof: facts read back from the result that show it is what was asked for.
+        proof: facts read back from the built engine, which show that it is what the plan asked for.
     """
 
     backend: str
@@ -78,19 +98,20 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Traits:
-    """What the rest of the package asks about a backend without loading it.
+    """The properties of a backend that are known without loading it.
 
     Attributes:
-        title: what people call the library.
+        title: the library's usual name.
         implementation: module and class, as ``module:class``.
-        device: what its engines compute on.
-        precisions: that it can compute in, the default one first.
+        device: the device on which its engines compute.
+        precisions: the precisions in which it can compute, the default one first.
         cross_compiles: it compiles for GPUs that this machine does not have.
         takes_plugins: it runs the decode operators as this project's CUDA kernels.
-        debug_on_demand: it adds the contract's debug outputs while loading; other backends have what was compiled in.
-        build_needs: what a machine needs to build its engines, beside what every graph needs.
-        run_needs: what a machine needs to run them, beside what reads and writes text.
-        plugin_needs: what a machine needs to compile the CUDA kernels of ``takes_plugins``.
+        debug_on_demand: it can add the contract's debug outputs when it loads an engine; other backends have them only
+            if they were compiled in.
+        build_needs: requirements for building its engines, in addition to those of every graph.
+        run_needs: requirements for running its engines, in addition to those for reading and writing text.
+        plugin_needs: requirements for compiling the CUDA kernels of ``takes_plugins``.
     """
 
     name: str
@@ -110,7 +131,7 @@ class Traits:
         return self.precisions[0]
 
     def load(self) -> Backend:
-        """The backend itself."""
+        """Import the backend's module and return the backend."""
         module, _, attribute = self.implementation.partition(":")
         made: Backend = getattr(importlib.import_module(module), attribute)()
         return made
@@ -122,21 +143,21 @@ class Backend(Protocol):
     traits: Traits
 
     def check(self, plan: BuildPlan) -> None:
-        """Refuse what cannot be built, before any work.
+        """Refuse a plan that cannot be built, before any work.
 
         Raises:
             InputError: naming the setting and what is possible, or the missing library and its install command.
         """
 
-    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, stage: Stage) -> Artefact:
-        """Build into ``folder``/``name`` and prove the result.
+    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, progress: Progress) -> Artefact:
+        """Build into ``folder``/``name`` and check the result.
 
         Raises:
             OperationError: the compiler failed, or what it built is not what was asked for.
         """
 
     def open(self, folder: Path, artefact: Artefact, info: EngineInfo) -> Session:
-        """A session on a built engine.
+        """Open a session on a built engine.
 
         Raises:
             InputError: this machine cannot run it; the message says which machine can.
@@ -151,7 +172,8 @@ _ORT = (Package("onnxruntime", "1.32"), Provider("CPUExecutionProvider"))
 _TRT = Package("tensorrt", "11.0", TRT.extra)
 _TRT_RTX = Package("tensorrt-rtx", "1.7", TRT_RTX.extra)
 
-# In the order in which an engine folder prefers to run them. Neither TensorRT has a fused attention kernel for FP32.
+# An engine folder prefers to run its backends in this order. The two TensorRT backends lack FP32 because neither
+# library has a fused attention kernel for it.
 BACKENDS: dict[str, Traits] = {
     traits.name: traits
     for traits in (
@@ -194,7 +216,7 @@ BACKENDS: dict[str, Traits] = {
 
 
 def backend(name: str) -> Backend:
-    """The backend called ``name``.
+    """Load the backend called ``name``.
 
     Raises:
         InputError: there is none; the message lists what exists.

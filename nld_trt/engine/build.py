@@ -1,17 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a converted checkpoint to an engine folder that appears complete or not at all."""
+"""Build an engine folder from a converted checkpoint. The folder appears complete or not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import nld_trt
 from nld_trt.engine import manifest as manifests
 from nld_trt.engine import support
-from nld_trt.engine.backend import BuildPlan, Stage, backend
+from nld_trt.engine.backend import BuildPlan, backend
 from nld_trt.engine.manifest import FileRecord, Manifest
 from nld_trt.errors import InputError
 from nld_trt.files import opened_path, publish_folder, sha256_of, write_json
@@ -20,10 +22,12 @@ from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.description import quantization_facts
 from nld_trt.model.inventory import linear_modules
+from nld_trt.model.text.files import TOKENIZER_FILE
+from nld_trt.progress import SILENT, Progress
 
 
 def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
-    """Refuse, before any work, what the checkpoint or a backend cannot give.
+    """Refuse, before any work, plans that the checkpoint or a backend does not support.
 
     Raises:
         InputError: naming the setting.
@@ -70,44 +74,102 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
         backend(plan.backend).check(plan)
 
 
-def build_engine(
-    checkpoint: Checkpoint, plans: Sequence[BuildPlan], target: Path, *, force: bool, stage: Stage
-) -> Manifest:
-    """Build every plan into one engine folder.
+@dataclass(frozen=True)
+class Build:
+    """A checkpoint and plans for it that have been checked; made by :meth:`checked`."""
 
-    All plans share limits, adapter and debug setting: one folder is one engine, for several machines.
+    checkpoint: Checkpoint
+    plans: tuple[BuildPlan, ...]
+
+    @classmethod
+    def checked(cls, checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> Build:
+        """Raises InputError for what the checkpoint or a backend cannot give."""
+        check_plans(checkpoint, plans)
+        return cls(checkpoint, tuple(plans))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What will be built, for the user."""
+        return {
+            "plans": [plan.to_dict() for plan in self.plans],
+            "generation": self.checkpoint.generation.to_dict(),
+            "fallbacks": {plan.backend: support.fallbacks(plan.backend, self.checkpoint) for plan in self.plans},
+        }
+
+    def warnings(self) -> list[str]:
+        """Sentences on what the engine will not do as its user may expect."""
+        lines = [
+            f"{plan.backend} has no kernels for {line}"
+            for plan in self.plans
+            for line in support.fallbacks(plan.backend, self.checkpoint)
+        ]
+        if not any(path.name == TOKENIZER_FILE for path in self.checkpoint.companions()):
+            bare = f"{self.checkpoint.folder} has no {TOKENIZER_FILE}: the engine will take token ids, and no texts"
+            lines.insert(0, bare)
+        return lines
+
+    def notes(self) -> list[str]:
+        """Sentences on defaults and caches that are worth knowing."""
+        note = support.cache_note(self.plans, self.checkpoint)
+        return [*self.checkpoint.generation.notes, *([note] if note else [])]
+
+    def run(self, target: Path, *, force: bool = False, progress: Progress = SILENT) -> Manifest:
+        """Build all plans into one engine folder.
+
+        All plans share limits, adapter and debug setting, because one folder is one engine for several machines.
+
+        Args:
+            force: replace an engine folder in ``target``.
+            progress: is told of every stage of every backend.
+
+        Raises:
+            InputError: ``target`` is taken. Nothing is written.
+            OperationError: a backend failed, or its engine is not what the plan asked for. Nothing is published.
+        """
+        checkpoint, first = self.checkpoint, self.plans[0]
+        opened_path(target)  # refused before the work
+        with publish_folder(target, force, marker=manifests.FILE_NAME) as work:
+            artefacts = {
+                plan.backend: backend(plan.backend).compile(checkpoint, plan, work, progress) for plan in self.plans
+            }
+            checkpoint.copy_companions(work)
+            with progress.stage("hashing files"):
+                files = {
+                    path.relative_to(work).as_posix(): FileRecord(sha256_of(path), path.stat().st_size)
+                    for path in sorted(work.rglob("*"))
+                    if path.is_file()
+                }
+            manifest = Manifest(
+                tool_version=nld_trt.__version__,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                model=_identity(checkpoint),
+                config=checkpoint.config,
+                limits=first.limits,
+                has_adapter=first.adapter,
+                debug=first.debug,
+                backends=artefacts,
+                files=files,
+                quantization=_quantization(checkpoint),
+                generation=checkpoint.generation,
+            )
+            write_json(work / manifests.FILE_NAME, manifest.to_dict())
+        return manifest
+
+
+def build_engine(
+    checkpoint: Checkpoint,
+    plans: Sequence[BuildPlan],
+    target: Path,
+    *,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> Manifest:
+    """Check ``plans`` and build them into one engine folder; see :meth:`Build.run`.
 
     Raises:
         InputError: a plan that cannot be built, or ``target`` is taken. Nothing is written.
-        OperationError: a backend failed or built something else. Nothing is published.
+        OperationError: a backend failed, or its engine is not what the plan asked for. Nothing is published.
     """
-    check_plans(checkpoint, plans)
-    opened_path(target)  # refused before the work
-    first = plans[0]
-    with publish_folder(target, force, marker=manifests.FILE_NAME) as work:
-        artefacts = {plan.backend: backend(plan.backend).compile(checkpoint, plan, work, stage) for plan in plans}
-        checkpoint.copy_companions(work)
-        with stage("hashing files"):
-            files = {
-                path.relative_to(work).as_posix(): FileRecord(sha256_of(path), path.stat().st_size)
-                for path in sorted(work.rglob("*"))
-                if path.is_file()
-            }
-        manifest = Manifest(
-            tool_version=nld_trt.__version__,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            model=_identity(checkpoint),
-            config=checkpoint.config,
-            limits=first.limits,
-            has_adapter=first.adapter,
-            debug=first.debug,
-            backends=artefacts,
-            files=files,
-            quantization=_quantization(checkpoint),
-            generation=checkpoint.generation,
-        )
-        write_json(work / manifests.FILE_NAME, manifest.to_dict())
-    return manifest
+    return Build.checked(checkpoint, plans).run(target, force=force, progress=progress)
 
 
 def _identity(checkpoint: Checkpoint) -> dict[str, object]:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A build configuration: the YAML file that says which engines to build, for which machines, how large."""
+"""A build configuration: the YAML file that names the engines to build, their target machines and their limits."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from typing import Any
 
 import yaml
 
+from nld_trt import names
 from nld_trt.engine.backend import BACKENDS
 from nld_trt.engine.platforms import PLATFORMS, platform
 from nld_trt.errors import InputError
 from nld_trt.graph.precision import PRECISIONS
 
 _SWITCHES = ("lora", "plugins")
-# Whole numbers, and the least that each can be.
+# The keys whose values are integers, with the smallest value of each.
 _COUNTS = {"max_batch_size": 1, "max_seq_len": 1, "block_length": 1, "prompt_chunk": 1, "quadratic_length": 0}
-# Engines count in int32.
+# The largest limit, because engines count in int32.
 _MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What a user asked for. The fields are the file's keys; None leaves the choice to nld-trt.
+    """The build settings that a user gave. The fields are the file's keys; None leaves the choice to nld-trt.
 
     Attributes:
-        backends: names in ``BACKENDS``; empty for the one that each platform prefers.
+        backends: names in ``BACKENDS``; empty for the preferred backend of each platform.
         platforms: names in ``PLATFORMS``; one engine folder serves all of them.
         max_batch_size: rows decoded together.
         max_seq_len: prompt and answer of one row, in tokens.
         block_length: the longest block that a request may ask for.
         prompt_chunk: prompt tokens per forward and row.
-        quadratic_length: drafts per quadratic pass, which has as many masks behind each; 0 for no such mode.
+        quadratic_length: drafts per quadratic pass, which has the same number of masks after each draft; 0 leaves
+            out quadratic mode.
         lora: include the draft adapter.
         plugins: run the decode operators as CUDA kernels, where the backend takes plugins.
         kv_cache: precision of cached keys and values, in ``names.KV_CACHES``.
@@ -53,18 +55,18 @@ class BuildConfig:
     kv_cache: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises InputError listing every value that cannot be."""
+        """Check the values. Raises InputError, which lists every invalid one."""
         problems = self._value_problems()
         if problems:
-            raise InputError("the build configuration has values that cannot be", details=problems)
+            raise InputError("the build configuration has invalid values", details=problems)
 
     @classmethod
     def from_yaml(cls, path: Path) -> BuildConfig:
-        """Read a file, which must make sense by itself, whatever flags are added to it.
+        """Read a file, which must be valid without the flags that may be added to it.
 
         Raises:
-            InputError: not readable, not YAML, unknown keys, values that cannot be, or backends and
-                platforms that do not go together.
+            InputError: the file is not readable or not YAML, has unknown keys or invalid values, or none of its
+                backends runs on one of its platforms.
         """
         values = _read(path)
         known = [field.name for field in fields(cls)]
@@ -75,22 +77,22 @@ class BuildConfig:
         try:
             made = cls(**{**values, **lists})
         except InputError as error:
-            raise InputError(f"{path} has values that cannot be", details=error.details) from error
+            raise InputError(f"{path} has invalid values", details=error.details) from error
         if problems := made._mismatches():
             raise InputError(f"{path} names backends and platforms that do not go together", details=problems)
         return made
 
     def _value_problems(self) -> list[str]:
-        # Values from a file can be of any type, whatever the fields say.
+        # Values from a file can be of any type: the annotations of the fields are not enforced.
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         problems = []
         for key, known in (("platforms", PLATFORMS), ("backends", BACKENDS)):
-            names = values[key]
-            if not isinstance(names, tuple):
-                problems.append(f"{key} is {names!r}; it must be a list, such as [{next(iter(known))}]")
+            listed = values[key]
+            if not isinstance(listed, tuple):
+                problems.append(f"{key} is {listed!r}; it must be a list, such as [{next(iter(known))}]")
                 continue
             problems += [
-                f"{key} has {name!r}; available: {', '.join(known)}" for name in names if name not in list(known)
+                f"{key} has {name!r}; available: {', '.join(known)}" for name in listed if name not in list(known)
             ]
         if values["precision"] is not None and values["precision"] not in list(PRECISIONS):
             problems.append(f"precision is {values['precision']!r}; available: {', '.join(PRECISIONS)}")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that ``nld-trt doctor`` looks into: what :mod:`nld_trt.machine.doctor` has, and each backend's part."""
+"""The capabilities that ``nld-trt doctor`` checks: those of :mod:`nld_trt.machine.doctor` and of each backend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nld_trt.machine.doctor import AROUND_ENGINES, BEFORE_ENGINES, GRAPH, TEXT, 
 
 
 def capabilities() -> tuple[Capability, ...]:
-    """All capabilities, in the order of the work."""
+    """List all capabilities, in the order in which the commands need them."""
     traits = [BACKENDS[name] for name in names.BACKENDS]
     return (
         *BEFORE_ENGINES,

@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""An engine folder: verified when opened, and able to start a session on one of its backends."""
+"""An engine folder, which is verified when it is opened and starts sessions on its backends."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nld_trt import names
 from nld_trt.engine import manifest as manifests
@@ -19,10 +20,7 @@ from nld_trt.model.checkpoint import CONFIG_FILE, companions_in
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.model.manifest import MANIFEST_FILE
 
-# Where requests that say nothing have their defaults from: the checkpoint's generation_config.json, or nowhere.
-GENERATION_CONFIGS = ("checkpoint", "none")
-
-# What to do with a folder that is no engine; the first two by a file that such a folder has.
+# The advice for a folder that is not an engine. Checkpoint folders are recognised by a file in them.
 _CHECKPOINTS = {
     MANIFEST_FILE: "It is a checkpoint. Build an engine from it: nld-trt build {path} -o ENGINE_DIR",
     CONFIG_FILE: "It is a released checkpoint: nld-trt convert {path} -o DIR, then nld-trt build DIR -o ENGINE_DIR",
@@ -37,10 +35,11 @@ class EngineFolder:
 
     @classmethod
     def open(cls, path: Path) -> EngineFolder:
-        """Read and verify an engine folder: schema, and the SHA-256 of every file.
+        """Read an engine folder and verify its schema version and the SHA-256 of every file.
 
         Raises:
-            InputError: not an engine folder, another schema version, or files that changed; all are listed.
+            InputError: this is not an engine folder, it has another schema version, or files changed; all of them are
+                listed.
         """
         if not (path / manifests.FILE_NAME).is_file():
             fix = next((text for name, text in _CHECKPOINTS.items() if (path / name).is_file()), _NO_ENGINE)
@@ -58,7 +57,8 @@ class EngineFolder:
                 problems.append(f"{name} has {file.stat().st_size} bytes instead of {record.size}")
             elif sha256_of(file) != record.sha256:
                 problems.append(f"{name} has changed since the build (SHA-256 differs)")
-        # What a runtime would read beside the manifest's files must be the manifest's too.
+        # Tokenizer, template and generation files are read by their names, so one that the manifest does not list would
+        # change the answers.
         problems += [
             f"{name} was not built with this engine"
             for name in (file.relative_to(path).as_posix() for file in companions_in(path))
@@ -73,19 +73,44 @@ class EngineFolder:
         return cls(path, manifest)
 
     def with_defaults(self, source: str) -> EngineFolder:
-        """This engine with the defaults of requests from ``source``, one of ``names.GENERATION_CONFIGS``."""
-        if source == "checkpoint":
+        """Returns this engine with the request defaults of ``source``, one of ``names.GENERATION_CONFIGS``."""
+        if source == names.DEFAULT_GENERATION_CONFIG:
             return self
         return replace(self, manifest=replace(self.manifest, generation=GenerationDefaults()))
 
+    def describe(self) -> dict[str, Any]:
+        """What the engine is, for the user; its files were verified when it was opened."""
+        manifest = self.manifest
+        return {
+            "kind": "engine",
+            "model": dict(manifest.model),
+            "built": f"{manifest.created} by nld-trt {manifest.tool_version}",
+            "limits": manifest.limits.to_dict(),
+            "eos_token_id": list(manifest.config.eos_token_ids),
+            "generation": manifest.generation.to_dict(),
+            "draft_adapter": manifest.has_adapter,
+            "debug_outputs": manifest.debug,
+            "backends": {
+                name: {
+                    "precision": artefact.precision,
+                    "compute_capabilities": list(artefact.compute_capabilities),
+                    "tools": dict(artefact.tools),
+                    "proof": dict(artefact.proof),
+                }
+                for name, artefact in manifest.backends.items()
+            },
+            "bytes": sum(record.size for record in manifest.files.values()),
+            "intact": True,
+        }
+
     def info(self, name: str, *, debug: bool = False) -> EngineInfo:
-        """What backend ``name`` of this engine offers.
+        """Describe what backend ``name`` of this engine offers.
 
         Args:
-            debug: the contract's debug outputs are needed.
+            debug: whether the contract's debug outputs are needed.
 
         Raises:
-            InputError: they are, the engine was built without them, and this backend cannot add them.
+            InputError: debug outputs are needed, the engine was built without them, and this backend cannot add them.
         """
         manifest = self.manifest
         if debug and not manifest.debug and not BACKENDS[name].debug_on_demand:
@@ -101,21 +126,21 @@ class EngineFolder:
             precision=manifest.backends[name].precision,
             has_adapter=manifest.has_adapter,
             debug=manifest.debug or debug,
-            # The kernels do not mix; the functions of an engine with quadratic passes do.
+            # Ensemble verification mixes two distributions. The CUDA kernels cannot do that; the ONNX functions can.
             has_ensemble=manifest.limits.max_quadratic_length > 0
             and manifest.backends[name].proof.get("decode_operators") != "plugins",
             generation=manifest.generation,
         )
 
     def open_session(self, name: str | None = None, *, debug: bool = False) -> Session:
-        """Start a session on backend ``name``, or on the first one that this machine can run.
+        """Start a session on backend ``name``, or on the first backend that this machine can run.
 
         Args:
-            debug: its outputs include the contract's debug outputs, whether or not the engine was built with them.
+            debug: the session has the contract's debug outputs, even where the engine was built without them.
 
         Raises:
-            InputError: the engine has no such backend, or none of its backends runs here, or none can give debug
-                outputs that were asked for; each reason is given.
+            InputError: the engine has no such backend, none of its backends runs on this machine, or none has the
+                debug outputs that were asked for; the reason for each backend is given.
         """
         built = self.manifest.backends
         if name is not None:

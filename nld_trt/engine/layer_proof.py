@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The proof that layers which should be quantized are computed from quantized weights."""
+"""Proof that the layers that should be quantized are computed from quantized weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nld_trt.model.quantized.formats import LinearFormat
 
 @dataclass(frozen=True)
 class QuantizedWeights:
-    """What an engine should hold.
+    """The quantized weights that an engine should hold.
 
     Attributes:
-        formats: of the quantized linear layers, by module.
-        nbytes: of all weights as they were handed to the compiler.
+        formats: the format of each quantized linear layer, by module.
+        nbytes: the size of all weights that the compiler was given.
     """
 
     formats: Mapping[str, LinearFormat] = field(default_factory=dict)
@@ -28,10 +28,10 @@ class QuantizedWeights:
 
 @dataclass(frozen=True)
 class LayerKernel:
-    """What computes one linear layer in an engine.
+    """The kernel that computes one linear layer in an engine.
 
     Attributes:
-        name: of the kernel's kind, for counting.
+        name: the kind of kernel, by which kernels are counted.
         quantized: it reads the quantized weights itself.
     """
 
@@ -41,10 +41,12 @@ class LayerKernel:
 
 @dataclass(frozen=True)
 class LayerProof:
-    """Attributes:
-    layers: algorithm to how many layers should have it, how many have it, and their kernels.
-    fallbacks: what was replaced by something else, and by what, for the user.
-    problems: what is neither as asked for nor a fallback of the support table.
+    """The comparison of an engine's kernels with the formats of its layers.
+
+    Attributes:
+        layers: for each algorithm, how many layers should have it, how many have it, and their kernels.
+        fallbacks: lines for the user, one for each algorithm that the backend replaces, with the replacement.
+        problems: layers that have neither the kernel they should have nor a fallback of the support table.
     """
 
     layers: Mapping[str, Any]
@@ -55,7 +57,8 @@ class LayerProof:
     def compare(
         cls, backend: str, formats: Mapping[str, LinearFormat], kernels: Mapping[str, LayerKernel]
     ) -> LayerProof:
-        """``formats`` and ``kernels`` by module; a module without a kernel was not found in the engine."""
+        """Compare the expected ``formats`` with the ``kernels`` found, both by module. A module that is missing from
+        ``kernels`` was not found in the engine."""
         layers: dict[str, Any] = {}
         fallbacks, problems = [], []
         for algorithm in dict.fromkeys(found.algorithm.name for found in formats.values()):

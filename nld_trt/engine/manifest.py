@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""``engine.json``: everything an engine folder says about itself."""
+"""``engine.json``, the manifest that describes an engine folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Manifest:
 
     Attributes:
         model: name, weights hash and rotary hash of the checkpoint.
-        quantization: algorithms, layers and bits per weight; None in high precision.
+        quantization: algorithms, layers and bits per weight; None for an engine in high precision.
         generation: the checkpoint's defaults for requests.
         files: every other file of the folder, by relative path.
     """
@@ -70,7 +70,7 @@ class Manifest:
         """Read a manifest.
 
         Raises:
-            InputError: another schema or contract version, or entries that do not fit.
+            InputError: the schema or contract version is another one, or an entry is missing or invalid.
         """
         rebuild = "Build the engine again with this version: nld-trt build CHECKPOINT -o ENGINE_DIR"
         found = values.get("schema_version")

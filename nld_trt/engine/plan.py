@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what a user asked for, in flags or in a file, to one plan per backend."""
+"""Turn what a user asked for, in flags or in a file, into one build plan per backend."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ DEFAULT_BACKEND = names.ORT
 
 
 def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = False) -> list[BuildPlan]:
-    """Fill in defaults and pair backends with their GPU targets.
+    """Make the build plans: fill in defaults and give each backend its GPU targets.
 
-    Without a backend, each platform's preferred one is built, and without a platform ``ort`` is. Without a
-    platform, a GPU backend targets everything it can.
+    Where no backend is given, the preferred one of each platform is built, or ``ort`` where no platform is given
+    either. Without a platform, a backend that compiles for other machines
+    targets every platform that prefers it.
 
     Raises:
-        InputError: a platform that none of the chosen backends serves, or plugins where none of them takes any.
+        InputError: none of the chosen backends runs on one of the platforms, or plugins are asked for and no backend
+            takes any.
     """
     limits = _limits(checkpoint, asked)
     platforms = [PLATFORMS[name] for name in asked.platforms]
@@ -57,7 +59,7 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
 
 
 def _check_plugins(chosen: Sequence[str], asked: BuildConfig) -> None:
-    """A flag that none of the backends understands is a mistake; one that some of them do is meant for those."""
+    """Refuse a plugin flag if no chosen backend takes plugins. If some do, the flag is meant for those."""
     if asked.plugins is None or any(BACKENDS[name].takes_plugins for name in chosen):
         return
     able = " or ".join(name for name, traits in BACKENDS.items() if traits.takes_plugins)
@@ -92,7 +94,8 @@ def _precision(name: str, asked: BuildConfig) -> str:
 
 
 def _targets(name: str, asked: BuildConfig) -> tuple[str, ...]:
-    """Empty means the present GPU, for a backend that compiles on its target and was given no platform."""
+    """Returns the compute capabilities to compile for. Empty stands for the GPU of this machine: the backend compiles
+    only on its target, and no platform was given."""
     chosen = [PLATFORMS[platform] for platform in asked.platforms if name in PLATFORMS[platform].backends]
     if not chosen and BACKENDS[name].cross_compiles:
         chosen = [platform for platform in PLATFORMS.values() if platform.backends[0] == name]

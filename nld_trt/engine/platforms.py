@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The machines that nld-trt knows by name. Figures are the vendors', for one GPU."""
+"""The machines that nld-trt knows by name. Memory sizes and bandwidths are the vendors' figures for one GPU."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Platform:
     """A kind of machine.
 
     Attributes:
-        compute_capabilities: of its GPU; empty for CPUs.
-        backends: that can run there, the preferred one first.
-        memory_gb: of one GPU, decimal; None where it is the machine's own.
-        memory_bandwidth_gbs: peak, in GB/s; None where it depends on the machine.
+        compute_capabilities: those of its GPU; empty for CPUs.
+        backends: the backends that can run there, the preferred one first.
+        memory_gb: memory of one GPU, in decimal GB; None for CPUs.
+        memory_bandwidth_gbs: peak memory bandwidth in GB/s; None where it depends on the machine.
     """
 
     name: str
@@ -34,7 +34,7 @@ PLATFORMS: dict[str, Platform] = {
     for platform in (
         Platform(names.GB200, "GB200", ("10.0",), (names.TRT,), 186, 8000),
         Platform(names.RTX_PRO_6000, "RTX PRO 6000 Blackwell", ("12.0",), (names.TRT_RTX, names.TRT), 96, 1792),
-        # Unified memory: the operating system and the host process live in it too.
+        # The memory of DGX Spark is unified: the operating system and the host process use it too.
         Platform(names.DGX_SPARK, "DGX Spark", ("12.1",), (names.TRT_RTX, names.TRT), 128, 273),
         Platform(names.H100, "H100 SXM", ("9.0",), (names.TRT,), 80, 3350),
         Platform(names.CPU, "CPU", (), (names.ORT,)),
@@ -43,7 +43,7 @@ PLATFORMS: dict[str, Platform] = {
 
 
 def platform(name: str) -> Platform:
-    """The platform called ``name``.
+    """Look up the platform called ``name``.
 
     Raises:
         InputError: there is none; the message lists what exists.
@@ -64,6 +64,6 @@ def capabilities_for(backend: str) -> tuple[str, ...]:
 
 
 def titles_with(compute_capability: str) -> str:
-    """The platforms that have it, for messages: a space and ``(H100 SXM)`` for 9.0, else nothing."""
+    """Name the platforms with a compute capability, for messages: `` (H100 SXM)`` for 9.0, empty for unknown ones."""
     titles = [known.title for known in PLATFORMS.values() if compute_capability in known.compute_capabilities]
     return f" ({', '.join(titles)})" if titles else ""

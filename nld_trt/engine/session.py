@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a running engine offers to the decode loop, whichever library runs it.
+"""The interface between a running engine and the decode loop, the same for every backend.
 
-A session owns the K/V caches of a batch on the engine's device. One step is: take the buffers for a
-shape and fill the inputs, or take those that the step before has prepared; launch, wait, read the outputs. Only a few
-integers per row cross the border; the block x vocabulary logits never do.
+A session owns the KV caches of a batch on the engine's device. For one step, the decode loop takes the buffers of a
+shape and fills the inputs, or takes buffers that the previous step has prepared; then it launches the forward, waits
+for it and reads the outputs. Only a few integers per row are copied between host and device; the logits
+[block, vocabulary] never are.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What the decode loop must know about an engine.
+    """The facts about an engine that the decode loop needs.
 
     Attributes:
-        has_ensemble: quadratic passes can verify with an ensemble.
+        has_ensemble: whether quadratic passes can verify with an ensemble.
         generation: the checkpoint's defaults for requests.
     """
 
@@ -44,17 +45,17 @@ class EngineInfo:
 
     @property
     def default_block_length(self) -> int:
-        """The checkpoint's, or the longest that the engine was built for."""
+        """The checkpoint's block length, or the longest that the engine was built for if that is shorter."""
         return min(self.config.block_size, self.limits.max_block_length)
 
 
 @dataclass(frozen=True)
 class StepBuffers:
-    """Host arrays of one forward, by binding name. They are reused: read outputs before the next step.
+    """The host arrays of one forward, by binding name. They are reused, so outputs must be read before the next step.
 
     Attributes:
         rows, width, window: sizes of the axes batch, width and window.
-        draws: whether every window slot is a drawn one, or none is.
+        draws: whether tokens are sampled, at every slot of the window.
     """
 
     rows: int
@@ -66,7 +67,7 @@ class StepBuffers:
 
     @classmethod
     def allocate(cls, info: EngineInfo, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
-        """Zeroed arrays for every binding of the contract but the caches, and the drawn slots."""
+        """Make zeroed arrays for every binding of the contract except the caches, and fill the constant inputs."""
         sizes = step_sizes(info, rows, width, window, draws)
 
         def arrays(direction: contract.Direction) -> dict[str, Array]:
@@ -85,16 +86,19 @@ class StepBuffers:
 
     @property
     def shape(self) -> tuple[int, int, int, bool]:
-        """What :meth:`Session.step` was asked for."""
+        """The arguments of the :meth:`Session.step` call that these buffers are for."""
         return self.rows, self.width, self.window, self.draws
 
     def fill_constants(self) -> None:
-        """Inputs that the shape alone decides."""
+        """Fill the inputs that only depend on the shape."""
         slots = self.inputs["drawn_slots"]
         slots[:] = np.arange(slots.size)
 
     def successor(self) -> StepBuffers:
-        """Arrays of the next forward: what either carries is an input of the other, the other inputs are shared."""
+        """Make the buffers of the next forward.
+
+        Carried outputs of either forward are inputs of the other one; the other inputs are shared.
+        """
         assert self.width == self.window, "only passes whose every token has logits prepare the next ones"
         carried = {source: target for target, source in contract.CARRIED.items()}
         inputs = {name: self.outputs.get(carried.get(name, ""), array) for name, array in self.inputs.items()}
@@ -106,61 +110,61 @@ class StepBuffers:
 
 
 def step_sizes(info: EngineInfo, rows: int, width: int, window: int, draws: bool) -> dict[str, int]:
-    """Size of every axis but the caches'."""
+    """Returns the size of every axis except those of the caches."""
     slots = rows * window if draws else 1
     return {"batch": rows, "width": width, "window": window, "slots": slots, **contract.fixed_axes(info.config)}
 
 
 class Session(Protocol):
-    """Caches for up to ``limits.max_batch_size`` rows, and the forwards on them."""
+    """The KV caches for up to ``limits.max_batch_size`` rows, and the forwards that use them."""
 
     info: EngineInfo
-    # Whether forwards run on a device of their own while the host goes on.
+    # Whether forwards run asynchronously on a device while the host continues.
     runs_ahead: bool
 
     @property
     def capacity(self) -> int:
-        """Cache slots per row that are bound now."""
+        """The number of cache slots per row that are bound now."""
 
     def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
-        """Make room for ``rows`` rows of ``capacity`` slots; what the caches hold is kept.
+        """Grow the caches to ``rows`` rows of ``capacity`` slots. Cached keys and values are kept.
 
         Args:
-            empty: no row holds anything, so caches much larger than this may shrink. Attention looks at
-                every slot: without that, one long request would slow down all that follow.
+            empty: no row is in use, so caches that are much larger than this may shrink. Attention reads every slot, so
+                without this one long request would slow down all later ones.
         """
 
     def row_count(self, rows: int) -> int:
-        """The number of rows of a forward for ``rows`` live ones.
+        """Returns how many rows a forward for ``rows`` live rows has, which may be more.
 
-        The further rows are empty, and a forward overwrites what their caches hold.
+        The added rows are empty, and a forward overwrites their caches.
         """
 
     def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
-        """Buffers for a forward over the first ``rows`` cache rows, which the host fills after this call.
+        """Returns buffers for a forward over the first ``rows`` cache rows. The host fills the inputs after this call.
 
         Args:
-            draws: some row has a temperature or an ensemble.
+            draws: some row samples its tokens, or verifies with an ensemble.
         """
 
     def launch(self, buffers: StepBuffers) -> None:
-        """Start a forward: read ``buffers.inputs``, update the caches, fill ``buffers.outputs``."""
+        """Start a forward, which reads ``buffers.inputs``, updates the caches and fills ``buffers.outputs``."""
 
     def wait(self, buffers: StepBuffers) -> None:
-        """Return once ``buffers.outputs`` can be read."""
+        """Wait until ``buffers.outputs`` can be read."""
 
     def follow(self, buffers: StepBuffers) -> StepBuffers:
-        """Buffers for the next passes that a forward, launched before, prepares for its rows: nothing to fill.
+        """Returns buffers for the passes after a forward that was launched. The forward fills them; the host does not.
 
-        Their carried inputs (``contract.CARRIED``) are that forward's outputs and the others are its inputs. The
-        forward's own outputs stay readable until the one after the next.
+        Their carried inputs (``contract.CARRIED``) are outputs of that forward, and their other inputs are its inputs.
+        Its outputs can be read until the forward after the next is launched.
         """
 
     def clear_row(self, row: int) -> None:
-        """Fill a row's cache with zeros: attention multiplies what its mask hides by 0, and NaN stays NaN."""
+        """Fill a row's cache with zeros. Attention multiplies masked values by 0, which would leave a NaN a NaN."""
 
     def move_row(self, source: int, target: int) -> None:
-        """Copy a row's cache over another row's, so that live rows stay a prefix."""
+        """Copy the cache of one row to another, so that the rows in use stay the first ones."""
 
 
 def execute(session: Session, buffers: StepBuffers) -> None:

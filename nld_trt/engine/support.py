@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What each backend makes of each quantization: the one table that refusals, proofs and documentation read.
+"""The table of how each backend runs each quantization. Refusals, proofs and the documentation are based on it.
 
-What it says of ``ort`` and ``trt-rtx`` was seen: with ONNX Runtime 1.32 on a CPU, and in plans that TensorRT for
-RTX 1.7 compiled. Nothing is known first-hand of ``trt``, which compiles the graph of ``trt-rtx``.
+The entries for ``ort`` and ``trt-rtx`` were verified, with ONNX Runtime 1.32 on a CPU and in plans that TensorRT for
+RTX 1.7 compiled. Those for ``trt``, which compiles the graph of ``trt-rtx``, were not.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Status = Literal["native", "fallback", "refused"]
 
 @dataclass(frozen=True)
 class Support:
-    """One backend and one algorithm.
+    """How one backend runs one algorithm.
 
     Attributes:
-        status: native means that matrix kernels read the quantized weights themselves.
-        how: what the engine does; of a refusal, why.
-        compute_capability: the least that has the types; empty where any does, or there is no GPU.
-        group_sizes: that its kernels can read; empty for any.
-        executed: whether it was compiled (trt-rtx) or run (ort) by the authors.
+        status: native if matrix kernels read the quantized weights.
+        how: what the engine does, or the reason for a refusal.
+        compute_capability: the lowest one whose GPUs support the types; empty where all do, or no GPU is used.
+        group_sizes: the group sizes that its kernels can read; empty where they can read any.
+        executed: whether the authors compiled (trt-rtx) or ran (ort) it.
     """
 
     status: Status
@@ -46,11 +46,11 @@ _UNPACKED_AT_LOAD = (
     "weights are stored quantized and unpacked while loading: memory and speed are those of an unquantized engine"
 )
 _FP4_UNPACKED = (
-    "weights stay in FP4 in the plan, and every forward unpacks each in a kernel of its own before the matrix "
+    "weights stay in FP4 in the plan, and every forward unpacks each in a separate kernel before the matrix "
     "product: less memory than bf16, and no less time"
 )
 
-# Algorithm to backend. A pair that is not here is refused.
+# The entries by algorithm, then by backend. A pair without an entry is refused.
 SUPPORT: Mapping[str, Mapping[str, Support]] = {
     "W4A16_AWQ": {
         names.ORT: Support(
@@ -69,7 +69,7 @@ SUPPORT: Mapping[str, Mapping[str, Support]] = {
     "FP8_PER_CHANNEL_PER_TOKEN": {
         names.ORT: Support("fallback", _UNPACKED_AT_LOAD),
         names.TRT_RTX: Support(
-            "native", "FP8 matrix kernels; one kernel before and one behind each for the scales", "8.9"
+            "native", "FP8 matrix kernels; one kernel before and one after each for the scales", "8.9"
         ),
         names.TRT: Support("native", "the graph of trt-rtx", "8.9", executed=False),
     },
@@ -87,8 +87,8 @@ SUPPORT: Mapping[str, Mapping[str, Support]] = {
     },
 }
 
-# Why a backend has no quantized caches. None has: caches are in the engine's precision, also for checkpoints that were
-# made for others.
+# The reason why each backend has no quantized KV caches. Caches are always in the engine's precision, also for
+# checkpoints that were made for quantized caches.
 _KV_CACHE: Mapping[str, str] = {
     names.ORT: "ONNX Runtime 1.32 cannot update an FP8 cache: it has no CPU kernel for TensorScatter of that type",
     names.TRT_RTX: "TensorRT for RTX 1.7 takes caches in fp32, fp16 and bf16 only",
@@ -97,12 +97,12 @@ _KV_CACHE: Mapping[str, str] = {
 
 
 def kv_cache_support() -> Mapping[str, str]:
-    """Why no backend runs with quantized keys and values: backend to reason."""
+    """Returns, for each backend, the reason why it cannot run with a quantized KV cache."""
     return _KV_CACHE
 
 
 def check(plan: BuildPlan, checkpoint: Checkpoint) -> None:
-    """Refuse a quantization that the plan's backend, or a GPU that it is for, cannot run.
+    """Refuse a quantization that the plan's backend, or one of its GPU targets, cannot run.
 
     Raises:
         InputError: naming the algorithm, the reason, and what can run it.
@@ -121,7 +121,7 @@ def check(plan: BuildPlan, checkpoint: Checkpoint) -> None:
 
 
 def cache_note(plans: Iterable[BuildPlan], checkpoint: Checkpoint) -> str | None:
-    """What is worth saying about the precision of the caches; None where it was chosen, or is as expected."""
+    """Returns a note about the precision of the KV caches. None where the user chose it, or it is the checkpoint's."""
     made = [plan for plan in plans if plan.kv_cache == names.DEFAULT_KV_CACHE]
     if checkpoint.kv_cache is None or not made:
         return None
@@ -133,12 +133,12 @@ def cache_note(plans: Iterable[BuildPlan], checkpoint: Checkpoint) -> str | None
 
 
 def algorithms(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Names of the algorithms that the checkpoint's layers use."""
+    """Returns the names of the algorithms that the checkpoint's layers use."""
     return tuple(dict.fromkeys(found.algorithm.name for found in checkpoint.formats.values()))
 
 
 def fallbacks(backend: str, checkpoint: Checkpoint) -> list[str]:
-    """One line for each algorithm of the checkpoint that the backend replaces by something else."""
+    """Returns a line for each algorithm of the checkpoint for which the backend has a fallback."""
     return [
         fallback(backend, algorithm, sum(found.algorithm.name == algorithm for found in checkpoint.formats.values()))
         for algorithm in algorithms(checkpoint)
@@ -147,14 +147,14 @@ def fallbacks(backend: str, checkpoint: Checkpoint) -> list[str]:
 
 
 def fallback(backend: str, algorithm: str, layers: int) -> str:
-    """What happens to ``layers`` layers of ``algorithm`` instead of native kernels."""
+    """Describe the fallback that ``layers`` layers of ``algorithm`` get in place of native kernels."""
     return f"{algorithm} ({layers} layers): {SUPPORT[algorithm][backend].how}"
 
 
 def _check_format(plan: BuildPlan, format: LinearFormat, checkpoint: Checkpoint) -> None:
     algorithm = format.algorithm.name
     layers = f"{algorithm} layers, which {checkpoint.folder} has"
-    found = SUPPORT.get(algorithm, {}).get(plan.backend, Support("refused", "nobody has tried it"))
+    found = SUPPORT.get(algorithm, {}).get(plan.backend, Support("refused", "it has not been tried"))
     if found.status == "refused":
         raise InputError(
             f"the {plan.backend} backend cannot run {layers}: {found.how}",
@@ -182,11 +182,11 @@ def _runs(backend: str) -> list[str]:
 
 def _elsewhere(algorithm: str) -> str:
     able = [name for name, found in SUPPORT.get(algorithm, {}).items() if found.status != "refused"]
-    return f"Build with {' or '.join(f'--backend {name}' for name in able)}." if able else "Quantize it another way."
+    return f"Build with {' or '.join(f'--backend {name}' for name in able)}." if able else "Use another algorithm."
 
 
 def _targets(plan: BuildPlan, found: Support) -> Iterable[str]:
-    """Compute capabilities to check: those of the plan, or that of this machine's GPU. Empty where any will do."""
+    """Returns the compute capabilities to check: the plan's, or this machine's GPU's. Empty where all are supported."""
     if not found.compute_capability:
         return ()
     return plan.compute_capabilities or [gpu.known_capability() for gpu in present_gpus()[:1]]

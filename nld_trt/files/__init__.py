@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders: hashes, JSON, paths that stay where they belong, results that appear complete or not at all."""
+"""Files and folders: hashes, JSON, checked paths, locks, and outputs that appear complete or not at all."""
 
 from nld_trt.files.disk import check_space, disk_is_full
 from nld_trt.files.io import read_json, write_json

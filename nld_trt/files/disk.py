@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Space on disks: whether there is enough, and whether it ran out."""
+"""Disk space: checks for enough of it, and recognises that a disk is full."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def disk_is_full(error: OSError) -> bool:
 
 
 def check_space(home: Path, needs_bytes: int) -> None:
-    """Raises OperationError when the disk of ``home``, or of its first parent that exists, has less free space."""
+    """Raises OperationError when the disk that ``home`` is on, or will be on, has less than ``needs_bytes`` free."""
     while not home.exists():
         home = home.parent
     free = shutil.disk_usage(home).free

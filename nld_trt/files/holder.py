@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The process that writes an output: how it is named to the user, and whether it has certainly ended."""
+"""The record of the process that writes an output, by which it is named to the user and known to have ended."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from typing import Any, Self
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROCESSES = Path("/proc/self/ns/pid")
-# Field of /proc/PID/stat behind the name in parentheses: when the process started, in clock ticks since the boot.
+# The field of /proc/PID/stat, counted after the name in parentheses, that holds the start time of the process in clock
+# ticks since the boot.
 _START_FIELD = 19
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A process, written down so that it can be told from a later one with the same number.
+    """The record of a process, which can be told from a later process with the same number.
 
     Attributes:
-        boot: names the running kernel; containers of one machine share it. Empty where there is no such name.
-        processes: the namespace in which ``pid`` means something.
+        boot: id of the kernel's boot, which containers of one machine share. Empty where the kernel gives none.
+        processes: the process namespace that ``pid`` belongs to.
         started: clock ticks between the boot and the start of the process, or None where that cannot be read.
-        since: when it began to write, in ISO 8601.
-        leftovers: names beside the lock file of what it would leave if it were killed.
+        since: the time when it began to write, in ISO 8601.
+        leftovers: names, beside the lock file, of the files that it would leave if it were killed.
     """
 
     pid: int
@@ -56,11 +57,11 @@ class Holder:
 
     @classmethod
     def from_json(cls, text: str) -> Self | None:
-        """The holder in a record. Returns None where the text is no record, such as one whose writing was cut off."""
+        """Read a record. Returns None where the text is not a record, such as one that was only partly written."""
         try:
             values = json.loads(text)
             found = cls(**values)
-            # A record that somebody edited must not lead elsewhere.
+            # Only names are accepted: paths in an edited record could lead to other folders.
             return replace(found, leftovers=tuple(name for name in found.leftovers if Path(name).name == name))
         except (ValueError, TypeError):
             return None
@@ -73,15 +74,15 @@ class Holder:
 
     @property
     def is_here(self) -> bool:
-        """Whether it runs, or ran, on this machine: another machine's processes cannot be judged from here."""
+        """Whether the process belongs to this machine. Only those can be checked for having ended."""
         return self.host == socket.gethostname() or (self.boot != "" and self.boot == _boot_id())
 
     def has_ended(self, *, lock_is_free: bool | None) -> bool:
-        """Whether the process is certainly gone.
+        """Whether the process has certainly ended.
 
         Args:
-            lock_is_free: whether the lock that it held while it lived could be taken; None where the file system has
-                no locks, and the number and start time of the process must tell.
+            lock_is_free: whether the lock that the process held could be taken; None where the file system has no
+                locks, and the number and start time of the process decide.
         """
         if not self.is_here:
             return False
@@ -92,7 +93,7 @@ class Holder:
         return self.processes == _namespace() and _start_of(self.pid) != self.started
 
     def described(self) -> list[str]:
-        """Lines for a message."""
+        """Returns the lines that describe the process in a message."""
         return [f"command: {self.command}", f"process: {self.pid} on {self.host}", f"since:   {self.since}"]
 
 
@@ -111,7 +112,7 @@ def _namespace() -> str:
 
 
 def _start_of(pid: int) -> int | None:
-    """When a process started; None if there is no such process, or no /proc."""
+    """Read the start time of a process. Returns None if there is no such process, or no /proc."""
     try:
         return int(
             Path(f"/proc/{pid}/stat")

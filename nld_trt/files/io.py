@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""JSON files."""
+"""Reads and writes JSON files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nld_trt.errors import InputError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read the object in a JSON file.
 
     Raises:
         InputError: the file is missing, unreadable, not JSON, or not an object.
@@ -43,7 +43,7 @@ _REFETCH = "Restore the file from its source: an interrupted download or an edit
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, in the given key order, with a final newline.
 
-    Half a surrogate pair, which UTF-8 cannot hold, is written as the JSON escape that stands for it.
+    Half of a surrogate pair, which UTF-8 cannot encode, is written as its JSON escape.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8", errors="backslashreplace")

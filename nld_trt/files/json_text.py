@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""JSON that users send: a line of a file, a tensor of a request. Whatever it holds, it is read or refused by name."""
+"""JSON that users send, in a line of a file or a tensor of a request. It is read, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 
 from nld_trt.errors import InputError, shortened
 
-# Requests and tool descriptions need about ten. Python's own reader, templates and writers recurse, and end the
-# program's stack at some thousand.
+# The deepest nesting that is read. Requests and tool descriptions need about ten levels; Python's reader and writer and
+# the templates recurse, and exhaust the stack at some thousand levels.
 MAX_DEPTH = 100
-# Python itself neither reads nor writes a number of more than 4,300 digits, unless its environment says otherwise.
+# The longest integer that is read. Python by default neither reads nor writes more than 4,300 digits.
 MAX_DIGITS = 1000
 
 
 class JsonError(InputError):
-    """A text that is no JSON, or JSON that other readers would read differently or not at all.
+    """The text is not JSON, or JSON that other readers would read differently or not at all.
 
     Attributes:
-        what: a predicate, to be put behind the name of the text: ``is not JSON: Expecting value``.
-        values: what could be read all the same; None where nothing could.
+        what: a predicate, to be put after the name of the text: ``is not JSON: Expecting value``.
+        values: the value that could be read in spite of the fault; None where none could.
     """
 
     def __init__(self, what: str, values: Any = None) -> None:
@@ -33,14 +33,14 @@ class JsonError(InputError):
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text. NaN and numbers beyond every float come as floats; the fields' own checks name them.
+    """Parse a JSON text. NaN and numbers too large for a float become floats, which the checks of each field refuse.
 
     Args:
-        text: bytes are UTF-8. A byte order mark in front is skipped.
+        text: text, or bytes in UTF-8. A leading byte order mark is skipped.
 
     Raises:
-        JsonError: it is not JSON, has a whole number of more than ``MAX_DIGITS`` digits, gives a name twice in one
-            object, or is nested more than ``MAX_DEPTH`` deep.
+        JsonError: it is not JSON, has an integer with more than ``MAX_DIGITS`` digits, repeats a name in one object, or
+            is nested more than ``MAX_DEPTH`` deep.
     """
     faults: list[str] = []
     try:
@@ -60,7 +60,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def walk(value: Any) -> Iterator[tuple[int, Any]]:
-    """Every value in ``value``, keys of objects among them, with its depth; ``value`` itself has depth 0."""
+    """Yield every value in ``value`` with its depth, including keys of objects. ``value`` itself has depth 0."""
     stack = [(0, value)]
     while stack:
         depth, found = stack.pop()
@@ -74,7 +74,7 @@ def walk(value: Any) -> Iterator[tuple[int, Any]]:
 def check_plain(name: str, value: Any) -> None:
     """Raises InputError, beginning with ``name``, if ``value`` holds a text that is not Unicode or a NaN or infinity.
 
-    JSON can escape half a surrogate pair, which no tokenizer takes, and Python reads ``NaN``.
+    JSON escapes can encode half of a surrogate pair, which no tokenizer accepts, and Python reads ``NaN``.
     """
     for _, found in walk(value):
         if isinstance(found, str) and not is_unicode(found):
@@ -84,7 +84,7 @@ def check_plain(name: str, value: Any) -> None:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether ``text`` can be encoded: half a surrogate pair cannot."""
+    """Whether ``text`` can be encoded as UTF-8, which half of a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

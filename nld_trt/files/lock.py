@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""One writer for one output: a lock file beside it, which names the process that writes.
+"""Locks that give every output one writer. A lock file beside the output names the process that writes it.
 
 The kernel drops the lock when its process ends, however it ends. So a lock file that can be locked was left by a
 process that was killed, and what its record lists can be removed.
@@ -27,18 +27,18 @@ from nld_trt.files.records import human_bytes
 
 log = logging.getLogger(__name__)
 
-# EBADF: NFS, asked to lock a file that is open for reading only.
+# Errors of file systems without locks. EBADF comes from NFS where a file is open for reading only.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 _LONGEST_RECORD = 1 << 20
-# Between creating its lock file and writing its record, a process cannot be named: a moment's patience.
+# A process creates its lock file and then writes its record. A reader that finds no record retries for a moment.
 _RECORD_TRIES, _RECORD_PAUSE = 20, 0.05
 OLD, PARTIAL = "old", "partial"
-# The name of a folder that is kept when its command is interrupted: the next run goes on with it.
+# The kind of folder that is kept when its command is interrupted, so that the next run can resume.
 RESUMABLE = "quantizing"
 
 
 class OutputLock:
-    """The right to write one output. Made by :func:`locked`.
+    """The right to write one output, obtained from :func:`locked`.
 
     Attributes:
         path: the lock file.
@@ -50,19 +50,19 @@ class OutputLock:
         self.target = target
         self._descriptor = descriptor
         self._holder = Holder.this_process()
-        with suppress(PermissionError):  # another user's file, which was readable to us
+        with suppress(PermissionError):  # a file of another user, which we can only read
             os.fchmod(descriptor, 0o644)
         self._write()
 
     def sibling(self, kind: str) -> Path:
-        """A new hidden name beside the lock file, for what the next run removes if this process is killed."""
+        """Make a hidden name beside the lock file. If this process is killed, the next run removes it."""
         name = f".{self.target.name}.{kind}-{secrets.token_hex(4)}"
         self._holder = self._holder.with_leftover(name)
         self._write()
         return self.path.with_name(name)
 
     def release(self) -> None:
-        # A record of what could not be removed stays, for the next run to try again.
+        # A record of files that could not be removed is kept, so that the next run tries again.
         left = [name for name in self._holder.leftovers if os.path.lexists(self.path.with_name(name))]
         if not left:
             with suppress(OSError):
@@ -80,7 +80,7 @@ def lock_path(target: Path, home: Path) -> Path:
 
 
 def is_ours(name: str, target: Path) -> bool:
-    """Whether a name in the folder of the lock file is that file's, or is one of unfinished work."""
+    """Whether a name beside the lock file is the lock file's own or belongs to unfinished work on ``target``."""
     return name in (f".{target.name}.lock", f".{target.name}.{RESUMABLE}") or _is_unfinished(name, target)
 
 
@@ -90,11 +90,11 @@ def _is_unfinished(name: str, target: Path) -> bool:
 
 @contextmanager
 def locked(target: Path, home: Path) -> Iterator[OutputLock]:
-    """Be the only one who writes ``target`` while the body runs; removes what a killed process left of it.
+    """Hold the lock of ``target`` while the body runs. What a killed process left is removed first.
 
     Args:
-        target: absolute, with links followed.
-        home: an existing folder for the lock file and for unfinished work: the one around ``target``, or itself.
+        target: the output's absolute path, with links followed.
+        home: an existing folder for the lock file and unfinished work, which is ``target`` or its parent.
 
     Raises:
         InputError: another process writes ``target``, or may do so from another machine.
@@ -129,12 +129,12 @@ def refuse_locked(target: Path, home: Path) -> None:
 
 
 def _acquire(path: Path, target: Path) -> int:
-    """The descriptor of the lock file, locked; its record is still that of a killed process, or empty."""
+    """Open and lock the lock file. Returns its descriptor; the record in it is that of a killed process, or empty."""
     while True:
         descriptor = _open(path, target)
         try:
             ended = _refuse_held(descriptor, path, target)
-            if not _is_at(descriptor, path):  # its holder ended in between, and took the file along
+            if not _is_at(descriptor, path):  # its holder has ended in between and removed the file
                 os.close(descriptor)
                 continue
             if ended is not None:
@@ -151,7 +151,7 @@ def _open(path: Path, target: Path) -> int:
     try:
         return os.open(path, flags | os.O_CREAT, 0o666)
     except PermissionError:
-        # In a folder like /tmp another user's file cannot be opened for writing; who holds it can still be read.
+        # In a folder like /tmp another user's file cannot be opened for writing, but its record can be read.
         refuse_locked(target, path.parent)
         if not path.is_file():
             raise
@@ -160,7 +160,7 @@ def _open(path: Path, target: Path) -> int:
 
 
 def _refuse_held(descriptor: int, path: Path, target: Path) -> Holder | None:
-    """Lock the file, or raise InputError with its holder. Returns the process that was killed while it held it."""
+    """Lock the file, or raise InputError that names its holder. Returns the holder if that was killed."""
     free: bool | None = True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -217,18 +217,18 @@ def _remove_leftovers(ended: Holder, path: Path, target: Path) -> None:
 
 
 def _name_strangers(path: Path, target: Path) -> None:
-    """Warn of unfinished work that no record tells about, such as that of earlier versions: it may be in use."""
+    """Warn about unfinished work without a record, such as that of earlier versions, which may be in use."""
     for entry in path.parent.iterdir():
         if _is_unfinished(entry.name, target):
             log.warning(
-                "%s (%s) is left from a run that is not known any more: remove it if nothing is being written there",
+                "%s (%s) is left from an unknown earlier run: remove it if nothing is being written there",
                 entry,
                 human_bytes(size_of(entry)),
             )
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Returns the bytes of a file, or of all files in a folder."""
     total = 0
     for entry in [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]:
         with suppress(OSError):
@@ -238,7 +238,7 @@ def size_of(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """A file, or a folder with all that is in it, as far as that is possible."""
+    """Remove a file, or a folder with its contents, as far as that is possible."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

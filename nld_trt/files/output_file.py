@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Single files that appear complete or not at all, and devices, pipes and links in their place.
+"""Output files that appear complete or not at all, and devices, pipes and links that are given in their place.
 
-A regular file is written beside its place and renamed. A device, a pipe or an open descriptor such as /dev/stdout is
-written into. So is a file that cannot be replaced: in a folder that cannot be written, mounted on its own, or another
-user's. What is written into is opened first and filled last, from memory.
+A regular file is written under a temporary name beside its place and renamed. A device, a pipe or an open descriptor
+such as /dev/stdout is written directly. So is a file that cannot be replaced, because its folder cannot be written, it
+is a mount point, or it belongs to another user. A target that is written directly is opened before the work and filled
+after it, from memory.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _OTHER = "Choose another output file."
 _CHUNK_BYTES = 1 << 20
-# A rename that fails so may still be a file that can be written: mounted on its own, or in a folder like /tmp.
+# Errors of a rename after which the file may still be writable: it is a mount point, or in a folder like /tmp.
 _IRREPLACEABLE = (errno.EBUSY, errno.EPERM, errno.EACCES, errno.EXDEV)
 
 
@@ -39,12 +40,12 @@ _IRREPLACEABLE = (errno.EBUSY, errno.EPERM, errno.EACCES, errno.EXDEV)
 def publish_file(target: Path) -> Iterator[Path]:
     """Yield a temporary file that becomes ``target`` when the body succeeds and vanishes when it does not.
 
-    Links are followed. An old file keeps its permissions and its owner. A named pipe is opened at once, so the body
-    runs when somebody reads from it.
+    Links are followed. A file that is replaced keeps its permissions and owner. A named pipe is opened at once, so the
+    body runs when a reader has opened it.
 
     Raises:
         InputError: ``target`` is a folder, is being written by another process, or cannot be written.
-        OperationError: the disk became full, or a pipe's reader went away.
+        OperationError: the disk became full, or a pipe's reader closed it.
     """
     place = resolved(target)
     with ExitStack() as stack:
@@ -108,16 +109,16 @@ def _put_in_place(work: Path, place: Path, target: Path) -> None:
 
 
 def _lost(work: Path, target: Path, error: Exception) -> OperationError:
-    """What to say when all that was worked for is there, and its place cannot be written any more."""
+    """Make the error for a complete output whose place cannot be written any more. The output is kept beside it."""
     kept = work.with_name(f"{target.name}.{work.name.rpartition('-')[2]}")
     with suppress(OSError):
         os.replace(work, kept)
     reason = error.strerror if isinstance(error, OSError) else str(error)
-    return OperationError(f"{target} cannot be written any more: {reason}", fix=f"What was to be in it is in {kept}.")
+    return OperationError(f"{target} cannot be written any more: {reason}", fix=f"The complete output is in {kept}.")
 
 
 def _keep_permissions(work: Path, place: Path) -> bool:
-    """Give ``work`` the owner and mode of ``place``; returns whether that was possible."""
+    """Give ``work`` the owner and mode of ``place``. Returns whether that was possible."""
     old, new = place.stat(), work.stat()
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
         try:
@@ -129,7 +130,7 @@ def _keep_permissions(work: Path, place: Path) -> bool:
 
 
 def _opened_stream(target: Path) -> int | None:
-    """A descriptor of what can only be written into, or None where a file is or can be."""
+    """Open a target that can only be written directly. Returns None for files, folders and free names."""
     number = _own_descriptor(target)
     if number is not None:
         try:
@@ -147,9 +148,9 @@ def _opened_stream(target: Path) -> int | None:
 
 
 def _own_descriptor(path: Path) -> int | None:
-    """The number of a descriptor of this process, for a path such as /dev/stdout, /dev/fd/3 or a link to one."""
+    """Returns the descriptor of this process that a path such as /dev/stdout, /dev/fd/3 or a link to one names."""
     folder = Path(f"/proc/{os.getpid()}/fd")
-    for _ in range(40):  # the kernel's own bound on links
+    for _ in range(40):  # the kernel's limit on links
         parent = resolved(path.parent)
         if parent == folder and path.name.isdecimal():
             return int(path.name)
@@ -169,7 +170,7 @@ def _opened(path: Path, target: Path) -> int:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            log.warning("%s is a pipe: waiting until somebody reads from it", target)
+            log.warning("%s is a pipe: waiting for a process that reads from it", target)
             return os.open(path, flags)
         os.set_blocking(descriptor, True)
         return descriptor
@@ -178,7 +179,7 @@ def _opened(path: Path, target: Path) -> int:
 
 
 def _lock_alone(stream: int, target: Path) -> None:
-    """Lock a file that has no room for a lock file beside it."""
+    """Lock an output file beside which no lock file can be created."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -191,7 +192,7 @@ def _lock_alone(stream: int, target: Path) -> None:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A file that needs no folder: in memory, or in the temporary folder where the kernel has no such files."""
+    """Yield a scratch file in memory, or in the temporary folder where the kernel has no files in memory."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("nld-trt", os.MFD_CLOEXEC)
         try:
@@ -206,9 +207,9 @@ def _scratch() -> Iterator[Path]:
 
 
 def _pour(work: Path, stream: int, target: Path) -> None:
-    """Write the content of ``work`` to ``stream``: a file that is open there for this purpose is emptied first."""
+    """Write the content of ``work`` to ``stream``. A file that was opened for this is emptied first."""
     try:
-        for talk in (sys.stdout, sys.stderr):  # which may be the same pipe
+        for talk in (sys.stdout, sys.stderr):  # either may be the same pipe as the target
             if talk is not None:
                 talk.flush()
         if stat.S_ISREG(os.fstat(stream).st_mode) and _own_descriptor(target) is None:
@@ -218,7 +219,7 @@ def _pour(work: Path, stream: int, target: Path) -> None:
                 while chunk:
                     chunk = chunk[os.write(stream, chunk) :]
     except BrokenPipeError as error:
-        raise OperationError(f"the reader of {target} went away before it had everything") from error
+        raise OperationError(f"the reader of {target} closed it before all of it was written") from error
     except OSError as error:
         if disk_is_full(error):
             raise _full(target) from error

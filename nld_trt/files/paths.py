@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Paths: where they lead, and whether they stay inside a folder."""
+"""Paths: resolves them, and checks that they stay inside a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nld_trt.files.json_text import is_unicode
 
 @dataclass(frozen=True)
 class HubSnapshot:
-    """Where a folder sits in a Hugging Face cache: ``models--OWNER--NAME/snapshots/REVISION``."""
+    """A snapshot in a Hugging Face cache: ``models--OWNER--NAME/snapshots/REVISION``."""
 
     cache: Path
     revision: str
@@ -30,15 +30,15 @@ class HubSnapshot:
         return self.cache / "blobs"
 
     def stores(self, path: Path) -> bool:
-        """Whether ``path``, without links, is where this cache keeps a file of the repository.
+        """Whether ``path``, which is resolved, is a place where this cache keeps files of the repository.
 
-        That is in the repository's blobs, or in those that repositories of one cache share: ``blobs/01/0123...``.
+        Files are in the repository's blobs, or in blobs that the repositories of a cache share: ``blobs/01/0123...``.
         """
         return path.parent == self.blobs or path.parent.parent == self.cache.parent / "blobs"
 
     @classmethod
     def around(cls, folder: Path) -> HubSnapshot | None:
-        """The snapshot that ``folder`` is or lies in, or None."""
+        """Returns the snapshot that ``folder`` is or is part of, or None."""
         folder = folder.resolve()
         for path in (folder, *folder.parents):
             if path.parent.name == "snapshots" and _is_cache(path.parent.parent):
@@ -47,10 +47,10 @@ class HubSnapshot:
 
     @classmethod
     def holds(cls, path: Path, folder: Path) -> bool:
-        """Whether ``path``, without links, is what a link in ``folder`` may lead to: a file or folder of a cache.
+        """Whether a link in ``folder`` may lead to ``path``, which is resolved: a file or folder of a cache.
 
-        A snapshot has its files in the blobs of its own repository. Any other folder may consist of links into a
-        cache, wherever that lies: to blobs, or to a snapshot's folders, such as an adapter's.
+        A snapshot's files are in the blobs of its repository. Any other folder may consist of links into any cache, to
+        blobs or to folders of a snapshot, such as an adapter's.
         """
         snapshot = cls.around(folder)
         if snapshot is not None:
@@ -62,7 +62,7 @@ class HubSnapshot:
 
 
 def _is_cache(folder: Path) -> bool:
-    """Whether ``folder`` is a repository's in a Hugging Face cache: by its name, or by all that such a folder holds.
+    """Whether ``folder`` belongs to a repository in a Hugging Face cache, by its name or by its content.
 
     Where ``models--OWNER--NAME`` is a link to a larger disk, the folder there can have any name.
     """
@@ -72,13 +72,13 @@ def _is_cache(folder: Path) -> bool:
 
 
 def inside(folder: Path, relative: str | Path) -> Path:
-    """``folder / relative``, which need not exist, after checking that it does not lead out of ``folder``.
+    """Returns ``folder / relative``, which need not exist, after checking that it does not lead out of ``folder``.
 
-    Links are followed. What :meth:`HubSnapshot.holds` accepts counts as inside, since a Hugging Face cache stores
-    every file behind a link; no other escape does.
+    Links are followed. A path that :meth:`HubSnapshot.holds` accepts counts as inside, because a Hugging Face cache
+    consists of links; any other path outside is refused.
 
     Raises:
-        InputError: an absolute path, a ``..``, or a link to somewhere else.
+        InputError: the path is absolute, has a ``..``, or is a link that leaves ``folder``.
     """
     try:
         if Path(relative).is_absolute() or ".." in Path(relative).parts:
@@ -96,14 +96,14 @@ def inside(folder: Path, relative: str | Path) -> Path:
 
 
 def resolved(path: Path) -> Path:
-    """``path``, which need not exist, absolute and with its links followed.
+    """Returns ``path``, which need not exist, as an absolute path with links followed.
 
     Raises:
-        InputError: links that lead in a circle, or a relative path in a working folder that was deleted.
+        InputError: links form a circle, or the path is relative and the working folder was deleted.
     """
     try:
         return path.resolve()
-    except FileNotFoundError as error:  # of the working folder: path itself may be missing
+    except FileNotFoundError as error:  # the working folder is missing; path itself may be
         raise InputError(
             f"{path} is relative to the working folder, which was deleted", fix="Change to a folder that exists."
         ) from error
@@ -113,9 +113,9 @@ def resolved(path: Path) -> Path:
 
 
 def is_mount_point(folder: Path) -> bool:
-    """Whether ``folder``, absolute and with links followed, is where something is mounted.
+    """Whether ``folder``, absolute and with links followed, is a mount point.
 
-    ``Path.is_mount`` compares devices, and so takes a folder of the same disk that is mounted there for no mount.
+    ``Path.is_mount`` compares devices, so it does not recognise a bind mount of a folder on the same disk.
     """
     if folder.is_mount():
         return True
@@ -127,12 +127,12 @@ def is_mount_point(folder: Path) -> bool:
 
 
 def _unescaped(text: str) -> str:
-    """A path of the kernel's tables, which write blanks and backslashes as octal numbers."""
+    """Decode a path of the kernel's mount table, which writes spaces and backslashes as octal numbers."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
 def own_folders() -> list[Path]:
-    """The user's working and home folder, as far as they exist: a container's user may have neither."""
+    """Returns the user's working and home folders, as far as they exist: a container's user may have neither."""
     found = []
     for find in (Path.cwd, Path.home):
         # RuntimeError: HOME is not set and no user has this number.
@@ -142,15 +142,15 @@ def own_folders() -> list[Path]:
 
 
 def library_path(path: Path) -> str:
-    """``path`` for a library that takes text and makes UTF-8 of it, where Python may take ASCII for the file system's.
+    """Returns ``path`` as text for a library that encodes paths as UTF-8, whatever encoding Python uses for them.
 
-    Triton's Python backend does, under every locale. :func:`path_of_library` is the way back.
+    In Triton's Python backend, Python uses ASCII under every locale. :func:`path_of_library` is the inverse.
     """
     return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def opened_path(path: Path) -> str:
-    """:func:`library_path` for a library that is to open a file there, which it can if the path is text.
+    """Returns :func:`library_path` for a library that opens files there, which requires that the path is valid text.
 
     Raises:
         InputError: it has bytes that are not UTF-8.
@@ -165,5 +165,5 @@ def opened_path(path: Path) -> str:
 
 
 def path_of_library(text: str) -> Path:
-    """The path that a library gave as UTF-8."""
+    """Returns the path that a library gave as text. It is the inverse of :func:`library_path`."""
     return Path(os.fsdecode(text.encode("utf-8", "surrogateescape")))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that appear complete or not at all."""
+"""Output folders that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def publish_folder(
 ) -> Iterator[Path]:
     """Yield an empty folder that becomes ``target`` when the body succeeds and vanishes when it does not.
 
-    The folder is made beside ``target`` so that the last step is one rename. A mount point cannot be
-    renamed over, nor a folder in one that cannot be written: there the folder is made inside ``target`` and its
-    contents move up.
+    The folder is created beside ``target``, so that the last step is one rename. A mount point cannot be replaced by a
+    rename, nor can a folder whose parent cannot be written; in these cases the folder is created inside ``target`` and
+    its contents are moved up.
 
     Args:
         target: may be missing or an empty folder; missing parents are created. Its permissions are kept.
-        force: replace what is there.
-        needs_bytes: free space to ask for before any work.
-        marker: with ``force``, only a folder that holds a file of this name is replaced, so that a
-            mistyped output folder does not cost somebody's files.
-        lock: of ``target``, where the caller holds it already.
+        force: replace an existing folder.
+        needs_bytes: free space that is required before any work.
+        marker: with ``force``, only a folder with a file of this name is replaced, so that a mistyped output folder
+            does not delete other files.
+        lock: the lock of ``target``, where the caller holds it already.
 
     Raises:
         InputError: ``target`` is taken, is being written by another process, or cannot be created.
-        OperationError: the disk is too small, or became full.
+        OperationError: the disk has too little space, or became full.
     """
     target = resolved(target)
     _refuse_taken(target, force, marker)
@@ -59,13 +59,13 @@ def publish_folder(
 
 @contextmanager
 def locked_folder(target: Path, *, keep_parents: bool = False) -> Iterator[OutputLock]:
-    """Be the only process that writes the folder ``target``; creates its parents, and removes them if it fails.
+    """Hold the lock of the folder ``target``. Its missing parents are created, and removed again if the body fails.
 
     Args:
-        keep_parents: leave the parents also then.
+        keep_parents: keep the parents even if the body fails.
 
     Raises:
-        InputError: another process writes it, or nothing can be written there.
+        InputError: another process writes the folder, or nothing can be written there.
         OperationError: the disk is full.
     """
     target = resolved(target)
@@ -77,7 +77,7 @@ def locked_folder(target: Path, *, keep_parents: bool = False) -> Iterator[Outpu
             lock = claim.__enter__()
         except OSError as error:
             raise _refusal(target, home, error) from error
-        # Not a with statement: what the body raises is no refusal.
+        # A with statement would also treat an OSError of the body as a refusal of the lock.
         try:
             yield lock
         finally:
@@ -91,7 +91,7 @@ def locked_folder(target: Path, *, keep_parents: bool = False) -> Iterator[Outpu
 
 @contextmanager
 def _publishing(target: Path, force: bool, needs_bytes: int, marker: str | None, lock: OutputLock) -> Iterator[Path]:
-    _refuse_taken(target, force, marker)  # again: another process may have ended with it since
+    _refuse_taken(target, force, marker)  # again, because another process may have written it since
     home = lock.path.parent
     work = lock.sibling(PARTIAL)
     try:
@@ -113,12 +113,13 @@ def _publishing(target: Path, force: bool, needs_bytes: int, marker: str | None,
 
 @contextmanager
 def results_folder(target: Path, *, marker: str, kind: str) -> Iterator[Path]:
-    """Create ``target``, or go on in one that holds a file ``marker``; be the only process that writes there.
+    """Create the folder ``target``, or reuse one that has a file ``marker``, and hold its lock.
 
-    Unlike with :func:`publish_folder`, what is written stays when the body fails. A folder that stayed empty goes.
+    Unlike :func:`publish_folder`, this keeps the files that were written when the body fails, and removes an empty
+    folder.
 
     Args:
-        kind: of folder, for a message.
+        kind: the kind of folder, for a message.
 
     Raises:
         InputError: ``target`` holds something else, is being written by another process, or cannot be written.
@@ -151,14 +152,14 @@ def refuse_other_results(target: Path, marker: str, kind: str) -> None:
     else:
         occupied = target.exists()
     if occupied:
-        raise InputError(f"{target} exists and is no {kind} folder: it has no {marker}", fix=_OTHER)
+        raise InputError(f"{target} exists and is not a {kind} folder: it has no {marker}", fix=_OTHER)
 
 
 def check_target(target: Path, force: bool, marker: str | None = None) -> None:
-    """Whether :func:`publish_folder` would accept this target now; for refusing before long work.
+    """Refuse, before long work, a target that :func:`publish_folder` would not accept.
 
     Raises:
-        InputError: it is taken, is being written by another process, or cannot be written.
+        InputError: the target is taken, is being written by another process, or cannot be written.
     """
     target = resolved(target)
     _refuse_taken(target, force, marker)
@@ -187,7 +188,7 @@ def _refuse_taken(target: Path, force: bool, marker: str | None) -> None:
 
 
 def _content(target: Path) -> list[Path]:
-    """What a folder holds, without what is only there while it is being written."""
+    """Returns the entries of a folder, without lock files and unfinished work."""
     try:
         return [entry for entry in target.iterdir() if not is_ours(entry.name, target)]
     except OSError as error:
@@ -195,14 +196,14 @@ def _content(target: Path) -> list[Path]:
 
 
 def _home(target: Path) -> Path:
-    """The folder that unfinished work goes to: the one around ``target``, or ``target`` where that cannot be."""
+    """Returns the folder for unfinished work: the parent of ``target``, or ``target`` if the parent cannot be used."""
     if target.is_dir() and (is_mount_point(target) or not os.access(target.parent, os.W_OK | os.X_OK)):
         return target
     return target.parent
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    """Create ``folder``; returns the folders that had to be created, outermost first. Removes them if it fails."""
+    """Create ``folder``. Returns the folders that had to be created, outermost first, and removes them if it fails."""
     made: list[Path] = []
     try:
         for parent in reversed((folder, *folder.parents)):
@@ -247,14 +248,16 @@ def _rename_over(work: Path, target: Path, lock: OutputLock) -> None:
 
 def _keep_permissions(work: Path, target: Path) -> None:
     found = target.stat()
-    # Only root may give a folder away; the others' folder is theirs already, or becomes theirs.
+    # Only root may change an owner. For other users the folder is theirs already, or becomes theirs.
     with suppress(OSError):
         os.chown(work, found.st_uid, found.st_gid)
     shutil.copymode(target, work)
 
 
 def _move_into(work: Path, target: Path, marker: str | None) -> None:
-    """The marker goes last and comes last: until then, what is there does not look like a result."""
+    """Move the contents of ``work`` to ``target``. The old marker is removed last and the new one is moved last.
+
+    A folder whose move was interrupted then never looks like a complete result."""
     last = None if marker is None else Path(marker).parts[0]
     for entry in sorted(_content(target), key=lambda entry: entry.name == last):
         remove(entry)

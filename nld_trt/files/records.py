@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Records of files: their hashes and sizes."""
+"""Hashes and sizes of files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CHUNK_BYTES = 8 << 20
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file, read in pieces."""
+    """Returns the hexadecimal SHA-256 of a file, which is read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -20,7 +20,7 @@ def sha256_of(path: Path) -> str:
 
 
 def human_bytes(size: int) -> str:
-    """Decimal units, as disks and model cards state sizes: ``17.0 GB``."""
+    """Format a size in decimal units, as disks and model cards do: ``17.0 GB``."""
     value, unit = float(size), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 1000:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,21 +15,10 @@ from nld_trt.decode.generate import generate
 from nld_trt.decode.request import ResolvedRequest
 from nld_trt.decode.result import Result
 from nld_trt.engine.session import EngineInfo
-from nld_trt.errors import InputError, OperationError, shortened
-from nld_trt.files.json_text import JsonError, parse_json
+from nld_trt.errors import OperationError
+from nld_trt.measure.questions import Question
 from nld_trt.measure.variant import Variant
-from nld_trt.model.text.codec import Codec
-from nld_trt.model.text.prompt import parse_prompt
-
-
-@dataclass(frozen=True)
-class Question:
-    """One evaluation prompt. ``answer`` None means it counts for speed only."""
-
-    request_id: str
-    prompt_ids: tuple[int, ...]
-    answer: str | None
-    family: str | None
+from nld_trt.progress import SILENT, Stage
 
 
 @dataclass(frozen=True)
@@ -59,34 +48,6 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def read_questions(lines: Iterable[str | bytes], codec: Codec | None) -> list[Question]:
-    """Questions from JSONL lines: a prompt as in a request file, and optionally ``answer``, ``id``, ``family``.
-
-    Raises:
-        InputError: a line that is none, or an empty file.
-    """
-    questions = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            values = parse_json(line)
-            if not isinstance(values, dict):
-                raise InputError("it is no JSON object")
-            answer, family = values.get("answer"), values.get("family")
-            for name, value in (("answer", answer), ("family", family)):
-                if not isinstance(value, str | None):
-                    raise InputError(f"{name} is {shortened(repr(value))}, which is no text")
-            questions.append(Question(str(values.get("id", number)), parse_prompt(values, codec), answer, family))
-        except JsonError as error:
-            raise InputError(f"line {number} of the prompts file {error.what}") from error
-        except InputError as error:
-            raise InputError(f"line {number} of the prompts file cannot be used: {error}") from error
-    if not questions:
-        raise InputError("the prompts file is empty")
-    return questions
 
 
 def requests_for(
@@ -121,14 +82,14 @@ def evaluate(
     batch_size: int,
     block_length: int | None = None,
     threshold: float | None = None,
-    progress: Callable[[int], None] = lambda finished: None,
+    stage: Stage = SILENT,
 ) -> Score:
     """Decode every question in batches of ``batch_size`` and score the answers.
 
     Wall time covers prefill, decoding and detokenization; one untimed batch goes first.
 
     Args:
-        progress: called with the number of questions that were finished since its last call.
+        stage: is told of each question that is finished.
 
     Raises:
         InputError: a question or a setting does not fit the engine; nothing was decoded.
@@ -151,7 +112,7 @@ def evaluate(
     for first in range(0, len(questions), batch_size):
         for index, result in generate(batch, requests[first : first + batch_size]):
             results[first + index] = good(result, questions[first + index], variant)
-            progress(1)
+            stage.advance(1)
     seconds = time.perf_counter() - started
     engine_seconds = batch.engine_seconds - engine_before
     return _score(variant, variant.block_length(info, block_length), questions, results, seconds, engine_seconds)

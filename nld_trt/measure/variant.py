@@ -11,6 +11,7 @@ from nld_trt.decode.request import Request
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
+from nld_trt.model.generation import GENERATION_FILE, in_words
 from nld_trt.names import DEFAULT_THRESHOLDS, NEVER, ModeName
 
 
@@ -88,6 +89,14 @@ def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
     for variant in chosen:
         measured.setdefault((variant.mode, variant.lora), variant)
     return list(measured.values())
+
+
+def greedy_note(info: EngineInfo) -> str | None:
+    """The sampling defaults of the checkpoint that requests of a variant leave out, in a sentence; None without any."""
+    sampling = info.generation.sampling
+    if not sampling:
+        return None
+    return f"measured greedily: {in_words(sampling)} of {GENERATION_FILE} has no part in this"
 
 
 def _check_quadratic(asked: int | None, limits: Limits) -> None:

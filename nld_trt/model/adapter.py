@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The draft adapter in ``linear_spec_lora/``: a low-rank term on every attention output projection.
 
-Source: docs/model.md, Draft adapter.
+docs/model.md, Draft adapter, describes the format.
 """
 
 from __future__ import annotations
@@ -32,28 +32,27 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 _PICKLED_FILE = "adapter_model.bin"
 ADAPTER_DTYPES = ("F32", "BF16", "F16")
 
-# The adapter's own name, which some files keep in the names of its tensors.
+# Matches the adapter's name, which some files have in the names of its tensors.
 _ADAPTER_NAME = re.compile(r"\.lora_([AB])\.[^.]+\.weight$")
-_FIX = "Use the linear_spec_lora/ folder that was released with the weights, or remove it to go without an adapter."
+_FIX = "Use the linear_spec_lora/ folder that was released with the weights, or remove it to decode without an adapter."
 
 
 def tensor_names(layer: int) -> tuple[str, str]:
-    """Names of A [rank, query_size] and B [hidden, rank] of one layer."""
+    """Returns the names of A [rank, query_size] and B [hidden, rank] of one layer."""
     prefix = f"base_model.model.encoder.layers.{layer}.self_attn.o_proj"
     return f"{prefix}.lora_A.weight", f"{prefix}.lora_B.weight"
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A checked adapter; its tensors are read on request.
+    """A checked adapter, whose tensors are read on request.
 
-    W_draft = W_o + scale · B · A. It is on in the bidirectional draft passes of linear self-speculation
-    and off everywhere else.
+    W_draft = W_o + scale · B · A. The adapter is on when tokens are drafted, and off everywhere else.
 
     Attributes:
-        raw_config: ``adapter_config.json``, in the plainest spelling.
+        raw_config: the settings of ``adapter_config.json``, in their canonical form.
         stored_names: canonical tensor name to the name in the file.
-        notes: a line for the settings, and one for the tensors, that are spelled otherwise than in a release.
+        notes: a line about settings, and one about tensors, that have another form than in a release.
     """
 
     rank: int
@@ -79,7 +78,7 @@ class Adapter:
         return self.file.tensors[self.stored_names[name]].shape
 
     def read(self, layer: int) -> tuple[Float32, Float32]:
-        """A [rank, query_size] and B [hidden, rank] of one layer, in float32 and without the scale."""
+        """Read A [rank, query_size] and B [hidden, rank] of one layer, in float32 and without the scale."""
         lora_a, lora_b = (
             self.file.read(self.stored_names[name]).astype(np.float32, copy=False) for name in tensor_names(layer)
         )
@@ -87,10 +86,10 @@ class Adapter:
 
     @classmethod
     def open(cls, checkpoint: Path, config: ModelConfig) -> Adapter | None:
-        """The adapter of a checkpoint folder, or None when it has no ``linear_spec_lora/``.
+        """Open the adapter of a checkpoint folder. Returns None when it has no ``linear_spec_lora/``.
 
         Raises:
-            InputError: listing everything that is missing or not a plain LoRA on every o_proj.
+            InputError: something is missing, or the adapter is not a plain LoRA on every o_proj. All faults are listed.
         """
         folder = inside(checkpoint, ADAPTER_FOLDER)
         if not folder.exists():
@@ -135,7 +134,7 @@ def _expected_shapes(config: ModelConfig, rank: int) -> dict[str, tuple[int, int
 
 
 def _canonical_names(file: SafetensorsFile) -> tuple[dict[str, str], list[str]]:
-    """Canonical to stored names. PEFT versions differ in the prefix and in naming the adapter, ``default`` mostly."""
+    """Map canonical to stored names. PEFT versions differ in prefixes, and in whether they write the adapter's name."""
     stored: dict[str, str] = {}
     problems = []
     for name in file.tensors:

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ``adapter_config.json`` means: PEFT has many spellings of one low-rank term on every attention output.
+"""``adapter_config.json``: PEFT has many ways to describe the same low-rank term on every attention output.
 
-Modules are chosen by names, parts of names, regular expressions and layer numbers, and a rank can be given for all
-or for each. Here the choice is carried out on the network's modules, as PEFT would, and what comes out is compared.
+PEFT chooses modules by names, parts of names, regular expressions and layer numbers, and ranks for all modules or for
+each. This module applies these settings to the network's modules as PEFT would, and compares the result with the one
+supported choice: every attention output, with one rank and one alpha.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from nld_trt.model.names import canonical
 CONFIG_FILE = "adapter_config.json"
 TARGET = "o_proj"
 
-# Settings that change what the tensors mean, and the values that mean "plain LoRA". The first must be there; the
-# others may be left out.
+# Settings that change the meaning of the tensors, with the values that mean plain LoRA. Required settings must be
+# present; optional ones may be left out.
 _REQUIRED: dict[str, tuple[Any, ...]] = {"peft_type": ("LORA",)}
 _OPTIONAL: dict[str, tuple[Any, ...]] = {
     "bias": ("none",),
@@ -35,12 +36,12 @@ _OPTIONAL: dict[str, tuple[Any, ...]] = {
     "layer_replication": (None, []),
     "target_parameters": (None, []),
     "trainable_token_indices": (None, [], {}),
-    # With it the term counts only behind certain tokens.
+    # With this setting the term only applies after certain tokens.
     "alora_invocation_tokens": (None, []),
-    # The others, such as pissa, olora and loftq, take what the term begins with out of the base weights.
+    # Other values, such as pissa, olora and loftq, subtract the term's initial value from the base weights.
     "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
-# Settings that choose modules, ranks or scales; one plain value of each is left in the canonical form.
+# Settings that choose modules, ranks or scales, with the value that each has in the canonical form.
 _CHOICES: dict[str, Any] = {
     "target_modules": [TARGET],
     "exclude_modules": None,
@@ -56,8 +57,8 @@ class AdapterConfig:
     """One rank and one alpha for the attention output of every layer.
 
     Attributes:
-        canonical: the file's settings, with those that choose modules, ranks and scales in their plainest spelling.
-        respelled: keys of which ``canonical`` has another value than the file.
+        canonical: the file's settings, with those that choose modules, ranks and scales in their simplest form.
+        respelled: keys that have another value in ``canonical`` than in the file.
     """
 
     rank: int
@@ -67,7 +68,7 @@ class AdapterConfig:
 
     @classmethod
     def read(cls, raw: Mapping[str, Any], config: ModelConfig) -> tuple[AdapterConfig | None, list[str]]:
-        """The meaning of ``raw``, or None and everything that stands against it."""
+        """Interpret ``raw``. Returns the settings, or None, with all problems."""
         problems = [
             f"{CONFIG_FILE}: {name} is {raw.get(name)!r}; supported: {accepted[0]!r}"
             for name, accepted in {**_REQUIRED, **_OPTIONAL}.items()
@@ -89,12 +90,12 @@ class AdapterConfig:
 
 
 def _same(value: Any, plain: Any) -> bool:
-    """Whether a setting is spelled plainly: as ``plain``, or empty where that is."""
+    """Whether a setting has the canonical value ``plain``, or is empty where ``plain`` is empty."""
     return (type(value) is type(plain) and value == plain) or (not plain and not value)
 
 
 def _target_problems(raw: Mapping[str, Any], config: ModelConfig, wanted: list[str]) -> list[str]:
-    """Which of the settings that choose modules keep the choice from being ``wanted``."""
+    """Find the settings because of which the chosen modules are not the ``wanted`` ones."""
     problems = []
     targets, excluded = raw.get("target_modules"), raw.get("exclude_modules")
     modules = [*linear_modules(config), EMBEDDING.removesuffix(".weight"), FINAL_NORM.removesuffix(".weight")]
@@ -114,7 +115,7 @@ def _target_problems(raw: Mapping[str, Any], config: ModelConfig, wanted: list[s
 
 
 def _chooses(choice: Any) -> TypeGuard[str | list[str]]:
-    """Whether ``choice`` is a list of names, or one regular expression."""
+    """Whether ``choice`` is valid: a list of names, or one regular expression."""
     if not isinstance(choice, str):
         return isinstance(choice, list) and all(isinstance(name, str) for name in choice)
     try:
@@ -125,20 +126,20 @@ def _chooses(choice: Any) -> TypeGuard[str | list[str]]:
 
 
 def _is_chosen(choice: str | list[str], module: str) -> bool:
-    """Whether PEFT would adapt ``module``: a text has to match the whole name, an entry of a list its end."""
+    """Whether PEFT would adapt ``module``: a text must match the whole name, an entry of a list the end of the name."""
     if isinstance(choice, str):
         return any(re.fullmatch(choice, name) for name in _spellings(module))
     return any(module.endswith(f".{name}") or module == canonical(name) for name in choice)
 
 
 def _spellings(module: str) -> Iterator[str]:
-    """The module's name in the network, in what was trained in its place, and in the wrappers around them."""
+    """Yield the names that a module can have: in the network, in the part that was trained, and in PEFT's wrappers."""
     for name in (module, module.removeprefix(f"{BODY}.")):
         yield from (name, f"model.{name}", f"base_model.model.{name}", f"base_model.model.model.{name}")
 
 
 def _shared(raw: Mapping[str, Any], key: str, pattern_key: str, modules: list[str]) -> tuple[float | None, list[str]]:
-    """The positive number that ``key`` and its pattern give all ``modules``, or None and why there is none."""
+    """Find the positive number that ``key`` and its pattern give to all ``modules``. Returns None with the problems."""
     general, pattern = raw.get(key), raw.get(pattern_key)
     if not _is_positive(general):
         kind = "positive whole number" if key == "r" else "positive number"
@@ -158,7 +159,7 @@ def _shared(raw: Mapping[str, Any], key: str, pattern_key: str, modules: list[st
 
 
 def _in_pattern(pattern: Mapping[str, Any], module: str, general: Any) -> Any:
-    """The value of the first entry that the name, or its end, matches."""
+    """Returns the value of the first entry whose pattern matches the name or its end."""
     for key, value in pattern.items():
         whole = re.compile(key if key.startswith("^") else rf"(.*\.)?({key})$")
         if any(whole.match(name) for name in _spellings(module)):

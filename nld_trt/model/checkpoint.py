@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint folder: everything about it is checked from headers, tensors are read one at a time."""
+"""A checkpoint folder. It is checked from the files' headers, and its tensors are read one at a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nld_trt.model.text.files import TEXT_FILES, template_files
 CONFIG_FILE = "config.json"
 COMPANION_FILES = (*TEXT_FILES, GENERATION_FILE)
 
-# What else has been given as a checkpoint, told by a file in it.
+# Other folders that users pass as a checkpoint, recognised by a file in them.
 _OTHER_FOLDERS: dict[str, str] = {
     "engine.json": "It is an engine folder: pass the folder that it was built from.",
     "adapter_config.json": "It is an adapter folder: pass the checkpoint folder around it.",
@@ -43,16 +43,15 @@ class Checkpoint:
     """An opened checkpoint. Make one with :meth:`open` or :meth:`open_converted`.
 
     Attributes:
-        raw_config: ``config.json``, with positions in the releases' spelling.
+        raw_config: ``config.json``, with rotary settings in the form of the releases.
         respelled_config: whether ``raw_config`` differs from the file.
         generation: defaults of requests, from ``generation_config.json``.
         adapter: the draft adapter; None on base models.
         manifest: ``checkpoint.json`` of a converted checkpoint; None for a release.
-        quantization: what the checkpoint says about it; None in high precision.
-        formats: of the quantized linear layers, by module name.
-        kv_cache: format of cached keys and values that the checkpoint was made for, such as FP8; None for the format
-            of the engine.
-        notes: a line for everything that was read from another place, or under another name, than in a release.
+        quantization: what the checkpoint says about its quantization; None in high precision.
+        formats: the format of each quantized linear layer, by module name.
+        kv_cache: format of the KV cache that the checkpoint was made for, such as FP8; None for the engine's precision.
+        notes: a line for everything that has another place or another name than in a release.
     """
 
     folder: Path
@@ -70,12 +69,12 @@ class Checkpoint:
 
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
-        """Open a release or converted folder: configuration, inventory, shapes, dtypes and adapter are checked.
+        """Open a released or converted checkpoint, and check configuration, tensor names, shapes, dtypes and adapter.
 
-        Names and settings in the spelling of other tools are understood where they can mean one thing only.
+        Names and settings in the forms of other tools are accepted where their meaning is unambiguous.
 
         Raises:
-            InputError: the folder is not a usable checkpoint; its faults of all kinds are listed together.
+            InputError: the folder is not a usable checkpoint. Faults of all kinds are listed together.
         """
         raw = _read_config(folder)
         generation = GenerationConfig.read(folder)
@@ -116,10 +115,10 @@ class Checkpoint:
         """Open a folder that ``nld-trt convert`` wrote.
 
         Args:
-            verify: also compare the SHA-256 of every file, which reads all of it.
+            verify: also compare the SHA-256 of every file, which reads all of them completely.
 
         Raises:
-            InputError: no manifest, one of another version, files that changed since; or as :meth:`open`.
+            InputError: the manifest is missing or has another version, files have changed, or :meth:`open` raises.
         """
         _check_folder(folder)
         manifest = read_manifest(folder)
@@ -132,7 +131,7 @@ class Checkpoint:
         return cls.open(folder)
 
     def refuse_quantized(self) -> None:
-        """Raises InputError when the checkpoint is quantized, for work that starts from the released weights."""
+        """Raise InputError if the checkpoint is quantized, for work that needs weights in high precision."""
         if self.quantization is not None:
             raise InputError(
                 f"{self.folder} is already quantized ({self.quantization.algorithm}); "
@@ -142,7 +141,7 @@ class Checkpoint:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The network's tensors in canonical order; ignored ones are not among them."""
+        """The names of the network's tensors in canonical order, without those that are ignored."""
         return tuple(self._sources)
 
     @property
@@ -150,7 +149,7 @@ class Checkpoint:
         return sum(self._info(name).nbytes for name in self.names)
 
     def dtype_of(self, name: str) -> str:
-        """The stored dtype in the spelling of safetensors, such as BF16."""
+        """Returns the stored dtype by its name in safetensors, such as BF16."""
         return self._info(name).dtype
 
     def nbytes_of(self, name: str) -> int:
@@ -160,15 +159,15 @@ class Checkpoint:
         return self._info(name).shape
 
     def read(self, name: str) -> Array:
-        """One tensor in its stored dtype."""
+        """Read one tensor in its stored dtype."""
         return self._sources[name].read()
 
     def chunks(self, name: str) -> Iterator[Array]:
-        """One tensor as flat pieces in its stored dtype, each valid until the next is taken."""
+        """Yield one tensor as flat pieces in its stored dtype, each valid until the next is taken."""
         return self._sources[name].chunks()
 
     def read_quantized(self, module: str) -> QuantizedWeight:
-        """One quantized linear layer, unpacked. Raises KeyError for a module in high precision."""
+        """Read and unpack one quantized linear layer. Raises KeyError for a module in high precision."""
         prefix = f"{module}."
         names = [name for name in self._sources if name.startswith(prefix)]
         return QuantizedWeight.from_tensors(
@@ -176,13 +175,13 @@ class Checkpoint:
         )
 
     def read_adapter(self, layer: int) -> tuple[Float32, Float32]:
-        """A [rank, query_size] and B [hidden, rank] of one layer, float32, without the scale."""
+        """Read the adapter's A [rank, query_size] and B [hidden, rank] of one layer, in float32, without the scale."""
         if self.adapter is None:
             raise ValueError(f"{self.folder} has no adapter")
         return self.adapter.read(layer)
 
     def companions(self) -> list[Path]:
-        """The tokenizer, template and generation files that exist."""
+        """Returns the tokenizer, template and generation files that exist."""
         return companions_in(self.folder)
 
     def copy_companions(self, target: Path) -> None:
@@ -197,7 +196,7 @@ class Checkpoint:
 
 
 def companions_in(folder: Path) -> list[Path]:
-    """Whatever an engine or checkpoint folder has of the tokenizer, template and generation files."""
+    """Returns the tokenizer, template and generation files that an engine or checkpoint folder has."""
     found = [path for name in COMPANION_FILES if (path := inside(folder, name)).is_file()]
     return [*found, *(path for path in template_files(folder) if path not in found)]
 

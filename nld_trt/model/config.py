@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint's ``config.json`` says about the network, checked once.
+"""The network's configuration, read from ``config.json`` and checked once.
 
 The values that differ between releases (rope_theta, EOS, MASK, the rotary factor of base models)
 are read from the file and never defaulted: the reference configuration class has defaults that
@@ -19,7 +19,7 @@ from nld_trt.model.rope_config import RopeStatement
 
 MODEL_TYPE = "nemotron_labs_diffusion"
 ROPE_TYPES = ("yarn",)
-# Tokens that can end an answer: an engine's rows have so many places for them.
+# The most tokens that can end an answer: an engine's input has this many places per row.
 MAX_EOS_IDS = 8
 
 # Settings of the reference network that have one supported value. A checkpoint may leave them out.
@@ -65,7 +65,7 @@ class ModelConfig:
     """Geometry, rotary parameters and token ids of one checkpoint. Sizes are in elements.
 
     Attributes:
-        eos_token_id: the token that is written behind an answer.
+        eos_token_id: the token that is written after an answer.
         more_eos_token_ids: further tokens that end an answer when they are generated.
     """
 
@@ -88,7 +88,7 @@ class ModelConfig:
 
     @property
     def query_size(self) -> int:
-        """Width of the query projection. Not the hidden size on 3B and 14B."""
+        """Width of the query projection, which differs from the hidden size on 3B and 14B."""
         return self.num_attention_heads * self.head_dim
 
     @property
@@ -97,42 +97,42 @@ class ModelConfig:
 
     @property
     def kv_elements_per_token(self) -> int:
-        """K and V elements that one cached token takes over all layers."""
+        """Number of K and V elements that one cached token takes in all layers."""
         return 2 * self.key_value_size * self.num_hidden_layers
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
-        """Every token that ends an answer, the one that is written first."""
+        """Every token that ends an answer. The first is the one that is written after an answer."""
         return (self.eos_token_id, *self.more_eos_token_ids)
 
     def with_eos(self, ids: Sequence[int]) -> ModelConfig:
-        """This configuration with ``ids``, at least one, as the tokens that end an answer.
+        """Returns this configuration with ``ids``, at least one, as the tokens that end an answer.
 
-        The token that is written stays the same if it is among them, and is the first of them otherwise.
+        The token that is written after an answer stays the same if it is among them; otherwise it is the first one.
         """
         first = self.eos_token_id if self.eos_token_id in ids else ids[0]
         others = tuple(token for token in dict.fromkeys(ids) if token != first)
         return replace(self, eos_token_id=first, more_eos_token_ids=others)
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain data. ``eos_token_id`` is one id or a list of ids, as in a release's files."""
+        """Returns the configuration as plain data. ``eos_token_id`` is one id or a list, as in a release's files."""
         values = asdict(self)
         more = values.pop("more_eos_token_ids")
         return values | {"eos_token_id": [self.eos_token_id, *more]} if more else values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Inverse of :meth:`to_dict`, for manifests. Raises KeyError or TypeError on another shape."""
+        """Read the data that :meth:`to_dict` returned, from a manifest. Raises KeyError or TypeError for other data."""
         rope = RopeParameters(**values["rope"])
         first, *more = as_ids(values["eos_token_id"])
         return cls(**{**values, "rope": rope, "eos_token_id": first, "more_eos_token_ids": tuple(more)})
 
     @classmethod
     def from_hf(cls, raw: Mapping[str, Any]) -> ModelConfig:
-        """Read a release ``config.json``, or one that says the same about positions in another spelling.
+        """Read the ``config.json`` of a release, or one whose rotary settings have another form.
 
         Raises:
-            InputError: listing every missing, unsupported or contradictory entry, not only the first.
+            InputError: entries are missing, unsupported or contradictory. All of them are listed.
         """
         problems = [*_check_fixed(raw), *_check_numbers(raw)]
         stated = RopeStatement.gather(raw)
@@ -170,12 +170,12 @@ _TOKEN_ID_WORDS = "a token id from 0 to vocab_size - 1"
 
 
 def as_ids(stated: Any) -> list[Any]:
-    """``eos_token_id`` as a list: files have one id or a list of them."""
+    """Returns ``eos_token_id`` as a list: files have one id or a list of them."""
     return [*stated] if isinstance(stated, list | tuple) else [stated]
 
 
 def eos_problems(stated: Any, vocab: Any, mask: Any) -> list[str]:
-    """What is wrong with an ``eos_token_id``, one id or a list of them, in a vocabulary of ``vocab`` tokens."""
+    """Find the problems of an ``eos_token_id``, one id or a list of them, in a vocabulary of ``vocab`` tokens."""
     ids = as_ids(stated)
     if not ids:
         return ["eos_token_id is an empty list; it must be a token id or a list of them"]
@@ -237,7 +237,7 @@ def _check_numbers(raw: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-# Keys that would change the frequencies, with the one value that does not.
+# Keys that can change the frequencies, with the one value that does not.
 _ROPE_FIXED: dict[str, Any] = {"truncate": True, "partial_rotary_factor": 1.0}
 _ROPE_REQUIRED = ("rope_theta", "factor", "original_max_position_embeddings", "llama_4_scaling_beta")
 _ROPE_DEFAULTED = ("beta_fast", "beta_slow", "mscale", "mscale_all_dim")

@@ -1,17 +1,17 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a released checkpoint to the normalised one that every later step starts from.
+"""Convert a released checkpoint to the normalised form from which every later step starts.
 
-Normalised means: one weights file with canonical names in canonical order and in the original dtypes, an
-adapter with canonical names in float32, settings in the releases' spelling, nothing that is not used, and a
-manifest. Every value is looked at on the way, because a NaN in one weight otherwise shows up much later, as
+A normalised checkpoint has one weights file with canonical names in canonical order and in the original dtypes, an
+adapter with canonical names in float32, settings in the form of the releases, only files that are used, and a
+manifest. Every value is checked on the way, because a NaN in one weight would otherwise be noticed much later, as
 an engine that answers nonsense.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,9 @@ from nld_trt.model.quantized.config import QUANT_CONFIG_FILE
 from nld_trt.model.safetensors_file import Array, SafetensorsWriter, dtype_name
 from nld_trt.model.shards import WEIGHTS_FILE
 from nld_trt.model.text.check import check_text
+from nld_trt.progress import SILENT, Progress, Stage
 
-Report = Callable[[str], None]
-
-# Room for headers, tokenizer and manifest beside the weights.
+# Disk space that is reserved for headers, tokenizer and manifest beside the weights.
 SPARE_BYTES = 64 << 20
 
 # A float is NaN or infinite when all its exponent bits are set (E4M3: NaN when all but the sign are): dtype name to
@@ -46,34 +45,36 @@ _EXPONENT_BITS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
 }
 
 
-def convert(
-    source: Path, target: Path, *, force: bool = False, report: Report, warn: Report = lambda text: None
-) -> dict[str, Any]:
-    """Write the normalised form of the release in ``source`` to ``target``; returns its manifest.
+def convert(source: Path, target: Path, *, force: bool = False, progress: Progress = SILENT) -> dict[str, Any]:
+    """Write the normalised form of the release in ``source`` to ``target``. Returns its manifest.
 
-    Holds a piece of one tensor in memory at a time.
+    Only a piece of one tensor is in memory at a time.
 
     Args:
         force: replace an earlier conversion in ``target``.
-        report: called with a few words when a stage begins.
-        warn: called with a sentence for everything that will not work, such as chat without a template.
+        progress: is told of the stage, and warned of everything that will not work, such as chat without a template.
 
     Raises:
         InputError: the checkpoint, its tokenizer or a chat template is not usable, a weight is NaN
             or infinite (all such tensors are listed), or ``target`` is taken. Nothing is left behind.
-        OperationError: the disk is too small.
+        OperationError: the disk has too little space.
     """
+    with progress.stage("converting") as stage:
+        return _convert(source, target, force, progress, stage)
+
+
+def _convert(source: Path, target: Path, force: bool, progress: Progress, stage: Stage) -> dict[str, Any]:
     checkpoint = Checkpoint.open(source)
     refuse_overlap(source, target)
     if checkpoint.quantization is not None:
-        report("auditing the quantized layers")
+        stage.detail("auditing the quantized layers")
         audit(checkpoint).require()
     for warning in check_text(source, checkpoint.config.vocab_size):
-        warn(warning)
+        progress.warn(warning)
     adapter = checkpoint.adapter
     needs = checkpoint.weight_bytes + (4 * adapter.parameters if adapter else 0) + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=MANIFEST_FILE) as folder:
-        report(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
+        stage.detail(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
         problems = copy_weights(checkpoint, folder / WEIGHTS_FILE, {name: name for name in checkpoint.names})
         if adapter is not None:
             problems += copy_adapter(adapter, folder / adapters.ADAPTER_FOLDER)
@@ -84,14 +85,14 @@ def convert(
         checkpoint.copy_companions(folder)
         if checkpoint.respelled_config:
             write_json(folder / CONFIG_FILE, checkpoint.raw_config)
-        report("hashing the new files")
+        stage.detail("hashing the new files")
         manifest = describe(checkpoint, folder)
         write_json(folder / MANIFEST_FILE, manifest)
     return manifest
 
 
 def refuse_overlap(source: Path, target: Path) -> None:
-    """Raises InputError when writing ``target`` would replace ``source``."""
+    """Raise InputError if writing ``target`` would replace ``source``."""
     if resolved(source).is_relative_to(resolved(target)):
         raise InputError(
             f"The output folder {target} is or contains the checkpoint {source}",
@@ -123,7 +124,7 @@ def refuse_non_finite(source: Path, problems: list[str]) -> None:
 
 
 def copy_adapter(adapter: Adapter, folder: Path) -> list[str]:
-    """Write ``adapter`` with canonical names in float32; returns a line for every tensor with NaN or infinity."""
+    """Write ``adapter`` with canonical names in float32. Returns a line for every tensor with NaN or infinity."""
     folder.mkdir()
     write_json(folder / ADAPTER_CONFIG_FILE, adapter.raw_config)
     names = [name for layer in range(adapter.layers) for name in adapter.names(layer)]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The description of a checkpoint that its manifest and the engines built from it keep."""
+"""The description of a checkpoint, which its manifest and the engines built from it record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nld_trt.model.manifest import SCHEMA_VERSION
 
 
 def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
-    """The manifest of the finished files in ``folder``, made from ``checkpoint``. Reads and hashes every file."""
+    """Make the manifest of ``folder``, whose files were made from ``checkpoint``. Reads and hashes every file."""
     config, adapter = checkpoint.config, checkpoint.adapter
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
@@ -51,7 +51,7 @@ def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
 
 
 def quantization_facts(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """What is quantized and how, with the number of layers by format; None for a checkpoint in high precision."""
+    """Describe the quantization, with the number of layers by format. Returns None for high precision."""
     quantization = checkpoint.quantization
     if quantization is None:
         return None
@@ -67,7 +67,7 @@ def quantization_facts(checkpoint: Checkpoint) -> dict[str, Any] | None:
 
 
 def _source(folder: Path) -> dict[str, str]:
-    """Names only: a path would tell about the machine, and nothing about the model."""
+    """Name the source of a checkpoint. Paths are left out: they describe the machine and not the model."""
     snapshot = HubSnapshot.around(folder)
     if snapshot is None:
         return {"folder": folder.resolve().name}
@@ -75,7 +75,7 @@ def _source(folder: Path) -> dict[str, str]:
 
 
 def _identity(checkpoint: Checkpoint, files: dict[str, dict[str, Any]]) -> str:
-    """Equal for checkpoints that compute the same, however they were sharded, formatted or accompanied."""
+    """Hash what a checkpoint computes: config, weights and adapter. Sharding and other files make no difference."""
     adapter = checkpoint.adapter
     parts = {
         "config": checkpoint.config.to_dict(),

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The tensors of a checkpoint against those that its configuration asks for."""
+"""Compares the tensors of a checkpoint with those that its configuration requires."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Sources = Mapping[str, StoredTensor]
 
 
 def linear_formats(config: ModelConfig, quantization: QuantConfig | None, sources: Sources) -> dict[str, LinearFormat]:
-    """Format of every linear layer that should be quantized by what the checkpoint says."""
+    """Find the format of every linear layer that is quantized according to the checkpoint's configuration."""
     if quantization is None:
         return {}
     formats = {}
@@ -40,7 +40,7 @@ def linear_formats(config: ModelConfig, quantization: QuantConfig | None, source
             continue
         scale = f"{module}.{WEIGHT_SCALE}"
         if found.group_size and quantization.group_size is None and not quantization.layers and scale in sources:
-            # config.json alone does not carry the group size of every algorithm; the scales' shape does.
+            # config.json alone does not give the group size of every algorithm; the shape of the scales does.
             columns = sources[scale].info.shape[-1:]
             found = replace(found, group_size=inputs // columns[0] if columns and columns[0] else found.group_size)
         formats[module] = found
@@ -48,7 +48,7 @@ def linear_formats(config: ModelConfig, quantization: QuantConfig | None, source
 
 
 def expected_of(config: ModelConfig, formats: Mapping[str, LinearFormat]) -> dict[str, TensorSpec]:
-    """Every tensor of the checkpoint in canonical order: scales come behind their weight."""
+    """List every tensor of the checkpoint in canonical order. Scales come after their weight."""
     linears = linear_modules(config)
     expected: dict[str, TensorSpec] = {}
     for name, shape in expected_tensors(config).items():
@@ -66,10 +66,10 @@ def require_complete(
     misplaced: list[str],
     quantization: QuantConfig | None,
 ) -> None:
-    """Raises InputError unless ``sources`` are the ``expected`` tensors; some faults of each kind are listed.
+    """Raise InputError unless ``sources`` are the ``expected`` tensors. Some faults of each kind are listed.
 
     Args:
-        misplaced: what is wrong with names and files, found earlier.
+        misplaced: faults of names and files that were found earlier.
     """
     missing = [
         f"missing: {name} {list(spec.shape)}"
@@ -98,7 +98,7 @@ def _fix(sources: Sources, quantization: QuantConfig | None) -> str:
         if any(name.startswith(prefix) for name in sources):
             return f"Names that begin with {prefix!r} mean {kind}: use the released checkpoint."
     if any(".lora_" in name for name in sources):
-        return "The weights hold an adapter of their own: merge it (PEFT's merge_and_unload) and save the model again."
+        return "The weights contain an adapter: merge it (PEFT's merge_and_unload) and save the model again."
     if quantization is not None:
         return (
             f"The checkpoint says {quantization.algorithm} for all layers but its exclude_modules: use weights and "
@@ -110,8 +110,8 @@ def _fix(sources: Sources, quantization: QuantConfig | None) -> str:
 
 
 def require_tied(folder: Path, sources: Sources) -> None:
-    """Raises InputError unless the head equals the embedding, element by element."""
-    # Closed by hand: a difference ends the comparison early and would leave both files open.
+    """Raise InputError unless the head equals the embedding, element by element."""
+    # The generators are closed explicitly: a difference ends the comparison early and would leave both files open.
     with closing(sources[EMBEDDING].chunks()) as embedding, closing(sources[HEAD].chunks()) as head:
         pairs = zip_longest(embedding, head)
         equal = all(a is not None and b is not None and np.array_equal(a, b) for a, b in pairs)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``generation_config.json``: the tokens that end an answer, and the checkpoint's defaults for requests.
 
-Its ``eos_token_id`` comes before that of ``config.json``, as in transformers. The other values are taken over as far
-as requests have them; the rest is named, so that nobody believes that it has an effect.
+Its ``eos_token_id`` takes precedence over that of ``config.json``, as in transformers. Other values become defaults if
+requests have a field for them; the rest is reported as having no effect.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nld_trt.model.config import ModelConfig, as_ids, eos_problems
 
 GENERATION_FILE = "generation_config.json"
 SAMPLING: Final = ("temperature", "top_k", "top_p", "min_p")
-# What do_sample means where the file does not say a temperature; transformers' own default.
+# The temperature for do_sample where the file gives none, which is transformers' default.
 _SAMPLED_TEMPERATURE = 1.0
 # Engines compute in float32.
 _MAX_FLOAT32 = 3.4028234663852886e38
@@ -28,7 +28,7 @@ _MAX_FLOAT32 = 3.4028234663852886e38
 
 @dataclass(frozen=True)
 class _Kind:
-    """Values that a default can have, as a test and in words."""
+    """The values that a default can have, as a predicate and in words."""
 
     allows: Callable[[Any], bool]
     words: str
@@ -55,15 +55,15 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "min_p": _Kind(lambda value: _is_number(value) and 0 <= value < 1, "a number of at least 0 and below 1"),
 }
 
-# Entries that ask for nothing here: they say where the file comes from, or how transformers computes and replies.
+# Entries without a meaning for nld-trt: they describe the file's origin, or how transformers computes and replies.
 _SILENT: Final = frozenset((
     "eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version",
     "_from_model_config", "use_cache", "cache_implementation", "cache_config", "return_legacy_cache",
     "output_attentions", "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate",
     "disable_compile", "compile_config",
 ))  # fmt: skip
-# Values with which an entry that is not taken over changes nothing; for every other entry these are null, false, 0
-# and empty ones.
+# Values with which an unsupported entry changes nothing. For entries that are not listed these are null, false, 0 and
+# empty values.
 _NEUTRAL: Final[Mapping[str, float]] = {
     "repetition_penalty": 1.0,
     "encoder_repetition_penalty": 1.0,
@@ -72,18 +72,18 @@ _NEUTRAL: Final[Mapping[str, float]] = {
     "num_beams": 1,
     "num_beam_groups": 1,
     "num_return_sequences": 1,
-    # What transformers wrote for a length that nobody had chosen.
+    # The value that transformers wrote where no length had been chosen.
     "max_length": 20,
 }
 
 
 @dataclass(frozen=True)
 class GenerationDefaults:
-    """Values of requests that do not give their own. None: the file says nothing.
+    """Defaults for the fields of requests. None where the file has no value.
 
     Attributes:
-        temperature, top_k, top_p, min_p: only of files that say ``do_sample``.
-        ignored: entries without effect, each with its value and, where that is not plain, the reason.
+        temperature, top_k, top_p, min_p: set only if the file has ``do_sample``.
+        ignored: entries without effect, each with its value and, where it is not obvious, the reason.
     """
 
     max_new_tokens: int | None = None
@@ -95,19 +95,19 @@ class GenerationDefaults:
 
     @property
     def sampling(self) -> dict[str, float]:
-        """What the file says about how tokens are drawn, by the name of the request's field."""
+        """The sampling settings of the file, by the name of the request's field."""
         values = {name: getattr(self, name) for name in SAMPLING}
         return {name: value for name, value in values.items() if value is not None}
 
     @property
     def honoured(self) -> dict[str, float]:
-        """Everything that requests take over."""
+        """All values that are defaults of requests, by the name of the request's field."""
         length = {} if self.max_new_tokens is None else {"max_new_tokens": self.max_new_tokens}
         return length | self.sampling
 
     @property
     def notes(self) -> list[str]:
-        """Lines for the user: what requests take over, and what has no effect; none where there is nothing to say."""
+        """Lines for the user about request defaults and about entries without effect; empty where there are none."""
         taken = in_words(self.honoured)
         lines = [f"defaults of requests, from {GENERATION_FILE}: {taken}"] if taken else []
         without = ", ".join(self.ignored)
@@ -118,7 +118,7 @@ class GenerationDefaults:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationDefaults:
-        """Inverse of :meth:`to_dict`, for manifests. Raises TypeError on another shape."""
+        """Read the data that :meth:`to_dict` returned, from a manifest. Raises TypeError for other data."""
         return cls(**{**values, "ignored": tuple(values.get("ignored", ()))})
 
 
@@ -127,8 +127,8 @@ class GenerationConfig:
     """The checked content of a ``generation_config.json``; empty without such a file.
 
     Attributes:
-        path: of the file, for messages.
-        stated: the file's entries as they are; those that are null are left out.
+        path: path of the file, for messages.
+        stated: the file's entries, without those that are null.
     """
 
     path: Path
@@ -136,9 +136,10 @@ class GenerationConfig:
 
     @classmethod
     def read(cls, folder: Path) -> GenerationConfig:
-        """
+        """Read the file of a checkpoint folder, if there is one.
+
         Raises:
-            InputError: the file is not JSON, or has a value that cannot be used; all of them are listed.
+            InputError: the file is not JSON, or has values that cannot be used; all of them are listed.
         """
         path = inside(folder, GENERATION_FILE)
         values = read_json(path) if path.is_file() else {}
@@ -151,15 +152,15 @@ class GenerationConfig:
         return found
 
     def completed(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The entries of ``config.json``, with the ``eos_token_id`` of this file where that has none."""
+        """Returns the entries of ``config.json``, with the ``eos_token_id`` of this file where they have none."""
         stated = self.stated.get("eos_token_id")
         return raw if stated is None or raw.get("eos_token_id") is not None else {**raw, "eos_token_id": stated}
 
     def with_eos(self, config: ModelConfig) -> ModelConfig:
-        """``config`` with the tokens that end an answer by this file, where it names any.
+        """Returns ``config`` with the tokens that end an answer according to this file, where it names any.
 
         Raises:
-            InputError: one is no token id, or the mask, or they are too many.
+            InputError: one of them is not a token id or is the mask, or there are too many.
         """
         stated = self.stated.get("eos_token_id")
         if stated is None:
@@ -170,12 +171,14 @@ class GenerationConfig:
     @property
     def defaults(self) -> GenerationDefaults:
         samples = self.stated.get("do_sample", False)
-        drawn = {name: self.stated[name] for name in SAMPLING if name in self.stated}
-        ignored = [] if samples else [f"{name} {_text(value)} (do_sample is not true)" for name, value in drawn.items()]
+        values = {name: self.stated[name] for name in SAMPLING if name in self.stated}
+        ignored = (
+            [] if samples else [f"{name} {_text(value)} (do_sample is not true)" for name, value in values.items()]
+        )
         ignored += [f"{name} {_text(value)}" for name, value in self.stated.items() if _asks(name, value)]
         return GenerationDefaults(
             max_new_tokens=self.stated.get("max_new_tokens"),
-            **{"temperature": _SAMPLED_TEMPERATURE, **drawn} if samples else {},
+            **{"temperature": _SAMPLED_TEMPERATURE, **values} if samples else {},
             ignored=tuple(ignored),
         )
 
@@ -190,7 +193,8 @@ class GenerationConfig:
 
 
 def in_words(values: Mapping[str, float]) -> str:
-    """
+    """Write values for a message.
+
     >>> in_words({"temperature": 0.6, "top_k": 20})
     'temperature 0.6, top_k 20'
     """
@@ -198,7 +202,7 @@ def in_words(values: Mapping[str, float]) -> str:
 
 
 def _asks(name: str, value: Any) -> bool:
-    """Whether an entry that is not taken over would do something elsewhere."""
+    """Whether an unsupported entry would have an effect in transformers."""
     if name in _KINDS or name in _SILENT:
         return False
     return bool(value != _NEUTRAL[name]) if name in _NEUTRAL else bool(value)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Models on the Hugging Face hub: what names one, and a download of the files that ``convert`` reads.
+"""Models on the Hugging Face hub: parses their ids and downloads the files that ``convert`` reads.
 
 Downloads are huggingface_hub's, into its cache: HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN and a
 login mean what they mean to it. Files that are complete are not fetched again, whoever fetched them.
@@ -29,36 +29,36 @@ from nld_trt.model.shards import INDEX_FILE, WEIGHTS_FILE
 from nld_trt.model.text.files import TEMPLATES_FOLDER
 
 ADAPTER_WEIGHTS = f"{ADAPTER_FOLDER}/adapter_model.safetensors"
-# Fetched at once; the weights that they name follow.
+# The files that are downloaded first. The weights that they name follow.
 SETTINGS = (CONFIG_FILE, QUANT_CONFIG_FILE, *COMPANION_FILES, f"{ADAPTER_FOLDER}/adapter_config.json")
 _INDEX_SUFFIX = INDEX_FILE.removeprefix("model")
 
-# The hub's own rules: two names of up to 96 of these characters, with none of --, .. or .git at the end.
+# The hub's rules for ids: two names of up to 96 of these characters, with none of --, .. or .git at the end.
 _NAME = r"(?=[A-Za-z0-9_])[A-Za-z0-9_.-]{1,96}(?<=[A-Za-z0-9_])"
 _ID = re.compile(rf"{_NAME}/{_NAME}")
 _REVISION = re.compile(r"[^\s@/\\]+")
 _ADDRESS = re.compile(r"(?:https?://[^/]+/|hf://(?:models/)?)(?P<id>[^/]+/[^/?#@]+)?.*")
 
-# Called with the bytes that came since the last call.
+# Called with the number of bytes that were received since the last call.
 Received = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """A model repository, and a branch, tag or commit of it; None means its main branch."""
+    """A model repository with a branch, tag or commit; None stands for its main branch."""
 
     repository: str
     revision: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> HubModel | None:
-        """The model that ``text`` names, as ``OWNER/NAME`` or ``OWNER/NAME@REVISION``; None for a path.
+        """Parse ``text``: ``OWNER/NAME`` or ``OWNER/NAME@REVISION``. Returns None for a path.
 
         What exists here is a path, and so is whatever is written as one: absolute, with ``./`` or ``~`` in front, or
         with more than one slash.
 
         Raises:
-            InputError: an address, which is neither.
+            InputError: ``text`` is an address, which is neither an id nor a path.
         """
         if address := _ADDRESS.fullmatch(text):
             raise InputError(
@@ -78,13 +78,13 @@ class HubModel:
 
 @dataclass(frozen=True)
 class HubDownload:
-    """What is still to be fetched of a model.
+    """The files of a model that are not yet downloaded.
 
     Attributes:
-        model: its revision is a commit.
-        folder: snapshot in the cache, with everything but ``names``.
-        names: files that are not here yet.
-        size: bytes of these.
+        model: the model, whose revision is a commit.
+        folder: the snapshot in the cache, which has all files except ``names``.
+        names: files that are not yet downloaded.
+        size: bytes of these files.
     """
 
     model: HubModel
@@ -93,10 +93,10 @@ class HubDownload:
     size: int
 
     def fetch(self, received: Received = lambda count: None) -> Path:
-        """Download the rest; returns the snapshot folder.
+        """Download the missing files. Returns the snapshot folder.
 
-        A connection that breaks off is taken up again where it was. After an interruption another call goes on with
-        the first file that is not complete.
+        A lost connection is resumed where it broke. After an interruption, another call resumes with the first file
+        that is not complete.
 
         Raises:
             InputError: the hub refuses.
@@ -134,7 +134,7 @@ def look_up(model: HubModel) -> HubDownload:
     model = replace(model, revision=folder.name)
     sizes = _listing(model)
     if sizes is None:
-        # Offline, and in a cache of an earlier version, which kept no list: whatever is there is all there is.
+        # Offline, a cache of an earlier version has no list of files: the files in it are taken as complete.
         return HubDownload(model, folder, (), 0)
     if CONFIG_FILE not in sizes:
         raise InputError(
@@ -156,7 +156,7 @@ def _small(names: Iterable[str]) -> list[str]:
 
 
 def _large(model: HubModel, folder: Path, names: Iterable[str]) -> list[str]:
-    """The weights that ``convert`` takes: one file, those of an index, or those that lie beside config.json."""
+    """Choose the weights that ``convert`` reads: one file, those of an index, or those beside config.json."""
     beside = [name for name in names if "/" not in name]
     indexes = sorted(name for name in beside if name.endswith(_INDEX_SUFFIX))
     adapter = [name for name in names if name == ADAPTER_WEIGHTS]
@@ -190,7 +190,7 @@ def _holds(names: Iterable[str]) -> list[str]:
 
 
 def _snapshot(model: HubModel, names: Iterable[str], received: Received = lambda count: None) -> Path:
-    """Download these files, as far as they are not in the cache; returns the snapshot folder."""
+    """Download these files, unless they are in the cache. Returns the snapshot folder."""
     hub = optional.require("huggingface_hub", wanted_by=f"convert {model.repository}, which is no folder here,")
     stop = threading.Event()
     try:
@@ -207,7 +207,7 @@ def _snapshot(model: HubModel, names: Iterable[str], received: Received = lambda
             try:
                 folder = download.result()
             except BaseException:
-                # The library waits until files that are under way are complete, which Ctrl-C is not meant to.
+                # The library waits until files in progress are complete, which must not delay Ctrl-C.
                 stop.set()
                 raise
     except Exception as error:
@@ -219,7 +219,7 @@ def _snapshot(model: HubModel, names: Iterable[str], received: Received = lambda
 
 
 def _listing(model: HubModel) -> dict[str, int] | None:
-    """Size in bytes of every file of a commit, or None if the cache does not know."""
+    """Returns the size in bytes of every file of a commit, or None if the cache does not have the sizes."""
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
@@ -230,17 +230,17 @@ def _listing(model: HubModel) -> dict[str, int] | None:
 
 
 class _Stopped(Exception):
-    """Ends a download from within."""
+    """Raised inside a download to end it."""
 
 
 def _counter(received: Received, stop: threading.Event) -> type[Any]:
-    """A progress bar that draws nothing: it tells ``received`` what was written, and ends downloads at ``stop``."""
+    """Make a progress bar class without output, which reports bytes to ``received`` and ends downloads at ``stop``."""
     tqdm: Any = optional.require("huggingface_hub.utils").tqdm
     lock = threading.Lock()
 
     class Counter(tqdm):  # type: ignore[misc]
         def __init__(self, *arguments: Any, name: str | None = None, **options: Any) -> None:
-            # Beside this bar there are one of bytes on the network and one of files.
+            # The library has two more bars, for bytes on the network and for files, which are not counted.
             self._counts = name == "huggingface_hub.snapshot_download"
             super().__init__(*arguments, name=name, **{**options, "disable": True})
 
@@ -268,14 +268,14 @@ def _check_disk(size: int) -> None:
 
 
 def _explained(error: Exception, model: HubModel) -> NldError | None:
-    """What to tell the user about a failure of the hub or the disk; None for what is neither."""
+    """Returns the error for the user for a failure of the hub or the disk, and None for anything else."""
     from huggingface_hub import constants, errors
 
     hub, cache, token = constants.ENDPOINT, constants.HF_HUB_CACHE, "hf auth login, or set HF_TOKEN"
     again = "Run the same command again later: files that are complete are kept."
     page = f"{hub}/{model.repository}"
     if isinstance(error, errors.LocalEntryNotFoundError):
-        # What kept the library from the hub is the cause; that nothing is in the cache is a consequence.
+        # The cause is what kept the library from reaching the hub; the missing cache entry only follows from it.
         if isinstance(error.__cause__, Exception) and not isinstance(error.__cause__, errors.OfflineModeIsEnabled):
             return _explained(error.__cause__, model)
         missing = "only in part in" if isinstance(error, errors.IncompleteSnapshotError) else "not in"
@@ -329,7 +329,7 @@ def _offline(model: HubModel, where: str) -> InputError:
 
 
 def _refused(error: Any, model: HubModel, token: str, again: str) -> NldError:
-    """What to tell about an answer of the hub that has no class of its own."""
+    """Returns the error for an answer of the hub that has no exception class."""
     status = error.response.status_code
     said = f": {error.server_message}" if error.server_message else ""
     if status in (401, 403):

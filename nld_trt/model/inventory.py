@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which tensors a text model consists of, by name and shape (docs/model.md, Tensors).
+"""The tensors of a text model, by name and shape (docs/model.md, Tensors).
 
-The names are those of the released checkpoints. There is no leading ``model.``, nothing has a bias,
-and the head is a tensor of its own on every size.
+The names are those of the released checkpoints. They have no leading ``model.``, no layer has a bias,
+and the head is a separate tensor in every size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nld_trt.model.config import ModelConfig
 
 Shape = tuple[int, ...]
 
-# The module that holds everything but the head.
+# The module that holds everything except the head.
 BODY = "encoder"
 EMBEDDING = "encoder.embed_tokens.weight"
 FINAL_NORM = "encoder.norm.weight"
@@ -37,10 +37,10 @@ _LAYER_AXES: dict[str, str] = {
 }
 
 LAYER_PARTS = tuple(_LAYER_AXES)
-# The seven matrices of a layer: what quantization is about.
+# The seven matrices of a layer, which quantization applies to.
 LAYER_LINEARS = tuple(part for part, axes in _LAYER_AXES.items() if len(axes) == 2)
 
-# First part of the names in checkpoints that users mistake for a release.
+# The beginnings of tensor names in checkpoints that users mistake for a release.
 FOREIGN_PREFIXES: dict[str, str] = {
     "language_model.": "a Ministral-3 source checkpoint, from before it became a diffusion model",
     "encoder.vision_tower.": "a model that also reads images, of which only the text model is supported",
@@ -50,7 +50,7 @@ FOREIGN_PREFIXES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a checkpoint must hold under a name, in safetensors' dtype names."""
+    """The tensor that a checkpoint must have under a name. Dtypes have their safetensors names."""
 
     shape: Shape
     dtypes: tuple[str, ...] = WEIGHT_DTYPES
@@ -58,12 +58,12 @@ class TensorSpec:
 
 
 def layer_tensor(layer: int, part: str) -> str:
-    """Name of one of :data:`LAYER_PARTS` in ``layer``."""
+    """Returns the tensor name of one of :data:`LAYER_PARTS` in ``layer``."""
     return f"encoder.layers.{layer}.{part}.weight"
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, Shape]:
-    """Name to shape of all 9 · layers + 3 tensors, in the order in which the network uses them."""
+    """Map name to shape for all 9 · layers + 3 tensors, in the order in which the network uses them."""
     size = {
         "H": config.hidden_size,
         "Q": config.query_size,
@@ -82,7 +82,7 @@ def expected_tensors(config: ModelConfig) -> dict[str, Shape]:
 
 
 def linear_modules(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """Module name to (output, input features) of every matrix that quantization may touch, the head last."""
+    """Map module name to (output, input features) for every matrix that can be quantized, the head last."""
     shapes = expected_tensors(config)
     names = [
         layer_tensor(layer, part).removesuffix(".weight")
@@ -94,5 +94,5 @@ def linear_modules(config: ModelConfig) -> dict[str, tuple[int, int]]:
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """Elements in all tensors, without the adapter (docs/model.md, Network)."""
+    """Count the elements of all tensors, without the adapter (docs/model.md, Network)."""
     return sum(math.prod(shape) for shape in expected_tensors(config).values())

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""``checkpoint.json``: what a converted checkpoint is, and the hashes that say it still is that."""
+"""``checkpoint.json``: the description of a converted checkpoint, and hashes by which changes are detected."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SCHEMA_VERSION = 1
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of ``folder``, or None when there is none.
+    """Read the manifest of ``folder``. Returns None when there is none.
 
     Raises:
-        InputError: it is not one that this version writes.
+        InputError: the manifest is not valid, or has another version.
     """
     path = inside(folder, MANIFEST_FILE)
     if not path.is_file():
@@ -45,7 +45,7 @@ def check_files(folder: Path, manifest: dict[str, Any], *, verify: bool) -> None
     """Compare the files of ``folder`` with its manifest: sizes always, hashes with ``verify``.
 
     Raises:
-        InputError: listing every file that is missing or different.
+        InputError: files are missing or different. All of them are listed.
     """
     problems = []
     for name, entry in manifest["files"].items():
@@ -58,7 +58,7 @@ def check_files(folder: Path, manifest: dict[str, Any], *, verify: bool) -> None
             problems.append(f"{name} has another SHA-256 than when it was written")
     if problems:
         raise InputError(
-            f"{folder} is not as it was converted",
+            f"{folder} has changed since it was converted",
             details=problems,
             fix=_again(folder),
         )

@@ -3,8 +3,8 @@
 """Export to a stock Hugging Face ``Ministral3ForCausalLM`` checkpoint.
 
 The causal pass of the network is exactly that class, so the export runs in any stack that knows it:
-for evaluation in AR mode, and as a second opinion on ours. The draft adapter and the block modes have
-no place in it and stay behind.
+for evaluation in AR mode, and as a reference for nld-trt. The class has no draft adapter and no block modes,
+so they are left out.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any
 
 from nld_trt.files import human_bytes, publish_folder, write_json
 from nld_trt.model.checkpoint import CONFIG_FILE, Checkpoint
-from nld_trt.model.convert import SPARE_BYTES, Report, copy_weights, refuse_non_finite, refuse_overlap
+from nld_trt.model.convert import SPARE_BYTES, copy_weights, refuse_non_finite, refuse_overlap
 from nld_trt.model.inventory import HEAD
 from nld_trt.model.shards import WEIGHTS_FILE
 from nld_trt.model.text.check import check_text
+from nld_trt.progress import SILENT, Progress, Stage
 
 _ENCODER, _MODEL, _LM_HEAD = "encoder.", "model.", "lm_head.weight"
 
@@ -26,14 +27,14 @@ _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 def ministral3_name(name: str) -> str:
-    """The tensor's name in ``Ministral3ForCausalLM``."""
+    """Returns the tensor's name in ``Ministral3ForCausalLM``."""
     return _LM_HEAD if name == HEAD else _MODEL + name.removeprefix(_ENCODER)
 
 
 def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """``config.json`` of the export, for transformers 5.0 or later and for vLLM.
+    """Make the ``config.json`` of the export, for transformers 5.0 or later and for vLLM.
 
-    The two look for two facts in different places: each finds its own and ignores the other's.
+    The two read the query scale and the cos/sin magnitude from different keys, so the file has both sets.
     """
     config, rope = checkpoint.config, checkpoint.config.rope
     (stored, _), *_ = Counter(checkpoint.dtype_of(name) for name in checkpoint.names).most_common(1)
@@ -52,7 +53,7 @@ def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
         "initializer_range": checkpoint.raw_config.get("initializer_range", 0.02),
         "rms_norm_eps": config.rms_norm_eps,
         "use_cache": True,
-        # Written although it may be null: the class would take 11, which is this family's EOS.
+        # A null is written, too: without the key the class takes 11, which is the EOS of this model family.
         "pad_token_id": checkpoint.raw_config.get("pad_token_id"),
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.to_dict()["eos_token_id"],
@@ -70,11 +71,11 @@ def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
             "mscale_all_dim": rope.mscale_all_dim,
             # Without this, mscale 0 (or a reader that ignores mscale) would scale cos and sin by 1.277.
             "attention_factor": 1.0,
-            # The same for vLLM, which reads neither mscale nor, before explicit support, attention_factor.
+            # The same for vLLM, which does not read mscale, and reads attention_factor only in later versions.
             "apply_yarn_scaling": False,
             "llama_4_scaling_beta": rope.llama_4_scaling_beta,
         },
-        # Where vLLM looks for the query scale.
+        # vLLM reads the query scale from this block.
         "llama_4_scaling": {
             "original_max_position_embeddings": rope.original_max_position_embeddings,
             "beta": rope.llama_4_scaling_beta,
@@ -84,27 +85,31 @@ def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def export_ministral3(
-    checkpoint: Checkpoint, target: Path, *, force: bool = False, report: Report, warn: Report = lambda text: None
+    checkpoint: Checkpoint, target: Path, *, force: bool = False, progress: Progress = SILENT
 ) -> dict[str, Any]:
-    """Write ``checkpoint`` to ``target`` in the stock form; returns what was written, for the user.
+    """Write ``checkpoint`` to ``target`` in the stock form. Returns a summary for the user.
 
     Args:
         force: replace an earlier export in ``target``.
-        report: called with a few words when a stage begins.
-        warn: called with a sentence for everything that will not work.
+        progress: is told of the stage, and warned of everything that will not work.
 
     Raises:
         InputError: the tokenizer or a chat template cannot be used, a weight is NaN or infinite (all such
             tensors are listed), or ``target`` is taken. Nothing is left behind.
-        OperationError: the disk is too small.
+        OperationError: the disk has too little space.
     """
+    with progress.stage("converting") as stage:
+        return _export(checkpoint, target, force, progress, stage)
+
+
+def _export(checkpoint: Checkpoint, target: Path, force: bool, progress: Progress, stage: Stage) -> dict[str, Any]:
     checkpoint.refuse_quantized()
     refuse_overlap(checkpoint.folder, target)
     for warning in check_text(checkpoint.folder, checkpoint.config.vocab_size):
-        warn(warning)
+        progress.warn(warning)
     needs = checkpoint.weight_bytes + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder:
-        report(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
+        stage.detail(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
         names = {name: ministral3_name(name) for name in checkpoint.names}
         refuse_non_finite(checkpoint.folder, copy_weights(checkpoint, folder / WEIGHTS_FILE, names))
         write_json(folder / CONFIG_FILE, ministral3_config(checkpoint))

@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tensor names: how training tools spell them, and the one spelling of the released checkpoints.
+"""Tensor names: maps the names that training tools write to the canonical ones of the released checkpoints.
 
-Tools put the names of their wrappers into a name, leave out the first part of it, or call the head as most language
-models do. None of this changes what a tensor is, so such a name stands for the canonical one, as long as no other
-tensor does.
+Tools add the names of their wrappers, leave out the first part of a name, or call the head ``lm_head`` as most language
+models do. Such a name stands for the canonical one unless another tensor of the checkpoint does.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 
 from nld_trt.model.inventory import BODY, HEAD
 
-# Modules that wrap another one: of DDP and DeepSpeed, torch.compile, FSDP, activation checkpointing, Lightning and
-# PEFT. A canonical name has none of them, so they can be left out wherever they stand.
+# Modules that wrap another one, in DDP and DeepSpeed, torch.compile, FSDP, activation checkpointing, Lightning and
+# PEFT. No canonical name contains them, so they are removed wherever they are.
 WRAPPERS = (
     "module",
     "_orig_mod",
@@ -29,12 +28,12 @@ WRAPPERS = (
 )
 _HEAD_MODULE = HEAD.removesuffix(".weight")
 OTHER_HEADS = ("lm_head",)
-# What a name begins with behind the encoder, and so without it.
+# The beginnings of names that lack the leading encoder.
 _BODY_PARTS = ("embed_tokens", "layers", "norm")
 
-# Stored by some tools although it follows from the configuration.
+# Rotary tables, which some tools store although they follow from the configuration.
 _ROTARY_BUFFER = re.compile(r"(.*\.)?rotary_emb\.(original_)?(inv_freq|cos_cached|sin_cached|cos_sin_cache)")
-# Scales for keys and values that are cached in 8 or 4 bits, by the names of ModelOpt, vLLM and compressed-tensors.
+# Scales of KV caches in 8 or 4 bits, as ModelOpt, vLLM and compressed-tensors name them.
 _CACHE_SCALE = re.compile(
     r"encoder\.layers\.(?P<layer>\d+)\.(self_attn|attn|attention)(\.\w+)*\."
     r"(([qkv]|kv|prob)(_cache)?_(scale|scaling_factor|zero_point|bias)|(?<=[kv]_proj\.)output_scale)"
@@ -42,10 +41,7 @@ _CACHE_SCALE = re.compile(
 
 
 def canonical(name: str) -> str:
-    """The name in the released spelling; a name of something else comes back without wrappers.
-
-    Names of modules are understood as well as those of tensors.
-    """
+    """Returns the canonical name of a tensor or module. Names of anything else are returned without wrappers."""
     parts = [part for part in name.split(".") if part not in WRAPPERS]
     while len(parts) > 1 and parts[0] == BODY and parts[1] in (BODY, _HEAD_MODULE, *OTHER_HEADS):
         del parts[0]
@@ -61,20 +57,20 @@ def is_rotary_buffer(name: str) -> bool:
 
 
 def is_cache_scale(name: str, layers: int) -> bool:
-    """Whether a canonical ``name`` is a scale of cached keys or values in one of the network's ``layers``."""
+    """Whether a canonical ``name`` is a scale of the KV cache of one of the network's ``layers`` layers."""
     match = _CACHE_SCALE.fullmatch(name)
     return match is not None and int(match["layer"]) < layers
 
 
 @dataclass(frozen=True)
 class Names:
-    """The names of a checkpoint, sorted by what they stand for.
+    """The tensor names of a checkpoint, sorted by kind.
 
     Attributes:
         stored: canonical name to the name in the files.
-        rotary_buffers: names in the files of what follows from the configuration.
-        cache_scales: names in the files of scales for quantized caches.
-        problems: names that stand for a tensor that another one already is.
+        rotary_buffers: names in the files of rotary tables, which follow from the configuration.
+        cache_scales: names in the files of scales for quantized KV caches.
+        problems: names that stand for the same tensor as another name.
     """
 
     stored: Mapping[str, str]
@@ -84,7 +80,7 @@ class Names:
 
     @classmethod
     def of(cls, names: Iterable[str], *, layers: int) -> Names:
-        """Sort the ``names`` of the files of a network with so many ``layers``."""
+        """Sort the ``names`` in the files of a network with ``layers`` layers."""
         stored: dict[str, str] = {}
         buffers, scales, problems = [], [], []
         for name in names:
@@ -100,7 +96,7 @@ class Names:
         return cls(stored, tuple(buffers), tuple(scales), tuple(problems))
 
     def notes(self) -> list[str]:
-        """A line for each kind of tensor that is not read as it is stored."""
+        """Returns a line for each kind of tensor that is renamed or left out."""
         renamed = [(stored, found) for found, stored in self.stored.items() if stored != found]
         lines = []
         if renamed:

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network in PyTorch: for training nld-tiny, for quantization and as a second opinion in tests.
+"""The network in PyTorch, for training nld-tiny, for quantization and as a reference in tests.
 
 Module names are the checkpoint's tensor names (docs/model.md, Tensors), so ``state_dict`` is a checkpoint.
-What a pass may see is the caller's mask: causal, bidirectional and mixed training passes are one
+The caller's mask decides which tokens a pass sees, so causal, bidirectional and mixed training passes share one
 forward. Serving never imports this module.
 
 Shapes: B rows, S new tokens, T keys, H hidden, D head_dim.
@@ -65,13 +65,13 @@ class RMSNorm(nn.Module):
 
 
 class DraftBranch(nn.Module):
-    """The draft adapter beside an output projection: scale · B · A · x, per token times a gate.
+    """The draft adapter beside an output projection: scale · B · A · x, multiplied by a gate for each token.
 
-    A module of its own, so that the projection stays an ordinary linear layer for quantization.
+    It is a separate module, so that the projection stays an ordinary linear layer for quantization.
     """
 
     def __init__(self, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
-        """``lora_a`` is [rank, in], ``lora_b`` is [out, rank]."""
+        """Take ``lora_a`` [rank, in] and ``lora_b`` [out, rank]."""
         super().__init__()
         self.lora_A, self.lora_B, self.scale = nn.Parameter(lora_a), nn.Parameter(lora_b), scale
 
@@ -105,7 +105,7 @@ class Attention(nn.Module):
         cache = cache.extended(rotate(heads(self.k_proj), cos, sin), heads(self.v_proj))
         assert cache.key is not None
         assert cache.value is not None
-        # Written out: on CPUs the fused kernel's backward pass takes several times as long as this.
+        # Attention is written out: on CPUs the backward pass of PyTorch's fused kernel takes several times as long.
         kv_heads = self.config.num_key_value_heads
         rows, new = x.shape[:2]
         grouped = query.reshape(rows, kv_heads, -1, self.config.head_dim)
@@ -176,15 +176,15 @@ class Network(nn.Module):
         gate: Tensor | None = None,
         head: Tensor | None = None,
     ) -> tuple[Tensor, Cache]:
-        """Logits of new tokens on top of a cache.
+        """Compute the logits of new tokens that follow cached ones.
 
         Args:
             tokens: [B, S] token ids.
             positions: [B, S] absolute positions.
             mask: [B, 1, S, T] True where a query may see a key; T counts cached and new tokens.
             cache: keys and values of earlier tokens; it is not modified.
-            gate: [B, S, 1] strength of the adapter branch per token, or None for none.
-            head: [B, S] True where logits are wanted; None for everywhere.
+            gate: [B, S, 1] factor of the adapter branch for each token, or None to leave the branch out.
+            head: [B, S] True for tokens whose logits are computed; None for all.
 
         Returns:
             Logits [B, S, V] (or [N, V] for N selected tokens) and the cache with the new tokens.
@@ -202,7 +202,7 @@ class Network(nn.Module):
     def run(
         self, tokens: Tensor, *, causal: bool, cache: Cache | None = None, adapter: bool = False
     ) -> tuple[Tensor, Cache]:
-        """One pass of the given kind (docs/model.md, Passes) over [B, S] tokens that continue ``cache``."""
+        """Run one pass of the given kind (docs/model.md, Passes) over [B, S] tokens that continue ``cache``."""
         past = 0 if cache is None else cache.length
         rows, new = tokens.shape
         positions = torch.arange(past, past + new, device=tokens.device).expand(rows, -1)
@@ -216,7 +216,7 @@ class Network(nn.Module):
 def position_terms(
     config: ModelConfig, inverse_frequencies: Tensor, positions: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What attention needs of [B, S] positions: cos and sin [B, 1, S, D / 2], and the query scale [B, 1, S, 1]."""
+    """Compute cos and sin [B, 1, S, D / 2] and the query scale [B, 1, S, 1] for [B, S] positions."""
     angles = positions[..., None].float() * inverse_frequencies
     steps = torch.floor(positions.float() / config.rope.original_max_position_embeddings)
     scale = (1 + config.rope.llama_4_scaling_beta * torch.log1p(steps))[:, None, :, None]
@@ -224,6 +224,6 @@ def position_terms(
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Half-split rotary embedding of [B, heads, S, D] with cos and sin [B, 1, S, D / 2]."""
+    """Apply the half-split rotary embedding to [B, heads, S, D], with cos and sin [B, 1, S, D / 2]."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a ``config.json`` says how positions are encoded: the releases' place, and those of other writers.
+"""The rotary settings of a ``config.json``, from the block of the releases and from places that other tools use.
 
 Releases have one ``rope_parameters`` block. transformers before 5.0 wrote ``rope_scaling`` with ``rope_theta`` beside
-it, and vLLM looks for the query scale in ``llama_4_scaling``.
+it, and vLLM reads the query scale from ``llama_4_scaling``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 KEY = "rope_parameters"
 _BLOCKS = (KEY, "rope_scaling")
-# Keys inside a block, by the names that other writers have for them.
+# Keys inside a block that other tools write under another name.
 _RENAMED = {"type": "rope_type"}
-# Entries that may stand beside a block, and vLLM's block with its names for two of them.
+# Entries that may be beside a block, and vLLM's block with its names for two of them.
 _BESIDE = ("rope_theta", "original_max_position_embeddings", "llama_4_scaling_beta", "partial_rotary_factor")
 _QUERY_SCALE = "llama_4_scaling"
 _IN_QUERY_SCALE = {
@@ -27,11 +27,11 @@ _IN_QUERY_SCALE = {
 
 @dataclass(frozen=True)
 class RopeStatement:
-    """What a configuration says about positions, gathered from all places.
+    """The rotary settings of a configuration, gathered from all places.
 
     Attributes:
-        raw: the configuration in the releases' spelling; the given one where it has that already.
-        note: what was read from elsewhere; None when nothing was.
+        raw: the configuration in the form of the releases; the given one where it already has that form.
+        note: a line about settings that were read from other places; None where there are none.
         problems: entries that contradict each other.
     """
 
@@ -61,7 +61,7 @@ class RopeStatement:
 
 
 def _entries(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Place, key of ``rope_parameters``, value. A null says nothing."""
+    """Yield the place, the key in ``rope_parameters`` and the value of every setting that is not null."""
     for block in _BLOCKS:
         values = raw.get(block)
         if isinstance(values, Mapping):

@@ -19,8 +19,12 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
+# Of cos and sin: the check of the configuration admits no other (docs/model.md, Rotary positions).
+_MAGNITUDE = 1.0
+
+
 def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
-    """YaRN inverse frequencies, shape [head_dim / 2], radians per position (docs/model.md, Rotary positions).
+    """Compute the YaRN inverse frequencies [head_dim / 2], in radians per position (docs/model.md, Rotary positions).
 
     They differ from plain rotary frequencies at every position, also in short prompts.
     """
@@ -32,7 +36,7 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
     low = max(math.floor(dimension(rope.beta_fast)), 0)
     high = min(math.ceil(dimension(rope.beta_slow)), head_dim - 1)
     index = np.arange(head_dim // 2, dtype=np.float64)
-    # The 0.001 keeps the ramp finite when both ends fall on one dimension, as the reference rule does.
+    # The reference uses 0.001 where both ends are the same dimension, which keeps the ramp finite.
     width = (high - low) or 0.001
     ramp = np.clip((index - low) / width, 0.0, 1.0)
     base = theta ** (-2.0 * index / head_dim)
@@ -40,41 +44,31 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
     return frequencies
 
 
-def magnitude(rope: RopeParameters) -> float:
-    """Factor on cos and sin. The configuration check admits only 1.0 (docs/model.md, Rotary positions)."""
-
-    def gain(mscale: float) -> float:
-        return 1.0 if rope.factor <= 1 else 0.1 * mscale * math.log(rope.factor) + 1.0
-
-    return gain(rope.mscale) / gain(rope.mscale_all_dim)
-
-
 def query_scale(rope: RopeParameters, positions: npt.ArrayLike) -> Float32:
-    """Scale on rotated queries at absolute ``positions``, same shape (docs/model.md, Query scale)."""
+    """Compute the scale on rotated queries at absolute ``positions``, in their shape (docs/model.md, Query scale)."""
     steps = np.floor(np.asarray(positions, dtype=np.float64) / rope.original_max_position_embeddings)
     scale: Float32 = (1.0 + rope.llama_4_scaling_beta * np.log1p(steps)).astype(np.float32)
     return scale
 
 
 def cos_sin_table(rope: RopeParameters, head_dim: int, length: int) -> tuple[Float32, Float32]:
-    """cos and sin for positions 0 .. length-1, each [length, head_dim / 2].
+    """Compute cos and sin for positions 0 to length - 1, each [length, head_dim / 2].
 
-    The angle is a float32 product, as in the reference: far out, rounding it differently would
-    change the network, not improve it.
+    The angle is a float32 product, as in the reference. At large positions another rounding would change the
+    network's results without improving them.
     """
     frequencies = inverse_frequencies(rope, head_dim).astype(np.float32)
     angles = np.arange(length, dtype=np.float32)[:, None] * frequencies[None, :]
-    gain = np.float32(magnitude(rope))
-    return np.cos(angles) * gain, np.sin(angles) * gain
+    return np.cos(angles), np.sin(angles)
 
 
 def table_hash(rope: RopeParameters, head_dim: int) -> str:
-    """SHA-256 that identifies the rotary behaviour of a checkpoint, whatever length is built.
+    """Compute a SHA-256 that identifies the rotary behaviour of a checkpoint, for any length of table.
 
-    Taken over what the tables are made from (frequencies, magnitude, query scale at the points where
+    Taken over what the tables are made from (frequencies, magnitude of cos and sin, query scale at the points where
     it changes), rounded to ten digits so that it does not depend on a platform's last bit.
     """
     scale_points = np.arange(4) * rope.original_max_position_embeddings
-    numbers = [*inverse_frequencies(rope, head_dim), magnitude(rope), *query_scale(rope, scale_points)]
+    numbers = [*inverse_frequencies(rope, head_dim), _MAGNITUDE, *query_scale(rope, scale_points)]
     text = ",".join(f"{value:.9e}" for value in numbers)
     return hashlib.sha256(f"{text};{rope.original_max_position_embeddings}".encode()).hexdigest()

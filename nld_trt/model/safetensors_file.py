@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Safetensors files, one tensor in memory at a time.
+"""Reads and writes safetensors files with one tensor in memory at a time.
 
 A file is eight bytes of header length, a JSON header (name -> dtype, shape, byte range) and the data.
 Reading and writing use plain file I/O: pages of a memory map count as resident memory of the process
@@ -61,7 +61,7 @@ _REFETCH = "Download the file again: an interrupted download leaves files like t
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor's header entry. ``start`` and ``stop`` are byte positions in the file."""
+    """The header entry of one tensor. ``start`` and ``stop`` are byte positions in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -74,7 +74,7 @@ class TensorInfo:
 
 
 def dtype_name(dtype: npt.DTypeLike) -> str:
-    """The format's name of a NumPy dtype. Raises KeyError for a dtype that the format has no name for."""
+    """Returns the format's name of a NumPy dtype. Raises KeyError for a dtype without one."""
     return _DTYPE_NAMES[np.dtype(dtype)]
 
 
@@ -83,7 +83,7 @@ def byte_size(dtype: str, shape: Iterable[int]) -> int:
 
 
 class SafetensorsFile:
-    """The checked header of a file; tensors are read on request."""
+    """A file whose header was checked. Tensors are read on request."""
 
     def __init__(self, path: Path, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> None:
         self.path = path
@@ -92,11 +92,11 @@ class SafetensorsFile:
 
     @classmethod
     def open(cls, path: Path) -> SafetensorsFile:
-        """Read and check the header; no tensor data is touched.
+        """Read and check the header. No tensor data is read.
 
         Raises:
-            InputError: a missing or truncated file, a header that is not one, unknown dtypes, byte ranges
-                that do not fit shapes, overlap, leave gaps or leave the file. The latter are listed.
+            InputError: the file is missing or truncated, its header is not valid, dtypes are unknown, or byte ranges do
+                not fit the shapes, overlap, leave gaps or exceed the file. Faults of tensors are listed.
         """
         try:
             size = path.stat().st_size
@@ -129,7 +129,7 @@ class SafetensorsFile:
         return cls(path, tensors, metadata)
 
     def read(self, name: str) -> Array:
-        """One whole tensor in its stored dtype. Raises KeyError for an unknown name."""
+        """Read one whole tensor in its stored dtype. Raises KeyError for an unknown name."""
         info = self.tensors[name]
         data = np.empty(info.nbytes, np.uint8)
         with self.path.open("rb") as file:
@@ -138,9 +138,9 @@ class SafetensorsFile:
         return data.view(NUMPY_TYPES[info.dtype]).reshape(info.shape)
 
     def chunks(self, name: str, chunk_bytes: int = _CHUNK_BYTES) -> Generator[Array, None, None]:
-        """The tensor's elements in order, as one-dimensional pieces of at most ``chunk_bytes``.
+        """Yield the tensor's elements in order, as one-dimensional pieces of at most ``chunk_bytes``.
 
-        Every piece uses the same memory: it is valid until the next one is taken.
+        Every piece uses the same memory, so it is valid until the next one is taken.
         """
         info = self.tensors[name]
         buffer = np.empty(min(chunk_bytes, info.nbytes), np.uint8)
@@ -212,9 +212,9 @@ def _layout_problems(tensors: Mapping[str, TensorInfo], data_start: int, size: i
 
 
 class SafetensorsWriter:
-    """Writes a file whose tensors are declared first and delivered one at a time, in any order.
+    """Writes a file. Its tensors are declared first and then written one at a time, in any order.
 
-    Data is laid out by falling element size, otherwise in the declared order, so that every tensor is
+    Data is laid out by decreasing element size, otherwise in the declared order, so that every tensor is
     aligned for readers that map the file; files of one dtype keep the declared order.
     """
 
@@ -224,7 +224,7 @@ class SafetensorsWriter:
         tensors: Mapping[str, tuple[str, tuple[int, ...]]],
         metadata: Mapping[str, str] = PYTORCH_METADATA,
     ) -> None:
-        """Create ``path`` and write its header; ``tensors`` is name to (dtype name, shape)."""
+        """Create ``path`` and write its header. ``tensors`` maps names to (dtype name, shape)."""
         order = sorted(tensors, key=lambda name: -NUMPY_TYPES[tensors[name][0]].itemsize)
         header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
         position = 0
@@ -243,14 +243,14 @@ class SafetensorsWriter:
         self._file.write(struct.pack("<Q", len(text)) + text)
 
     def write(self, name: str, tensor: Array) -> None:
-        """Store a whole tensor, which must have the declared dtype and shape."""
+        """Write a whole tensor, which must have the declared dtype and shape."""
         info = self.tensors[name]
         if (dtype_name(tensor.dtype), tensor.shape) != (info.dtype, info.shape):
             raise ValueError(f"{name} was declared {info.dtype} {info.shape}, given {tensor.dtype} {tensor.shape}")
         self.write_chunks(name, [tensor])
 
     def write_chunks(self, name: str, chunks: Iterable[Array | bytes]) -> None:
-        """Store a tensor from consecutive pieces, raw bytes or arrays of any shape in row-major order."""
+        """Write a tensor from consecutive pieces: raw bytes, or arrays of any shape in row-major order."""
         info = self.tensors[name]
         if name not in self._missing:
             raise ValueError(f"{name} was written twice")

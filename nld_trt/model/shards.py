@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The weights files of a checkpoint folder: one file, an index with shards, or shards that number themselves."""
+"""The weights files of a checkpoint folder: one file, shards with an index, or shards with numbers in their names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INDEX_FILE = "model.safetensors.index.json"
 
 _SUFFIX = ".safetensors"
 _INDEX_SUFFIX = f"{_SUFFIX}.index.json"
-# What lies beside weights under the same ending.
+# Files with the same suffix that are not weights of the network.
 _NO_WEIGHTS = ("adapter_model.safetensors", "optimizer.safetensors", "scheduler.safetensors")
 _NUMBERED = re.compile(r"(?P<stem>.*?)[-_.]?(?P<part>\d+)-of-(?P<parts>\d+)\.safetensors")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -28,7 +28,7 @@ _REFETCH = "Download the whole repository: hf download REPOSITORY --local-dir DI
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in one of the files, by the name that it has there."""
+    """A tensor in one of the files, with its name there."""
 
     file: SafetensorsFile
     name: str
@@ -38,22 +38,22 @@ class StoredTensor:
         return self.file.tensors[self.name]
 
     def read(self) -> Array:
-        """The whole tensor in its stored dtype."""
+        """Read the whole tensor in its stored dtype."""
         return self.file.read(self.name)
 
     def chunks(self) -> Generator[Array, None, None]:
-        """The tensor as flat pieces in its stored dtype, each valid until the next is taken."""
+        """Yield the tensor as flat pieces in its stored dtype, each valid until the next is taken."""
         return self.file.chunks(self.name)
 
 
 @dataclass(frozen=True)
 class Shards:
-    """Where every tensor of a folder lies.
+    """The tensors of a folder, with the file of each.
 
     Attributes:
-        tensors: by stored name.
-        problems: tensors that lie elsewhere than the index says, or in two files.
-        note: which files were taken, when they have other names than a release's.
+        tensors: the tensors, by stored name.
+        problems: tensors that are in two files, or in another file than the index says.
+        note: a line that names the files, if they have other names than in a release.
     """
 
     tensors: Mapping[str, StoredTensor]
@@ -62,14 +62,14 @@ class Shards:
 
     @classmethod
     def find(cls, folder: Path) -> Shards:
-        """Look into ``folder``; only headers are read.
+        """Find the tensors of ``folder``. Only headers are read.
 
-        Without ``model.safetensors`` and its index, an index of another name is used, then shards that are numbered
-        and complete, then a single file of any name.
+        Without ``model.safetensors`` and its index, an index of another name is used; without one, a complete set of
+        numbered shards; without these, a single file of any name.
 
         Raises:
-            InputError: no weights, pickles only, missing shards, or files of which nothing says how they belong
-                together.
+            InputError: there are no weights or only pickles, shards are missing, or several files have neither an index
+                nor numbers.
         """
         single, index = inside(folder, WEIGHTS_FILE), inside(folder, INDEX_FILE)
         if single.is_file():
@@ -132,12 +132,12 @@ class Shards:
 
 
 def _check_set(folder: Path, names: list[str]) -> None:
-    """Refuse files that are neither one whole nor numbered parts of one."""
+    """Refuse files that are neither a single file nor one complete set of numbered shards."""
     numbered = [match for name in names if (match := _NUMBERED.fullmatch(name))]
     sets = {(match["stem"], match["parts"]) for match in numbered}
     if len(names) > 1 and (len(sets) != 1 or len(numbered) != len(names)):
         raise InputError(
-            f"{folder} has {len(names)} weights files, and nothing says how they belong together: neither "
+            f"{folder} has {len(names)} weights files, and cannot be read as one checkpoint: it has neither "
             f"{WEIGHTS_FILE} nor {INDEX_FILE}",
             details=some(names),
             fix=f"Leave the files of one export, numbered as -00001-of-0000N{_SUFFIX}, or copy its {INDEX_FILE} too.",
@@ -165,7 +165,7 @@ def _no_weights(folder: Path) -> InputError:
 
 
 def converting(pickle: str, target: str) -> str:
-    """The advice for a folder that has pickled tensors only."""
+    """Returns the advice for a folder that only has pickled tensors."""
     return (
         'convert files you trust: python -c "import torch, safetensors.torch as s; '
         f"s.save_file(torch.load('{pickle}', weights_only=True), '{target}')\""

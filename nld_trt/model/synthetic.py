@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Random weights in the shape of a release, for size, memory and speed tests without a download.
+"""Checkpoints with random weights and the shapes of a release, for tests of size, memory and speed without a download.
 
-The text such a model produces is noise; its bytes, shapes, dtypes and cost are those of the real one.
-All values are distinct draws: compilers store identical weights once, so constants would lie about size.
+The text of such a model is noise; its bytes, shapes, dtypes and cost are those of the real model. Every value is
+random, because compilers store identical weights once, so constants would give wrong sizes.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from nld_trt.model.adapter_config import CONFIG_FILE as ADAPTER_CONFIG_FILE
 from nld_trt.model.adapter_config import TARGET
 from nld_trt.model.checkpoint import CONFIG_FILE
 from nld_trt.model.config import ModelConfig
-from nld_trt.model.convert import SPARE_BYTES, Report
+from nld_trt.model.convert import SPARE_BYTES
 from nld_trt.model.inventory import expected_tensors, parameter_count
 from nld_trt.model.safetensors_file import NUMPY_TYPES, Array, SafetensorsWriter, byte_size
 from nld_trt.model.shards import WEIGHTS_FILE
+from nld_trt.progress import SILENT, Progress
 
 ADAPTER_RANK, ADAPTER_ALPHA = 128, 512
 
-# Standard deviation of every matrix, the releases' initializer_range.
+# The standard deviation of every matrix, which is the releases' initializer_range.
 _DEVIATION = np.float32(0.02)
 _CHUNK_ELEMENTS = 1 << 22
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What differs between the releases (docs/model.md, Network), and what tests like to shrink."""
+    """The sizes that differ between the releases (docs/model.md, Network) or that tests reduce."""
 
     hidden_size: int
     intermediate_size: int
@@ -58,7 +59,7 @@ PRESETS: dict[str, Geometry] = {
 
 
 def preset(name: str) -> Geometry:
-    """A release's geometry by size, in any case. Raises InputError for another name."""
+    """Look up a release's geometry by size, in upper or lower case. Raises InputError for any other name."""
     try:
         return PRESETS[name.lower()]
     except KeyError:
@@ -66,7 +67,7 @@ def preset(name: str) -> Geometry:
 
 
 def release_config(geometry: Geometry) -> dict[str, Any]:
-    """``config.json`` of an instruct release with this geometry (docs/model.md, Configuration)."""
+    """Make the ``config.json`` of an instruct release with this geometry (docs/model.md, Configuration)."""
     sizes = asdict(geometry)
     rope_theta = sizes.pop("rope_theta")
     return {
@@ -109,9 +110,15 @@ def release_config(geometry: Geometry) -> dict[str, Any]:
 
 
 def write_synthetic(
-    geometry: Geometry | str, target: Path, seed: int = 0, *, adapter: bool = True, force: bool = False, report: Report
+    geometry: Geometry | str,
+    target: Path,
+    seed: int = 0,
+    *,
+    adapter: bool = True,
+    force: bool = False,
+    progress: Progress = SILENT,
 ) -> ModelConfig:
-    """Write a random checkpoint in release layout (BF16, one weights file); returns its configuration.
+    """Write a random checkpoint in the layout of a release (BF16, one weights file). Returns its configuration.
 
     A tensor's values depend on the seed and its name only, so models of different depth share layers.
 
@@ -119,19 +126,22 @@ def write_synthetic(
         geometry: one of :data:`PRESETS` by name, or any geometry.
         adapter: add ``linear_spec_lora/`` with the releases' rank and alpha, in float32.
         force: replace an earlier checkpoint in ``target``.
-        report: called with a few words when a stage begins.
+        progress: is told of the stage.
 
     Raises:
-        InputError: an unknown preset, or ``target`` is taken. Nothing is left behind.
-        OperationError: the disk is too small.
+        InputError: the preset is unknown, or ``target`` is taken. Nothing is left behind.
+        OperationError: the disk has too little space.
     """
     raw = release_config(preset(geometry) if isinstance(geometry, str) else geometry)
     config = ModelConfig.from_hf(raw)
     weights = {name: ("BF16", shape) for name, shape in expected_tensors(config).items()}
     drafter = _adapter_tensors(config) if adapter else {}
     needs = sum(byte_size(*declared) for declared in (*weights.values(), *drafter.values())) + SPARE_BYTES
-    with publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder:
-        report(f"writing {parameter_count(config):,} random weights, {human_bytes(needs - SPARE_BYTES)}")
+    with (
+        progress.stage("writing random weights") as stage,
+        publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder,
+    ):
+        stage.detail(f"{parameter_count(config):,} values, {human_bytes(needs - SPARE_BYTES)}")
         write_json(folder / CONFIG_FILE, raw)
         generation = {key: raw[key] for key in ("bos_token_id", "eos_token_id", "transformers_version")}
         write_json(folder / "generation_config.json", generation)
@@ -173,7 +183,7 @@ def _write_random(path: Path, tensors: dict[str, tuple[str, tuple[int, ...]]], s
 
 def _random_chunks(name: str, dtype: str, size: int, seed: int) -> Iterator[Array]:
     random = np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode())]))
-    # Norm weights of trained models are near one; near zero would silence the layer behind them.
+    # Norm weights of trained models are near one. Values near zero would zero the input of the next layer.
     center = np.float32(1.0 if "norm" in name else 0.0)
     for done in range(0, size, _CHUNK_ELEMENTS):
         values = random.standard_normal(min(_CHUNK_ELEMENTS, size - done), dtype=np.float32)

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration rows in the three kinds of pass that one set of weights serves.
+"""Calibration data for the three kinds of pass that the same weights are used in.
 
-Activations of a causal pass, of a half denoised block and of a wholly masked draft differ, and a quantizer that
-has seen only the first knows nothing about the others. A pack holds all three, so that one forward of the torch
-network shows them to every quantizer: documents as clean causal tokens and, on top of them, blocks that see
-themselves and the clean tokens before them, which is what a bidirectional pass over a causal cache sees.
+Activations of a causal pass, of a partly denoised block and of a wholly masked draft differ, so a quantizer must see
+all three. A pack holds all of them, and one forward of the torch network shows them to every quantizer: documents as
+clean causal tokens, followed by blocks that see themselves and the clean tokens before them, which is what a
+bidirectional pass over a causal cache sees.
 
 Shapes: S tokens of a pack, B slots of a block.
 """
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nld_trt import names
 from nld_trt.errors import InputError
 from nld_trt.model.config import ModelConfig
 from nld_trt.quantization.dataset import Document
@@ -27,10 +28,10 @@ from nld_trt.quantization.dataset import Document
 KINDS = ("causal", "bidirectional", "draft")
 CAUSAL, BIDIRECTIONAL, DRAFT = range(len(KINDS))
 
-# Below this share of causal tokens, blocks of the same few contexts would be repeated over and over.
+# The least fraction of causal tokens. With fewer, the blocks would repeat the same few contexts.
 MIN_CAUSAL = 0.1
 
-# Shares of a block's maskable slots that are masked, from nearly decoded to untouched.
+# Fractions of a block's slots, without the first, that are masked: from nearly decoded to wholly masked.
 NOISE_LEVELS = tuple(eighths / 8 for eighths in range(1, 9))
 
 _SUM_TOLERANCE = 1e-6
@@ -39,10 +40,10 @@ _MIX_FORMS = "Pass three shares that add up to 1, such as 0.5,0.25,0.25 or causa
 
 @dataclass(frozen=True)
 class Mix:
-    """How the tokens that quantizers see are shared among the kinds of pass. The shares add up to 1.
+    """The fractions of the calibration tokens that belong to each kind of pass. They add up to 1.
 
     Raises:
-        InputError: a share outside 0..1, another sum, or fewer causal tokens than blocks can stand on.
+        InputError: a fraction is outside 0 to 1, the sum is not 1, or there are too few causal tokens for the blocks.
     """
 
     causal: float
@@ -69,7 +70,7 @@ class Mix:
         """Read a mix: ``0.5,0.25,0.25`` in the order of KINDS, or ``causal=0.5,draft=0.5``, 0 for kinds left out.
 
         Raises:
-            InputError: neither of these, or shares that are no mix.
+            InputError: the text has neither form, or its fractions are not a mix.
         """
         parts = [part.strip() for part in text.split(",")]
         named = [part.partition("=")[::2] for part in parts if "=" in part]
@@ -79,32 +80,32 @@ class Mix:
         if unknown:
             raise InputError(f"the calibration mix names {unknown[0]!r}; kinds: {', '.join(KINDS)}", fix=_MIX_FORMS)
         if len(pairs) != len(parts) or len(set(names)) != len(names) or not (named or len(parts) == len(KINDS)):
-            raise InputError(f"{text!r} is no calibration mix", fix=_MIX_FORMS)
+            raise InputError(f"{text!r} is not a calibration mix", fix=_MIX_FORMS)
         try:
             return cls(**{**dict.fromkeys(KINDS, 0.0), **{name: float(value) for name, value in pairs}})
         except ValueError as error:
-            raise InputError(f"{text!r} is no calibration mix: {error}", fix=_MIX_FORMS) from error
+            raise InputError(f"{text!r} is not a calibration mix: {error}", fix=_MIX_FORMS) from error
 
     def __str__(self) -> str:
-        """The form that :meth:`parse` reads."""
+        """Returns the mix in a form that :meth:`parse` reads."""
         return ",".join(f"{name}={share}" for name, share in asdict(self).items())
 
 
-DEFAULT_MIX = Mix(0.5, 0.25, 0.25)
+DEFAULT_MIX = Mix(*names.DEFAULT_CALIBRATION_MIX)
 TEXT_ONLY = Mix(1.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Pack:
-    """One row for the torch network: whole documents and blocks on them, without padding.
+    """One row for the torch network: whole documents and their blocks, without padding.
 
     Attributes:
         tokens: int64 [S], token ids.
-        positions: int64 [S], absolute positions within the document; a block repeats those it stands at.
+        positions: int64 [S], absolute positions within the document; a block has those of its slots in the answer.
         kind: int64 [S], index into KINDS.
         doc: int64 [S], index of the document among those that were packed.
         block: int64 [S], number of the block within the pack, -1 for clean tokens.
-        limit: int64 [S], how many clean tokens of its document a token sees: those at positions below this.
+        limit: int64 [S]; a token sees the clean tokens of its document at positions below this.
         gate: float32 [S], 1 where the draft adapter is on.
     """
 
@@ -120,7 +121,7 @@ class Pack:
         return len(self.tokens)
 
     def mask(self) -> NDArray[np.bool_]:
-        """bool [S, S], True where a query (row) sees a key (column)."""
+        """Make the attention mask, bool [S, S], True where a query (row) sees a key (column)."""
         clean = (self.block < 0) & (self.doc[:, None] == self.doc) & (self.positions < self.limit[:, None])
         own_block = (self.block[:, None] == self.block) & (self.block >= 0)
         mask: NDArray[np.bool_] = clean | own_block
@@ -129,7 +130,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the quantizers were shown, for printing and the manifest."""
+    """Counts of the calibration data, for printing and the manifest."""
 
     documents: int
     packs: int
@@ -172,26 +173,25 @@ def make_packs(
     pack_tokens: int,
     seed: int,
 ) -> list[Pack]:
-    """Every document once as causal tokens, with as many blocks on it as the mix asks for.
+    """Make packs of every document once as causal tokens, with as many blocks as the mix asks for.
 
-    The number of blocks follows the running total of causal tokens, rounded up: at the end each kind of block
-    has its share of the tokens within one block, and at least one block if its share is not 0.
+    The number of blocks follows the running total of causal tokens, rounded up. At the end each kind of block has its
+    fraction of the tokens, to within one block, and at least one block if its fraction is not 0.
 
-    A block begins anywhere in an answer. Slot 0 holds the document's token, as decoding starts blocks from a
-    decided token, and the others hold it or MASK: all of them in a draft, a random choice at one of
-    NOISE_LEVELS in a bidirectional block. Slots behind the end of an answer hold EOS.
+    A block begins anywhere in an answer. Slot 0 holds the document's token, because decoding starts every block with a
+    decided token. Other slots hold the document's token or MASK: all are masked in a draft, and a random choice at one
+    of NOISE_LEVELS in a bidirectional block. Slots after the end of an answer hold EOS.
 
     Args:
-        documents: each must hold a block (:attr:`Document.holds_block`).
-        block_length: B.
-        adapter: whether the checkpoint has a draft adapter. Without one, drafts run with the gate at 0, as
-            self-speculation does there.
-        pack_tokens: longest pack. A document is not separated from its blocks, so one that exceeds this with
-            them makes a longer pack of its own.
-        seed: draws block positions, levels and slots; the same arguments give the same packs.
+        documents: the documents, which must all have a place for a block (:attr:`Document.holds_block`).
+        block_length: tokens of a block, B.
+        adapter: whether the checkpoint has a draft adapter. Without one the gate is 0 in drafts, too.
+        pack_tokens: longest pack. A document is not separated from its blocks; if they exceed this together, they
+            form a longer pack by themselves.
+        seed: seed of the block positions, levels and slots. The same arguments give the same packs.
 
     Raises:
-        InputError: blocks are asked for that have no slot to mask.
+        InputError: the mix has blocks, and ``block_length`` leaves no slot to mask.
     """
     if block_length < 2 and mix != TEXT_ONLY:
         raise InputError(
@@ -206,7 +206,7 @@ def make_packs(
         causal_tokens += len(document.ids)
         kinds: list[int] = []
         for kind, quota in quotas.items():
-            # The rounding error of a product must not cost a whole block.
+            # A rounding error of the product must not add a whole block.
             due = math.ceil(causal_tokens * quota / block_length - 1e-9)
             kinds += [kind] * (due - made[kind])
             made[kind] = due
@@ -223,22 +223,22 @@ def make_packs(
 def _block_starts(
     document: Document, config: ModelConfig, length: int, count: int, rng: np.random.Generator
 ) -> Iterator[int]:
-    """``count`` positions in the answer, different ones as far as there are enough.
+    """Choose ``count`` block positions in the answer, different ones as long as there are enough.
 
-    Decoding never starts a block from EOS. Behind a document that was cut there is no EOS but text that is not
-    known: blocks stay in front of the cut where the answer is long enough.
+    Decoding never starts a block from EOS. A document that was cut is followed by unknown text and not by EOS, so
+    blocks end before the cut where the answer is long enough.
     """
     ended = document.ids[-1] in config.eos_token_ids
     first, stop = document.answer_start, len(document.ids) - (1 if ended else length - 1)
     choices = np.arange(first, max(stop, first + 1))
-    drawn = rng.choice(choices, size=count, replace=count > len(choices))
-    return (int(start) for start in drawn)
+    chosen = rng.choice(choices, size=count, replace=count > len(choices))
+    return (int(start) for start in chosen)
 
 
 def _block(
     document: Document, config: ModelConfig, kind: int, start: int, length: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Tokens of one block, int64 [B]."""
+    """Make the tokens of one block, int64 [B]."""
     tokens = np.full(length, config.eos_token_id, np.int64)
     known = document.ids[start : start + length]
     tokens[: len(known)] = known
@@ -253,7 +253,7 @@ _Column = Sequence[int] | NDArray[np.int64]
 
 
 class _Rows:
-    """The columns of a pack while it is filled."""
+    """The columns of a pack that is being filled."""
 
     def __init__(self) -> None:
         self._columns: dict[str, list[NDArray[Any]]] = {field.name: [] for field in fields(Pack)}

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a quantization is shown: the data that was asked for, as packs, with a description for the manifest."""
+"""The calibration set of a quantization: the chosen data as packs, with a description for the manifest."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from nld_trt import names
 from nld_trt.errors import InputError
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.text.codec import Codec
 from nld_trt.quantization.calibration import DEFAULT_MIX, Mix, Pack, Summary, make_packs
 from nld_trt.quantization.dataset import DEFAULT_SET, read_documents
 
-# Attention is written out over a whole pack, so its memory and time grow with the square of this.
+# The longest pack. Attention materialises the scores of a whole pack, so memory and time grow with its square.
 PACK_TOKENS = 1024
 
-# NumPy's generators take any of these; a negative seed is no seed.
+# The largest seed. NumPy's generators take any seed from 0 to this.
 MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """What a user asked for.
+    """The calibration settings that a user gave.
 
     Attributes:
         dataset: a file, or the name of a shipped set.
-        size: documents.
+        size: number of documents.
         seq_len: longest document, in tokens.
         block_length: tokens of a masked block; None for the checkpoint's.
         chat_template: name of one of the checkpoint's, or path of a Jinja file; None for the checkpoint's default.
     """
 
     dataset: str = DEFAULT_SET
-    size: int = 128
-    seq_len: int = 512
+    size: int = names.DEFAULT_CALIBRATION_SIZE
+    seq_len: int = names.DEFAULT_CALIBRATION_SEQ_LEN
     mix: Mix = DEFAULT_MIX
     seed: int = 0
     block_length: int | None = None
     chat_template: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises InputError for a value that cannot be."""
+        """Check the values. Raises InputError for an invalid one."""
         for name, least in (("size", 1), ("seq_len", 2), ("seed", 0)):
             value = getattr(self, name)
             if not least <= value <= MAX_SEED:
@@ -52,7 +53,7 @@ class CalibrationSettings:
                 raise InputError(f"{flag} is {value}; it must be at least {least} and below 2^63")
 
     def prepare(self, checkpoint: Checkpoint) -> CalibrationSet:
-        """Read the data and lay it out. Raises InputError when there is none that can be used."""
+        """Read the data and make packs of it. Raises InputError when no data can be used."""
         config = checkpoint.config
         documents = read_documents(
             self.dataset,
@@ -81,7 +82,7 @@ class CalibrationSet:
 
     @property
     def sha256(self) -> str:
-        """A hash of every column of every pack. It is equal for runs that calibrate with the same tokens."""
+        """A hash of every column of every pack, which is equal for runs that calibrate with the same tokens."""
         digest = hashlib.sha256()
         for pack in self.packs:
             for field in fields(pack):
@@ -95,7 +96,7 @@ class CalibrationSet:
         return Summary.of(self.packs)
 
     def to_dict(self) -> dict[str, Any]:
-        """The description for the manifest. A file is named without its folder, which says nothing about the data."""
+        """Describe the set for the manifest. A file is named without its folder, which says nothing about the data."""
         settings = self.settings
         return {
             "dataset": Path(settings.dataset).name,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nld_trt import names
 from nld_trt.errors import InputError, shortened
 from nld_trt.files.json_text import JsonError, check_plain, parse_json
 from nld_trt.model.text.codec import Codec
@@ -20,7 +21,7 @@ from nld_trt.model.text.files import TEMPLATE_FILE, TOKENIZER_FILE
 from nld_trt.model.text.prompt import parse_prompt
 from nld_trt.resources import data_folder
 
-DEFAULT_SET = "general"
+DEFAULT_SET = names.DEFAULT_CALIBRATION_SET
 ANSWER_KEYS = ("answer", "response")
 
 _LINE_FORMS = 'A line is {"prompt": ..., "answer": ...}, {"messages": [...]} or {"text": ...}.'
@@ -28,12 +29,12 @@ _LINE_FORMS = 'A line is {"prompt": ..., "answer": ...}, {"messages": [...]} or 
 
 @dataclass(frozen=True)
 class Document:
-    """One text to calibrate on.
+    """One calibration text.
 
     Attributes:
         ids: token ids, without padding.
         answer_start: index of the first token that the model would have generated, where blocks may begin.
-            At least 1, because a block stands on text before it; 1 for plain text.
+            At least 1, because a block needs a token before it; 1 for plain text.
     """
 
     ids: tuple[int, ...]
@@ -41,22 +42,22 @@ class Document:
 
     @property
     def holds_block(self) -> bool:
-        """Whether there is a token that a block could begin with."""
+        """Whether the answer has a token with which a block could begin."""
         return 1 <= self.answer_start < len(self.ids)
 
     def cut(self, length: int) -> Document:
-        """The first ``length`` tokens; they may end before the answer begins."""
+        """Returns the first ``length`` tokens, which may end before the answer begins."""
         return replace(self, ids=self.ids[:length])
 
 
-# A document that is tokenized when it is drawn: a file may hold many more than are wanted.
+# A document that is tokenized when it is chosen: a file may have many more documents than are needed.
 _Candidate = Callable[[], Document]
 _Check = Callable[[Mapping[str, Any]], None]
 _Reader = Callable[[Mapping[str, Any], Codec, int], Document]
 
 
 def shipped_sets() -> dict[str, Path]:
-    """Sets that come with nld-trt, by name: ``quantize/calibration/NAME.jsonl``."""
+    """List the calibration sets that come with nld-trt, by name: ``quantize/calibration/NAME.jsonl``."""
     return {path.stem: path for path in sorted((data_folder("quantize") / "calibration").glob("*.jsonl"))}
 
 
@@ -65,19 +66,18 @@ def read_documents(
 ) -> list[Document]:
     """Read at most ``size`` documents of at most ``seq_len`` tokens, in an order that ``seed`` decides.
 
-    All are used where there are fewer; the caller says how many it got. Documents that hold no block once
-    they are cut are passed over for others.
+    All are used where there are fewer. Documents that have no place for a block after they are cut are skipped.
 
     Args:
-        source: name of a shipped set, or path of a ``.jsonl`` or ``.txt`` file. A line of the former has
-            ``prompt`` and ``answer`` (or ``response``), with ``system``, ``raw`` or ``tools`` as in a request file;
+        source: name of a shipped set, or path of a ``.jsonl`` or ``.txt`` file. A line of a ``.jsonl`` file
+            has ``prompt`` and ``answer`` (or ``response``), with ``system``, ``raw`` or ``tools`` as in a request file;
             ``messages`` that end with the assistant's, with ``tools`` likewise; or ``text``. Plain text is cut into
             documents.
-        eos_token_id: written behind every answer, as the model ends one.
+        eos_token_id: the token after every answer, with which the model ends one.
 
     Raises:
-        InputError: there is no such file or set, a line is none of these (whether drawn or not), nothing
-            in it is long enough, or the checkpoint has no tokenizer.
+        InputError: there is no such file or set, any line has another form, no document is long enough, or the
+            checkpoint has no tokenizer.
     """
     if codec is None:
         raise InputError(
@@ -101,18 +101,18 @@ def read_documents(
             break
     if not chosen:
         raise InputError(
-            f"none of the {len(candidates)} documents in {path} holds a block within {seq_len} tokens",
-            details=["a block begins at an answer's token, or at the second token of a plain text"],
+            f"none of the {len(candidates)} documents in {path} has a place for a block within {seq_len} tokens",
+            details=["a block begins at a token of an answer, or at the second token or later of a plain text"],
             fix="Pass a larger --calib-seq-len, or longer texts.",
         )
     return chosen
 
 
 def _locate(source: str) -> Path:
-    """The file that is meant.
+    """Find the file of a calibration set.
 
     Raises:
-        InputError: it is neither a file that can be read here nor the name of a shipped set.
+        InputError: ``source`` is neither a file of a supported kind nor the name of a shipped set.
     """
     path, sets = Path(source), shipped_sets()
     if source in sets:
@@ -120,7 +120,7 @@ def _locate(source: str) -> Path:
     if path.is_file() and path.suffix in _FORMATS:
         return path
     if path.exists():
-        what = "a folder" if path.is_dir() else "no file of a kind that is read here"
+        what = "a folder" if path.is_dir() else "not a file of a supported kind"
         raise InputError(
             f"the calibration data {source} is {what}", fix=f"Pass a file whose name ends with {' or '.join(_FORMATS)}."
         )
@@ -132,7 +132,7 @@ def _locate(source: str) -> Path:
 
 
 def _text_candidates(path: Path, codec: Codec, eos_token_id: int, seq_len: int) -> Sequence[_Candidate]:
-    """Neighbouring pieces of a plain text, each ``seq_len`` tokens; the last may be shorter."""
+    """Cut a plain text into consecutive documents of ``seq_len`` tokens; the last may be shorter."""
     text = _read(path)
     ids = codec.encode(text) if text.strip() else ()
     if not ids:
@@ -141,7 +141,7 @@ def _text_candidates(path: Path, codec: Codec, eos_token_id: int, seq_len: int) 
 
 
 def _line_candidates(path: Path, codec: Codec, eos_token_id: int, seq_len: int) -> Sequence[_Candidate]:
-    """One document per line that is not blank. The form of every line is checked, its text not yet tokenized."""
+    """Read one document from each line that is not blank. Forms of all lines are checked; nothing is tokenized yet."""
     candidates: list[_Candidate] = []
     for number, line in enumerate(_read(path).split("\n"), start=1):
         if not line.strip():
@@ -170,7 +170,7 @@ def _read_line(
     try:
         return read(values, codec, eos_token_id)
     except InputError as error:
-        # What the codec would advise is for `generate`.
+        # The advice of the codec is meant for `generate`.
         fix = (
             '"raw": true beside a prompt leaves out the chat template and the system message; {"text": ...} has none; '
             "--chat-template NAME|FILE takes another template."
@@ -209,11 +209,11 @@ def _check_conversation(values: Mapping[str, Any]) -> None:
 
 
 def _text_of(values: Mapping[str, Any], key: str) -> str:
-    """The text under ``key``. Raises InputError if it is missing, no text, blank or not Unicode."""
+    """Returns the text of ``key``. Raises InputError if it is missing, not a text, blank or not Unicode."""
     value = values.get(key)
     if not isinstance(value, str):
         raise InputError(
-            f"{key} is {shortened(repr(value))}, which is no text" if key in values else f"it has no {key}"
+            f"{key} is {shortened(repr(value))}, which is not a text" if key in values else f"it has no {key}"
         )
     if not value.strip():
         raise InputError(f"{key} is empty")
@@ -262,15 +262,15 @@ def _bad_line(path: Path, number: int, error: InputError) -> InputError:
     return InputError(f"{what}: {error.what}", details=error.details, fix=error.fix)
 
 
-# Key that tells the form of a line, to its check and its reader. The first that a line has counts: data sets
-# that keep a rendered text beside a conversation keep their own markers in it.
+# The forms of a line by the key that identifies them, each with its check and its reader. The first key that a line has
+# decides: a data set with both messages and a rendered text has markers of another template in the text.
 _FORMS: dict[str, tuple[_Check, _Reader]] = {
     "messages": (_check_conversation, _read_conversation),
     "prompt": (_check_exchange, _read_exchange),
     "text": (_check_text, _read_text),
 }
 
-# End of a file's name, to what finds the documents in it.
+# The suffixes of calibration files, each with the function that finds the documents in a file.
 _FORMATS: dict[str, Callable[[Path, Codec, int, int], Sequence[_Candidate]]] = {
     ".jsonl": _line_candidates,
     ".txt": _text_candidates,

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network one layer at a time: loaded, calibrated on what the layers before it put out, packed, forgotten.
+"""Quantizes the network one layer at a time: loads a layer, calibrates it on the outputs of the layers before it, packs
+and releases it.
 
-Activations are carried forward in float32 and unquantized, as ModelOpt calibrates a whole network, so the order of
-work changes nothing but the memory: one layer and the hidden states of the calibration packs.
+Activations are passed on in float32 and unquantized, as when ModelOpt calibrates a whole network, so the results are
+the same, and only one layer and the hidden states of the calibration packs are in memory.
 
 Shapes: S tokens of a pack, H hidden.
 """
@@ -23,6 +24,7 @@ from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import EMBEDDING, FINAL_NORM, HEAD, LAYER_PARTS, layer_tensor
 from nld_trt.model.network import Layer, LayerCache, RMSNorm, position_terms
 from nld_trt.model.safetensors_file import Array
+from nld_trt.progress import Stage
 from nld_trt.quantization.calibration import Pack
 from nld_trt.quantization.modelopt import quietly
 from nld_trt.quantization.packing import pack, to_numpy, to_torch
@@ -30,8 +32,6 @@ from nld_trt.quantization.plan import HEAD_MODULE, Plan
 from nld_trt.quantization.smoothing import fold_into_norm, input_scale, share_scales
 
 Tensors = dict[str, Array]
-# Called with the share of one part's work that was just done.
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Phase:
     """One calibration by ModelOpt.
 
     Attributes:
-        method: ModelOpt's name of it.
-        options: names of the recipe's algorithm options that it takes.
-        extra: options that it always gets.
-        costs: of its passes over the data, roughly, for showing progress.
-        most_packs: packs that it is shown, spread over all; None for all.
+        method: ModelOpt's name of the calibration method.
+        options: names of the recipe's algorithm options that the method takes.
+        extra: options that are always set.
+        costs: approximate costs of its passes over the data, for showing progress.
+        most_packs: number of packs that it uses, spread evenly over all; None for all.
     """
 
     method: str
@@ -53,25 +53,25 @@ class Phase:
     most_packs: int | None = None
 
     def chosen(self, packs: int) -> list[int]:
-        """The indexes of the packs that this phase uses, of ``packs`` in all."""
+        """Returns the indexes of the packs that this phase uses, of ``packs`` in total."""
         most = packs if self.most_packs is None else min(self.most_packs, packs)
         return [index * packs // most for index in range(most)]
 
     def work(self, packs: int) -> int:
-        """Cost of all its passes over so many packs."""
+        """Returns the cost of all passes over ``packs`` packs."""
         return sum(self.costs) * len(self.chosen(packs))
 
 
-# awq_lite runs the data twice: for statistics, and through every scale that it tries. Its debug option leaves what it
-# found on the layers, for those that must share a scale.
+# awq_lite runs the data twice: for statistics, and with every scale that it tries. Its debug option keeps the results
+# of the search on the layers, which layers that share a scale need.
 _SCALES = Phase("awq_lite", ("alpha_step",), {"debug": True}, (1, 12))
-# awq_clip takes 64 tokens of each pack and is slow; 24 packs are three times the tokens that AWQ's authors search on.
+# awq_clip uses 64 tokens of each pack and is slow; 24 packs are three times the tokens that AWQ's authors search with.
 _CLIPS = Phase(
     "awq_clip", ("min_clip_ratio", "shrink_step", "max_tokens_per_batch", "max_co_batch_size"), {}, (20,), 24
 )
 
-# A recipe's method to what is done, in order. Scales are shared after the first phase: clipping ranges before would
-# be undone by it.
+# The phases of each method of a recipe, in order. Scales are shared after the first phase, which would undo clipping
+# that was done before.
 PHASES: Mapping[str, tuple[Phase, ...]] = {
     "max": (Phase("max"),),
     "awq_lite": (_SCALES,),
@@ -84,11 +84,11 @@ class LayerwiseQuantizer:
     """Quantizes the parts of one checkpoint in order: its layers, then the final norm with the head.
 
     Attributes:
-        parts: how many there are.
+        parts: the number of parts.
     """
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, packs: Sequence[Pack], device: torch.device) -> None:
-        """``packs`` may be empty when the plan reads no activations."""
+        """Prepare the quantization. ``packs`` may be empty when the plan reads no activations."""
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.plan = plan
@@ -99,24 +99,25 @@ class LayerwiseQuantizer:
         self._inverse_frequencies = torch.from_numpy(inverse).float().to(device)
 
     def embed(self) -> list[Tensor]:
-        """The hidden states that go into the first layer: one float32 [S, H] for each pack."""
+        """Compute the input of the first layer: float32 [S, H] for each pack."""
         table = to_torch(self.checkpoint.read(EMBEDDING))
         return [table[torch.from_numpy(pack.tokens)].float() for pack in self.packs]
 
-    def run(self, part: int, hidden: list[Tensor], advance: Advance) -> tuple[Tensors, list[Tensor]]:
+    def run(self, part: int, hidden: list[Tensor], stage: Stage) -> tuple[Tensors, list[Tensor]]:
         """Quantize one part.
 
         Args:
-            hidden: what goes into it.
+            hidden: the hidden states that are its input.
+            stage: is told how much of the part is done, which is 1 in all.
 
         Returns:
-            Its tensors by full name, and the hidden states that leave it.
+            Its tensors by full name, and the hidden states that are its output.
         """
         if part == self.config.num_hidden_layers:
-            return self._head(hidden, advance), []
-        return self._layer(part, hidden, advance)
+            return self._head(hidden, stage), []
+        return self._layer(part, hidden, stage)
 
-    def _layer(self, index: int, hidden: list[Tensor], advance: Advance) -> tuple[Tensors, list[Tensor]]:
+    def _layer(self, index: int, hidden: list[Tensor], stage: Stage) -> tuple[Tensors, list[Tensor]]:
         prefix = f"encoder.layers.{index}"
         names = {part: layer_tensor(index, part) for part in LAYER_PARTS}
         stored = {part: to_torch(self.checkpoint.read(name)) for part, name in names.items()}
@@ -136,20 +137,20 @@ class LayerwiseQuantizer:
         def share() -> None:
             share_scales(layer, self.config, dtypes["input_layernorm"])
 
-        self._calibrate(prefix, layer, forward, share, advance)
+        self._calibrate(prefix, layer, forward, share, stage)
         tensors: Tensors = {}
         for part, name in names.items():
             module = layer.get_submodule(part)
             tensors |= self._finished(name.removesuffix(".weight"), module, dtypes[part])
         return tensors, outputs
 
-    def _head(self, hidden: list[Tensor], advance: Advance) -> Tensors:
+    def _head(self, hidden: list[Tensor], stage: Stage) -> Tensors:
         stored = to_torch(self.checkpoint.read(FINAL_NORM))
         norm = RMSNorm(self.config.hidden_size, self.config.rms_norm_eps)
         norm.weight = nn.Parameter(stored.float(), requires_grad=False)
         norm_name = FINAL_NORM.removesuffix(".weight")
         if HEAD_MODULE not in self.plan.formats:
-            advance(1.0)
+            stage.advance(1.0)
             return self._finished(norm_name, norm, stored.dtype)
         weight = to_torch(self.checkpoint.read(HEAD))
         with torch.device("meta"):
@@ -164,7 +165,7 @@ class LayerwiseQuantizer:
             if input_scale(head) is not None:
                 fold_into_norm(norm, [head], stored.dtype)
 
-        self._calibrate(HEAD_MODULE, head, forward, share, advance)
+        self._calibrate(HEAD_MODULE, head, forward, share, stage)
         return {
             **self._finished(norm_name, norm, stored.dtype),
             **self._finished(HEAD_MODULE, head, weight.dtype),
@@ -176,9 +177,9 @@ class LayerwiseQuantizer:
         module: nn.Module,
         forward: Callable[[int], None],
         share: Callable[[], None],
-        advance: Advance,
+        stage: Stage,
     ) -> None:
-        """Let ModelOpt quantize ``module`` under its full name, on all packs; ``share`` is called between phases."""
+        """Let ModelOpt quantize ``module`` under its full name. ``share`` is called after the first phase."""
         import modelopt.torch.quantization as mtq
 
         algorithm = self.plan.recipe.algorithm
@@ -187,7 +188,7 @@ class LayerwiseQuantizer:
         with torch.no_grad(), quietly():
             root = _framed(prefix, module)
             for number, phase in enumerate(phases):
-                loop = self._loop(phase, forward, lambda cost: advance(cost / total)) if self.packs else None
+                loop = self._loop(phase, forward, total, stage) if self.packs else None
                 settings = {name: algorithm[name] for name in phase.options if name in algorithm}
                 settings |= {"method": phase.method, **phase.extra}
                 if number == 0:
@@ -197,21 +198,26 @@ class LayerwiseQuantizer:
                 else:
                     mtq.calibrate(root, settings, loop)
             if not phases:
-                # What comes behind a part in high precision needs its output all the same.
+                # The parts after one that stays in high precision need its output.
                 for data in range(len(self.packs)):
                     forward(data)
         if not total:
-            advance(1.0)
+            stage.advance(1.0)
 
-    def _loop(self, phase: Phase, forward: Callable[[int], None], advance: Advance) -> Callable[[nn.Module], None]:
-        """Make the function that ModelOpt calls for each of the phase's passes over the data."""
+    def _loop(
+        self, phase: Phase, forward: Callable[[int], None], total: int, stage: Stage
+    ) -> Callable[[nn.Module], None]:
+        """Make the function that ModelOpt calls for each of the phase's passes over the data.
+
+        ``total`` is the cost of all phases of the part.
+        """
         costs = iter(phase.costs)
 
         def loop(_: nn.Module) -> None:
             cost = next(costs, 0)
             for data in phase.chosen(len(self.packs)):
                 forward(data)
-                advance(cost)
+                stage.advance(cost / total)
 
         return loop
 
@@ -225,7 +231,7 @@ class LayerwiseQuantizer:
         return result
 
     def _finished(self, module: str, linear: nn.Module, dtype: torch.dtype) -> Tensors:
-        """The tensors of a module by full name: packed, or as they were stored."""
+        """Returns the tensors of a module by full name: packed, or in the dtype in which they were stored."""
         found = self.plan.formats.get(module)
         weight: Any = linear.weight
         tensors = {"weight": to_numpy(weight.to(dtype))} if found is None else pack(linear, found)
@@ -233,7 +239,7 @@ class LayerwiseQuantizer:
 
 
 def _framed(path: str, module: nn.Module) -> nn.Module:
-    """A tree in which ``module`` has the name ``path``, for recipes that go by names."""
+    """Make a tree in which ``module`` has the name ``path``, because recipes choose modules by name."""
     root = parent = nn.Module()
     *outer, last = path.split(".")
     for name in outer:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""ModelOpt, loaded quietly: it prints to stdout, which is for data, and warns about what does not concern a user."""
+"""Loads ModelOpt without its output: it prints to stdout, which is for data, and warns about irrelevant things."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from nld_trt.optional import require
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep ModelOpt's progress prints and warnings off the terminal; nld-trt reports its own."""
+    """Suppress ModelOpt's progress and warnings, because nld-trt reports progress itself."""
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def require_modelopt() -> None:
-    """Raises InputError with the install command when a package of the extra ``quantize`` is missing."""
-    # requests and datasets are imported by modelopt and not declared by it.
+    """Raise InputError with the install command if a package of the extra ``quantize`` is missing."""
+    # modelopt imports requests and datasets, and does not declare them as dependencies.
     for module in ("torch", "requests", "datasets"):
         require(module, wanted_by="quantize")
     with quietly():

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A calibrated linear layer as the tensors of ModelOpt's unified Hugging Face export."""
+"""Packs a calibrated linear layer into the tensors of ModelOpt's unified Hugging Face export."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from nld_trt.model.quantized.formats import INPUT_SCALE, PRE_QUANT_SCALE, WEIGHT
 from nld_trt.model.safetensors_file import Array
 from nld_trt.quantization.modelopt import quietly
 
-# A group of weights that are all zero has no range; ModelOpt would divide by it.
+# The least range of a group of weights. ModelOpt would divide by the range 0 of weights that are all zero.
 _SMALLEST_RANGE = 1e-30
 
-# torch dtypes that NumPy has no name for: the integer view that they travel through, and their NumPy type.
+# torch dtypes that NumPy lacks, with the integer type of the view that is converted, and their type in ml_dtypes.
 _VIEWS: dict[torch.dtype, tuple[torch.dtype, np.dtype[Any]]] = {
     torch.bfloat16: (torch.int16, np.dtype(ml_dtypes.bfloat16)),
     torch.float8_e4m3fn: (torch.uint8, np.dtype(ml_dtypes.float8_e4m3fn)),
@@ -26,7 +26,7 @@ _VIEWS: dict[torch.dtype, tuple[torch.dtype, np.dtype[Any]]] = {
 
 
 def pack(linear: nn.Module, format: LinearFormat) -> dict[str, Array]:
-    """The tensors of a calibrated ``linear``, by the last part of their names; shapes as ``format`` says."""
+    """Make the tensors of a calibrated ``linear``, by the last part of their names, in the shapes of ``format``."""
     from modelopt.torch.export import quant_utils
 
     module: Any = linear
@@ -59,19 +59,19 @@ def pack(linear: nn.Module, format: LinearFormat) -> dict[str, Array]:
 
 
 def to_numpy(tensor: Tensor) -> Array:
-    """A tensor of any dtype that safetensors can hold, on the host and in row-major order."""
+    """Convert a tensor of any dtype of safetensors to an array on the host, in row-major order."""
     tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype not in _VIEWS:
         array: Array = tensor.numpy()
         return array
     view, dtype = _VIEWS[tensor.dtype]
-    # A scalar has no bytes to view until it has an axis.
+    # A scalar needs an axis before it can be viewed as another type.
     flat: Array = tensor.reshape(-1).view(view).numpy().view(dtype)
     return flat.reshape(tensor.shape)
 
 
 def to_torch(array: Array) -> Tensor:
-    """The inverse of :func:`to_numpy`, sharing memory where it can."""
+    """Convert an array to a tensor, which shares its memory where possible. It is the inverse of :func:`to_numpy`."""
     for torch_dtype, (view, dtype) in _VIEWS.items():
         if array.dtype == dtype:
             integers = array.reshape(-1).view(np.uint8 if view == torch.uint8 else np.int16)

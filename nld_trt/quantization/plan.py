@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a recipe does to a network, settled before a weight is read.
+"""Applies a recipe to a network without weights, before any weight is read.
 
-ModelOpt applies the recipe to the network's skeleton, and what it made of every linear layer is looked up. So a
-name that matches nothing, a block that does not divide a matrix or a head quantized by accident is refused in a
-second and not found in the finished checkpoint.
+ModelOpt applies the recipe to the network on the meta device, and the resulting format of every linear layer is read.
+A name that matches nothing, a block that does not divide a matrix, or a head that is quantized by accident is thus
+refused within a second, and not noticed in the finished checkpoint.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from nld_trt.quantization.recipe import Recipe
 
 HEAD_MODULE = HEAD.removesuffix(".weight")
 
-# Group sizes for integer weights whose input features the recipe's does not divide, largest first.
+# Group sizes, largest first, for integer weights whose input features the recipe's group size does not divide.
 SMALLER_GROUPS = (64, 32)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe fitted to one network.
+    """A recipe that was applied to one network.
 
     Attributes:
-        formats: of the linear layers that will be quantized.
-        config: what ModelOpt is given for every part of the network.
-        hf_quant_config: contents of ``hf_quant_config.json``.
-        reads_activations: calibration data is needed.
+        formats: the formats of the linear layers that will be quantized.
+        config: the configuration that ModelOpt gets for every part of the network.
+        hf_quant_config: content of ``hf_quant_config.json``.
+        reads_activations: whether calibration data is needed.
         regrouped: modules with a smaller group size than the recipe's.
     """
 
@@ -62,14 +62,14 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, config: ModelConfig, *, head: bool) -> Plan:
-    """Fit ``recipe`` to the network of ``config``.
+    """Apply ``recipe`` to the network of ``config``.
 
     Args:
-        head: quantize ``diffusion_head`` as the layers are, whatever the recipe says of it.
+        head: quantize ``diffusion_head`` as the layers are, even if the recipe excludes it.
 
     Raises:
-        InputError: an entry matches no quantizer, no layer is quantized, a group size fits no matrix, or something
-            other than the linear layers is quantized. All entries at fault are listed.
+        InputError: an entry matches no quantizer, no layer is quantized, no group size divides a matrix, or something
+            other than a linear layer is quantized. All faulty entries are listed.
     """
     network = _skeleton(config)
     entries = [dict(entry) for entry in recipe.entries]
@@ -121,7 +121,7 @@ def _apply(network: Network, entries: list[dict[str, Any]]) -> None:
         try:
             mtq.quantize(network, {"quant_cfg": copy.deepcopy(entries), "algorithm": None})
         except RuntimeError as error:
-            # ModelOpt's own refusal of a recipe whose weight patterns match nothing.
+            # ModelOpt refuses a recipe whose weight patterns match nothing; make_plan does so with a better message.
             if "no weight quantizer" not in str(error):
                 raise
 
@@ -133,7 +133,7 @@ def _is_quantizer(module: nn.Module) -> bool:
 
 
 def _refuse_unmatched(recipe: Recipe, quantizers: list[str]) -> None:
-    """Entries that switch off what this network does not have are harmless: ModelOpt's stock lists are full of them."""
+    """Refuse entries that match no quantizer. Entries that disable one may, as in ModelOpt's lists."""
     unmatched = [
         str(entry["quantizer_name"])
         for entry in recipe.entries
@@ -147,12 +147,12 @@ def _refuse_unmatched(recipe: Recipe, quantizers: list[str]) -> None:
                 "quantizers are called encoder.layers.N.PART.KIND, with PART self_attn.q_proj, k_proj, v_proj, o_proj, "
                 "mlp.gate_proj, up_proj or down_proj and KIND weight_quantizer, input_quantizer or output_quantizer",
             ],
-            fix="Correct the names. Keys and values of attention are not quantized: no backend has caches for them.",
+            fix="Correct the names. Keys and values are not quantized: no backend has a quantized KV cache.",
         )
 
 
 def _head_entries(recipe: Recipe, network: Network) -> list[dict[str, Any]]:
-    """Entries that give the head what the recipe gives the first gate_proj, which reads a norm as the head does."""
+    """Make entries that quantize the head like the first gate_proj, whose input is a norm's output as well."""
     model = network.get_submodule("encoder.layers.0.mlp.gate_proj")
     entries = []
     for kind in ("weight_quantizer", "input_quantizer"):
@@ -170,10 +170,10 @@ def _block_size(quantizer: Any) -> int | None:
 
 
 def _regroup(network: Network, config: ModelConfig, *, head: bool) -> dict[str, int]:
-    """Modules whose input features need a smaller group, with that size."""
+    """Find the modules whose input features need a smaller group size than the recipe's. Returns it by module."""
     found, unfit = {}, []
     for module, (_, inputs) in linear_modules(config).items():
-        # The head has no quantizer of its own yet when it was only asked for by flag: it takes the layers' group.
+        # A head that is quantized because of the flag has no quantizer yet, and gets the group size of the layers.
         source = "encoder.layers.0.mlp.gate_proj" if head and module == HEAD_MODULE else module
         quantizer: Any = network.get_submodule(source).weight_quantizer
         size = _block_size(quantizer)
@@ -194,7 +194,7 @@ def _regroup(network: Network, config: ModelConfig, *, head: bool) -> dict[str, 
 
 
 def _quantization_facts(network: Network) -> dict[str, Any]:
-    """``hf_quant_config.json`` as ModelOpt's export words it."""
+    """Make the content of ``hf_quant_config.json``, as ModelOpt's export does."""
     from modelopt.torch.export.quant_utils import get_quant_config
 
     with quietly():
@@ -210,7 +210,7 @@ def _refuse_others(recipe: Recipe, network: Network, config: ModelConfig, *, hea
             continue
         owner, _, kind = name.rpartition(".")
         if owner not in linears:
-            wrong.append(f"{owner} ({kind}): only linear layers are quantized; embedding and norms stay as they are")
+            wrong.append(f"{owner} ({kind}): only linear layers can be quantized, not embedding and norms")
         elif kind == "output_quantizer":
             wrong.append(f"{owner} ({kind}): outputs stay in high precision")
         elif owner == HEAD_MODULE and not head:
@@ -219,7 +219,7 @@ def _refuse_others(recipe: Recipe, network: Network, config: ModelConfig, *, hea
         raise InputError(
             f"the recipe {recipe.name} quantizes what must stay in high precision",
             details=wrong,
-            fix="Add entries with enable: false for these, behind the entry that switches them on.",
+            fix="Add entries with enable: false for these, after the entry that enables them.",
         )
 
 

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a converted checkpoint to a quantized one: layer by layer, resumable, audited before it appears."""
+"""Quantizes a converted checkpoint layer by layer. The work can be resumed, and the result is audited."""
 
 from __future__ import annotations
 
 import gc
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from nld_trt.model.quantized.audit import audit
 from nld_trt.model.quantized.config import CONFIG_KEY, QUANT_CONFIG_FILE
 from nld_trt.model.safetensors_file import SafetensorsFile, SafetensorsWriter
 from nld_trt.model.shards import WEIGHTS_FILE
+from nld_trt.progress import SILENT, Progress, Stage
 from nld_trt.quantization.calibration import Pack
 from nld_trt.quantization.calibration_set import CalibrationSet
 from nld_trt.quantization.layerwise import LayerwiseQuantizer
@@ -39,13 +40,9 @@ from nld_trt.quantization.plan import Plan
 from nld_trt.quantization.recipe import NEEDS_GPU
 from nld_trt.quantization.workplace import Workplace
 
-Report = Callable[[str], None]
-# Called with the part under way, the share of its work that is done with now, and whether an earlier run did it.
-Progress = Callable[[int, float, bool], None]
-
 
 def choose_device(plan: Plan) -> torch.device:
-    """The GPU where there is one. Raises InputError when the plan needs one and there is none."""
+    """Choose the GPU if there is one, else the CPU. Raises InputError when the plan needs a GPU and there is none."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     needing = {format.algorithm.name.lower() for format in plan.formats.values()} & NEEDS_GPU.keys()
@@ -54,7 +51,7 @@ def choose_device(plan: Plan) -> torch.device:
         raise InputError(
             f"quantizing to {name} needs an NVIDIA GPU, and torch sees none: ModelOpt rounds FP4 activations on "
             "CUDA only",
-            fix=f"Run it on a machine with a GPU and a CUDA build of torch, or take --qformat {NEEDS_GPU[name]}.",
+            fix=f"Run it on a machine with a GPU and a CUDA build of torch, or use --qformat {NEEDS_GPU[name]}.",
         )
     return torch.device("cpu")
 
@@ -66,22 +63,21 @@ def quantize(
     *,
     calibration: CalibrationSet | None,
     force: bool = False,
-    report: Report,
-    progress: Progress = lambda part, share, earlier: None,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Quantize ``checkpoint`` by ``plan`` into the folder ``target``; returns the new manifest.
+    """Quantize ``checkpoint`` by ``plan`` into the folder ``target``. Returns the new manifest.
 
-    An interrupted call leaves its finished layers in a hidden folder beside ``target``, which it reports; the next one
-    with the same arguments goes on from there. One layer and the calibration's hidden states are in memory at a time.
+    An interrupted call leaves its finished layers in a hidden folder beside ``target``, which it reports. The next call
+    with the same arguments resumes there. One layer and the calibration's hidden states are in memory at a time.
 
     Args:
         calibration: required when the plan reads activations.
-        report: called with a few words when a stage begins.
+        progress: is told of the parts that are done, layers and head, and of what the user should know.
 
     Raises:
         InputError: the checkpoint is quantized already, ``target`` is taken or being written by another process, or a
             GPU is needed.
-        OperationError: the disk is or became too small, or the audit found fault with the result.
+        OperationError: the disk has too little space or became full, or the result failed its audit.
     """
     checkpoint.refuse_quantized()
     if checkpoint.manifest is None:
@@ -102,13 +98,17 @@ def quantize(
     needs = _output_bytes(checkpoint, plan)
     hidden_bytes = sum(4 * len(pack) * checkpoint.config.hidden_size for pack in packs)
     check_space(resolved(target).parent, 2 * needs + 2 * hidden_bytes)
-    with locked_folder(target, keep_parents=True) as lock:
+    parts = checkpoint.config.num_hidden_layers + 1
+    with (
+        progress.stage("quantizing", total=parts, unit="layers") as stage,
+        locked_folder(target, keep_parents=True) as lock,
+    ):
         work = Workplace(lock.target, lock.path.parent, facts)
         try:
-            manifest = _quantize(checkpoint, plan, packs, device, work, lock, force, facts, report, progress)
+            manifest = _quantize(checkpoint, plan, packs, device, work, lock, force, facts, progress, stage)
         except OSError as error:
             if not disk_is_full(error):
-                work.keep(report)
+                work.keep(progress)
                 raise
             work.remove()
             raise OperationError(
@@ -120,7 +120,7 @@ def quantize(
             raise
         except BaseException:
             with interrupts.held():
-                work.keep(report)
+                work.keep(progress)
             raise
         work.remove()
     return manifest
@@ -135,17 +135,17 @@ def _quantize(
     lock: OutputLock,
     force: bool,
     facts: dict[str, Any],
-    report: Report,
     progress: Progress,
+    stage: Stage,
 ) -> dict[str, Any]:
-    assert checkpoint.manifest is not None, "quantize() looked"
+    assert checkpoint.manifest is not None, "quantize() has checked this"
     started, resumed = time.perf_counter(), work.finished
     needs = _output_bytes(checkpoint, plan) + SPARE_BYTES
-    _run_parts(checkpoint, plan, packs, device, work, report, progress)
-    report("writing the checkpoint")
+    _run_parts(checkpoint, plan, packs, device, work, progress, stage)
+    progress.note("writing the checkpoint")
     with publish_folder(lock.target, force, needs_bytes=needs, marker=MANIFEST_FILE, lock=lock) as folder:
         _write(checkpoint, plan, work, folder)
-        report("auditing the result")
+        progress.note("auditing the result")
         result = Checkpoint.open(folder)
         found = audit(result, head=plan.head)
         if found.problems:
@@ -172,36 +172,31 @@ def _run_parts(
     packs: Sequence[Pack],
     device: torch.device,
     work: Workplace,
-    report: Report,
     progress: Progress,
+    stage: Stage,
 ) -> None:
     quantizer = LayerwiseQuantizer(checkpoint, plan, packs, device)
     start = work.finished
     hidden: list[torch.Tensor] = []
     if packs and start < quantizer.parts:
         stored = work.hidden()
-        # Written behind a part's tensors: after an interruption between the two, that part is done again.
+        # Hidden states are written after a part's tensors. After an interruption between the two, the part is repeated.
         start, hidden = (stored[0], [to_torch(rows) for rows in stored[1]]) if stored else (0, quantizer.embed())
     if start:
-        report(f"resuming at layer {start} of {checkpoint.config.num_hidden_layers}")
-        for part in range(start):
-            progress(part, 1.0, True)
+        progress.note(f"resuming at layer {start} of {checkpoint.config.num_hidden_layers}")
+        stage.advance(start, earlier=True)
     for part in range(start, quantizer.parts):
-
-        def advance(share: float, part: int = part) -> None:
-            progress(part, share, False)
-
-        tensors, hidden = quantizer.run(part, hidden, advance)
+        tensors, hidden = quantizer.run(part, hidden, stage)
         work.store(part, tensors)
         del tensors
-        # ModelOpt's modules refer to each other in circles: a layer would stay until the collector comes by.
+        # ModelOpt's modules have reference cycles, so a layer's memory is only freed by the garbage collector.
         gc.collect()
         if hidden:
             work.store_hidden(part + 1, [to_numpy(rows) for rows in hidden])
 
 
 def _output_bytes(checkpoint: Checkpoint, plan: Plan) -> int:
-    """Size of the finished weights, from above: scales of every kind are counted as float32."""
+    """Returns an upper bound on the size of the finished weights: scales of every kind are counted as float32."""
     total = checkpoint.weight_bytes
     for module, format in plan.formats.items():
         outputs, inputs = checkpoint.shape_of(f"{module}.weight")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Quantization recipes: ModelOpt's YAML, as shipped in ``quantize/`` or written by a user."""
+"""Quantization recipes in ModelOpt's YAML format, shipped in ``quantize/`` or written by a user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nld_trt.errors import InputError
 from nld_trt.quantization.modelopt import quietly, require_modelopt
 from nld_trt.resources import data_folder
 
-# Formats whose calibration runs kernels that ModelOpt has for CUDA only, and what to take without a GPU.
+# Formats whose calibration needs kernels that ModelOpt only has for CUDA, with the format to use without a GPU.
 NEEDS_GPU: Mapping[str, str] = {"nvfp4": "w4a16_nvfp4"}
 
 # ModelOpt's calibration methods that work layer by layer on this network, and whether they read activations
@@ -26,7 +26,7 @@ class Recipe:
     """A checked recipe.
 
     Attributes:
-        name: of a shipped recipe, or the file's stem.
+        name: name of a shipped recipe, or the file's stem.
         entries: ModelOpt's ordered ``quant_cfg``, imports resolved.
         algorithm: ModelOpt's ``algorithm``, with ``method``.
     """
@@ -42,7 +42,7 @@ class Recipe:
 
     @classmethod
     def shipped(cls, name: str) -> Recipe:
-        """The recipe called ``name`` in ``quantize/``. Raises InputError listing those that exist."""
+        """Load the recipe called ``name`` in ``quantize/``. Raises InputError, which lists those that exist."""
         names = shipped_names()
         if name not in names:
             raise InputError(
@@ -57,7 +57,7 @@ class Recipe:
         """Read a recipe file.
 
         Raises:
-            InputError: no such file, not a ModelOpt PTQ recipe, or a calibration method that is not supported.
+            InputError: there is no such file, it is not a ModelOpt PTQ recipe, or its method is not supported.
         """
         if not path.is_file():
             raise InputError(
@@ -70,7 +70,7 @@ class Recipe:
         try:
             with quietly():
                 loaded = load_recipe(path.resolve())
-        # pydantic, YAML and ModelOpt's own loader each raise their own kinds for what is the file's fault.
+        # pydantic, YAML and ModelOpt's loader raise different exceptions for a faulty file.
         except Exception as error:
             raise InputError(
                 f"{path} is not a ModelOpt PTQ recipe",
@@ -95,5 +95,5 @@ class Recipe:
 
 
 def shipped_names() -> list[str]:
-    """Names of the shipped recipes, the values of ``--qformat``."""
+    """List the names of the shipped recipes, which are the values of ``--qformat``."""
     return sorted(path.stem for path in data_folder("quantize").glob("*.yaml"))

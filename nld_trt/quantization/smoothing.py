@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the input scales of AWQ go: into what computes the input, exactly.
+"""Moves the input scales of AWQ into the operation that computes the input, without changing the result.
 
-AWQ quantizes W · diag(1 / s) and expects s ∘ x. Layers that read the same norm must agree on s before it can
-become part of the norm, and o_proj on one s for the query heads that read the same values, so that an engine can
-move it into v_proj. ModelOpt searches every layer alone; here the findings of its searches are combined first, so
-that layers with one input are scaled as the one matrix that they are.
+AWQ quantizes W · diag(1 / s) and expects s ∘ x. Layers that read the same norm must share s before it can become
+part of the norm, and o_proj must have the same s for query heads that read the same values, so that an engine can
+move it into v_proj. ModelOpt searches the scale of every layer alone. This module combines the results of these
+searches first, so that layers with the same input are scaled as one matrix.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nld_trt.model.config import ModelConfig
 from nld_trt.quantization.modelopt import quietly
 
-# Norm -> the linear layers that read it and nothing else.
+# Norms, with the linear layers that are the only readers of each.
 READERS: dict[str, tuple[str, ...]] = {
     "input_layernorm": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "post_attention_layernorm": ("mlp.gate_proj", "mlp.up_proj"),
@@ -29,11 +29,11 @@ OUTPUT_PROJECTION = "self_attn.o_proj"
 
 
 def share_scales(layer: nn.Module, config: ModelConfig, norm_dtype: torch.dtype) -> None:
-    """Give the readers of each norm one set of scales, and move AWQ's input scales where they belong.
+    """Give the readers of each norm one set of scales, and move AWQ's input scales into the norms.
 
     Args:
         layer: one decoder layer after calibration, in float32; norms and weights are changed in place.
-        norm_dtype: in which the norms will be stored.
+        norm_dtype: dtype in which the norms will be stored.
     """
     from modelopt.torch.export.quant_utils import get_quantization_format, preprocess_linear_fusion
 
@@ -44,7 +44,7 @@ def share_scales(layer: nn.Module, config: ModelConfig, norm_dtype: torch.dtype)
             if len(formats) != 1 or None in formats:
                 continue
             if input_scale(linears[0]) is None:
-                # Static FP8: the largest range for all readers, as fused kernels need it.
+                # In static FP8 all readers get the largest range, because fused kernels need a common one.
                 preprocess_linear_fusion(linears)
                 continue
         fold_into_norm(layer.get_submodule(norm), linears, norm_dtype)
@@ -55,13 +55,13 @@ def share_scales(layer: nn.Module, config: ModelConfig, norm_dtype: torch.dtype)
 
 @dataclass(frozen=True)
 class Search:
-    """What ``awq_lite`` found out about one linear layer [O, I].
+    """The result of the ``awq_lite`` search for one linear layer [O, I].
 
     Attributes:
         activations: [I] mean magnitude of the input.
         weights: [I] mean magnitude of the weights relative to the largest of their group.
-        losses: mean squared output error by the exponent alpha that was tried.
-        rows: O.
+        losses: mean squared output error for each exponent alpha that was tried.
+        rows: output features, O.
     """
 
     activations: Tensor
@@ -71,17 +71,17 @@ class Search:
 
     @classmethod
     def of(cls, linear: nn.Module) -> Search:
-        """Read what ``awq_lite`` leaves on a layer when its ``debug`` is set."""
+        """Read the results that ``awq_lite`` leaves on a layer when its ``debug`` option is set."""
         module: Any = linear
         found = module.awq_lite
         return cls(found.act_scale, found.weight_scale, found.loss, module.weight.shape[0])
 
 
 def joint_scale(searches: Sequence[Search]) -> Tensor:
-    """AWQ's input scale [I] for layers with one input, as if their weights were one matrix (AWQ, section 3.2).
+    """Compute AWQ's input scale [I] for layers with the same input, as if they were one matrix (AWQ, section 3.2).
 
-    1 / s = activations^alpha / weights^(1 - alpha), with a geometric middle of one, and the alpha that had the
-    least squared error over all their outputs.
+    1 / s = activations^alpha / weights^(1 - alpha), normalised so that the geometric mean of its largest and smallest
+    value is one, with the alpha of the least squared error over all outputs.
     """
     rows = sum(search.rows for search in searches)
     weights = torch.stack([search.weights * (search.rows / rows) for search in searches]).sum(dim=0)
@@ -93,15 +93,15 @@ def joint_scale(searches: Sequence[Search]) -> Tensor:
 
 
 def fold_into_norm(norm: nn.Module, linears: Sequence[nn.Module], norm_dtype: torch.dtype) -> None:
-    """Multiply one input scale for all ``linears``, the readers of ``norm``, into its weight.
+    """Multiply the weight of ``norm`` by one input scale for all ``linears``, which are its readers.
 
-    The folded weight is rounded to ``norm_dtype`` first and the scale is taken back from it, so that the
-    quantized weights are made for the norm as it is stored: nothing is lost to the rounding.
+    The new weight is rounded to ``norm_dtype``, and the scale is recomputed from it. The quantized weights thus fit the
+    norm as it is stored, and the rounding adds no error.
     """
     scale = joint_scale([Search.of(linear) for linear in linears])
     weight: Tensor = norm.get_parameter("weight").detach()
     folded = (weight * scale).to(norm_dtype).to(weight.dtype)
-    # An input that is always zero needs no scale; one that rounding would silence keeps its own.
+    # An input that is always zero needs no scale. Where rounding would make the weight zero, the old weight is kept.
     usable = (weight != 0) & (folded != 0) & folded.isfinite()
     folded = torch.where(usable, folded, weight)
     exact = torch.where(usable, folded / weight, torch.ones_like(weight))
@@ -113,7 +113,7 @@ def fold_into_norm(norm: nn.Module, linears: Sequence[nn.Module], norm_dtype: to
 
 
 def share_within_groups(output: nn.Module, config: ModelConfig) -> None:
-    """Give ``o_proj`` one input scale for the query heads that read the same values.
+    """Give ``o_proj`` the same input scale for all query heads that read the same values.
 
     Attention is linear in the values, so a scale that these heads share can be moved into ``v_proj``.
     """
@@ -128,7 +128,7 @@ def share_within_groups(output: nn.Module, config: ModelConfig) -> None:
 
 
 def rescale(linear: nn.Module, scale: Tensor) -> None:
-    """Replace a linear's AWQ input scale by ``scale`` [I]: its weights are rescaled and their ranges taken again."""
+    """Replace a layer's AWQ input scale by ``scale`` [I], rescale its weights and measure their ranges again."""
     from modelopt.torch.quantization.model_calib import max_calibrate
 
     old = input_scale(linear)
@@ -142,6 +142,6 @@ def rescale(linear: nn.Module, scale: Tensor) -> None:
 
 
 def input_scale(linear: nn.Module) -> Tensor | None:
-    """AWQ's scale [I] of a linear layer, or None when it has none."""
+    """Returns AWQ's input scale [I] of a linear layer, or None if it has none."""
     scale = getattr(getattr(linear, "input_quantizer", None), "_pre_quant_scale", None)
     return None if scale is None else scale.reshape(-1)

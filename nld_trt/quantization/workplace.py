@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a quantization under way: finished layers, so that an interrupted run goes on where it was."""
+"""The work folder of a quantization, which keeps finished layers so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from nld_trt.errors import InputError
 from nld_trt.files import read_json, write_json
 from nld_trt.files.lock import RESUMABLE
 from nld_trt.model.safetensors_file import Array, SafetensorsFile, SafetensorsWriter, dtype_name
+from nld_trt.progress import Progress
 
 _SETTINGS_FILE = "settings.json"
 _HIDDEN_FILE = "hidden.safetensors"
@@ -24,21 +25,21 @@ _LAYER = "layer"
 
 
 class Workplace:
-    """Lies beside the output folder. Every file is complete or absent: it is written under another name first.
+    """The work folder, beside the output folder. Its files are written under another name and renamed when complete.
 
     Attributes:
-        finished: parts that are done, counted from the first layer.
+        finished: number of finished parts, counted from the first layer.
     """
 
     def __init__(self, target: Path, home: Path, settings: Mapping[str, Any]) -> None:
-        """Open the folder of an earlier run with the same settings, or begin a new one.
+        """Open the folder of an earlier run with the same settings, or create a new one.
 
         The caller is the only process that writes ``target``.
 
         Args:
             target: the output folder, absolute and with links followed.
-            home: the folder to be in.
-            settings: everything that the result depends on. A run with others starts anew.
+            home: the folder in which the work folder is.
+            settings: everything that the result depends on. A run with other settings starts again.
         """
         self.folder = home / f".{target.name}.{RESUMABLE}"
         wanted = json.loads(json.dumps(settings))
@@ -52,14 +53,14 @@ class Workplace:
             self.finished += 1
 
     def _settings(self) -> dict[str, Any] | None:
-        """Read the settings of the earlier run. Returns None where it was killed before it wrote them."""
+        """Read the settings of an earlier run. Returns None where it was killed before it wrote them."""
         try:
             return read_json(self.folder / _SETTINGS_FILE)
         except InputError:
             return None
 
     def store(self, part: int, tensors: Mapping[str, Array]) -> None:
-        """Keep the finished tensors of ``part``, by their full names."""
+        """Write the finished tensors of ``part``, by their full names."""
         self._write(self._path(part), tensors, {})
         self.finished = part + 1
 
@@ -67,22 +68,24 @@ class Workplace:
         return SafetensorsFile.open(self._path(part))
 
     def store_hidden(self, part: int, hidden: list[Array]) -> None:
-        """Keep what goes into ``part``: one array [S, H] for each calibration pack."""
+        """Write the input of ``part``: one array [S, H] for each calibration pack."""
         tensors = {str(index): rows for index, rows in enumerate(hidden)}
         self._write(self.folder / _HIDDEN_FILE, tensors, {_LAYER: str(part)})
 
     def hidden(self) -> tuple[int, list[Array]] | None:
-        """The last stored hidden states and the part that they go into."""
+        """Read the last stored hidden states. Returns them with the number of the part whose input they are."""
         path = self.folder / _HIDDEN_FILE
         if not path.is_file():
             return None
         file = SafetensorsFile.open(path)
         return int(file.metadata[_LAYER]), [file.read(str(index)) for index in range(len(file.tensors))]
 
-    def keep(self, report: Callable[[str], None]) -> None:
-        """Leave the folder for a later run, and say where it is; without a finished part it is of no use and goes."""
+    def keep(self, progress: Progress) -> None:
+        """Keep the folder for a later run and report its place, or remove it if no part is finished."""
         if self.finished:
-            report(f"{self.finished} finished layers are kept in {self.folder}; the same command goes on from there")
+            progress.note(
+                f"{self.finished} finished layers are kept in {self.folder}; the same command resumes from there"
+            )
         else:
             self.remove()
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that must be answered by a time: refused when the queue is too long for that, ended when it has passed."""
+"""Deadlines of requests. A request is refused if the queue is too long for its deadline, and ended when that passes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _WEIGHT = 0.2
 
 
 def read_timeout(value: object) -> float | None:
-    """Seconds of Triton's request parameter ``timeout``, which is in microseconds; None for 0, which is no limit.
+    """Convert Triton's request parameter ``timeout``, in microseconds, to seconds. Returns None for 0: no limit.
 
     Raises:
-        InputError: anything but a whole number, 0 or more.
+        InputError: it is not a number of 0 or more.
     """
     text = str(value)
     number = float(text) if text.isdecimal() else value
@@ -29,7 +29,7 @@ def read_timeout(value: object) -> float | None:
 
 
 class Pace:
-    """How long a request takes, from its first forward to its end, as the last ones did."""
+    """A moving average of the time that requests take from their first forward to their end."""
 
     def __init__(self) -> None:
         self.seconds: float | None = None
@@ -38,9 +38,9 @@ class Pace:
         self.seconds = seconds if self.seconds is None else (1 - _WEIGHT) * self.seconds + _WEIGHT * seconds
 
     def wait(self, ahead: int, rows: int) -> float:
-        """Expected seconds until a request starts that finds no row free of ``rows``, and ``ahead`` others waiting.
+        """Estimate the seconds until a new request starts, if all ``rows`` rows are in use and ``ahead`` requests wait.
 
-        0 while nothing is known.
+        The estimate is 0 until a request has ended.
         """
         return (self.seconds or 0.0) * (ahead + 1) / rows
 
@@ -49,7 +49,7 @@ class Deadline:
     """The time by which a request must have ended.
 
     Attributes:
-        seconds: that the client gave it, from when it came.
+        seconds: the time that the client allows, from the arrival of the request.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -61,7 +61,7 @@ class Deadline:
 
     def refusal(self, ahead: int, wait: float) -> OperationError:
         return Unavailable(
-            f"timeout is {self.seconds:g} s; {ahead} requests wait already, and this one would start "
+            f"timeout is {self.seconds:g} s; {ahead} requests are waiting, and this one would start "
             f"in about {wait:.2g} s",
             fix="Send it again later, with a longer timeout, or to another server.",
         )

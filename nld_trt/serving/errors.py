@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Failures of a request that are neither its own fault nor the engine's."""
+"""Errors of requests that are caused neither by the request nor by the engine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Unavailable(OperationError):
 
 
 class QueueFull(Unavailable):
-    """So many requests wait that another one would only wait longer."""
+    """The queue of waiting requests is full."""
 
 
 class Cancelled(OperationError):
-    """The request was ended before its end, because its time was over."""
+    """The request was ended before it was finished, because its timeout passed."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the decode loop counts, under names that Prometheus scrapes from Triton's metrics port."""
+"""The decode loop's metrics, which Prometheus scrapes from Triton's metrics port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal["counter", "gauge"]
 
 @dataclass(frozen=True)
 class Family:
-    """One metric name. Every series also has the label ``model``."""
+    """One metric, by name. Every series also has the label ``model``."""
 
     name: str
     kind: Kind
@@ -39,7 +39,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def markdown_table() -> str:
-    """The families as documentation shows them."""
+    """Returns the table of the documentation."""
     lines = ["| name | kind | labels | meaning |", "|---|---|---|---|"]
     for family in FAMILIES.values():
         labels = ", ".join(f"`{label}`" for label in family.labels) or "–"
@@ -48,7 +48,7 @@ def markdown_table() -> str:
 
 
 class Series(Protocol):
-    """One family with its labels filled in."""
+    """One family with values for its labels."""
 
     def increment(self, value: float) -> None: ...
     def set(self, value: float) -> None: ...
@@ -61,7 +61,7 @@ class Metrics:
     """An observer of the scheduler that keeps the families up to date.
 
     Args:
-        make: creates a series; called once for each family and set of labels.
+        make: creates a series; it is called once for each family and set of labels.
     """
 
     def __init__(self, make: SeriesMaker) -> None:
@@ -93,7 +93,7 @@ class Metrics:
             self._get(name, *labels).increment(value)
 
     def _show(self, name: str, value: int) -> None:
-        # A call into the server: only when there is news.
+        # Setting a gauge is a call into the server, so it is done only when the value has changed.
         if self._gauges.get(name) != value:
             self._gauges[name] = value
             self._get(name).set(value)

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""One thread that decodes for many clients.
+"""The scheduler: one thread that decodes the requests of many clients.
 
-The batch and its session belong to the loop thread alone. Other threads leave jobs and cancellations
-in an inbox; the loop takes them between two forwards, so a request joins while others are decoding.
+Only the loop thread uses the batch and its session. Other threads put jobs in an inbox and mark jobs as cancelled;
+the loop reads both between two forwards, so a request joins a batch that is being decoded.
 """
 
 from __future__ import annotations
@@ -26,39 +26,40 @@ from nld_trt.serving.errors import QueueFull, Unavailable
 
 log = logging.getLogger(__name__)
 
-# Asking whether a client is still there crosses a process border and takes about 0.1 ms: not in every step.
+# Asking whether a client is still connected is a call to another process that takes about 0.1 ms, so it is not done in
+# every step.
 _POLL_SECONDS = 0.05
 _POLL_JOBS = 32
 
 
 class Listener(Protocol):
-    """Where the outcome of one request goes. Called on the loop thread; an exception drops that request alone."""
+    """Receives the outcome of one request, on the loop thread. An exception in it cancels only that request."""
 
     def emitted(self, emission: Emission) -> None:
-        """A forward added something, or nothing; the last emission has a finish reason."""
+        """A forward has ended, which may have added tokens or text. The last emission has a finish reason."""
 
     def failed(self, error: NldError) -> None:
-        """The request ends here without a result. Nothing is called after this."""
+        """The request has ended without a result. This is the last call."""
 
     def abandoned(self) -> bool:
-        """Whether the client has gone. Asked now and then; true cancels the request."""
+        """Whether the client has disconnected. It is called now and then, and true cancels the request."""
 
 
 class Observer(Protocol):
-    """Sees what the loop does, for metrics. Called on the loop thread."""
+    """Observes the loop, for metrics. It is called on the loop thread."""
 
     def stepped(self, emissions: Sequence[Emission], live: int, waiting: int) -> None:
-        """After each forward, before clients hear of it: who has an answer finds it counted."""
+        """Count a forward. This is called before clients get its results, so that the metrics include every answer."""
 
 
 class Job:
-    """A submitted request. :meth:`cancel` may be called from any thread, at any time."""
+    """A submitted request. :meth:`cancel` may be called from any thread at any time."""
 
     def __init__(self, request: ResolvedRequest, listener: Listener, deadline: Deadline | None = None) -> None:
         self.request = request
         self.listener = listener
         self.deadline = deadline
-        # When its first forward was done; None while it waits.
+        # The time of its first forward; None while it waits.
         self.started: float | None = None
         self.cancelled = False
         self.mute = False
@@ -79,13 +80,13 @@ class Scheduler:
         self._max_pending = batch.max_rows + max_waiting
         self._max_waiting = max_waiting
         self._wake = threading.Condition()
-        # Guarded by _wake.
+        # The following fields are guarded by _wake.
         self._inbox: deque[Job] = deque()
         self._pending = 0
         self._pace = Pace()
         self._closing = False
         self._failure: OperationError | None = None
-        # The loop thread's own.
+        # The following fields are used by the loop thread only.
         self._jobs: dict[Row, Job] = {}
         self._next_poll = 0.0
         self._polled = 0
@@ -95,26 +96,26 @@ class Scheduler:
 
     @property
     def pending(self) -> int:
-        """Requests that have not ended."""
+        """The number of requests that have not ended."""
         with self._wake:
             return self._pending
 
     @property
     def failure(self) -> OperationError | None:
-        """Why nothing is decoded any more; None while all is well."""
+        """The error that ended the decode loop; None while the loop is running."""
         with self._wake:
             return self._failure
 
     def submit(self, request: Request | ResolvedRequest, listener: Listener, *, timeout: float | None = None) -> Job:
-        """Queue a request. Its outcome goes to ``listener``, on the loop thread.
+        """Queue a request. ``listener`` receives its outcome, on the loop thread.
 
         Args:
-            timeout: seconds in which it must end; afterwards it fails, waiting or not.
+            timeout: seconds within which the request must end. After that it fails, even if it is still waiting.
 
         Raises:
             InputError: the request does not fit the engine.
             QueueFull: too many requests wait.
-            Unavailable: so many wait that this one would not even start within ``timeout``.
+            Unavailable: the queue is so long that the request would not start within ``timeout``.
             Unavailable: the scheduler is closing.
             OperationError: the decode loop has failed.
         """
@@ -124,10 +125,10 @@ class Scheduler:
             if self._failure is not None:
                 raise OperationError(self._failure.what, fix=self._failure.fix)
             if self._closing:
-                raise Unavailable("the server is shutting down and takes no new requests")
+                raise Unavailable("the server is shutting down and accepts no new requests")
             if self._pending >= self._max_pending:
                 raise QueueFull(
-                    f"{self._max_waiting} requests wait already; no more are taken until one has ended",
+                    f"{self._max_waiting} requests are waiting; no more are accepted until one has ended",
                     fix="Send it again later, or raise max_waiting in model.json.",
                 )
             if deadline is not None:
@@ -146,14 +147,14 @@ class Scheduler:
             raise deadline.refusal(ahead, wait)
 
     def close(self, grace: float = 30.0) -> None:
-        """Take no more requests, let the present ones end for ``grace`` seconds, cancel the rest, stop the thread."""
+        """Accept no more requests, wait ``grace`` seconds for the current ones, cancel the rest and stop the thread."""
         with self._wake:
             self._closing = True
             self._deadline = time.monotonic() + grace
             self._wake.notify()
         self._thread.join()
 
-    # From here on: the loop thread.
+    # The methods below run on the loop thread.
 
     def _run(self) -> None:
         try:
@@ -170,7 +171,7 @@ class Scheduler:
             self._fail(error)
 
     def _take_jobs(self) -> bool:
-        """Move new jobs to the batch; sleeps while there is nothing to do. False when it is time to stop."""
+        """Move new jobs to the batch, and wait while there are none. Returns False when the thread should stop."""
         with self._wake:
             while not self._inbox and not self._batch.busy:
                 if self._closing:
@@ -206,8 +207,8 @@ class Scheduler:
                 job.cancel()
 
     def _poll(self) -> None:
-        """Ask some clients whether they are still there, others the next time."""
-        # Not those that have their last response, or that nobody waits for any more.
+        """Ask some clients whether they are still connected. The next call asks others."""
+        # Jobs that have had their last response, or are cancelled, are left out.
         jobs = [job for job in self._jobs.values() if not (job.mute or job.cancelled)]
         start = self._polled % max(len(jobs), 1)
         turn = list(itertools.islice(itertools.cycle(jobs), start, start + min(len(jobs), _POLL_JOBS)))
@@ -236,14 +237,14 @@ class Scheduler:
             job.cancel()
 
     def _end(self, seconds: float | None = None) -> None:
-        """Count one request less; ``seconds`` says how long one took that came to its own end."""
+        """Count a request as ended. ``seconds`` is its duration if it was not cancelled."""
         with self._wake:
             self._pending -= 1
             if seconds is not None:
                 self._pace.add(seconds)
 
     def _fail(self, error: Exception) -> None:
-        """Nothing can be trusted any more: tell every client, now and later."""
+        """End the loop after an unexpected error: all current and later requests fail."""
         log.critical("the decode loop failed; every request is refused until the model is loaded again", exc_info=error)
         failure = _internal(error)
         with self._wake:

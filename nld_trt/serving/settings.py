@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""``model.json``: what the model in a repository serves, and what a request that leaves things out gets."""
+"""``model.json``: the engine that a model of a repository serves, and the defaults of requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nld_trt.errors import InputError, shortened
 from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, ModeName
 
 FILE_NAME = "model.json"
-# 2: ignore_penalties, which was ignore_sampling.
+# Version 2 renamed ignore_sampling to ignore_penalties.
 SCHEMA_VERSION = 2
 DEFAULT_MAX_WAITING = 256
 # Types that the settings have in JSON, and in words.
@@ -36,14 +36,14 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
 
 @dataclass(frozen=True)
 class Defaults:
-    """Values of requests that do not give their own.
+    """Values of fields that a request leaves out.
 
     Attributes:
         block_length: None means the checkpoint's.
-        thresholds: by mode; None means one token per pass.
+        thresholds: confidence thresholds by mode; None means one token per pass.
         max_tokens: None means as many as fit after the prompt.
         lora: None means whenever the engine has an adapter.
-        raw: take the prompt as it is, without the chat template.
+        raw: use the prompt without the chat template.
     """
 
     mode: ModeName = DEFAULT_MODE
@@ -60,12 +60,12 @@ class ServingSettings:
 
     Attributes:
         engine: engine folder, relative to the file's own.
-        backend: of the engine; None means the first that the machine can run.
+        backend: a backend of the engine; None means the first that the machine can run.
         max_waiting: requests that may wait for a free row; more are refused at once.
-        generation_config: ``checkpoint``: requests that say nothing have the checkpoint's defaults; ``none``: greedy
-            answers as long as fit. Its EOS ids count in both.
-        ignore_penalties: ignore frequency and presence penalties, which no mode has, instead of refusing
-            them. For clients that cannot leave them out.
+        generation_config: source of request defaults: ``checkpoint``, or ``none`` for greedy answers of any length that
+            fits. The checkpoint's EOS ids are used with both.
+        ignore_penalties: ignore frequency and presence penalties, which no mode supports, instead of refusing
+            them, for clients that cannot leave them out.
     """
 
     engine: str = "engine"
@@ -76,7 +76,7 @@ class ServingSettings:
     ignore_penalties: bool = False
 
     def check(self) -> None:
-        """Raises InputError naming the setting that no request could use."""
+        """Check the settings. Raises InputError, which names an invalid one."""
         mode, maximum, block = self.defaults.mode, self.defaults.max_tokens, self.defaults.block_length
         if mode not in MODES:
             raise InputError(f"the default mode is {mode!r}; supported: {', '.join(MODES)}")
@@ -99,10 +99,10 @@ class ServingSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ServingSettings:
-        """Settings as :meth:`to_dict` wrote them, possibly edited by hand.
+        """Read settings that :meth:`to_dict` wrote, and that may have been edited.
 
         Raises:
-            InputError: another schema version, an unknown name, or a value that cannot be used.
+            InputError: the schema version is another one, a name is unknown, or a value cannot be used.
         """
         found = values.get("schema_version")
         if found != SCHEMA_VERSION:

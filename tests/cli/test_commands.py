@@ -332,7 +332,7 @@ REFUSALS = {
     "concurrency over engine": (
         ("sweep", "{engine}", "--prompts", "{prompts}", "-o", "{tmp}/r", "--concurrency", "99"), "99"
     ),
-    "sweep into another folder": (("sweep", "{engine}", "--prompts", "{prompts}", "-o", "{golden}"), "no sweep folder"),
+    "sweep into another folder": (("sweep", "{engine}", "--prompts", "{prompts}", "-o", "{golden}"), "not a sweep"),
 }  # fmt: skip
 
 

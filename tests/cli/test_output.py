@@ -15,6 +15,7 @@ import pytest
 from rich.text import Text
 
 from nld_trt.cli._output import Output
+from nld_trt.progress import SILENT, Progress
 
 MODES = {"human": Output(), "json": Output(json=True), "quiet": Output(level=-1), "verbose": Output(level=1)}
 
@@ -111,22 +112,22 @@ def test_table_in_a_pipe_is_not_folded(capsys) -> None:
 
 @pytest.mark.parametrize("mode", ["human", "json"])
 def test_stage_is_two_lines_when_stderr_is_no_terminal(capsys, mode: str) -> None:
-    with MODES[mode].stage("compiling") as show:
-        show("layer 3")
+    with MODES[mode].stage("compiling") as stage:
+        stage.detail("layer 3")
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"compiling \.\.\.\ncompiling done in \d+\.\d s\n", err)
 
 
 def test_stage_says_nothing_when_quiet(capsys) -> None:
-    with MODES["quiet"].stage("compiling") as show:
-        show("layer 3")
+    with MODES["quiet"].stage("compiling") as stage:
+        stage.detail("layer 3")
     assert capsys.readouterr() == ("", "")
 
 
 def test_stage_details_are_shown_when_verbose(capsys) -> None:
-    with MODES["verbose"].stage("compiling") as show:
-        show("layer 3")
+    with MODES["verbose"].stage("compiling") as stage:
+        stage.detail("layer 3")
     assert "compiling: layer 3\n" in capsys.readouterr().err
 
 
@@ -139,8 +140,8 @@ def test_failed_stage_says_so_and_raises(capsys) -> None:
 def test_stage_on_a_terminal_spins_and_leaves_one_line(monkeypatch, capsys) -> None:
     stream = terminal(monkeypatch)
     output = Output()
-    with output.stage("compiling") as show:
-        show("layer 3 [x]")
+    with output.stage("compiling") as stage:
+        stage.detail("layer 3 [x]")
         output.note("a note [x]")
         output.result({}, "data")
     text = plain(stream.getvalue())
@@ -183,10 +184,73 @@ def test_no_color_has_no_colours(monkeypatch) -> None:
     assert not re.search(r"\x1b\[(3|4|9)\d", stream.getvalue())
 
 
-def test_mode_and_a_new_run_forgets_json() -> None:
+def test_a_new_run_forgets_json() -> None:
     output = Output(json=True, level=-1)
-    assert output.mode == "json"
-    output.configure(level=-1)
-    assert output.mode == "quiet"
     output.configure(level=0)
-    assert output.mode == "human"
+    assert (output.json, output.level) == (False, 0)
+
+
+def advance_by_quarters(output: Output) -> None:
+    with output.stage("decoding", total=8, unit="prompts") as stage:
+        stage.advance(2, earlier=True)
+        for _ in range(3):
+            stage.advance(2)
+        if output._display is not None:
+            output._display.refresh()
+
+
+def test_work_of_known_size_is_a_line_for_each_tenth_that_this_run_did(capsys) -> None:
+    advance_by_quarters(Output())
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.sub(r"\d+\.?\d* s\b", "T", line) for line in lines] == [
+        "decoding ...",
+        "decoding: 4 of 8 prompts, T each, T left",
+        "decoding: 6 of 8 prompts, T each, T left",
+        "decoding done in T",
+    ]
+
+
+def test_work_of_known_size_is_a_bar_on_a_terminal(monkeypatch) -> None:
+    stream = terminal(monkeypatch)
+    advance_by_quarters(Output())
+    assert "8 of 8 prompts" in plain(stream.getvalue())
+    assert re.search(r"decoding done in \d+\.\d s\n$", plain(stream.getvalue()))
+
+
+def test_work_of_known_size_is_said_to_have_stopped(capsys) -> None:
+    with pytest.raises(KeyboardInterrupt), Output().stage("decoding", total=8, unit="prompts"):
+        raise KeyboardInterrupt
+    assert re.search(r"decoding stopped after \d+\.\d s\n$", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("sizes", [(None, 8), (8, None)], ids=["bar in spinner", "spinner in bar"])
+def test_stages_of_either_kind_nest(monkeypatch, sizes) -> None:
+    stream = terminal(monkeypatch)
+    output = Output()
+    outer, inner = sizes
+    with output.stage("outer", total=outer, unit="parts") as first:
+        first.advance(1)
+        with output.stage("inner", total=inner, unit="parts") as second:
+            second.advance(1)
+            output.note("between")
+    assert re.findall(r"(\w+) done in", plain(stream.getvalue())) == ["inner", "outer"]
+    assert "between" in plain(stream.getvalue())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_output_is_a_progress(mode: str) -> None:
+    progress: Progress = MODES[mode]
+    with progress.stage("decoding", total=2, unit="prompts") as stage:
+        stage.detail("a")
+        stage.advance(1, earlier=True)
+    progress.note("a")
+    progress.warn("a")
+
+
+def test_silence_shows_nothing(capsys) -> None:
+    with SILENT.stage("decoding", total=2, unit="prompts") as stage:
+        stage.detail("a")
+        stage.advance(1)
+    SILENT.note("a")
+    SILENT.warn("a")
+    assert capsys.readouterr() == ("", "")

@@ -21,7 +21,6 @@ from nld_trt.engine.session import execute
 from nld_trt.graph.contract import Limits
 from nld_trt.measure.kernels import reference
 from tests.chi_square import chi_square
-from tests.conftest import silent_stage
 
 # After this prompt even three tokens in a row are spread over hundreds of answers.
 NAME, PROMPT = "tiny-a", (1, 138, 176, 194, 237, 193)
@@ -52,7 +51,6 @@ def session(golden, tmp_path_factory):
     target = tmp_path_factory.mktemp("wide") / NAME
     build_engine(
         golden(NAME), [BuildPlan("ort", "fp32", limits, adapter=True, debug=True)], target, force=False,
-        stage=silent_stage,
     )  # fmt: skip
     return EngineFolder.open(target).open_session("ort")
 

@@ -21,14 +21,15 @@ from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError
-from nld_trt.measure.score import Question, requests_for
+from nld_trt.measure.questions import Question
+from nld_trt.measure.score import requests_for
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import MAX_EOS_IDS
 from nld_trt.model.convert import convert
 from nld_trt.model.text.codec import Codec
 from nld_trt.names import MODES, NEVER
-from tests.conftest import GOLDEN_LIMITS, TINY_LIMITS, silent_stage
+from tests.conftest import GOLDEN_LIMITS, TINY_LIMITS
 
 LENGTH, BLOCK = 48, 8
 QUESTION = "Sort these numbers: 42 17 88 35"
@@ -154,10 +155,10 @@ def engine_of(source, folder, limits, **edits):
     for name, entries in edits.items():
         path = folder / "release" / f"{name}.json"
         path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **entries}), encoding="utf-8")
-    convert(folder / "release", folder / "checkpoint", report=lambda text: None)
+    convert(folder / "release", folder / "checkpoint")
     plan = BuildPlan("ort", "fp32", limits, adapter=True)
     checkpoint = Checkpoint.open_converted(folder / "checkpoint")
-    build_engine(checkpoint, [plan], folder / "engine", force=False, stage=silent_stage)
+    build_engine(checkpoint, [plan], folder / "engine")
     return EngineFolder.open(folder / "engine")
 
 

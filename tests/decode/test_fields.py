@@ -64,5 +64,7 @@ def test_a_value_of_another_type_is_refused_by_the_fields_name(field):
 
 def test_the_table_needs_no_library():
     code = "import sys, nld_trt.decode.fields, nld_trt.decode.figures\nprint(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout.split()
     assert not {"numpy", "onnx", "click"} & set(loaded)

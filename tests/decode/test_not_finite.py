@@ -20,12 +20,12 @@ from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import execute
 from nld_trt.errors import OperationError
 from nld_trt.graph.contract import Limits
-from nld_trt.measure.score import Question, evaluate
+from nld_trt.measure.questions import Question
+from nld_trt.measure.score import evaluate
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import EMBEDDING
 from nld_trt.names import MODES
-from tests.conftest import silent_stage
 
 NAME, POISON = "tiny-a", 7
 LIMITS = Limits(max_batch_size=4, max_seq_len=256, max_block_length=16, prompt_chunk=8, max_quadratic_length=8)
@@ -50,7 +50,7 @@ def poisoned(golden, tmp_path_factory):
     target = tmp_path_factory.mktemp("poisoned") / NAME
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoint, "read", read)
-        build_engine(golden(NAME), [PLAN], target, force=False, stage=silent_stage)
+        build_engine(golden(NAME), [PLAN], target)
     return EngineFolder.open(target)
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -23,13 +22,8 @@ from nld_trt.graph.contract import Limits
 PLAN = BuildPlan("ort", "fp32", Limits(2, 64, 8, 16), adapter=True)
 
 
-@contextmanager
-def silent(text):
-    yield
-
-
 def build(checkpoint, target, plan=PLAN, **options):
-    return build_engine(checkpoint, [plan], target, force=False, stage=silent, **options)
+    return build_engine(checkpoint, [plan], target, **options)
 
 
 def test_fp16_engine_decodes(golden, tmp_path):
@@ -78,15 +72,17 @@ def test_result_that_is_not_what_was_asked_for_is_not_published(golden, tmp_path
 def test_killed_build_leaves_nothing_that_looks_like_an_engine(converted, tmp_path):
     script = (
         "import signal, sys; from pathlib import Path; from contextlib import contextmanager\n"
+        "from nld_trt.progress import Silent\n"
         "from nld_trt.engine import build; from nld_trt.engine.backend import BuildPlan\n"
         "from nld_trt.graph.contract import Limits; from nld_trt.model.checkpoint import Checkpoint\n"
-        "@contextmanager\n"
-        "def stage(text):\n"
-        "    yield\n"
-        "    if text.startswith('hashing'): print('ready', flush=True); signal.pause()\n"
+        "class Waiting(Silent):\n"
+        "    @contextmanager\n"
+        "    def stage(self, name, **size):\n"
+        "        yield self\n"
+        "        if name.startswith('hashing'): print('ready', flush=True); signal.pause()\n"
         "plan = BuildPlan('ort', 'fp32', Limits(2, 64, 8, 16), adapter=True)\n"
         "checkpoint = Checkpoint.open_converted(Path(sys.argv[1]))\n"
-        "build.build_engine(checkpoint, [plan], Path(sys.argv[2]), force=False, stage=stage)\n"
+        "build.build_engine(checkpoint, [plan], Path(sys.argv[2]), progress=Waiting())\n"
     )
     target = tmp_path / "engine"
     process = subprocess.Popen(

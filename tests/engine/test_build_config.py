@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,9 @@ def write(folder, text) -> Path:
     return path
 
 
-def test_every_release_has_a_configuration_for_every_gpu_platform():
+def test_every_gpu_platform_has_one_configuration():
     gpus = [name for name, known in PLATFORMS.items() if known.compute_capabilities]
-    expected = {f"nld-{size}-{name}-bf16.yaml" for size in PRESETS for name in gpus}
-    assert {path.name for path in RELEASES} == expected
+    assert {path.name for path in RELEASES} == {f"{name}.yaml" for name in gpus}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -49,19 +49,40 @@ def test_shipped_configuration_decides_everything(path):
             assert set(known.compute_capabilities) <= TRT_RTX.targets.keys()
 
 
-@pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.name)
-def test_weights_and_caches_fit_the_platform(path):
-    config = BuildConfig.from_yaml(path)
-    model = ModelConfig.from_hf(release_config(PRESETS[path.name.split("-")[1]]))
+def arithmetic(path: Path, size: str) -> list[float]:
+    """The comment's line for one model: weights, adapter, caches, intermediate values, together, rows that fit."""
+    [line] = re.findall(rf"^# +{size.upper()} +([\d. ]+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return [float(number) for number in line.split()]
+
+
+def weights_and_cache(config: BuildConfig, size: str) -> tuple[int, int]:
+    """Bytes of one release's weights, and of one row's cache."""
+    model = ModelConfig.from_hf(release_config(PRESETS[size]))
     limits = Limits(config.max_batch_size, config.max_seq_len, config.block_length, config.prompt_chunk)
-    weights = 2 * parameter_count(model)
-    caches = 2 * model.kv_elements_per_token * limits.capacity * limits.max_batch_size
-    memory = PLATFORMS[config.platforms[0]].memory_gb * 1e9
-    assert weights + caches < SPARE * memory
-    assert f"{weights / 1e9:.2f} + " in path.read_text(encoding="utf-8"), (
-        "the comment has the arithmetic of these values"
-    )
-    assert f"{caches / 1e9:.2f}\n" in path.read_text(encoding="utf-8")
+    return 2 * parameter_count(model), 2 * model.kv_elements_per_token * limits.capacity
+
+
+@pytest.mark.parametrize("size", PRESETS)
+@pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.name)
+def test_weights_and_caches_of_every_release_fit_the_platform(path, size):
+    config = BuildConfig.from_yaml(path)
+    weights, cache = weights_and_cache(config, size)
+    assert weights + cache * config.max_batch_size < SPARE * PLATFORMS[config.platforms[0]].memory_gb * 1e9
+
+
+@pytest.mark.parametrize("size", PRESETS)
+@pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.name)
+def test_comment_has_the_arithmetic_of_the_values(path, size):
+    config = BuildConfig.from_yaml(path)
+    weights, cache = weights_and_cache(config, size)
+    memory = PLATFORMS[config.platforms[0]].memory_gb
+    *parts, together, fitting = arithmetic(path, size)
+    assert parts[0] == round(weights / 1e9, 2)
+    assert parts[2] == round(cache * config.max_batch_size / 1e9, 2)
+    assert together == round(sum(parts), 2)
+    assert f"of {memory}. " in path.read_text(encoding="utf-8")
+    rows = [1 << power for power in range(12) if weights + (cache << power) < SPARE * memory * 1e9]
+    assert fitting == max(rows)
 
 
 def test_nothing_said_leaves_every_choice_open(tmp_path):

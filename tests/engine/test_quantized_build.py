@@ -29,7 +29,7 @@ from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from nld_trt.model.quantized.formats import ALGORITHMS, LinearFormat
 from nld_trt.model.text.codec import Codec
-from tests.conftest import TINY_LIMITS, silent_stage
+from tests.conftest import TINY_LIMITS
 from tests.near_ties import Text, assert_same_texts, next_logits
 from tests.quantized_checkpoint import Export, random_prescale, write_effective, write_quantized
 
@@ -55,9 +55,9 @@ def engines(root, tmp_path_factory):
             export = write_quantized(source, folder / "export", EXPORTS[case])
             if effective:
                 export = write_effective(export, folder / "effective")
-            convert(export, folder / "converted", report=lambda text: None)
+            convert(export, folder / "converted")
             checkpoint = Checkpoint.open_converted(folder / "converted")
-            build_engine(checkpoint, [PLAN], folder / "engine", force=False, stage=silent_stage)
+            build_engine(checkpoint, [PLAN], folder / "engine")
             made[case, effective] = EngineFolder.open(folder / "engine")
         return made[case, effective]
 
@@ -192,10 +192,10 @@ def test_weights_that_are_not_packed_in_the_engine_are_refused(converted, tmp_pa
     wrong = {"onnxruntime": linear.EMITTERS["W4A16_NVFP4"]["onnxruntime"]}
     monkeypatch.setattr(linear, "EMITTERS", {**linear.EMITTERS, "W4A16_AWQ": wrong})
     write_quantized(converted("tiny-a"), tmp_path / "export")
-    convert(tmp_path / "export", tmp_path / "converted", report=lambda text: None)
+    convert(tmp_path / "export", tmp_path / "converted")
     checkpoint = Checkpoint.open_converted(tmp_path / "converted")
     with pytest.raises(OperationError, match=r"mlp.up_proj is W4A16_AWQ and is computed by MatMul, from unpacked"):
-        build_engine(checkpoint, [PLAN], tmp_path / "engine", force=False, stage=silent_stage)
+        build_engine(checkpoint, [PLAN], tmp_path / "engine")
     assert not (tmp_path / "engine").exists()
 
 
@@ -212,9 +212,9 @@ def test_every_algorithm_builds_with_prescales_in_both_precisions(converted, gol
     if not case.startswith("FP8"):
         export = replace(export, group_size=16, prescale=random_prescale(golden("tiny-b").config, foldable=False))
     write_quantized(converted("tiny-b"), tmp_path / "export", export)
-    convert(tmp_path / "export", tmp_path / "converted", report=lambda text: None)
+    convert(tmp_path / "export", tmp_path / "converted")
     checkpoint = Checkpoint.open_converted(tmp_path / "converted")
-    build_engine(checkpoint, [replace(PLAN, precision=precision)], tmp_path / "engine", force=False, stage=silent_stage)
+    build_engine(checkpoint, [replace(PLAN, precision=precision)], tmp_path / "engine")
     session = EngineFolder.open(tmp_path / "engine").open_session()
     ((_, result),) = generate(Batch(session), [Request((5, 6, 7), mode="ar", max_new_tokens=4, eos_token_id=-1)])
     assert len(result.output_ids) == 4
@@ -222,7 +222,7 @@ def test_every_algorithm_builds_with_prescales_in_both_precisions(converted, gol
 
 def test_build_warns_of_what_the_backend_replaces(converted, tmp_path):
     write_quantized(converted("tiny-a"), tmp_path / "export", Export("FP8"))
-    convert(tmp_path / "export", tmp_path / "converted", report=lambda text: None)
+    convert(tmp_path / "export", tmp_path / "converted")
     done = CliRunner().invoke(cli, ["build", str(tmp_path / "converted"), "-o", str(tmp_path / "engine"), "--dry-run"])
     assert done.exit_code == 0
     assert "warning: ort has no kernels for FP8 (14 layers): weights are stored quantized and unpacked" in done.output

@@ -17,7 +17,6 @@ from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from nld_trt.model.quantized.formats import ALGORITHMS
-from tests.conftest import silent_stage
 from tests.quantized_checkpoint import Export, write_quantized
 
 PLAN = BuildPlan("ort", "fp32", Limits(2, 64, 8, 16), adapter=True)
@@ -31,7 +30,7 @@ def quantized(converted, tmp_path):
 
     def make(export: Export) -> Checkpoint:
         write_quantized(converted("tiny-a"), tmp_path / "export", export)
-        convert(tmp_path / "export", tmp_path / "converted", report=lambda text: None)
+        convert(tmp_path / "export", tmp_path / "converted")
         return Checkpoint.open_converted(tmp_path / "converted")
 
     return make
@@ -39,7 +38,7 @@ def quantized(converted, tmp_path):
 
 def refusal(checkpoint, plan, folder) -> str:
     with pytest.raises(InputError) as caught:
-        build_engine(checkpoint, [plan], folder / "engine", force=False, stage=silent_stage)
+        build_engine(checkpoint, [plan], folder / "engine")
     assert not list(folder.glob("*engine*"))
     return str(caught.value)
 
@@ -73,9 +72,9 @@ def test_scales_of_caches_leave_no_trace_in_the_engine(converted, tmp_path):
     made = []
     for name, kv_cache in (("plain", None), ("caches", "FP8")):
         folder = write_quantized(converted("tiny-a"), tmp_path / f"{name}-export", Export("FP8", kv_cache=kv_cache))
-        convert(folder, tmp_path / name, report=lambda text: None)
+        convert(folder, tmp_path / name)
         checkpoint = Checkpoint.open_converted(tmp_path / name)
-        made.append(build_engine(checkpoint, plans, tmp_path / f"{name}-e", force=False, stage=silent_stage))
+        made.append(build_engine(checkpoint, plans, tmp_path / f"{name}-e"))
     graphs = [{file: record for file, record in manifest.files.items() if "ort" in file} for manifest in made]
     assert graphs[0] == graphs[1] != {}
 

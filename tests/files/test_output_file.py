@@ -114,7 +114,7 @@ def test_reader_that_went_away_is_named(tmp_path: Path) -> None:
             work.write_text("new", encoding="utf-8")
             os.close(reader)
 
-    with pytest.raises(OperationError, match=r"reader of .*pipe went away"):
+    with pytest.raises(OperationError, match=r"reader of .*pipe closed it"):
         leave()
 
 
@@ -126,7 +126,7 @@ def test_pipe_without_a_reader_is_named_while_it_waits(tmp_path: Path, caplog: p
         if caplog.text:
             break
         writer.join(0.1)
-    assert "waiting until somebody reads" in caplog.text
+    assert "waiting for a process that reads" in caplog.text
     assert (tmp_path / "pipe").read_text(encoding="utf-8") == "new"
 
 

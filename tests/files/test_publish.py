@@ -324,7 +324,7 @@ def test_earlier_results_are_gone_on_with_and_others_refused(tmp_path: Path) -> 
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis").touch()
     with (
-        pytest.raises(InputError, match="is no sweep folder"),
+        pytest.raises(InputError, match="is not a sweep folder"),
         results_folder(tmp_path / "other", marker="m", kind="sweep"),
     ):
         pytest.fail("the body ran")

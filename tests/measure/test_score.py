@@ -10,7 +10,8 @@ import pytest
 
 from nld_trt.decode.batch import Batch
 from nld_trt.errors import InputError
-from nld_trt.measure.score import Question, evaluate, read_questions, requests_for
+from nld_trt.measure.questions import Question, read_questions
+from nld_trt.measure.score import evaluate, requests_for
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.text.codec import Codec
 

@@ -103,12 +103,3 @@ def release(tmp_path: Path) -> Release:
     tokenizer().save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text("{{ messages[-1].content }}\n", encoding="utf-8")
     return Release(folder)
-
-
-def quiet(text: str) -> None:
-    """A report callback for tests that do not look at it."""
-
-
-@pytest.fixture
-def report() -> Callable[[str], None]:
-    return quiet

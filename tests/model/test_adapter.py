@@ -182,9 +182,9 @@ def test_settings_that_mean_the_same_are_accepted(release, settings: dict) -> No
 
 
 @pytest.mark.parametrize("settings", EQUAL.values(), ids=EQUAL)
-def test_convert_writes_the_plain_settings(release, tmp_path, report, settings: dict) -> None:
+def test_convert_writes_the_plain_settings(release, tmp_path, settings: dict) -> None:
     release.edit_adapter_config(**settings)
-    manifest = convert(release.folder, tmp_path / "out", report=report)
+    manifest = convert(release.folder, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "linear_spec_lora" / "adapter_config.json").read_text(encoding="utf-8"))
     assert (written["r"], written["lora_alpha"], written["target_modules"]) == (4, 16, ["o_proj"])
     assert type(written["r"]) is int

@@ -330,8 +330,8 @@ def test_companion_link_that_leaves_the_folder_is_refused(release, tmp_path: Pat
 
 
 @pytest.fixture
-def converted(release, tmp_path: Path, report) -> Path:
-    convert(release.folder, tmp_path / "converted", report=report)
+def converted(release, tmp_path: Path) -> Path:
+    convert(release.folder, tmp_path / "converted")
     return tmp_path / "converted"
 
 

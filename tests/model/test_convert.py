@@ -22,6 +22,7 @@ from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from nld_trt.model.text.codec import Codec
+from tests.recorded_progress import Recorded
 
 NORM = "encoder.norm.weight"
 Q_PROJ = "encoder.layers.0.self_attn.q_proj.weight"
@@ -36,39 +37,39 @@ def refusal(release, target: Path) -> str:
     """The message of a conversion that must fail and leave nothing behind."""
     before = sorted(target.parent.parent.rglob("*"))
     with pytest.raises(InputError) as caught:
-        convert(release.folder, target, report=lambda text: None)
+        convert(release.folder, target)
     assert sorted(target.parent.parent.rglob("*")) == before
     return str(caught.value)
 
 
-def test_tensors_are_unchanged(release, target: Path, report) -> None:
-    convert(release.folder, target, report=report)
+def test_tensors_are_unchanged(release, target: Path) -> None:
+    convert(release.folder, target)
     before, after = load_file(release.weights), load_file(target / "model.safetensors")
     assert before.keys() == after.keys()
     for name in before:
         np.testing.assert_array_equal(before[name], after[name])
 
 
-def test_dtypes_are_kept(release, target: Path, report) -> None:
+def test_dtypes_are_kept(release, target: Path) -> None:
     tensors = safetensors.torch.load_file(release.weights)
     mixed = {name: tensor.bfloat16() if tensor.ndim == 2 else tensor for name, tensor in tensors.items()}
     mixed[NORM] = mixed[NORM].half()
     safetensors.torch.save_file(mixed, release.weights)
-    manifest = convert(release.folder, target, report=report)
+    manifest = convert(release.folder, target)
     written = safetensors.torch.load_file(target / "model.safetensors")
     assert {name: tensor.dtype for name, tensor in written.items()} == {n: t.dtype for n, t in mixed.items()}
     assert manifest["dtypes"] == {"BF16": 16, "F32": 4, "F16": 1}
 
 
-def test_config_is_kept_byte_for_byte(release, target: Path, report) -> None:
+def test_config_is_kept_byte_for_byte(release, target: Path) -> None:
     release.edit_config(invented_key=[1, 2])
-    convert(release.folder, target, report=report)
+    convert(release.folder, target)
     assert (target / "config.json").read_bytes() == (release.folder / "config.json").read_bytes()
 
 
-def test_companions_are_copied_and_nothing_else(release, target: Path, report) -> None:
+def test_companions_are_copied_and_nothing_else(release, target: Path) -> None:
     (release.folder / "modeling_remote.py").write_text("", encoding="utf-8")
-    convert(release.folder, target, report=report)
+    convert(release.folder, target)
     assert {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()} == {
         "chat_template.jinja",
         "checkpoint.json",
@@ -81,108 +82,106 @@ def test_companions_are_copied_and_nothing_else(release, target: Path, report) -
     }
 
 
-def test_templates_of_several_names_come_along(release, target: Path, report) -> None:
+def test_templates_of_several_names_come_along(release, target: Path) -> None:
     extra = release.folder / "additional_chat_templates"
     extra.mkdir()
     (extra / "rag.jinja").write_text("{{ documents }}", encoding="utf-8")
-    manifest = convert(release.folder, target, report=report)
+    manifest = convert(release.folder, target)
     assert (target / "additional_chat_templates" / "rag.jinja").read_text(encoding="utf-8") == "{{ documents }}"
     assert "additional_chat_templates/rag.jinja" in manifest["files"]
     assert sorted(Codec.open(target).templates) == ["default", "rag"]
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja", "generation_config.json"])
-def test_a_byte_order_mark_is_not_taken_along(release, target: Path, report, name: str) -> None:
+def test_a_byte_order_mark_is_not_taken_along(release, target: Path, name: str) -> None:
     before = (release.folder / name).read_bytes()
     (release.folder / name).write_bytes(b"\xef\xbb\xbf" + before)
-    convert(release.folder, target, report=report)
+    convert(release.folder, target)
     assert (target / name).read_bytes() == before
 
 
-def test_rotary_buffers_are_dropped(release, target: Path, report) -> None:
+def test_rotary_buffers_are_dropped(release, target: Path) -> None:
     buffer = {"encoder.layers.0.self_attn.rotary_emb.inv_freq": np.zeros(8, np.float32)}
     release.edit_tensors(lambda tensors: tensors.update(buffer))
-    convert(release.folder, target, report=report)
+    convert(release.folder, target)
     assert len(load_file(target / "model.safetensors")) == 21
 
 
-def test_adapter_becomes_float32_with_canonical_names(release, target: Path, report) -> None:
+def test_adapter_becomes_float32_with_canonical_names(release, target: Path) -> None:
     def edit(tensors: dict) -> None:
         for name in list(tensors):
             tensors[name.removeprefix("base_model.model.")] = tensors.pop(name).astype(np.float16)
 
     release.edit_adapter(edit)
-    convert(release.folder, target, report=report)
+    convert(release.folder, target)
     written = load_file(target / "linear_spec_lora" / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in written.values()} == {np.dtype(np.float32)}
     assert all(name.startswith("base_model.model.encoder.layers.") for name in written)
 
 
-def test_checkpoint_without_adapter_converts(release, target: Path, report) -> None:
+def test_checkpoint_without_adapter_converts(release, target: Path) -> None:
     shutil.rmtree(release.adapter)
-    assert convert(release.folder, target, report=report)["adapter"] is None
+    assert convert(release.folder, target)["adapter"] is None
     assert Checkpoint.open_converted(target).adapter is None
 
 
-def test_converting_twice_gives_the_same_bytes(release, target: Path, tmp_path: Path, report) -> None:
-    first = convert(release.folder, target, report=report)
-    second = convert(target, tmp_path / "again", report=report)
+def test_converting_twice_gives_the_same_bytes(release, target: Path, tmp_path: Path) -> None:
+    first = convert(release.folder, target)
+    second = convert(target, tmp_path / "again")
     assert second["files"] == first["files"]
 
 
 # The manifest
 
 
-def test_manifest_hashes_and_sizes_are_those_of_the_files(release, target: Path, report) -> None:
-    manifest = convert(release.folder, target, report=report)
+def test_manifest_hashes_and_sizes_are_those_of_the_files(release, target: Path) -> None:
+    manifest = convert(release.folder, target)
     for name, entry in manifest["files"].items():
         assert entry == {"bytes": (target / name).stat().st_size, "sha256": sha256_of(target / name)}
     assert len(manifest["files"]) == 7
 
 
-def test_returned_manifest_is_the_written_one(release, target: Path, report) -> None:
-    assert convert(release.folder, target, report=report) == json.loads(
-        (target / "checkpoint.json").read_text(encoding="utf-8")
-    )
+def test_returned_manifest_is_the_written_one(release, target: Path) -> None:
+    assert convert(release.folder, target) == json.loads((target / "checkpoint.json").read_text(encoding="utf-8"))
 
 
-def test_manifest_names_the_rotary_table(release, target: Path, report) -> None:
+def test_manifest_names_the_rotary_table(release, target: Path) -> None:
     config = Checkpoint.open(release.folder).config
-    manifest = convert(release.folder, target, report=report)
+    manifest = convert(release.folder, target)
     assert manifest["rope"]["table_sha256"] == rotary.table_hash(config.rope, config.head_dim)
 
 
-def test_manifest_describes_model_and_adapter(release, target: Path, report) -> None:
-    manifest = convert(release.folder, target, report=report)
+def test_manifest_describes_model_and_adapter(release, target: Path) -> None:
+    manifest = convert(release.folder, target)
     assert manifest["parameters"] == sum(tensor.size for tensor in load_file(release.weights).values())
     assert manifest["adapter"] == {"rank": 4, "alpha": 16.0, "scale": 4.0, "parameters": 1024}
     assert manifest["token_ids"] == {"bos_token_id": 1, "eos_token_id": 11, "mask_token_id": 100}
 
 
-def test_manifest_tells_no_path(release, target: Path, tmp_path: Path, report) -> None:
-    convert(release.folder, target, report=report)
+def test_manifest_tells_no_path(release, target: Path, tmp_path: Path) -> None:
+    convert(release.folder, target)
     assert str(tmp_path) not in (target / "checkpoint.json").read_text(encoding="utf-8")
 
 
-def test_manifest_names_repository_and_revision_of_a_cache(release, target: Path, tmp_path: Path, report) -> None:
+def test_manifest_names_repository_and_revision_of_a_cache(release, target: Path, tmp_path: Path) -> None:
     snapshot = tmp_path / "models--owner--a-model" / "snapshots" / "0123abc"
     snapshot.parent.mkdir(parents=True)
     release.folder.rename(snapshot)
-    source = convert(snapshot, target, report=report)["source"]
+    source = convert(snapshot, target)["source"]
     assert source == {"folder": "0123abc", "repository": "owner/a-model", "revision": "0123abc"}
 
 
-def test_identity_does_not_depend_on_sharding_or_companions(release, target: Path, tmp_path: Path, report) -> None:
-    first = convert(release.folder, target, report=report)
+def test_identity_does_not_depend_on_sharding_or_companions(release, target: Path, tmp_path: Path) -> None:
+    first = convert(release.folder, target)
     release.shard()
     (release.folder / "tokenizer.json").unlink()
-    second = convert(release.folder, tmp_path / "again", report=report)
+    second = convert(release.folder, tmp_path / "again")
     assert second["model_sha256"] == first["model_sha256"]
 
 
 @pytest.mark.parametrize("part", ["weights", "rope", "adapter", "eos"])
-def test_identity_depends_on_what_is_computed(release, target: Path, tmp_path: Path, report, part: str) -> None:
-    first = convert(release.folder, target, report=report)
+def test_identity_depends_on_what_is_computed(release, target: Path, tmp_path: Path, part: str) -> None:
+    first = convert(release.folder, target)
     edits = {
         "weights": lambda: release.edit_tensors(lambda tensors: tensors[NORM].__iadd__(1)),
         "rope": lambda: release.edit_rope(rope_theta=1e9),
@@ -190,7 +189,7 @@ def test_identity_depends_on_what_is_computed(release, target: Path, tmp_path: P
         "eos": lambda: release.edit_generation(eos_token_id=[11, 2]),
     }
     edits[part]()
-    assert convert(release.folder, tmp_path / "again", report=report)["model_sha256"] != first["model_sha256"]
+    assert convert(release.folder, tmp_path / "again")["model_sha256"] != first["model_sha256"]
 
 
 # Refused, and nothing is left behind
@@ -242,9 +241,9 @@ def test_adapter_that_is_not_finite_is_listed_with_the_weights(release, target: 
     assert f"{NORM}: 64 NaN or infinite values" in text
 
 
-def test_largest_finite_values_pass(release, target: Path, report) -> None:
+def test_largest_finite_values_pass(release, target: Path) -> None:
     release.edit_tensors(lambda tensors: tensors[NORM].fill(np.finfo(np.float32).max))
-    convert(release.folder, target, report=report)
+    convert(release.folder, target)
 
 
 @pytest.mark.parametrize(
@@ -292,43 +291,40 @@ def test_taken_output_folder_is_refused_and_kept(release, target: Path) -> None:
     assert (target / "mine.txt").read_text(encoding="utf-8") == "mine"
 
 
-def test_force_replaces_an_earlier_conversion(release, target: Path, report) -> None:
-    convert(release.folder, target, report=report)
+def test_force_replaces_an_earlier_conversion(release, target: Path) -> None:
+    convert(release.folder, target)
     release.edit_config(bos_token_id=2)
-    convert(release.folder, target, force=True, report=report)
+    convert(release.folder, target, force=True)
     assert Checkpoint.open_converted(target, verify=True).config.bos_token_id == 2
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def test_force_does_not_replace_a_folder_of_another_kind(release, target: Path, report) -> None:
+def test_force_does_not_replace_a_folder_of_another_kind(release, target: Path) -> None:
     target.mkdir(parents=True)
     (target / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match=r"no checkpoint\.json"):
-        convert(release.folder, target, force=True, report=report)
+        convert(release.folder, target, force=True)
     assert (target / "mine.txt").exists()
 
 
 @pytest.mark.parametrize("target", ["release", "."])
-def test_output_over_the_input_is_refused(release, tmp_path: Path, report, target: str) -> None:
+def test_output_over_the_input_is_refused(release, tmp_path: Path, target: str) -> None:
     with pytest.raises(InputError, match="is or contains the checkpoint"):
-        convert(release.folder, tmp_path / target, force=True, report=report)
+        convert(release.folder, tmp_path / target, force=True)
     assert release.weights.exists()
 
 
-def test_disk_that_is_too_small_is_refused_before_work(release, target: Path, report, monkeypatch) -> None:
+def test_disk_that_is_too_small_is_refused_before_work(release, target: Path, monkeypatch) -> None:
     monkeypatch.setattr(convert_module, "SPARE_BYTES", 1 << 60)
     with pytest.raises(OperationError, match="are needed"):
-        convert(release.folder, target, report=report)
+        convert(release.folder, target)
     assert not target.parent.exists()
 
 
 def test_interrupt_leaves_nothing_behind(release, target: Path) -> None:
-    def interrupted(text: str) -> None:
-        if text.startswith("hashing"):
-            raise KeyboardInterrupt
-
+    interrupted = Recorded(interrupted_by=lambda text: text.startswith("hashing"))
     with pytest.raises(KeyboardInterrupt):
-        convert(release.folder, target, report=interrupted)
+        convert(release.folder, target, progress=interrupted)
     assert not target.parent.exists()
 
 
@@ -343,9 +339,9 @@ from nld_trt.model.synthetic import Geometry, write_synthetic
 GEOMETRY = Geometry(1024, 4096, 8, 1e6, vocab_size=65536)
 folder = Path(sys.argv[2])
 if sys.argv[1] == "write":
-    write_synthetic(GEOMETRY, folder / "release", report=print)
+    write_synthetic(GEOMETRY, folder / "release")
 else:
-    convert(folder / "release", folder / "converted", report=print)
+    convert(folder / "release", folder / "converted")
 # Not ru_maxrss: that survives exec, so it would be the size of the test process, which has torch loaded.
 print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) * 1024)
 """

@@ -60,9 +60,9 @@ def test_without_a_generation_config_those_of_config_count(release) -> None:
     assert checkpoint.generation == GenerationDefaults()
 
 
-def test_several_ids_survive_a_conversion_and_are_in_its_manifest(release, tmp_path: Path, report) -> None:
+def test_several_ids_survive_a_conversion_and_are_in_its_manifest(release, tmp_path: Path) -> None:
     release.edit_generation(eos_token_id=[11, 27])
-    manifest = convert(release.folder, tmp_path / "out", report=report)
+    manifest = convert(release.folder, tmp_path / "out")
     assert manifest["token_ids"]["eos_token_id"] == [11, 27]
     assert Checkpoint.open_converted(tmp_path / "out", verify=True).config.eos_token_ids == (11, 27)
 
@@ -96,11 +96,11 @@ BAD_IDS = {
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
 @pytest.mark.parametrize("case", BAD_IDS)
-def test_ids_that_cannot_be_are_refused_by_file_and_value(release, tmp_path: Path, report, case, name) -> None:
+def test_ids_that_cannot_be_are_refused_by_file_and_value(release, tmp_path: Path, case, name) -> None:
     stated, message = BAD_IDS[case]
     release.edit_json(name, eos_token_id=stated)
     with pytest.raises(InputError, match=rf"(?s){name}.*{message}"):
-        convert(release.folder, tmp_path / "out", report=report)
+        convert(release.folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -117,10 +117,10 @@ BAD_DEFAULTS = {
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in BAD_DEFAULTS.items() for value in values]
 )
-def test_defaults_that_cannot_be_are_refused_by_name(release, tmp_path: Path, report, name, value) -> None:
+def test_defaults_that_cannot_be_are_refused_by_name(release, tmp_path: Path, name, value) -> None:
     release.edit_generation(**{name: value})
     with pytest.raises(InputError, match=rf"generation_config.json cannot be used\n  {name} is "):
-        convert(release.folder, tmp_path / "out", report=report)
+        convert(release.folder, tmp_path / "out")
 
 
 def test_every_bad_default_is_listed(release) -> None:

@@ -38,7 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     loaded = {}
     for folder in FOLDERS:
         target = tmp_path_factory.mktemp("export") / folder
-        export_ministral3(Checkpoint.open(GOLDENS / folder), target, report=lambda text: None)
+        export_ministral3(Checkpoint.open(GOLDENS / folder), target)
         loaded[folder] = transformers.AutoModelForCausalLM.from_pretrained(target)
     return loaded
 
@@ -96,7 +96,7 @@ def test_golden_autoregressive_output(models: dict, folder: str, case: dict) -> 
 
 @pytest.mark.parametrize("stated", [[11, 27], [27], 27, None], ids=str)
 @torch.no_grad()
-def test_transformers_stops_where_ar_does(release, tmp_path: Path, report, golden_session, stated: object) -> None:
+def test_transformers_stops_where_ar_does(release, tmp_path: Path, golden_session, stated: object) -> None:
     """The tokens that end an answer are those of the export, whichever of the two files names them."""
     prompt, session = [1, 73, 20], golden_session("tiny-a")
     endless = Request(tuple(prompt), "ar", max_new_tokens=40, eos_token_id=-1)
@@ -109,7 +109,7 @@ def test_transformers_stops_where_ar_does(release, tmp_path: Path, report, golde
         (release.folder / "generation_config.json").unlink()
         release.edit_config(eos_token_id=[found[11], found[27]])
     checkpoint = Checkpoint.open(release.folder)
-    export_ministral3(checkpoint, tmp_path / "out", report=report)
+    export_ministral3(checkpoint, tmp_path / "out")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     tokens = model.generate(torch.tensor([prompt]), max_new_tokens=len(ours), do_sample=False)[
         0, len(prompt) :
@@ -122,8 +122,8 @@ def test_transformers_stops_where_ar_does(release, tmp_path: Path, report, golde
     assert len(expected) < len(ours)
 
 
-def test_tensors_are_unchanged_under_their_new_names(release, tmp_path: Path, report) -> None:
-    export_ministral3(Checkpoint.open(release.folder), tmp_path / "out", report=report)
+def test_tensors_are_unchanged_under_their_new_names(release, tmp_path: Path) -> None:
+    export_ministral3(Checkpoint.open(release.folder), tmp_path / "out")
     before, after = load_file(release.weights), load_file(tmp_path / "out" / "model.safetensors")
     assert {ministral3_name(name) for name in before} == after.keys()
     for name in before:
@@ -172,7 +172,7 @@ def test_transformers_finds_the_query_scale_where_it_looks(models: dict, folder:
 
 def test_keys_for_other_libraries_change_no_logit_of_transformers(models: dict, release, tmp_path: Path) -> None:
     target = tmp_path / "plain"
-    export_ministral3(Checkpoint.open(release.folder), target, report=lambda text: None)
+    export_ministral3(Checkpoint.open(release.folder), target)
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
     del config["llama_4_scaling"], config["rope_parameters"]["apply_yarn_scaling"]
     (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -182,8 +182,8 @@ def test_keys_for_other_libraries_change_no_logit_of_transformers(models: dict, 
         torch.testing.assert_close(models["tiny-a"](tokens).logits, plain, atol=0, rtol=0)
 
 
-def test_companions_are_copied_and_the_adapter_is_not(release, tmp_path: Path, report) -> None:
-    summary = export_ministral3(Checkpoint.open(release.folder), tmp_path / "out", report=report)
+def test_companions_are_copied_and_the_adapter_is_not(release, tmp_path: Path) -> None:
+    summary = export_ministral3(Checkpoint.open(release.folder), tmp_path / "out")
     assert summary["adapter_left_out"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "chat_template.jinja",
@@ -194,16 +194,16 @@ def test_companions_are_copied_and_the_adapter_is_not(release, tmp_path: Path, r
     }
 
 
-def test_weights_that_are_not_finite_are_refused_and_nothing_is_left(release, tmp_path: Path, report) -> None:
+def test_weights_that_are_not_finite_are_refused_and_nothing_is_left(release, tmp_path: Path) -> None:
     release.edit_tensors(lambda tensors: tensors["encoder.norm.weight"].fill(np.nan))
     with pytest.raises(InputError, match="64 NaN or infinite values"):
-        export_ministral3(Checkpoint.open(release.folder), tmp_path / "out", report=report)
+        export_ministral3(Checkpoint.open(release.folder), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["release"]
 
 
-def test_taken_output_folder_is_refused(release, tmp_path: Path, report) -> None:
+def test_taken_output_folder_is_refused(release, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").touch()
     with pytest.raises(InputError, match="--force"):
-        export_ministral3(Checkpoint.open(release.folder), tmp_path / "out", report=report)
+        export_ministral3(Checkpoint.open(release.folder), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]

@@ -83,10 +83,10 @@ def test_tensors_are_found_under_other_names(release, respell) -> None:
 
 
 @pytest.mark.parametrize("respell", RESPELLED.values(), ids=RESPELLED)
-def test_convert_writes_the_bytes_of_the_release(release, tmp_path: Path, report, respell) -> None:
-    convert(release.folder, tmp_path / "released", report=report)
+def test_convert_writes_the_bytes_of_the_release(release, tmp_path: Path, respell) -> None:
+    convert(release.folder, tmp_path / "released")
     rename(release, respell)
-    manifest = convert(release.folder, tmp_path / "respelled", report=report)
+    manifest = convert(release.folder, tmp_path / "respelled")
     before, after = (tmp_path / name / "model.safetensors" for name in ("released", "respelled"))
     assert after.read_bytes() == before.read_bytes()
     assert Checkpoint.open_converted(tmp_path / "respelled", verify=True).notes == ()
@@ -110,10 +110,10 @@ def test_shards_are_found_under_other_names(release) -> None:
     assert set(Checkpoint.open(release.folder).names) == set(before)
 
 
-def test_ministral3_export_of_other_names_is_that_of_the_release(release, tmp_path: Path, report) -> None:
-    export_ministral3(Checkpoint.open(release.folder), tmp_path / "released", report=report)
+def test_ministral3_export_of_other_names_is_that_of_the_release(release, tmp_path: Path) -> None:
+    export_ministral3(Checkpoint.open(release.folder), tmp_path / "released")
     rename(release, RESPELLED["model and lm_head"])
-    export_ministral3(Checkpoint.open(release.folder), tmp_path / "respelled", report=report)
+    export_ministral3(Checkpoint.open(release.folder), tmp_path / "respelled")
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "respelled" / name).read_bytes() == (tmp_path / "released" / name).read_bytes()
 
@@ -147,10 +147,10 @@ def test_other_names_are_unexpected_as_they_are_stored(release, name: str) -> No
         "rotary_emb.inv_freq",
     ],
 )
-def test_rotary_buffers_are_left_out_with_a_note(release, tmp_path: Path, report, name: str) -> None:
+def test_rotary_buffers_are_left_out_with_a_note(release, tmp_path: Path, name: str) -> None:
     before = load_file(release.weights)
     release.edit_tensors(lambda tensors: tensors.update({name: np.zeros(8, np.float32)}))
-    manifest = convert(release.folder, tmp_path / "out", report=report)
+    manifest = convert(release.folder, tmp_path / "out")
     assert load_file(tmp_path / "out" / "model.safetensors").keys() == before.keys()
     (line,) = manifest["notes"]
     assert line.startswith(f"1 tensor left out, such as {name}: ")

@@ -40,10 +40,10 @@ def restate(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize("algorithm", ["FP8", "NVFP4", "W4A16_AWQ"])
 @pytest.mark.parametrize("kv_cache", ["FP8", "NVFP4"])
 def test_weights_convert_and_the_scales_of_caches_stay_behind(
-    export, tmp_path: Path, report, algorithm: str, kv_cache: str
+    export, tmp_path: Path, algorithm: str, kv_cache: str
 ) -> None:
     folder = export(algorithm=algorithm, kv_cache=kv_cache)
-    manifest = convert(folder, tmp_path / "out", report=report)
+    manifest = convert(folder, tmp_path / "out")
     converted = Checkpoint.open_converted(tmp_path / "out", verify=True)
     assert not set(cache_scales(converted.config)) & set(converted.names)
     assert converted.kv_cache == manifest["quantization"]["kv_cache"] == kv_cache
@@ -67,12 +67,12 @@ def test_caches_that_are_said_to_be_ordinary_are(export, stated: object) -> None
 
 
 @pytest.mark.parametrize("algorithm", [None, "NO_QUANT"])
-def test_caches_may_be_all_that_is_quantized(release, tmp_path: Path, report, algorithm: str | None) -> None:
+def test_caches_may_be_all_that_is_quantized(release, tmp_path: Path, algorithm: str | None) -> None:
     statement = {"quant_algo": algorithm, "kv_cache_quant_algo": "FP8", "exclude_modules": []}
     (release.folder / "hf_quant_config.json").write_text(json.dumps({"quantization": statement}), encoding="utf-8")
     scale = {"encoder.layers.0.self_attn.k_proj.k_scale": np.ones((), np.float32)}
     release.edit_tensors(lambda tensors: tensors.update(scale))
-    convert(release.folder, tmp_path / "out", report=report)
+    convert(release.folder, tmp_path / "out")
     converted = Checkpoint.open_converted(tmp_path / "out")
     assert (converted.quantization, converted.kv_cache) == (None, "FP8")
 
@@ -128,9 +128,9 @@ def built(folder: Path, target: Path, *arguments: str):
 
 
 @pytest.fixture
-def made_for_fp8(export, tmp_path: Path, report) -> Path:
+def made_for_fp8(export, tmp_path: Path) -> Path:
     """A converted checkpoint that was made for FP8 caches."""
-    convert(export(algorithm="FP8", kv_cache="FP8"), tmp_path / "converted", report=report)
+    convert(export(algorithm="FP8", kv_cache="FP8"), tmp_path / "converted")
     return tmp_path / "converted"
 
 

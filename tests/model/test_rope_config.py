@@ -68,9 +68,9 @@ def test_other_spellings_mean_the_same(release, move, source: str) -> None:
 
 
 @pytest.mark.parametrize(("move", "source"), SPELLINGS.values(), ids=SPELLINGS)
-def test_convert_writes_the_releases_spelling(release, tmp_path: Path, report, move, source: str) -> None:
+def test_convert_writes_the_releases_spelling(release, tmp_path: Path, move, source: str) -> None:
     block = restate(release, move)
-    convert(release.folder, tmp_path / "out", report=report)
+    convert(release.folder, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
     assert written["rope_parameters"] == block
     assert not {"rope_scaling", "rope_theta", "llama_4_scaling"} & written.keys()

@@ -95,7 +95,7 @@ def test_files_that_nothing_ties_together_are_refused_by_name(release, others: t
     for name in others:
         save_file(load_file(paths[0]), release.folder / name)
     text = refusal(release.folder)
-    assert "nothing says how they belong together" in text
+    assert "cannot be read as one checkpoint" in text
     assert all(name in text for name in (*others, paths[0].name))
 
 

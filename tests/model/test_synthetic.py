@@ -20,13 +20,13 @@ SMALL = Geometry(64, 96, 2, 1e6, num_attention_heads=4, num_key_value_heads=2, h
 
 
 @pytest.fixture
-def synthetic(tmp_path: Path, report) -> Path:
-    write_synthetic(SMALL, tmp_path / "synthetic", report=report)
+def synthetic(tmp_path: Path) -> Path:
+    write_synthetic(SMALL, tmp_path / "synthetic")
     return tmp_path / "synthetic"
 
 
-def test_it_converts_like_a_release(synthetic: Path, tmp_path: Path, report) -> None:
-    manifest = convert(synthetic, tmp_path / "converted", report=report)
+def test_it_converts_like_a_release(synthetic: Path, tmp_path: Path) -> None:
+    manifest = convert(synthetic, tmp_path / "converted")
     assert manifest["dtypes"] == {"BF16": 21}
     assert manifest["adapter"]["scale"] == 4.0
 
@@ -38,18 +38,18 @@ def test_adapter_has_the_released_rank(synthetic: Path) -> None:
     assert adapter.read(0)[0].shape == (128, 128)
 
 
-def test_adapter_can_be_left_out(tmp_path: Path, report) -> None:
-    write_synthetic(SMALL, tmp_path / "base", adapter=False, report=report)
+def test_adapter_can_be_left_out(tmp_path: Path) -> None:
+    write_synthetic(SMALL, tmp_path / "base", adapter=False)
     assert Checkpoint.open(tmp_path / "base").adapter is None
 
 
-def test_same_seed_gives_the_same_bytes(synthetic: Path, tmp_path: Path, report) -> None:
-    write_synthetic(SMALL, tmp_path / "again", seed=0, report=report)
+def test_same_seed_gives_the_same_bytes(synthetic: Path, tmp_path: Path) -> None:
+    write_synthetic(SMALL, tmp_path / "again", seed=0)
     assert sha256_of(tmp_path / "again" / "model.safetensors") == sha256_of(synthetic / "model.safetensors")
 
 
-def test_other_seed_gives_other_bytes(synthetic: Path, tmp_path: Path, report) -> None:
-    write_synthetic(SMALL, tmp_path / "again", seed=1, report=report)
+def test_other_seed_gives_other_bytes(synthetic: Path, tmp_path: Path) -> None:
+    write_synthetic(SMALL, tmp_path / "again", seed=1)
     assert sha256_of(tmp_path / "again" / "model.safetensors") != sha256_of(synthetic / "model.safetensors")
 
 
@@ -86,9 +86,9 @@ def test_presets_are_found_in_any_case(name: str) -> None:
     assert preset(name) is PRESETS[name.lower()]
 
 
-def test_unknown_preset_is_refused(tmp_path: Path, report) -> None:
+def test_unknown_preset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there are 3b, 8b, 14b"):
-        write_synthetic("70b", tmp_path / "x", report=report)
+        write_synthetic("70b", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -97,13 +97,13 @@ def test_only_14b_has_the_large_theta() -> None:
     assert thetas == {"3b": 1e6, "8b": 1e6, "14b": 1e9}
 
 
-def test_taken_output_folder_is_refused(synthetic: Path, report) -> None:
+def test_taken_output_folder_is_refused(synthetic: Path) -> None:
     with pytest.raises(InputError, match="--force"):
-        write_synthetic(SMALL, synthetic, report=report)
+        write_synthetic(SMALL, synthetic)
 
 
-def test_layers_are_shared_between_depths(synthetic: Path, tmp_path: Path, report) -> None:
-    write_synthetic(replace(SMALL, num_hidden_layers=1), tmp_path / "shallow", report=report)
+def test_layers_are_shared_between_depths(synthetic: Path, tmp_path: Path) -> None:
+    write_synthetic(replace(SMALL, num_hidden_layers=1), tmp_path / "shallow")
     name = "encoder.layers.0.mlp.up_proj.weight"
     shallow, deep = Checkpoint.open(tmp_path / "shallow"), Checkpoint.open(synthetic)
     assert shallow.read(name).tobytes() == deep.read(name).tobytes()

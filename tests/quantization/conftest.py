@@ -51,7 +51,7 @@ def planned(checkpoint: Checkpoint, name: str, *, head: bool = False) -> Plan:
 
 
 def run(checkpoint: Checkpoint, plan: Plan, target: Path, shown: CalibrationSet, **options) -> dict:
-    return quantize(checkpoint, plan, target, calibration=shown, report=lambda text: None, **options)
+    return quantize(checkpoint, plan, target, calibration=shown, **options)
 
 
 @pytest.fixture(scope="session")

@@ -307,12 +307,12 @@ def test_a_mix_is_read_as_it_was_written(mix):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0.5,0.5", "no calibration mix"),
-        ("0.5,0.25,0.25,0", "no calibration mix"),
-        ("", "no calibration mix"),
+        ("0.5,0.5", "not a calibration mix"),
+        ("0.5,0.25,0.25,0", "not a calibration mix"),
+        ("", "not a calibration mix"),
         ("half,0.25,0.25", "could not convert"),
-        ("causal=0.5,0.25,0.25", "no calibration mix"),
-        ("causal=0.5,causal=0.5", "no calibration mix"),
+        ("causal=0.5,0.25,0.25", "not a calibration mix"),
+        ("causal=0.5,causal=0.5", "not a calibration mix"),
         ("clean=1", "names 'clean'; kinds: causal, bidirectional, draft"),
         ("0.5,0.25,0.2", "add up to 0.95"),
         ("1.5,-0.25,-0.25", "outside 0 to 1"),

@@ -72,7 +72,7 @@ def test_recipe_file_is_taken(command, root: Path, tmp_path: Path) -> None:
         (("--int4", "--fp8"), "--int4 and --fp8 were given"),
         (("--qformat", "int3"), "no quantization format 'int3'"),
         (("--recipe", "absent.yaml"), "is not a file"),
-        (("--int4", "--calib-mix", "0.5,0.5"), "no calibration mix"),
+        (("--int4", "--calib-mix", "0.5,0.5"), "not a calibration mix"),
         (("--int4", "--calib-mix", "0,0.5,0.5"), "at least 0.1 are needed"),
         (("--int4", "--calib-size", "0"), "--calib-size is 0"),
         (("--int4", "--calib-seq-len", "1"), "--calib-seq-len is 1"),

@@ -170,7 +170,7 @@ def test_size_draws_some_and_the_seed_says_which(write):
         ({"prompt": "a"}, "neither of answer and response"),
         ({"prompt": "a", "answer": "b", "response": "c"}, "both of answer and response"),
         ({"prompt": "a", "answer": ""}, "answer is empty"),
-        ({"prompt": 3, "answer": "b"}, "prompt is 3, which is no text"),
+        ({"prompt": 3, "answer": "b"}, "prompt is 3, which is not a text"),
         ({"prompt": "a", "answer": "b", "raw": "yes"}, "raw is 'yes'"),
         ({"prompt": "a", "answer": "b", "raw": True, "system": "c"}, "a raw prompt has no system message"),
         ({"text": " \n"}, "text is empty"),
@@ -191,7 +191,7 @@ def test_size_draws_some_and_the_seed_says_which(write):
         ({"messages": []}, "at least two objects"),
         ({"messages": [{"role": "user", "content": "a"}, {"content": "b"}]}, "it has no role"),
         ({"messages": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}]}, "from 'user'"),
-        ({"messages": [{"role": "user", "content": ["a"]}, {"role": "assistant", "content": "b"}]}, "no text"),
+        ({"messages": [{"role": "user", "content": ["a"]}, {"role": "assistant", "content": "b"}]}, "not a text"),
     ],
 )
 def test_a_bad_line_is_refused_with_its_number(write, line, message):

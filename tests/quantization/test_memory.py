@@ -34,8 +34,8 @@ ALLOWED_GROWTH = 100e6
 def test_peak_memory_does_not_grow_with_depth(qformat: str, tmp_path: Path) -> None:
     peaks = {}
     for name, geometry in (("shallow", SHALLOW), ("deep", DEEP)):
-        write_synthetic(geometry, tmp_path / f"{name}-release", report=lambda text: None)
-        convert(tmp_path / f"{name}-release", tmp_path / name, report=lambda text: None)
+        write_synthetic(geometry, tmp_path / f"{name}-release")
+        convert(tmp_path / f"{name}-release", tmp_path / name)
         arguments = ("quantize", tmp_path / name, "-o", tmp_path / f"{name}-q", "--qformat", qformat, "--json")
         done = subprocess.run([sys.executable, "-m", "nld_trt", *map(str, arguments)], capture_output=True, check=True)
         peaks[name] = json.loads(done.stdout)["manifest"]["quantization"]["run"]["peak_resident_bytes"]

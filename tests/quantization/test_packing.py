@@ -16,6 +16,7 @@ from nld_trt.model.quantized.formats import LinearFormat, QuantizedWeight
 from nld_trt.quantization.modelopt import quietly
 from nld_trt.quantization.packing import pack, to_numpy, to_torch
 from nld_trt.quantization.recipe import Recipe
+from tests.quantized_checkpoint import effective
 
 OUTPUTS, INPUTS = 48, 256
 FORMATS = {
@@ -97,7 +98,7 @@ def test_awq_reproduces_the_layer_better_than_rounding(weight, inputs) -> None:
 
     def error(name: str) -> float:
         stored = QuantizedWeight.from_tensors(FORMATS[name], pack(calibrated(name, weight, inputs), FORMATS[name]))
-        return float(np.square(inputs.numpy() @ stored.effective().T - exact).mean())
+        return float(np.square(inputs.numpy() @ effective(stored).T - exact).mean())
 
     assert error("int4_awq") < error("int4_rtn")
 

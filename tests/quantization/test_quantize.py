@@ -19,6 +19,8 @@ from nld_trt.model.inventory import linear_modules
 from nld_trt.model.quantized.audit import audit
 from nld_trt.quantization.calibration import TEXT_ONLY
 from nld_trt.quantization.workplace import Workplace
+from tests.quantized_checkpoint import effective
+from tests.recorded_progress import Recorded
 
 from .conftest import planned, run
 
@@ -60,7 +62,7 @@ def test_every_weight_stays_near_the_one_it_stands_for(quantized, tiny, name: st
             name_of_norm = f"{module.split('.self_attn')[0].split('.mlp')[0]}.{norm}.weight"
             before, after = (one.read(name_of_norm).astype(np.float32) for one in (tiny, checkpoint))
             weight = weight * before / after
-        error = checkpoint.read_quantized(module).effective() - weight
+        error = effective(checkpoint.read_quantized(module)) - weight
         assert np.sqrt(np.square(error).mean() / np.square(weight).mean()) < 0.2
 
 
@@ -115,43 +117,38 @@ def test_calibration_mix_reaches_the_scales(tiny, few_documents, quantized, tmp_
     assert any(mixed.read(name) > text.read(name) for name in scales)
 
 
+class InterruptedBehindOnePart(Recorded):
+    """Raises when the second part of the work reports."""
+
+    def advance(self, amount: float, *, earlier: bool = False) -> None:
+        if sum(done for done, _ in self.done) > 1 - 1e-9:
+            raise KeyboardInterrupt
+        super().advance(amount, earlier=earlier)
+
+
 @pytest.mark.parametrize("name", [*CALIBRATED, "int4_rtn"])
 def test_interrupted_run_goes_on_at_the_last_finished_layer(
     tiny, few_documents, quantized, tmp_path: Path, name: str
 ) -> None:
     target, plan = tmp_path / "out" / "resumed", planned(tiny, name)
-
-    def interrupt(part: int, share: float, earlier: bool) -> None:
-        if part == 1:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(tiny, plan, target, few_documents(), progress=interrupt)
+        run(tiny, plan, target, few_documents(), progress=InterruptedBehindOnePart())
     assert not target.exists()
-    worked: list[int] = []
-    said: list[str] = []
-    from nld_trt.quantization.quantize import quantize
-
-    manifest = quantize(
-        tiny, plan, target, calibration=few_documents(), report=said.append,
-        progress=lambda part, share, earlier: None if earlier else worked.append(part),
-    )  # fmt: skip
-    assert "resuming at layer 1 of 2" in said
+    told = Recorded()
+    manifest = run(tiny, plan, target, few_documents(), progress=told)
+    assert "resuming at layer 1 of 2" in told.notes
     assert manifest["quantization"]["run"]["resumed_at_layer"] == 1
-    assert min(worked) == 1
+    assert told.totals[0] == (3, "layers")
+    assert [amount for amount, earlier in told.done if earlier] == [1]
+    assert sum(amount for amount, earlier in told.done if not earlier) == pytest.approx(2)
     assert digests(target) == digests(quantized(name))
     assert not leftovers(target)
 
 
 def test_run_with_other_settings_starts_anew(tiny, few_documents, tmp_path: Path) -> None:
     target = tmp_path / "out" / "changed"
-
-    def interrupt(part: int, share: float, earlier: bool) -> None:
-        if part == 1:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(tiny, planned(tiny, "fp8"), target, few_documents(), progress=interrupt)
+        run(tiny, planned(tiny, "fp8"), target, few_documents(), progress=InterruptedBehindOnePart())
     manifest = run(tiny, planned(tiny, "fp8"), target, few_documents(seed=1))
     assert manifest["quantization"]["run"]["resumed_at_layer"] is None
     assert not leftovers(target)

@@ -127,7 +127,7 @@ def test_request_that_could_not_start_in_time_is_refused_at_once(gated) -> None:
     for _ in range(3):
         scheduler.submit(HOLDING, Client())
     with pytest.raises(
-        Unavailable, match=r"timeout is 29 s; 2 requests wait already, and this one would start in about"
+        Unavailable, match=r"timeout is 29 s; 2 requests are waiting, and this one would start in about"
     ):
         scheduler.submit(SHORT, Client(), timeout=29.0)
     scheduler.submit(SHORT, Client(), timeout=31.0)
@@ -305,9 +305,9 @@ def test_full_queue_says_that_it_is_unavailable(served_engine, tmp_path) -> None
         assert server.total("nld_live_rows") == rows
         for path in ("generate", "generate_stream"):
             status, text = server.post(f"/v2/models/nld/{path}", {"text_input": PROMPT})
-            assert (status, "UNAVAILABLE: 0 requests wait already" in text) == (400, True), text
+            assert (status, "UNAVAILABLE: 0 requests are waiting" in text) == (400, True), text
             assert "error" in json.loads(text.removeprefix("data: "))
-        with pytest.raises(OperationError, match="UNAVAILABLE: 0 requests wait already"):
+        with pytest.raises(OperationError, match="UNAVAILABLE: 0 requests are waiting"):
             server.ask(text_input=PROMPT)
         for chunks in held:
             chunks.close()

@@ -208,7 +208,7 @@ def test_queue_has_an_end(held) -> None:
     scheduler, _ = held
     for _ in range(5):
         scheduler.submit(LONG, Client())
-    with pytest.raises(QueueFull, match="3 requests wait already"):
+    with pytest.raises(QueueFull, match="3 requests are waiting"):
         scheduler.submit(LONG, Client())
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``ort`` backend: the graph itself, run by ONNX Runtime on the CPU."""
+"""The ``ort`` backend, which runs the graph with ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nld_trt import names
-from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan, Stage
+from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError, OperationError
@@ -24,8 +24,9 @@ from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.interrupts import interruptible
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.progress import Progress
 
-# The operator of the kernels that read packed weights, into which ONNX Runtime fuses what it recognises.
+# The operator whose kernels read packed weights. ONNX Runtime fuses dequantization and matrix product into it.
 _QUANTIZED_KERNEL = "MatMulNBits"
 _KERNEL_SUFFIX = "_kernel_time"
 
@@ -36,7 +37,8 @@ class OrtBackend:
     def check(self, plan: BuildPlan) -> None:
         from nld_trt.engine.ort.session import default_threads
 
-        # A build loads what it has written: what would stop it there is refused before anything is written.
+        # A build ends by loading the engine, which reads the number of threads from the environment: a wrong number is
+        # refused here, before anything is written.
         default_threads()
         if plan.precision not in self.traits.precisions:
             raise InputError(
@@ -45,12 +47,12 @@ class OrtBackend:
                 fix=f"Build with --precision {self.traits.default_precision} or leave --precision out.",
             )
 
-    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, stage: Stage) -> Artefact:
+    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, progress: Progress) -> Artefact:
         import onnxruntime
 
         target = folder / self.traits.name
         target.mkdir()
-        with stage("ort: writing graph and weights"):
+        with progress.stage("ort: writing graph and weights"):
             model = write_graph(
                 checkpoint,
                 target,
@@ -60,7 +62,7 @@ class OrtBackend:
                 static_capacity=False,
                 debug=plan.debug,
             )
-        with stage("ort: loading and checking"):
+        with progress.stage("ort: loading and checking"):
             proof = self._prove(model, checkpoint, plan)
         files = {"model": f"{self.traits.name}/{MODEL_FILE}", "weights": f"{self.traits.name}/{WEIGHTS_FILE}"}
         return Artefact(
@@ -73,7 +75,7 @@ class OrtBackend:
         return OrtSession(folder / artefact.files["model"], info)
 
     def _prove(self, model: Path, checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
-        """Load the graph as it will be used, run one token, and compare with what was asked for."""
+        """Load the graph as a session does, run one token, and compare bindings and kernels with the plan."""
         import onnxruntime
 
         from nld_trt.engine.ort.session import session_options
@@ -82,7 +84,7 @@ class OrtBackend:
         options = session_options()
         options.enable_profiling = True
         with tempfile.TemporaryDirectory(prefix="profile-", dir=model.parent, ignore_cleanup_errors=True) as scratch:
-            options.profile_file_prefix = opened_path(Path(scratch, "ort"))
+            options.profile_file_prefix = opened_path(Path(scratch, names.ORT))
             session = interruptible(
                 lambda: onnxruntime.InferenceSession(opened_path(model), options, providers=["CPUExecutionProvider"])
             )
@@ -104,7 +106,7 @@ def _refuse(problems: list[str]) -> None:
 
 
 def _binding_problems(types: Mapping[str, str], activation: str, checkpoint: Checkpoint, plan: BuildPlan) -> list[str]:
-    """Bindings of the contract that are missing, or caches in another precision. ``types`` by name."""
+    """Find bindings of the contract that are missing, or that have another precision. ``types`` is by binding name."""
     problems = []
     for binding in contract.BINDINGS:
         if binding.debug and not plan.debug:
@@ -118,7 +120,7 @@ def _binding_problems(types: Mapping[str, str], activation: str, checkpoint: Che
 
 
 def _one_token(checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
-    """Inputs of the smallest forward: every run-time size is 1."""
+    """Make the inputs of the smallest forward, in which every run-time size is 1."""
     run_time = dict.fromkeys(("batch", "width", "window", "slots", "capacity"), 1)
     sizes = {**contract.fixed_axes(checkpoint.config), **run_time}
     activation = PRECISIONS[plan.precision].numpy_type
@@ -131,7 +133,7 @@ def _one_token(checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
 
 
 def _kernels(profile: Path) -> Mapping[str, str]:
-    """Operator of every kernel that ran, by the name of its node. Fused kernels keep a node's name."""
+    """Read which operator every kernel ran, by the name of its node. A fused kernel keeps the name of one node."""
     events = json.loads(profile.read_text(encoding="utf-8"))
     return {
         event["name"].removesuffix(_KERNEL_SUFFIX): event["args"]["op_name"]

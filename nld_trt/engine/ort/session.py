@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded engine: ONNX Runtime, with caches updated in place through IO binding."""
+"""The session of the embedded engine: ONNX Runtime with IO binding, which updates the caches in place."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ if TYPE_CHECKING:
 
 # Caches grow in steps of this many slots, so that a growing batch does not reallocate every round.
 _CAPACITY_STEP = 64
-# An empty cache is replaced by a smaller one when it is this many times too large.
+# An empty cache is replaced by a smaller one when it has more than this many times the slots that are needed.
 _SHRINK_AT = 2
-# Prompts leave chunks of every length behind, so that a long-lived session would collect bindings without end.
+# The most bindings that are kept. Prompts end in chunks of every length, so the bindings of a long-lived session would
+# grow without limit.
 _MAX_BOUND = 64
-# Where the weights of a model that comes as bytes lie; ONNX Runtime's name for it.
+# ONNX Runtime's option for the folder of the weights where the model is given as bytes.
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
-# What 4-bit matrix kernels compute with; ONNX Runtime's name and numbers for it.
+# ONNX Runtime's option for the type in which 4-bit matrix kernels compute, and its values.
 _INT4_ACTIVATIONS, _FLOAT32, _INT8 = "session.qdq_matmulnbits_accuracy_level", "1", "4"
 
-# Threads of the kernels where the caller does not say: for machines that several programs share.
+# The environment variable that sets the kernels' threads, for machines that several programs share.
 THREADS_VARIABLE = "NLD_TRT_THREADS"
 _MAX_THREADS = 1024
 
 
 @dataclass
 class BoundStep:
-    """A forward's buffers and their binding.
+    """The buffers of a forward and their binding.
 
     Attributes:
-        successor: the forward that follows this one, and that this one follows.
-        staged: outputs that the engine writes in its own precision, by name; the loop reads them as float32.
+        successor: the forward after this one. The two alternate: its own successor is this one.
+        staged: arrays in the engine's precision, by name, for outputs that the decode loop reads as float32.
     """
 
     buffers: StepBuffers
@@ -56,31 +57,31 @@ class BoundStep:
 
 
 def default_threads() -> int:
-    """Threads of the kernels as the environment variable NLD_TRT_THREADS sets them; 0 if it does not.
+    """Read the kernels' number of threads from the environment variable NLD_TRT_THREADS; 0 if it is not set.
 
     Raises:
-        InputError: it is no whole number from 0 to 1024.
+        InputError: its value is not an integer from 0 to 1024.
     """
     text = os.environ.get(THREADS_VARIABLE, "").strip()
     if not text:
         return 0
     if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > _MAX_THREADS:
         raise InputError(
-            f"the environment variable {THREADS_VARIABLE} is {shortened(text)!r}; it is a whole number of threads "
-            f"from 0 to {_MAX_THREADS}, and 0 stands for one on each physical core",
-            fix=f"Set it so, or leave it out: unset {THREADS_VARIABLE}",
+            f"the environment variable {THREADS_VARIABLE} is {shortened(text)!r}; it must be a whole number of threads "
+            f"from 0 to {_MAX_THREADS}, where 0 stands for one on each physical core",
+            fix=f"Set it to such a number, or remove it: unset {THREADS_VARIABLE}",
         )
     return int(text)
 
 
 def session_options(threads: int | None = None, *, exact: bool = False) -> onnxruntime.SessionOptions:
-    """The options with which every session of this backend is opened.
+    """Make the options with which every session of this backend is opened.
 
     Args:
-        threads: of the kernels; 0 lets ONNX Runtime use every physical core, and None is what
-            :func:`default_threads` says.
-        exact: 4-bit matrix kernels compute with float32 activations and not with activations rounded to 8 bits in
-            groups: slower, and the difference between the two is what the rounding costs.
+        threads: number of threads of the kernels; 0 lets ONNX Runtime use every physical core, and None takes the
+            number from :func:`default_threads`.
+        exact: 4-bit matrix kernels compute with float32 activations instead of activations that are rounded to 8
+            bits in groups. This is slower; comparing the two shows the error of that rounding.
 
     Raises:
         InputError: ``threads`` is None and the environment's number cannot be used.
@@ -95,13 +96,13 @@ def session_options(threads: int | None = None, *, exact: bool = False) -> onnxr
 
 
 class OrtSession:
-    """Runs ``model.onnx`` on the CPU. Not thread-safe: one decode loop owns it."""
+    """A session that runs ``model.onnx`` on the CPU. It is not thread-safe: one decode loop owns it."""
 
-    # The host's cores are the device: a forward that is launched is done.
+    # Forwards run on the host's cores, so ``launch`` returns when the forward has finished.
     runs_ahead = False
 
     def __init__(self, model: Path, info: EngineInfo, threads: int | None = None, *, exact: bool = False) -> None:
-        """Load the graph; where ``info`` has debug outputs and the graph does not, they are added to it.
+        """Load the graph. Debug outputs that ``info`` asks for and the graph lacks are added to it.
 
         Args:
             threads, exact: see :func:`session_options`.
@@ -152,7 +153,7 @@ class OrtSession:
         self._bound.clear()
 
     def row_count(self, rows: int) -> int:
-        """The same: an empty row costs as much as any other here."""
+        """Returns ``rows``: on the CPU an empty row costs as much as any other, so none is added."""
         return rows
 
     def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
@@ -180,7 +181,7 @@ class OrtSession:
             bound.buffers.outputs[name][...] = array
 
     def wait(self, buffers: StepBuffers) -> None:
-        """Nothing to wait for."""
+        """Return at once, because ``launch`` has finished the forward."""
 
     def clear_row(self, row: int) -> None:
         for cache in self._caches.values():
@@ -210,9 +211,9 @@ class OrtSession:
 
 
 def _with_debug_outputs(model: Path) -> bytes:
-    """The model file with the contract's debug outputs among its outputs; weights stay in their own file.
+    """Add the contract's debug outputs to the model's outputs. Returns the model without weights, which stay in a file.
 
-    The graph has them as inner values under their contract names, and ONNX Runtime infers their types.
+    The graph computes them as internal values with their contract names, and ONNX Runtime infers their types.
     """
     graph = load_graph(model)
     present = {value.name for value in graph.graph.output}

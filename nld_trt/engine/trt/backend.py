@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan, Stage
+from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan
 from nld_trt.engine.layer_proof import QuantizedWeights
 from nld_trt.engine.platforms import titles_with
 from nld_trt.engine.session import EngineInfo, Session
@@ -27,6 +27,7 @@ from nld_trt.graph.export import WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.machine.gpu import Gpu, driver_cuda_version, present_gpus
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.progress import Progress
 
 
 class TensorRtBackend:
@@ -52,7 +53,7 @@ class TensorRtBackend:
         if plan.plugins:
             self._check_plugins(plan)
 
-    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, stage: Stage) -> Artefact:
+    def compile(self, checkpoint: Checkpoint, plan: BuildPlan, folder: Path, progress: Progress) -> Artefact:
         flavour, config = self.flavour, checkpoint.config
         trt = flavour.load()
         plan = replace(plan, compute_capabilities=self._capabilities(plan))
@@ -62,7 +63,7 @@ class TensorRtBackend:
         path = target / PLAN_FILE
         # An interrupted compiler may still have its files open, which network file systems then keep for it.
         with tempfile.TemporaryDirectory(prefix="graph-", dir=target, ignore_cleanup_errors=True) as scratch:
-            with stage(f"{self.name}: writing graph and weights"):
+            with progress.stage(f"{self.name}: writing graph and weights"):
                 model = write_graph(
                     checkpoint,
                     Path(scratch),
@@ -75,13 +76,13 @@ class TensorRtBackend:
                     operators="plugins" if plan.plugins else "functions",
                 )
             quantized = QuantizedWeights(checkpoint.formats, Path(scratch, WEIGHTS_FILE).stat().st_size)
-            with stage(f"{self.name}: parsing and checking the network"):
+            with progress.stage(f"{self.name}: parsing and checking the network"):
                 parsed = trt_build.parse_network(trt, model)
                 facts = NetworkFacts.read(trt, parsed.network)
                 proof = trt_proof.prove_network(facts, config, plan, quantized)
-            with stage(f"{self.name}: compiling for {', '.join(plan.compute_capabilities)}"):
+            with progress.stage(f"{self.name}: compiling for {', '.join(plan.compute_capabilities)}"):
                 trt_build.compile_plan(parsed, flavour, plan, config, path)
-        with stage(f"{self.name}: checking the plan"):
+        with progress.stage(f"{self.name}: checking the plan"):
             listing = trt_build.inspect_plan(trt, path) if flavour.builds_on_target else parsed.log.listing
             proof |= trt_proof.prove_plan(path, parsed.log, listing, facts, config, plan, quantized)
         return Artefact(

@@ -8,7 +8,7 @@ at every position, however their own answers would differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,9 +21,11 @@ from nld_trt.errors import InputError
 from nld_trt.measure.compare.divergence import Divergence, Tally
 from nld_trt.measure.compare.forcing import ForcedText
 from nld_trt.measure.compare.lockstep import Lockstep
-from nld_trt.measure.score import Question, good, requests_for
+from nld_trt.measure.questions import Question
+from nld_trt.measure.score import good, requests_for
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.text.files import TOKENIZER_FILE
+from nld_trt.progress import SILENT, Stage
 
 # Rows of one forward: more would only need more memory for logits.
 MAX_ROWS = 8
@@ -95,7 +97,7 @@ def compare(
     max_new_tokens: int | None = None,
     block_length: int | None = None,
     max_rows: int = MAX_ROWS,
-    progress: Callable[[int], None] = lambda finished: None,
+    stage: Stage = SILENT,
 ) -> Comparison:
     """Compare two engines that :func:`check_comparable` has let pass.
 
@@ -104,7 +106,7 @@ def compare(
         max_new_tokens: limit of the reference's answers; None means up to 512, as many as fit both engines.
         block_length: None means the reference's.
         max_rows: questions read together; the figures do not depend on it, rounding aside.
-        progress: called with the number of questions that were finished since its last call.
+        stage: is told of each question that is finished.
 
     Raises:
         InputError: a question or the block length does not fit one of the engines.
@@ -119,7 +121,7 @@ def compare(
     for first in range(0, len(texts), rows):
         together = texts[first : first + rows]
         lockstep.read(together)
-        progress(len(together))
+        stage.advance(len(together))
     return Comparison(
         causal=lockstep.causal.figures(),
         bidirectional=sum((reading.tally for reading in lockstep.levels), Tally()).figures(),

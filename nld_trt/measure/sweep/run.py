@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +17,12 @@ from nld_trt.decode.request import Request
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError, OperationError
 from nld_trt.files import publish_file, read_json, refuse_other_results, results_folder, write_json
-from nld_trt.measure.score import Question
+from nld_trt.measure.questions import Question
 from nld_trt.measure.sweep import report
 from nld_trt.measure.sweep.closed_loop import run_closed_loop
 from nld_trt.measure.sweep.point import Point, Workload
 from nld_trt.measure.variant import Variant
+from nld_trt.progress import SILENT, Progress
 
 SUMMARY_CSV, SUMMARY_JSON, ENVIRONMENT, POINTS = "summary.csv", "summary.json", "environment.json", "points"
 
@@ -88,15 +89,16 @@ class Sweep:
         model: Mapping[str, Any],
         device: str,
         gpus: int,
-        stage: Callable[[str], AbstractContextManager[Any]],
-        resume: bool,
+        *,
+        resume: bool = True,
+        progress: Progress = SILENT,
     ) -> list[dict[str, Any]]:
         """Measure every point that is not finished; returns all rows in the order of the points."""
         rows = []
         for number, point in enumerate(self.points, start=1):
             row = self.finished(point) if resume else None
             if row is None:
-                with stage(f"point {number}/{len(self.points)}: {point.label}"):
+                with progress.stage(f"point {number}/{len(self.points)}: {point.label}"):
                     row = self._measure(batch, questions, point, model, device, gpus)
                 with publish_file(self.path_of(point)) as work:
                     write_json(work, {"key": point.key(self.workload, self.engine_identity), "row": row})

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Does a quantized checkpoint hold what it says? Looked up in the bytes, not in the names.
+"""Checks whether a quantized checkpoint holds what its configuration says, by reading its scales and weights.
 
-Exports that are labelled one way and hold another have been published: they load, run and answer worse. Opening a
-checkpoint already compares dtypes and shapes with its quantization; this reads every scale and weight as well.
+Exports have been published whose labels differ from their contents: they load and run, and answer worse. Opening a
+checkpoint compares dtypes and shapes with its quantization; the audit also reads every scale and weight.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from nld_trt.model.safetensors_file import Array
 
 _SCALES = (WEIGHT_SCALE, WEIGHT_SCALE_2, INPUT_SCALE, PRE_QUANT_SCALE)
 _HEAD_MODULE = HEAD.removesuffix(".weight")
-# Every layer's weights reach the ends of their range in all but rare groups: a scale is the group's largest weight
-# over the largest code. Clipping makes more groups do so, not fewer.
+# The largest code of each weight type. A scale is the group's largest weight divided by this code, so nearly every
+# group of a layer reaches it. Clipping increases the number of such groups.
 _FULL_RANGE = {"int8": 7, "float4_e2m1fn": 6.0, "float8_e4m3fn": 448.0}
-# Rounding scales to BF16 or E4M3 moves the largest weight by up to one code.
+# The code that counts as reaching the end of the range: rounding scales to BF16 or E4M3 moves the largest weight by up
+# to one code.
 _ROUNDED_RANGE = {"int8": 6, "float4_e2m1fn": 4.0, "float8_e4m3fn": 208.0}
 _MOST_GROUPS = 0.9
 
 
 @dataclass(frozen=True)
 class LinearAudit:
-    """One linear layer: its algorithm (None in high precision) and bits per weight, scales included."""
+    """The audit of one linear layer: its algorithm (None in high precision), and bits per weight with scales."""
 
     module: str
     algorithm: str | None
@@ -42,9 +43,11 @@ class LinearAudit:
 
 @dataclass(frozen=True)
 class Audit:
-    """Attributes:
-    linears: in the order of the network.
-    problems: what is not as the checkpoint says; empty when all is well.
+    """The audit of a checkpoint.
+
+    Attributes:
+        linears: the linear layers, in the order of the network.
+        problems: differences between the contents and the configuration.
     """
 
     folder: str
@@ -55,7 +58,7 @@ class Audit:
 
     @property
     def bits_per_weight(self) -> float:
-        """Mean over all linear layers, the head included."""
+        """Mean bits per weight of all linear layers, including the head."""
         return self.bits / self.weights
 
     @property
@@ -63,16 +66,16 @@ class Audit:
         return any(linear.module == _HEAD_MODULE and linear.algorithm for linear in self.linears)
 
     def require(self) -> None:
-        """Raises InputError listing the problems."""
+        """Raise InputError if there are problems, which are listed."""
         if self.problems:
             raise InputError(
-                f"The quantized checkpoint {self.folder} does not hold what it says",
+                f"The quantized checkpoint {self.folder} does not hold what its configuration says",
                 details=some(self.problems),
                 fix="Quantize again: nld-trt quantize CHECKPOINT -o DIR --int4",
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Facts for ``inspect`` and manifests, one entry for each algorithm and group size."""
+        """Returns the facts for ``inspect`` and manifests, with an entry for each algorithm and group size."""
         groups: dict[tuple[str, int], list[LinearAudit]] = {}
         for linear in self.linears:
             groups.setdefault((linear.algorithm or "high precision", linear.group_size), []).append(linear)
@@ -93,10 +96,10 @@ class Audit:
 
 
 def audit(checkpoint: Checkpoint, *, head: bool | None = None) -> Audit:
-    """Read every quantized layer of ``checkpoint``; one layer is in memory at a time.
+    """Audit every quantized layer of ``checkpoint``. One layer is in memory at a time.
 
     Args:
-        head: whether the head should be quantized; None when that is not known.
+        head: whether the head should be quantized; None where that is not known.
     """
     linears: list[LinearAudit] = []
     problems: list[str] = []
@@ -134,7 +137,7 @@ def _layer_problems(checkpoint: Checkpoint, module: str, stored: list[str]) -> I
 
 
 def _scale_problems(name: str, stored: Array) -> Iterator[str]:
-    # A block of weights that are all zero has scale zero in E4M3; a zero elsewhere silences a layer.
+    # A block of weights that are all zero has scale zero in E4M3. Any other scale of zero would zero a layer's output.
     zero_allowed = name.endswith(f".{WEIGHT_SCALE}") and stored.ndim == 2
     scale = stored.astype(np.float32)
     if bad := int(np.count_nonzero(~np.isfinite(scale))):
@@ -151,7 +154,7 @@ def _value_problems(checkpoint: Checkpoint, module: str) -> Iterator[str]:
     step = max(1, (1 << 24) // max(1, rows.shape[1]))
     for start in range(0, len(rows), step):
         largest[start : start + step] = np.abs(rows[start : start + step].astype(np.float32)).max(axis=1)
-    if weight.format.algorithm.name == "FP8":  # one scale for the whole matrix
+    if weight.format.algorithm.name == "FP8":  # it has one scale for the whole matrix
         largest = largest.max(keepdims=True)
     if bad := int(np.count_nonzero(~np.isfinite(largest))):
         yield f"{module}.weight: {bad} rows hold NaN"
@@ -161,5 +164,5 @@ def _value_problems(checkpoint: Checkpoint, module: str) -> Iterator[str]:
     if reached < _MOST_GROUPS:
         yield (
             f"{module}.weight: only {reached:.0%} of its groups reach the end of the {kind} range "
-            f"({_FULL_RANGE[kind]}): the weights are not what the scales were made for"
+            f"({_FULL_RANGE[kind]}): the scales do not belong to these weights"
         )

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which layers of a checkpoint are quantized, and how: ``hf_quant_config.json`` and its copy in ``config.json``.
+"""The quantization of a checkpoint's layers, from ``hf_quant_config.json`` and its copy in ``config.json``.
 
-Both are as ModelOpt's unified Hugging Face export writes them, whichever tool did.
+Both have the format of ModelOpt's unified Hugging Face export, whichever tool wrote them.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from nld_trt.model.names import OTHER_HEADS, canonical
 from nld_trt.model.quantized.formats import ALGORITHMS, LinearFormat
 
 QUANT_CONFIG_FILE = "hf_quant_config.json"
-# The key in config.json.
+# The key of the copy in config.json.
 CONFIG_KEY = "quantization_config"
 MIXED = "MIXED_PRECISION"
-# An export of a checkpoint whose weights are as they were, such as one with scales for caches and nothing else.
+# The algorithm of an export whose weights are not quantized, such as one that only has scales for KV caches.
 NO_WEIGHTS = "none"
 
 
 @dataclass(frozen=True)
 class QuantConfig:
-    """What a checkpoint says about its quantization.
+    """The quantization that a checkpoint states.
 
     Attributes:
         algorithm: a name in ``ALGORITHMS``, ``MIXED_PRECISION``, or ``NO_WEIGHTS``.
         group_size: input features per weight scale; None when the checkpoint does not say.
         excluded: module names in high precision, in the canonical spelling; a star stands for any characters.
-        layers: of a mixed checkpoint: canonical module name to format. Others are in high precision.
-        kv_cache: algorithm for cached keys and values, such as FP8, or None.
+        layers: format by canonical module name, for a mixed checkpoint. Other modules are in high precision.
+        kv_cache: algorithm for the KV cache, such as FP8, or None.
     """
 
     algorithm: str
@@ -48,10 +48,10 @@ class QuantConfig:
 
     @classmethod
     def read(cls, folder: Path, raw_config: Mapping[str, Any]) -> QuantConfig | None:
-        """What ``folder`` says, or None when it says nothing.
+        """Read the quantization of ``folder``. Returns None when there is none.
 
         Raises:
-            InputError: another quantization method, an unknown algorithm, or two files that disagree.
+            InputError: the quantization method is not ModelOpt's, the algorithm is unknown, or the two files disagree.
         """
         block = raw_config.get(CONFIG_KEY)
         path = inside(folder, QUANT_CONFIG_FILE)
@@ -94,7 +94,7 @@ class QuantConfig:
         method = block.get("quant_method")
         if method != "modelopt":
             raise InputError(
-                f"{folder} is quantized with {method!r}; understood is ModelOpt's export (quant_method 'modelopt')",
+                f"{folder} is quantized with {method!r}; supported is ModelOpt's export (quant_method 'modelopt')",
                 fix="Quantize the released BF16 checkpoint instead: nld-trt quantize CHECKPOINT -o DIR --int4",
             )
         groups = block.get("config_groups") or {}
@@ -119,8 +119,8 @@ class QuantConfig:
         algorithm = NO_WEIGHTS if algorithm in (None, "NO_QUANT") else algorithm
         if algorithm not in (*ALGORITHMS, MIXED, NO_WEIGHTS):
             raise InputError(
-                f"{where} names the quantization algorithm {algorithm!r}, which is not understood",
-                details=[f"understood: {', '.join((*ALGORITHMS, MIXED))}"],
+                f"{where} names the quantization algorithm {algorithm!r}, which is not supported",
+                details=[f"supported: {', '.join((*ALGORITHMS, MIXED))}"],
             )
         if group_size is not None and not (isinstance(group_size, int) and group_size > 0):
             raise InputError(f"{where} says group_size {group_size!r}; it must be a positive whole number")
@@ -139,7 +139,7 @@ class QuantConfig:
         return cls(algorithm, group_size, tuple(sorted(map(_module_pattern, excluded))), formats, kv_cache, producer)
 
     def format_of(self, module: str) -> LinearFormat | None:
-        """How a linear layer is quantized; None for high precision."""
+        """Returns the format of a linear layer, or None for high precision."""
         if self.algorithm == NO_WEIGHTS:
             return None
         if self.algorithm == MIXED:
@@ -150,7 +150,7 @@ class QuantConfig:
 
 
 def _module_pattern(name: str) -> str:
-    """An excluded name in the canonical spelling; the head's can stand between stars."""
+    """Returns an excluded name or pattern with canonical module names. The head's name can be between stars."""
     found = canonical(name)
     for head in OTHER_HEADS:
         found = found.replace(head, HEAD.removesuffix(".weight"))
@@ -158,6 +158,6 @@ def _module_pattern(name: str) -> str:
 
 
 def _cache_algorithm(scheme: Mapping[str, Any]) -> str:
-    """The algorithm's name of a ``kv_cache_scheme``, which says bits and type."""
+    """Name the algorithm of a ``kv_cache_scheme``, which has bits and type."""
     bits = scheme.get("num_bits", 8)
     return f"INT{bits}" if scheme.get("type") == "int" else "NVFP4" if bits == 4 else f"FP{bits}"

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantized linear layers as ModelOpt's unified Hugging Face export stores them.
 
-Beside a packed ``MODULE.weight`` lie its scales. What a layer means is
+A packed ``MODULE.weight`` has its scales beside it. A layer computes
 
     y = dequantized(weight) · (pre_quant_scale ∘ x)
 
-with x rounded to FP8 first in the formats that quantize activations. One table says, per algorithm, which
-tensors there are, of what dtypes and shapes, and how the weight is unpacked.
+where formats that quantize activations round x first. One table gives, for each algorithm, the tensors with their
+dtypes and shapes, and how the weight is unpacked.
 
 Shapes: O output features, I input features, G input features per group.
 """
@@ -39,10 +39,10 @@ WEIGHT_SCALE, WEIGHT_SCALE_2, INPUT_SCALE, PRE_QUANT_SCALE = (
 
 @dataclass(frozen=True)
 class Part:
-    """A tensor beside the weight.
+    """A tensor that is stored beside the weight.
 
     Attributes:
-        shape: of (O, I, G).
+        shape: function from (O, I, G) to the tensor's shape.
         optional: a checkpoint may leave it out.
     """
 
@@ -53,13 +53,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One quantization of a linear layer, by the name that ``hf_quant_config.json`` uses.
+    """One quantization of a linear layer, with its name in ``hf_quant_config.json``.
 
     Attributes:
-        weight_bits: of one weight, without scales.
-        group_size: input features per weight scale when the checkpoint does not say; 0 without groups.
+        weight_bits: bits of one weight, without scales.
+        group_size: input features per weight scale where the checkpoint gives none; 0 without groups.
         activations: how the input is rounded.
-        unpack: stored weight to values [O, I].
+        unpack: function from the stored weight to values [O, I].
     """
 
     name: str
@@ -73,19 +73,19 @@ class Algorithm:
 
 
 def unpack_int4(packed: Array) -> npt.NDArray[np.int8]:
-    """[O / 2, I] bytes, rows 2r in the low and 2r + 1 in the high halves, to [O, I] int8 from -8 to 7."""
+    """Unpack bytes [O / 2, I], with row 2r in the low and 2r + 1 in the high halves, to int8 [O, I] from -8 to 7."""
     rows = np.empty((packed.shape[0], 2, packed.shape[1]), np.uint8)
     np.bitwise_and(packed, 0xF, out=rows[:, 0])
     np.right_shift(packed, 4, out=rows[:, 1])
     values = rows.reshape(-1, packed.shape[1]).view(np.int8)
-    # Sign extension of four bits.
+    # Extend the sign of four bits.
     values ^= 8
     values -= 8
     return values
 
 
 def unpack_fp4(packed: Array) -> Array:
-    """[O, I / 2] bytes, columns 2c in the low and 2c + 1 in the high halves, to [O, I] float4_e2m1fn."""
+    """Unpack bytes [O, I / 2], with column 2c in the low and 2c + 1 in the high halves, to float4_e2m1fn [O, I]."""
     columns = np.empty((*packed.shape, 2), np.uint8)
     np.bitwise_and(packed, 0xF, out=columns[..., 0])
     np.right_shift(packed, 4, out=columns[..., 1])
@@ -165,7 +165,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 @dataclass(frozen=True)
 class LinearFormat:
-    """How one linear layer is quantized.
+    """The quantization of one linear layer.
 
     Attributes:
         group_size: input features per weight scale; 0 for formats without groups.
@@ -176,21 +176,21 @@ class LinearFormat:
 
     @classmethod
     def named(cls, algorithm: str, group_size: int | None = None) -> LinearFormat:
-        """Raises InputError for an unknown algorithm."""
+        """Make the format of an algorithm by name. Raises InputError for an unknown one."""
         try:
             found = ALGORITHMS[algorithm]
         except KeyError:
             raise InputError(
-                f"the quantization algorithm {algorithm!r} is not understood; understood: {', '.join(ALGORITHMS)}"
+                f"the quantization algorithm {algorithm!r} is not supported; supported: {', '.join(ALGORITHMS)}"
             ) from None
         return cls(found, (group_size or found.group_size) if found.group_size else 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """The format in the form that ``hf_quant_config.json`` has for one layer."""
+        """Returns the format as ``hf_quant_config.json`` states it for one layer."""
         return {"quant_algo": self.algorithm.name, **({"group_size": self.group_size} if self.group_size else {})}
 
     def tensors(self, module: str, outputs: int, inputs: int) -> dict[str, TensorSpec]:
-        """What a checkpoint holds of a linear layer [O, I] called ``module``.
+        """List the tensors that a checkpoint has for a linear layer [O, I] called ``module``.
 
         Raises:
             InputError: the group size does not divide the input features, or an odd number of weights is packed in
@@ -218,7 +218,7 @@ class QuantizedWeight:
         scale: float32, [O, I / G] with groups, [O] per channel, [] per tensor.
         scale_2: second-level scale of NVFP4.
         input_scale: static scale of the activations.
-        pre_quant_scale: [I] float32, multiplies the input; None for ones.
+        pre_quant_scale: [I] float32, by which the input is multiplied; None for ones.
     """
 
     format: LinearFormat
@@ -230,7 +230,7 @@ class QuantizedWeight:
 
     @classmethod
     def from_tensors(cls, format: LinearFormat, tensors: Mapping[str, Array]) -> QuantizedWeight:
-        """Unpack the stored tensors of one layer, keyed by the last part of their names."""
+        """Unpack the stored tensors of one layer, which are given by the last part of their names."""
 
         def scalar(name: str) -> float | None:
             return float(tensors[name].astype(np.float32).reshape(-1)[0]) if name in tensors else None
@@ -247,19 +247,14 @@ class QuantizedWeight:
 
     @property
     def block_scale(self) -> Float32:
-        """The weight scale with the second level multiplied in, shaped to broadcast over groups or rows of values."""
+        """The weight scale times the second-level scale, shaped to broadcast over groups or rows of values."""
         scale = self.scale if self.scale_2 is None else self.scale * np.float32(self.scale_2)
         return scale[:, None] if scale.ndim == 1 else scale
 
     def dequantized(self) -> Float32:
-        """[O, I] float32: what the stored weight stands for, without ``pre_quant_scale``."""
+        """Returns the weight that the stored values represent, float32 [O, I], without ``pre_quant_scale``."""
         values = self.values.astype(np.float32)
         if not self.format.group_size:
             return values * self.block_scale
         groups = values.reshape(values.shape[0], -1, self.format.group_size) * self.block_scale[..., None]
         return groups.reshape(values.shape)
-
-    def effective(self) -> Float32:
-        """[O, I] float32: the weight of the unquantized layer that it stands for."""
-        weight = self.dequantized()
-        return weight if self.pre_quant_scale is None else weight * self.pre_quant_scale

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What can be told about a checkpoint's tokenizer and chat template before the first request needs them."""
+"""Checks a checkpoint's tokenizer and chat template before a request needs them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nld_trt.model.text.template import DEFAULT_NAME, read_templates
 from nld_trt.model.text.tokenizer import open_tokenizer, tokens_beyond
 
 _QUESTION = "What is the capital of France?"
-# Conversations that begin a chat, by what messages call them. Some templates demand a system message, some forbid it.
+# The first messages of a chat, by their names in warnings. Some templates require a system message, some forbid it.
 _OPENINGS: dict[str, list[dict[str, Any]]] = {
     "one user message": [{"role": "user", "content": _QUESTION}],
     "a system and a user message": [
@@ -23,20 +23,20 @@ _OPENINGS: dict[str, list[dict[str, Any]]] = {
         {"role": "user", "content": _QUESTION},
     ],
 }
-# What else a tokenizer can be kept in; transformers makes tokenizer.json of it.
+# Files with a tokenizer in another format, from which transformers makes tokenizer.json.
 _OTHER_TOKENIZERS = ("tokenizer.model", "tekken.json", "vocab.json")
-# A message lists so many tokens.
+# The most tokens that a message lists.
 _MOST = 20
 
 
 def check_text(folder: Path, vocab_size: int) -> list[str]:
-    """Open the tokenizer and templates of a checkpoint folder once; returns what will not work, a sentence each.
+    """Open the tokenizer and templates of a checkpoint folder. Returns a sentence about everything that will not work.
 
     Args:
-        vocab_size: rows of the model's embedding.
+        vocab_size: number of rows of the model's embedding.
 
     Raises:
-        InputError: a file of these that cannot be read, a template that is none, or a token without an embedding.
+        InputError: one of the files cannot be read, a template is not valid, or a token has no embedding.
     """
     found = open_tokenizer(folder)
     if found is None:
@@ -54,7 +54,7 @@ def check_text(folder: Path, vocab_size: int) -> list[str]:
             f"the tokenizer in {folder} has {len(beyond)} tokens that the model, with a vocabulary of {vocab_size}, "
             "has no embedding for",
             details=[*beyond[:_MOST], *rest],
-            fix="Use tokenizer and weights of one release; tokens that were added need weights that were resized.",
+            fix="Use tokenizer and weights of one release. If tokens were added, resize the model's embedding.",
         )
     templates = read_templates(folder, found.settings)
     for chosen in templates.values():
@@ -81,7 +81,7 @@ def _template_warnings(folder: Path, codec: Codec) -> list[str]:
 
 
 def _problem(codec: Codec, messages: list[dict[str, Any]]) -> str | None:
-    """What is wrong with a conversation as the template renders it; None if nothing is."""
+    """Render a conversation. Returns what is wrong with the result, or None."""
     try:
         text = codec.render(Conversation(messages))
         codec.encode_part(text)

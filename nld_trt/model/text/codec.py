@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Between text and tokens: a checkpoint's tokenizer and chat templates together."""
+"""Encodes text and conversations as tokens, and decodes tokens, with a checkpoint's tokenizer and chat templates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Codec:
     """A checkpoint's tokenizer and chat templates.
 
     Attributes:
-        templates: by name; ``default`` is the one for conversations without tools.
+        templates: the chat templates by name; ``default`` is the one for conversations without tools.
     """
 
     def __init__(self, tokenizer: Tokenizer, templates: Mapping[str, ChatTemplate], special: Mapping[str, str]) -> None:
@@ -35,14 +35,14 @@ class Codec:
 
     @classmethod
     def open(cls, folder: Path, chat_template: str | None = None) -> Codec | None:
-        """The codec of an engine or checkpoint folder, or None if it has no tokenizer.
+        """Open the codec of an engine or checkpoint folder. Returns None if it has no tokenizer.
 
         Args:
             chat_template: name of one of the checkpoint's templates, or path of a Jinja file, to be used for every
-                conversation; None means the checkpoint's default.
+                conversation; None for the checkpoint's templates.
 
         Raises:
-            InputError: a tokenizer or template file that cannot be read, or no such template.
+            InputError: a tokenizer or template file cannot be read, or there is no such template.
         """
         found = open_tokenizer(folder)
         if found is None:
@@ -55,17 +55,17 @@ class Codec:
         try:
             templates = template.read_templates(folder, found.settings)
         except InputError:
-            # A file can take the place of templates that cannot be read; a name cannot.
+            # Templates that cannot be read do not matter where a file replaces them. A name would need them.
             if chat_template is None or not template.is_readable(chat_template):
                 raise
             templates = {}
         return cls(found.tokenizer, template.choose(templates, chat_template), found.special)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of a whole text: with what the tokenizer's post-processor puts around one, such as BOS.
+        """Encode a whole text, with the tokens that the tokenizer's post-processor adds, such as BOS.
 
-        A text that begins with BOS already is a rendered conversation and stays as it is, like one that the chat
-        template of this codec renders: the model has seen neither a second BOS nor an EOS behind a question.
+        A text that already begins with BOS is a rendered conversation, to which nothing is added: in training the model
+        saw neither a second BOS nor an EOS after a question.
 
         Raises:
             InputError: the text is not Unicode.
@@ -76,7 +76,7 @@ class Codec:
         return tuple(self._tokenizer.encode(text).ids)
 
     def encode_part(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text that continues another, without what the post-processor adds.
+        """Encode a text that continues another one, without the tokens that the post-processor adds.
 
         Raises:
             InputError: the text is not Unicode.
@@ -85,42 +85,39 @@ class Codec:
             raise InputError("the prompt has text that is not Unicode")
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def render(self, conversation: Conversation, *, thinking: bool = False) -> str:
-        """The text that the checkpoint's chat template makes of a conversation, up to where the answer begins.
+    def render(self, conversation: Conversation) -> str:
+        """Render a conversation with the checkpoint's chat template, up to the start of the answer.
 
-        Args:
-            thinking: value of ``enable_thinking`` where the conversation's own variables have none.
+        ``enable_thinking`` is false where the conversation's own variables do not set it.
 
         Raises:
             InputError: there is no template, or it rejects the messages.
         """
         chosen = template.select(self.templates, tools=conversation.tools is not None)
-        return chosen.render({"enable_thinking": thinking, **self._special, **conversation.template_values})
+        return chosen.render({"enable_thinking": False, **self._special, **conversation.template_values})
 
-    def encode_conversation(self, conversation: Conversation, *, thinking: bool = False) -> tuple[int, ...]:
-        """Token ids of a conversation as :meth:`render` writes it.
-
-        Raises:
-            InputError: there is no template, or it rejects the messages.
-        """
-        # The template decides about BOS: a post-processor that adds another would double it (docs/model.md, Text).
-        return self.encode_part(self.render(conversation, thinking=thinking))
-
-    def encode_chat(
-        self, messages: Sequence[Mapping[str, Any]], *, thinking: bool = False, **beside: Any
-    ) -> tuple[int, ...]:
-        """Token ids of messages; ``beside`` are further arguments of :class:`Conversation`.
+    def encode_conversation(self, conversation: Conversation) -> tuple[int, ...]:
+        """Encode a conversation as :meth:`render` writes it.
 
         Raises:
             InputError: there is no template, or it rejects the messages.
         """
-        return self.encode_conversation(Conversation(messages, **beside), thinking=thinking)
+        # The template writes BOS where it is needed; the post-processor would add a second one (docs/model.md, Text).
+        return self.encode_part(self.render(conversation))
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **beside: Any) -> tuple[int, ...]:
+        """Encode messages. ``beside`` are further arguments of :class:`Conversation`.
+
+        Raises:
+            InputError: there is no template, or it rejects the messages.
+        """
+        return self.encode_conversation(Conversation(messages, **beside))
 
     def encode_prompt(self, prompt: str, *, system: str | None = None, raw: bool = False) -> tuple[int, ...]:
-        """One user prompt: as it is with ``raw``, else as a conversation with an optional system message.
+        """Encode one user prompt: unchanged with ``raw``, else as a conversation with an optional system message.
 
         Raises:
-            InputError: both ``raw`` and ``system``, or the template cannot render the conversation.
+            InputError: both ``raw`` and ``system`` are given, or the template cannot render the conversation.
         """
         if raw and system:
             raise InputError("a raw prompt has no system message", fix="Leave out raw, or the system message.")
@@ -136,7 +133,7 @@ class Codec:
 
 
 def _fronts(tokenizer: Tokenizer, bos_token: str | None) -> set[tuple[int, ...]]:
-    """The ids that a rendered text begins with: BOS, and what the post-processor puts in front of a text."""
+    """Find the ids with which a rendered text can begin: BOS, and what the post-processor adds before a text."""
     bos = None if bos_token is None else tokenizer.token_to_id(bos_token)
     fronts: set[tuple[int, ...]] = set() if bos is None else {(bos,)}
     bare, framed = tokenizer.encode("a", add_special_tokens=False).ids, tokenizer.encode("a").ids

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a chat template is given: messages, and beside them tools, documents and variables of the template's own."""
+"""Conversations, the input of chat templates: messages, tools, documents and variables of the template."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from nld_trt.errors import InputError, shortened
 from nld_trt.files.json_text import check_plain
 
-# Names under which a model's reasoning is sent; templates read the first, and some the second.
+# The fields in which a message can have the model's reasoning. Templates read the first, and some the second.
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation in the form that chat completion APIs have.
+    """A conversation in the form of chat completion APIs.
 
     Attributes:
         messages: each with ``role``, and ``content`` or whatever else the template reads.
-        tools: descriptions of functions, as JSON schemas; None is another thing to a template than none.
-        documents: to answer from; None likewise.
-        variables: of the template, such as ``enable_thinking``. They win over those that every template gets.
+        tools: descriptions of functions, as JSON schemas. Templates distinguish None from an empty list.
+        documents: documents for the answer. Templates distinguish None from an empty list.
+        variables: variables of the template, such as ``enable_thinking``. They override those that every template gets.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -33,16 +33,16 @@ class Conversation:
 
     @classmethod
     def of_prompt(cls, prompt: str, system: str | None = None, **beside: Any) -> Conversation:
-        """One user message, behind a system message if there is one."""
+        """Make a conversation of one user message, after a system message if one is given."""
         messages = [{"role": "system", "content": system}] if system else []
         return cls([*messages, {"role": "user", "content": prompt}], **beside)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Conversation:
-        """The conversation in ``messages`` of a request, with what the request has in ``BESIDE``.
+        """Read the ``messages`` of a request, with its fields in ``BESIDE``.
 
         Raises:
-            InputError: naming the part that is not what it must be.
+            InputError: a part of it is not valid, which the message names.
         """
         messages = values["messages"]
         if not isinstance(messages, list) or not messages:
@@ -55,7 +55,7 @@ class Conversation:
     def template_values(self) -> dict[str, Any]:
         """The variables of the template, prepared as transformers prepares them.
 
-        Names that a message gives null are left out, since many templates test only whether a name is there.
+        Fields of a message that are null are left out, because many templates only test whether a field exists.
         """
         return {
             "messages": [_with_reasoning(message) for message in self.messages],
@@ -66,15 +66,15 @@ class Conversation:
         }
 
 
-# Field of a request to the argument of Conversation that it is.
+# Maps fields of a request to arguments of Conversation.
 BESIDE: dict[str, str] = {"tools": "tools", "documents": "documents", "chat_template_kwargs": "variables"}
 
 
 def parse_beside(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request gives beside its messages or prompt, as arguments of :class:`Conversation`; null gives nothing.
+    """Read a request's fields of ``BESIDE`` as arguments of :class:`Conversation`. Null fields are left out.
 
     Raises:
-        InputError: naming the field that is not what it must be.
+        InputError: a field is not valid, which the message names.
     """
     given = {name: values[name] for name in BESIDE if values.get(name) is not None}
     for name, value in given.items():
@@ -113,7 +113,7 @@ def _check_message(name: str, message: Any) -> None:
 
 
 def _with_reasoning(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message without nulls, and with its reasoning under both names that templates read."""
+    """Returns a message without nulls, and with its reasoning in both fields that templates read."""
     given = {name: value for name, value in message.items() if value is not None}
     reasoning = next((given[name] for name in _REASONING if name in given), None)
     if reasoning is None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The files that hold a checkpoint's tokenizer and chat templates, by the names that transformers gives them."""
+"""The files of a checkpoint's tokenizer and chat templates, which have the names that transformers uses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT_FILES = (TOKENIZER_FILE, SETTINGS_FILE, SPECIAL_TOKENS_FILE, TEMPLATE_FILE)
 
 
 def template_files(folder: Path) -> list[Path]:
-    """The Jinja files of ``folder`` that exist, the default one first.
+    """List the Jinja files of ``folder``, the default one first.
 
     Raises:
         InputError: one is a link that leads out of ``folder``.
@@ -31,10 +31,10 @@ def template_files(folder: Path) -> list[Path]:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 text file; a byte order mark in front is skipped.
+    """Read a UTF-8 text file, without a leading byte order mark.
 
     Raises:
-        InputError: it cannot be read, or is not UTF-8.
+        InputError: the file cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The Jinja environment of chat templates, with what the templates of Hugging Face checkpoints rely on.
+"""The Jinja environment of chat templates, with the functions that templates of Hugging Face checkpoints use.
 
-A template comes with a checkpoint, so it is somebody else's code: it runs in Jinja's immutable sandbox, which reaches
-neither Python's internals nor the caller's values. What a template finds there is what transformers gives it, because
-that is what template authors test with; ``tests/model/text/test_parity.py`` compares the two.
+A template comes with a checkpoint, so it is foreign code. It runs in Jinja's immutable sandbox, from which it can
+reach neither Python's internals nor the caller's values. Its environment is that of transformers, with which template
+authors test; ``tests/model/text/test_parity.py`` compares the two.
 
 Only ``template`` imports this module, inside a function: loading Jinja takes about 0.1 s.
 """
@@ -25,9 +25,9 @@ from jinja2.utils import Namespace
 
 
 class GenerationBlock(Extension):
-    """``{% generation %}`` marks what the assistant says, for training. Rendering only shows its content.
+    """The block ``{% generation %}``, which marks the assistant's text for training. Rendering writes its content.
 
-    The content is a scope of its own, like that of ``{% call %}``: a variable that it sets ends with it.
+    The content is a separate scope, like that of ``{% call %}``: variables that are set in it end with it.
     """
 
     tags = {"generation"}  # noqa: RUF012
@@ -42,10 +42,10 @@ class GenerationBlock(Extension):
 
 
 class _Namespace(Namespace):
-    """``namespace(...)`` without names that begin with an underscore, which lead to Python's internals."""
+    """``namespace(...)`` that refuses names with a leading underscore, which lead to Python's internals."""
 
     def __init__(*args: Any, **values: Any) -> None:
-        # The instance is taken out of the arguments, as in Jinja's own: a template may pass a value called self.
+        # The instance is taken from the arguments, as in Jinja's class: a template may pass a value called self.
         instance, *positional = args
         named = dict(*positional, **values)
         for name in named:
@@ -58,7 +58,7 @@ class _Namespace(Namespace):
 
 
 class _Dictionary:
-    """``dict(...)`` as a function: the type itself would offer more than making one."""
+    """``dict(...)`` as an object that only creates dictionaries: the type itself would give access to more."""
 
     def __call__(self, *args: Any, **values: Any) -> dict[Any, Any]:
         return dict(*args, **values)
@@ -68,7 +68,7 @@ class _Dictionary:
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """A new environment."""
+    """Make a new environment."""
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, "jinja2.ext.loopcontrols"]
     )
@@ -89,7 +89,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Jinja's own filter writes ``<``, ``>``, ``&`` and ``'`` as escapes, for HTML; a prompt is not HTML."""
+    """Write JSON without the escapes that Jinja's filter uses for ``<``, ``>``, ``&`` and ``'`` in HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

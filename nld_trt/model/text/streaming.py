@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Text from tokens as they come, up to the first stop string."""
+"""Decodes tokens to text as they arrive, up to the first stop string."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class TextStream:
-    """Turns tokens into text as they come, and watches for stop strings.
+    """Decodes tokens to text as they arrive, and looks for stop strings.
 
-    Text that could still become a stop string is held back until it cannot.
+    Text that could be the beginning of a stop string is held back until that is decided.
 
     Attributes:
-        text: all that became final.
+        text: all text that is final.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ class TextStream:
         self.stopped = False
 
     def push(self, token: int) -> str:
-        """Text that became final with this token; empty while a character or a stop string is open."""
+        """Add a token. Returns the text that became final; empty while a character or a stop string is incomplete."""
         if self.stopped:
             return ""
         piece = self._stream.step(self._tokenizer, token) or ""
@@ -46,11 +46,11 @@ class TextStream:
         return self._release(len(self._held) - self._open_stop())
 
     def finish(self) -> str:
-        """The text still held back at the end."""
+        """End the stream. Returns the text that was held back."""
         return "" if self.stopped else self._release(len(self._held))
 
     def _open_stop(self) -> int:
-        """Length of the longest end of the held text that begins a stop string."""
+        """Returns the length of the longest suffix of the held text that begins a stop string."""
         return max(
             (size for text in self._stop for size in range(1, len(text)) if self._held.endswith(text[:size])), default=0
         )

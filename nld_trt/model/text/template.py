@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Chat templates: where a checkpoint keeps them, which one is meant, and what one makes of a conversation."""
+"""Chat templates: reads those of a checkpoint, selects one, and renders conversations with it."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 DEFAULT_NAME, TOOLS_NAME = "default", "tool_use"
-# Jinja's name for a template that was given as a text, in tracebacks.
+# The file name in tracebacks that Jinja uses for a template given as text.
 _FRAME = "<template>"
 
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """One template.
+    """One chat template.
 
     Attributes:
-        title: what messages call it, such as ``the chat template chat_template.jinja``.
+        title: its name in messages, such as ``the chat template chat_template.jinja``.
     """
 
     title: str
     source: str
 
     def check(self) -> None:
-        """Raises InputError, naming the line, if the template is empty or cannot be compiled."""
+        """Raise InputError, which names the line, if the template is empty or cannot be compiled."""
         if not self.source.strip():
             raise InputError(f"{self.title} is empty")
         _ = self._compiled
 
     def render(self, values: Mapping[str, Any]) -> str:
-        """The text that the template makes of ``values``, its variables by name.
+        """Render the template with ``values``, its variables by name.
 
         Raises:
-            InputError: the template cannot be compiled, or raises anything; with the line, and the sentence that it
-                gave to ``raise_exception``.
+            InputError: the template cannot be compiled, or raises an exception. The message has the line, and the text
+                that the template passed to ``raise_exception``.
         """
         compiled = self._compiled
         try:
@@ -64,7 +64,7 @@ class ChatTemplate:
             return sandbox.environment().from_string(self.source)
         except TemplateSyntaxError as error:
             raise InputError(f"{self.title} is not a template: {error.message} in line {error.lineno}") from error
-        except Exception as error:  # what Python makes of Jinja's output: a break that leaves a block, deep nesting
+        except Exception as error:  # Python refuses the code that Jinja made: a break outside a loop, or deep nesting
             raise InputError(f"{self.title} is not a template: {_sentence(error)}") from error
 
 
@@ -77,16 +77,16 @@ def _sentence(error: Exception) -> str:
 
 
 def read_templates(folder: Path, settings: Mapping[str, Any]) -> dict[str, ChatTemplate]:
-    """The templates of a checkpoint or engine folder by name, in the order of preference that transformers has.
+    """Read the templates of a checkpoint or engine folder, by name, with the precedence of transformers.
 
-    Template files are used if there are any; else what ``tokenizer_config.json`` holds: one text, a list of objects
-    with ``name`` and ``template``, or an object of texts by name. One text is called ``default``.
+    Template files are used if there are any; else ``chat_template`` in ``tokenizer_config.json``: one text, a list of
+    objects with ``name`` and ``template``, or an object of texts by name. A single text is called ``default``.
 
     Args:
-        settings: what ``tokenizer_config.json`` holds.
+        settings: the content of ``tokenizer_config.json``.
 
     Raises:
-        InputError: a file that cannot be read, or a template that is no text.
+        InputError: a file cannot be read, or a template is not a text.
     """
     files = {DEFAULT_NAME if path.name == TEMPLATE_FILE else path.stem: path for path in template_files(folder)}
     if files:
@@ -101,7 +101,7 @@ def read_templates(folder: Path, settings: Mapping[str, Any]) -> dict[str, ChatT
 
 
 def _declared(value: Any) -> dict[str, str]:
-    """Texts by name, of the forms that ``chat_template`` in ``tokenizer_config.json`` has."""
+    """Returns the templates by name, for each form of ``chat_template`` in ``tokenizer_config.json``."""
     named: dict[Any, Any]
     if value is None:
         return {}
@@ -119,14 +119,14 @@ def _declared(value: Any) -> dict[str, str]:
     for name, source in named.items():
         if not isinstance(source, str):
             raise InputError(
-                f"the chat template {name} in {SETTINGS_FILE} is {_kind(source)}, no text",
+                f"the chat template {name} in {SETTINGS_FILE} is {_kind(source)}, not a text",
                 fix="Copy the file of the release again, or put the template into chat_template.jinja.",
             )
     return named
 
 
 def _kind(value: Any) -> str:
-    """The JSON word for the type of ``value``."""
+    """Returns the JSON name for the type of ``value``."""
     words = {bool: "true or false", int: "number", float: "number", list: "list", dict: "object", type(None): "null"}
     return words.get(type(value), "text")
 
@@ -138,10 +138,10 @@ def is_readable(asked: str) -> bool:
 
 
 def choose(templates: Mapping[str, ChatTemplate], asked: str | None) -> dict[str, ChatTemplate]:
-    """The templates to use where a user asked for ``asked``: all, one of them, or the one in a file of that path.
+    """Choose the templates for ``asked``: all of them for None, the one of that name, or the one in that file.
 
     Raises:
-        InputError: it is neither the name of one nor a readable file, or cannot be compiled.
+        InputError: ``asked`` is neither the name of a template nor a readable file, or cannot be compiled.
     """
     if asked is None:
         return dict(templates)
@@ -160,7 +160,7 @@ def choose(templates: Mapping[str, ChatTemplate], asked: str | None) -> dict[str
 
 
 def select(templates: Mapping[str, ChatTemplate], *, tools: bool) -> ChatTemplate:
-    """The template for a conversation: with ``tools`` the one for tool use where there is one, else the default.
+    """Select the template of a conversation: with ``tools`` the one for tool use if there is one, else the default.
 
     Raises:
         InputError: there is no template, or several and no default.
@@ -168,8 +168,8 @@ def select(templates: Mapping[str, ChatTemplate], *, tools: bool) -> ChatTemplat
     if not templates:
         raise InputError(
             "the checkpoint has no chat template",
-            fix="Pass --raw to use the prompt as it is, or a template with --chat-template FILE, or convert from a "
-            "checkpoint with chat_template.jinja.",
+            fix="Pass --raw to use the prompt without a template, pass a template with --chat-template FILE, or "
+            "convert from a checkpoint with chat_template.jinja.",
         )
     names = [TOOLS_NAME, DEFAULT_NAME] if tools else [DEFAULT_NAME]
     for name in names:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint's tokenizer as transformers would have it: ``tokenizer.json`` and what the files beside it add."""
+"""A checkpoint's tokenizer as transformers opens it: ``tokenizer.json`` with the additions of the files beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nld_trt.model.text.files import SETTINGS_FILE, SPECIAL_TOKENS_FILE, TOKENIZ
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
-# Named tokens that every template may use.
+# Named tokens that templates may use.
 STANDARD_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 # Properties that an added token can have. The library prints any other name to stdout.
 _PROPERTIES = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), bool) | {"content": str}
@@ -29,8 +29,8 @@ class TextFiles:
     """An opened tokenizer and the settings beside it.
 
     Attributes:
-        settings: ``tokenizer_config.json``; empty if there is none.
-        special: named tokens as texts, such as ``bos_token``; templates have them as variables.
+        settings: the content of ``tokenizer_config.json``; empty if there is none.
+        special: text of named tokens, such as ``bos_token``, by name. They are variables of templates.
     """
 
     tokenizer: Tokenizer
@@ -39,12 +39,12 @@ class TextFiles:
 
 
 def open_tokenizer(folder: Path) -> TextFiles | None:
-    """The tokenizer of an engine or checkpoint folder, or None if it has no ``tokenizer.json``.
+    """Open the tokenizer of an engine or checkpoint folder. Returns None if it has no ``tokenizer.json``.
 
-    It neither truncates nor pads, whatever the file says: that is a setting of the training run that wrote it.
+    Truncation and padding in the file are switched off: they are settings of the training run that wrote it.
 
     Raises:
-        InputError: naming the file that cannot be read, or the token that is no text.
+        InputError: a file cannot be read, or a token is not a text; the message names it.
     """
     from tokenizers import Tokenizer
 
@@ -72,11 +72,11 @@ def open_tokenizer(folder: Path) -> TextFiles | None:
 
 
 def tokens_beyond(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
-    """A line for every token that has no row in an embedding of ``vocab_size`` rows."""
+    """Returns a line for every token without a row in an embedding of ``vocab_size`` rows."""
     vocabulary: Mapping[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     beyond = sorted((number, token) for token, number in vocabulary.items() if number >= vocab_size)
     known = {number for number, _ in beyond}
-    # A post-processor names ids of its own, which need not be in the vocabulary.
+    # A post-processor adds ids that need not be in the vocabulary.
     framed = sorted({number for number in tokenizer.encode("").ids if number >= vocab_size} - known)
     return [
         *(f"{shortened(repr(token))} has the id {number}" for number, token in beyond),
@@ -85,7 +85,7 @@ def tokens_beyond(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
-    """``tokenizer_config.json``, with the older ``special_tokens_map.json`` over it where that one counts."""
+    """Read ``tokenizer_config.json``, and merge the older ``special_tokens_map.json`` where transformers does."""
     settings = _read_optional(folder, SETTINGS_FILE)
     return settings if _DECODER in settings else {**settings, **_read_optional(folder, SPECIAL_TOKENS_FILE)}
 
@@ -106,19 +106,19 @@ def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
             found[name] = content
         elif name in STANDARD_TOKENS:
             raise InputError(
-                f"{name} in {SETTINGS_FILE} is {shortened(repr(value))}, which is no text",
+                f"{name} in {SETTINGS_FILE} is {shortened(repr(value))}, which is not a text",
                 fix='Write the token itself, such as "</s>".',
             )
-    # The order in which they are added where the tokenizer lacks them, which decides about their ids.
+    # Tokens that the tokenizer lacks are added in this order, which decides their ids.
     return {name: found[name] for name in (*STANDARD_TOKENS, *found) if name in found}
 
 
 def _declared_tokens(settings: Mapping[str, Any]) -> Iterator[AddedToken]:
-    """The tokens of ``added_tokens_decoder`` in the order of their ids; their properties count, their ids do not."""
+    """Yield the tokens of ``added_tokens_decoder`` in the order of their ids. Properties are used, ids are not."""
     declared = settings.get(_DECODER) or {}
     named = {value for name, value in _special_tokens(settings).items() if name in STANDARD_TOKENS}
     if not isinstance(declared, dict) or not all(key.isdecimal() for key in declared):
-        raise InputError(f"{_DECODER} in {SETTINGS_FILE} is no object of tokens by id")
+        raise InputError(f"{_DECODER} in {SETTINGS_FILE} is not an object of tokens by id")
     for key in sorted(declared, key=int):
         token = _added(f"token {key} in {_DECODER}", declared[key])
         token.special = token.special or token.content in named
@@ -126,7 +126,7 @@ def _declared_tokens(settings: Mapping[str, Any]) -> Iterator[AddedToken]:
 
 
 def _missing(tokenizer: Tokenizer, settings: Mapping[str, Any], special: Mapping[str, str]) -> list[AddedToken]:
-    """Special tokens that the settings name and neither the tokenizer nor ``added_tokens_decoder`` has."""
+    """Find special tokens that the settings name and neither the tokenizer nor ``added_tokens_decoder`` has."""
     known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     known |= {token.content for token in _declared_tokens(settings)}
     extra = settings.get(_EXTRA) or settings.get("additional_special_tokens") or ()
@@ -148,6 +148,6 @@ def _added(what: str, value: Any, **properties: bool) -> AddedToken:
     fields = {"content": value} if isinstance(value, str) else value
     known = {name: kind for name, kind in _PROPERTIES.items() if isinstance(fields, dict) and name in fields}
     if "content" not in known or not all(isinstance(fields[name], kind) for name, kind in known.items()):
-        raise InputError(f"{what} of {SETTINGS_FILE} is {shortened(repr(value))}, which is no token")
+        raise InputError(f"{what} of {SETTINGS_FILE} is {shortened(repr(value))}, which is not a token")
     given: dict[str, Any] = {**{name: fields[name] for name in known}, **properties}
     return AddedToken(**given)

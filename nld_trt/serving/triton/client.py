@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A client of the served model: one request over gRPC, its pieces as they come."""
+"""A client of the served model, which sends one request over gRPC and yields its responses as they arrive."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from nld_trt import names
 from nld_trt.errors import InputError, NldError, OperationError
 from nld_trt.files.json_text import check_plain
 from nld_trt.optional import require
 from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
 
-DEFAULT_TIMEOUT = 300.0
-# A year.
+# One year, in seconds.
 _LONGEST_DEADLINE = 31_536_000.0
-# Triton's words for a model that it does not have. It streams errors without a status: the one header that asks for
-# it, triton_grpc_error, ends Triton 2.51 itself (docs/serving.md).
+# Triton's message for a model that it does not have. Errors on a stream have no status: the header triton_grpc_error,
+# which requests one, crashes Triton 2.51 (docs/serving.md).
 _NO_SUCH_MODEL = "Request for unknown model"
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """One response. The statistics are on the last one.
+    """One response. Only the last one has the statistics.
 
     Attributes:
-        tokens: how many this chunk adds.
-        output_ids: those tokens, in answers to ``input_ids``.
+        tokens: number of tokens that this chunk adds.
+        output_ids: the ids of these tokens, in answers to ``input_ids``.
         finish_reason: empty until the last chunk.
     """
 
@@ -48,24 +48,29 @@ class Chunk:
 
 
 def stream(
-    url: str, *, model: str = "nld", timeout: float = DEFAULT_TIMEOUT, deadline: float | None = None, **inputs: Any
+    url: str,
+    *,
+    model: str = names.DEFAULT_MODEL_NAME,
+    timeout: float = names.DEFAULT_CLIENT_TIMEOUT,
+    deadline: float | None = None,
+    **inputs: Any,
 ) -> Iterator[Chunk]:
-    """Send one request and yield its responses; closing the generator early cancels the request on the server.
+    """Send one request and yield its responses. Closing the generator early cancels the request on the server.
 
     >>> for chunk in stream("localhost:8001", text_input="Hello", mode="linear"):  # doctest: +SKIP
     ...     print(chunk.text, end="")
 
     Args:
         url: the server's gRPC address, ``host:port``.
-        timeout: longest wait for a response, in seconds.
-        deadline: seconds in which the whole answer must be there. The server refuses a request that would have to wait
-            longer, and ends one that takes longer, with the reason.
-        inputs: input tensors by name, as plain values; those that are None are left out. Those that hold JSON, such as
-            ``messages``, take its text or the value itself.
+        timeout: longest time to wait for a response, in seconds.
+        deadline: seconds until the answer must be complete. The server refuses a request that would wait longer, and
+            ends one that takes longer, with the reason.
+        inputs: input tensors by name, as plain values; those that are None are left out. Inputs in JSON, such as
+            ``messages``, can be given as text or as the value.
 
     Raises:
-        InputError: a name that is no input, an address that is not gRPC's, a deadline that is not above 0, or a model
-            that the server does not have.
+        InputError: the model has no input of this name, the address is not a gRPC address, the deadline is not above 0,
+            or the server does not have the model.
         OperationError: the server cannot be reached, takes longer than ``timeout``, or reports an error.
     """
     grpc = require("tritonclient.grpc", wanted_by="client")
@@ -102,7 +107,7 @@ def _address(url: str) -> str:
         )
     host, _, port = rest.rstrip("/").rpartition(":")
     if not host or not port.isdecimal():
-        raise InputError(f"{url!r} is no address; give HOST:PORT, such as localhost:8001")
+        raise InputError(f"{url!r} is not an address; give HOST:PORT, such as localhost:8001")
     return f"{host}:{port}"
 
 
@@ -120,7 +125,7 @@ def _tensor(grpc: Any, name: str, value: Any) -> Any:
             check_plain(name, text)
         values = [text.encode() for text in values]
     dtype = np.dtype(tensor.numpy_type)
-    # NumPy 1 wraps numbers that are too large, and says no more than a warning.
+    # NumPy 1 wraps integers that are too large, and only warns about it.
     if dtype.kind in "iu" and not all(np.iinfo(dtype).min <= number <= np.iinfo(dtype).max for number in values):
         raise InputError(f"{name} is {value!r}, which does not fit the type {tensor.dtype}")
     array = np.array([values], dtype=dtype)
@@ -130,7 +135,7 @@ def _tensor(grpc: Any, name: str, value: Any) -> Any:
 
 
 def _microseconds(deadline: float | None) -> int | None:
-    """Triton's unit for the time that a request may take."""
+    """Convert a deadline to microseconds, which is Triton's unit."""
     if deadline is None:
         return None
     if not 1e-6 <= deadline <= _LONGEST_DEADLINE:
@@ -141,7 +146,7 @@ def _microseconds(deadline: float | None) -> int | None:
 def _channel_options(address: str) -> list[tuple[str, int]]:
     # Messages may have any length, which is what tritonclient sets where no options are given.
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    # gRPC goes through the proxy that the environment names, for this machine's own addresses too.
+    # gRPC uses the proxy of the environment even for addresses of this machine, so it is switched off for these.
     return [*options, ("grpc.enable_http_proxy", 0)] if _is_loopback(address) else options
 
 
@@ -158,7 +163,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def _proxy() -> str | None:
-    """The proxy that gRPC would use, with the variable that names it."""
+    """Returns the proxy that gRPC would use, with the variable that sets it, or None."""
     for name in ("grpc_proxy", "https_proxy", "http_proxy"):
         if os.environ.get(name):
             return f"{name}={os.environ[name]}"
@@ -171,7 +176,7 @@ def _send(client: Any, model: str, tensors: list[Any], timeout: int | None) -> N
     try:
         client.async_stream_infer(model, tensors, enable_empty_final_response=True, timeout=timeout)
     except InferenceServerException:
-        # The stream has broken already, and why comes like any other response.
+        # The stream is broken already, and its error arrives as a response.
         pass
 
 
@@ -195,14 +200,14 @@ def _failure(error: Any, address: str, model: str) -> NldError:
             details=[f"gRPC uses the proxy of {proxy}; to go without it: no_proxy={host}"] if proxy else (),
             fix="Start one with nld-trt serve REPO_DIR, and give its gRPC address.",
         )
-    # Triton puts "[request id: <id_unknown>] " before messages of its own.
+    # Triton adds this prefix to its messages.
     message = text.replace("[request id: <id_unknown>] ", "")
     kind = InputError if message.startswith(_NO_SUCH_MODEL) else OperationError
     return kind(f"the server at {address} did not serve the request to {model}: {message}")
 
 
 def _chunk(result: Any) -> Chunk | None:
-    """What a response holds; None for the empty one that only marks the end."""
+    """Read a response. Returns None for the empty one that only marks the end."""
     values = {name: array.tolist() for name in OUTPUTS if (array := result.as_numpy(name)) is not None}
     if not values:
         return None

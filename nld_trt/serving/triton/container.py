@@ -1,32 +1,36 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The container path, in one place: ``serve --print``, the READMEs and a test of ``deploy/`` read these values."""
+"""The names and commands of the container, for ``serve --print``, the READMEs and a test of ``deploy/``."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
 
+from nld_trt import names
 from nld_trt.errors import InputError
 
-# Triton with its Python backend; deploy/Dockerfile adds nld-trt.
+# An image of Triton with its Python backend, to which deploy/Dockerfile adds nld-trt.
 BASE_IMAGE = "nvcr.io/nvidia/tritonserver:25.12-py3"
 IMAGE = "nld-trt-server:25.12"
 DOCKERFILE = "deploy/Dockerfile"
 MOUNT = "/models"
 SHARED_MEMORY = "256m"
 USER = "1000:1000"
-# Inside the container; outside they are published on the loopback address.
-PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
+# The ports inside the container. Outside, they are published on the loopback address.
+PORTS = {"http": names.HTTP_PORT, "grpc": names.GRPC_PORT, "metrics": names.METRICS_PORT}
 
 
 def container_commands(
-    repository: Path, *, host: str = "127.0.0.1", ports: tuple[int, int, int] = (8000, 8001, 8002)
+    repository: Path,
+    *,
+    host: str = names.DEFAULT_HOST,
+    ports: tuple[int, int, int] = (names.HTTP_PORT, names.GRPC_PORT, names.METRICS_PORT),
 ) -> list[str]:
-    """Commands that build the image in a checkout of nld-trt and serve ``repository``, an absolute path, from it.
+    """Make the commands that build the image in a checkout of nld-trt and serve ``repository``, an absolute path.
 
     Raises:
-        InputError: docker cannot take the path.
+        InputError: docker does not accept the path.
     """
     if ":" in str(repository):
         raise InputError(

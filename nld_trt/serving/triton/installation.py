@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The tritonserver of this machine, and what it needs around it to start the model.
+"""Finds the tritonserver of this machine, and prepares what it needs to start the model.
 
-One on PATH, as in NVIDIA's container, is used as it is. The one that the nvidia-pytriton wheel carries
-lacks a Python backend that is ready to use; a private folder of links makes up for it.
+A server on PATH, as in NVIDIA's container, needs nothing. The one in the nvidia-pytriton wheel has no Python backend
+that is ready to use, so a private folder of links is created as its backend.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STUB = "triton_python_backend_stub"
 
 @dataclass(frozen=True)
 class Installation:
-    """How to start a server.
+    """An executable, with the arguments and variables to start it.
 
     Attributes:
         arguments: to pass before all others.
@@ -38,13 +38,13 @@ class Installation:
 
 
 def find_installation(work: Path) -> Installation:
-    """The server to start.
+    """Find the server to start.
 
     Args:
-        work: a folder for links, to be kept while the server runs.
+        work: a folder for links, which must exist while the server runs.
 
     Raises:
-        InputError: there is no server, or this Python cannot serve with the one there is; says why.
+        InputError: there is no server, or it cannot run with this Python; the message has the reason.
     """
     executable = installed.tritonserver()
     if executable is None:
@@ -72,12 +72,12 @@ def _from_wheel(executable: Path, root: Path, work: Path) -> Installation:
     backend.mkdir(parents=True)
     for file in (*(root / "backends" / "python").glob("*.*"), stub):
         (backend / file.name).symlink_to(file)
-    # The stub ignores PYTHONPATH. Its working folder, which is this one, comes first on its sys.path: so it runs the
-    # nld_trt that runs here, also from a source checkout and beside another one that is installed.
+    # The stub ignores PYTHONPATH, and its working folder, which is this one, comes first on its sys.path. The link
+    # makes it run the nld_trt of this process, also from a source checkout beside an installed package.
     (work / "nld_trt").symlink_to(Path(nld_trt.__file__).resolve().parent)
     libraries = work / "libraries"
     libraries.mkdir()
-    # Links, since the loader would take apart a path with a colon, a semicolon or a dollar sign.
+    # Links are used because the loader splits paths at a colon or semicolon and expands a dollar sign.
     (libraries / "python").symlink_to(_libpython().parent)
     (libraries / "pytriton").symlink_to(root.parents[1] / "nvidia_pytriton.libs")
     library_path = [str(libraries / "python"), str(libraries / "pytriton")]
@@ -91,7 +91,7 @@ def _from_wheel(executable: Path, root: Path, work: Path) -> Installation:
 
 
 def _path_to_python() -> str:
-    """A PATH whose first python3 is this Python: there the stub looks for the standard library and the environment."""
+    """Make a PATH whose first python3 is this Python, by which the stub finds standard library and environment."""
     folder = str(Path(sys.executable).parent)
     if os.pathsep in folder:
         raise InputError(
@@ -105,14 +105,14 @@ def _check_numpy() -> None:
     version = installed.package_version("numpy")
     if version is not None and installed.release(version) >= (2,):
         raise InputError(
-            f"NumPy {version} is installed; the server's Python backend is built for NumPy 1.x and dies with 2.x "
+            f"NumPy {version} is installed; the server's Python backend is built for NumPy 1.x and crashes with 2.x "
             "on the first string",
             fix=f'Install an older one: pip install "numpy<2", or {install_command("serve")}',
         )
 
 
 def _libpython() -> Path:
-    """The shared library of the running Python, which the stub is linked to."""
+    """Find the shared library of the running Python, to which the stub is linked."""
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     multiarch = sysconfig.get_config_var("MULTIARCH") or ""
     folders = [sysconfig.get_config_var("LIBDIR") or "", f"{sys.base_prefix}/lib", "/usr/local/lib", "/usr/lib"]

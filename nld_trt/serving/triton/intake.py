@@ -20,10 +20,10 @@ from nld_trt.names import MODES, NEVER, ModeName
 from nld_trt.serving.settings import ServingSettings
 from nld_trt.serving.triton.tensors import INPUTS
 
-# What no mode has; 0 asks for nothing.
+# Penalties, which no mode supports. The value 0 has no effect and is accepted.
 _PENALTIES = ("frequency_penalty", "presence_penalty")
-# Fields of TensorRT-LLM's models that would change an answer and are no inputs here -> values that ask for nothing.
-# 0 == False and 1 == True.
+# Fields of TensorRT-LLM's models that would change an answer and that this model lacks, with the values that have no
+# effect. Note that 0 == False and 1 == True.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "bad_words": ("",),
     "embedding_bias_words": ("",),
@@ -37,11 +37,11 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Intake:
-    """What one client asked for.
+    """The request of one client, and the form of its responses.
 
     Attributes:
-        echo: put before the first text.
-        reply_ids: the client speaks token ids, so the answer has them too.
+        echo: text to put before the answer.
+        reply_ids: the prompt was given as token ids, so responses have token ids as well.
     """
 
     request: ResolvedRequest
@@ -55,10 +55,10 @@ class Intake:
 def read_inputs(
     tensors: Mapping[str, Array], settings: ServingSettings, info: EngineInfo, codec: Codec | None
 ) -> Intake:
-    """Interpret a request's input tensors; those left out have the settings' defaults.
+    """Read a request's input tensors. The settings have the defaults of those that are left out.
 
     Raises:
-        InputError: naming the tensor, its value and what is possible.
+        InputError: a value cannot be used. The message names the tensor, its value and what is possible.
     """
     values = {name: _value(name, array) for name, array in tensors.items()}
     if not settings.ignore_penalties:
@@ -82,7 +82,7 @@ def read_inputs(
             _threshold(values["threshold"]) if "threshold" in values else settings.defaults.thresholds.get(mode)
         ),
         "eos_token_id": NEVER if values.get("ignore_eos") else values.get("eos_token_id"),
-        # TensorRT-LLM's clients send an empty string for none.
+        # TensorRT-LLM's clients send an empty string where they have no stop words.
         "stop": tuple(word for word in values.get("stop_words", ()) if word),
     }
     return Intake(
@@ -96,27 +96,27 @@ def read_inputs(
 
 
 def check_parameters(parameters: Mapping[str, Any], settings: ServingSettings) -> None:
-    """Refuse what TensorRT-LLM's models can do and this one cannot.
+    """Refuse features of TensorRT-LLM's models that this model lacks.
 
-    Triton hands over fields that are no inputs as parameters. They may say that nothing is wanted; those with a
-    name that is not known mean nothing here.
+    Triton passes fields that are not inputs as parameters. Values without an effect are accepted, and unknown names
+    are ignored.
 
     Raises:
-        InputError: naming the field and the values that change nothing.
+        InputError: a field has an effect. The message names it and the values that have none.
     """
     supported = _NEUTRAL if settings.ignore_penalties else {**_NEUTRAL, "repetition_penalty": (1,)}
     for name, neutral in supported.items():
         if parameters.get(name, neutral[0]) not in neutral:
             allowed = " or ".join(repr(value) for value in dict.fromkeys(neutral))
             raise InputError(
-                f"{name} is {shortened(repr(parameters[name]))}; the model has no such thing, so only {allowed} "
+                f"{name} is {shortened(repr(parameters[name]))}; the model does not support it, so only {allowed} "
                 "is supported",
                 fix=f"Leave {name} out.",
             )
 
 
 def _value(name: str, array: Array) -> Any:
-    """A tensor as plain Python values."""
+    """Convert a tensor to plain Python values."""
     tensor = INPUTS[name]
     items = array.reshape(-1).tolist()
     if tensor.dtype == "STRING":
@@ -184,19 +184,19 @@ def _block_length(asked: int | None, mode: ModeName, settings: ServingSettings, 
 
 
 def _max_tokens(asked: int | None, prompt: int, info: EngineInfo) -> int:
-    room = info.limits.max_seq_len - prompt
-    if room < 1:
+    tokens_left = info.limits.max_seq_len - prompt
+    if tokens_left < 1:
         raise InputError(
             f"the prompt has {prompt} tokens; the engine was built for {info.limits.max_seq_len}, answer included",
             fix=f"Shorten it, or rebuild the engine with nld-trt build --max-seq-len {prompt + (asked or 1)}.",
         )
     if asked is None:
-        return min(room, info.generation.max_new_tokens or room)
+        return min(tokens_left, info.generation.max_new_tokens or tokens_left)
     if asked < 1:
         raise InputError(f"max_tokens is {asked}; it must be at least 1")
-    if asked > room:
+    if asked > tokens_left:
         raise InputError(
-            f"max_tokens is {asked}; behind a prompt of {prompt} tokens the engine has room for {room}",
+            f"max_tokens is {asked}; after a prompt of {prompt} tokens the engine can generate {tokens_left}",
             fix=f"Ask for less, or rebuild the engine with nld-trt build --max-seq-len {prompt + asked}.",
         )
     return asked

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The model as Triton's Python backend runs it, in a stub process of the server.
+"""The model that Triton's Python backend runs in a stub process of the server.
 
-``triton_python_backend_utils`` exists only in there, so it is imported when the model is initialised.
-What can work without it lives in the scheduler, the intake, the replies and the metrics.
+``triton_python_backend_utils`` exists only in that process, so it is imported when the model is initialised.
+Everything that works without it is in the scheduler, the intake, the replies and the metrics.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from nld_trt.serving.triton.tensors import OUTPUTS
 
 log = logging.getLogger(__name__)
 
-# Kind of error to Triton's code for it; the first that fits.
+# Triton's code for each kind of error; the first match is used.
 _CODES: tuple[tuple[type[NldError], str], ...] = (
     (InputError, "INVALID_ARG"),
     (Unavailable, "UNAVAILABLE"),
@@ -47,12 +47,12 @@ _CODES: tuple[tuple[type[NldError], str], ...] = (
     (NldError, "INTERNAL"),
 )
 _SPOKEN_CODES = ("UNAVAILABLE", "CANCELLED")
-# Triton waits for open requests before it finalises a model, so there is little left to wait for.
+# Triton waits for open requests before it finalises a model, so a short time is enough here.
 _CLOSE_SECONDS = 5.0
 
 
 class TritonPythonModel:
-    """Called by the backend: ``initialize`` once, ``execute`` per request, ``finalize`` when unloaded."""
+    """The class that the backend calls: ``initialize`` once, ``execute`` per request, ``finalize`` when unloaded."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname).1s %(name)s: %(message)s")
@@ -63,7 +63,7 @@ class TritonPythonModel:
             raise self._pb.TritonModelException(str(error)) from error
 
     def execute(self, requests: Sequence[Any]) -> None:
-        """Queue every request and return at once; answers go through each request's response sender."""
+        """Queue every request and return at once. Answers are sent with each request's response sender."""
         for request in requests:
             channel = TritonChannel(self._pb, request.get_response_sender())
             try:
@@ -106,18 +106,18 @@ class TritonPythonModel:
 
 
 def warm_up(session: Session) -> None:
-    """Decode a few tokens in every mode, so that no client pays for first-time work.
+    """Decode a few tokens in every mode, so that no client waits for work that is only done once.
 
-    A session of a GPU compiles and captures each number of rows by itself, with and without a temperature; one of the
-    CPU has next to nothing to prepare.
+    A GPU session compiles and captures each number of rows separately, with and without a temperature. A CPU session
+    has hardly anything to prepare.
 
-    This is done here and not through ``model_warmup`` in the configuration, which works for this model as
-    well: that would need binary tensor files in the repository and would show up in the metrics.
+    ``model_warmup`` in the configuration would work for this model, but would need binary tensor files in the
+    repository and would be counted in the metrics.
     """
     info = session.info
     batch = Batch(session)
     prompt = (info.config.bos_token_id,)
-    # A whole block and one token more, in blocks modes two rounds.
+    # A whole block and one more token, which are two rounds in the block modes.
     tokens = min(info.default_block_length + 1, info.limits.max_seq_len - len(prompt))
     counts, temperatures = {1}, [0.0]
     if session.runs_ahead:
@@ -134,7 +134,7 @@ def warm_up(session: Session) -> None:
 
 
 class TritonChannel:
-    """A request's response sender."""
+    """The response sender of a request."""
 
     def __init__(self, pb: Any, sender: Any) -> None:
         self._pb = pb
@@ -149,15 +149,15 @@ class TritonChannel:
 
     def fail(self, error: NldError) -> None:
         code = next(name for kind, name in _CODES if isinstance(error, kind))
-        # Triton gives every error of a model status 400 over HTTP, and none over a gRPC stream. What is not the
-        # request's own fault therefore also says so in words.
+        # Every error of a model has status 400 over HTTP, and none over a gRPC stream. Messages of errors that are not
+        # the request's fault therefore begin with the code.
         text = f"{code}: {error}" if code in _SPOKEN_CODES else str(error)
         found = self._pb.TritonError(text, getattr(self._pb.TritonError, code))
         self._ended = True
         self._sender.send(self._pb.InferenceResponse(error=found), flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def is_cancelled(self) -> bool:
-        # Triton 2.51 ends with a segmentation fault when it is asked about a request that has its last response.
+        # Triton 2.51 crashes with a segmentation fault when asked about a request that has had its last response.
         return not self._ended and bool(self._sender.is_cancelled())
 
     def _tensor(self, name: str, value: Any) -> Any:
@@ -169,7 +169,7 @@ class TritonChannel:
 
 
 class TritonMetrics:
-    """Makes series of the server's own metrics."""
+    """Creates series among the server's metrics."""
 
     def __init__(self, pb: Any, model: str) -> None:
         self._pb = pb

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""``config.pbtxt``: made as the protobuf message that Triton parses, so that it cannot be misspelt."""
+"""``config.pbtxt``, written as the protobuf message that Triton parses, so that every name in it is valid."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ FILE_NAME = "config.pbtxt"
 
 
 def render_config(model: str, *, instance_kind: str, comment: str) -> str:
-    """The text of a model's configuration, checked by parsing it back.
+    """Make the text of a model's configuration, which is checked by parsing it.
 
     Args:
         instance_kind: KIND_CPU or KIND_MODEL, which leaves the choice of the GPU to the engine.
-        comment: a line above everything, such as the command that made it.
+        comment: the first line, such as the command that wrote the file.
     """
     messages, text_format = _protobuf()
     config = messages.ModelConfig(name=model, backend="python")
@@ -35,9 +35,9 @@ def render_config(model: str, *, instance_kind: str, comment: str) -> str:
         config.output.add(name=tensor.name, data_type=messages.DataType.Value(f"TYPE_{tensor.dtype}"), dims=tensor.dims)
     group = config.instance_group.add(count=1)
     group.kind = messages.ModelInstanceGroup.Kind.Value(instance_kind)
-    # The printer leaves out what equals protobuf's default. Here the 0 is a decision and has to be seen:
-    # batches are made by the model's own scheduler, request by request, and not by Triton.
-    # A command line can have line breaks, in a path for one; each of its lines stays a comment.
+    # The printer leaves out values that equal protobuf's default. The 0 is written because it is a decision: batches
+    # are formed by the model's scheduler and not by Triton.
+    # A command line can have line breaks, for example in a path, so every line of it becomes a comment.
     comment = "\n".join(f"# {line}" for line in comment.splitlines())
     text = f"{comment}\nmax_batch_size: 0\n{text_format.MessageToString(config)}"
     assert text_format.Parse(text, messages.ModelConfig()) == config
@@ -45,10 +45,10 @@ def render_config(model: str, *, instance_kind: str, comment: str) -> str:
 
 
 def parse_config(text: str, place: object) -> Any:
-    """The protobuf message in ``text``.
+    """Parse the protobuf message in ``text``.
 
     Raises:
-        InputError: it is no model configuration; names ``place`` and the line.
+        InputError: it is not a model configuration. The message names ``place`` and the line.
     """
     messages, text_format = _protobuf()
     try:

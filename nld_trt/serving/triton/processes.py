@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes that ended without their parent noticing, as Linux lists them."""
+"""Detects child processes that ended without their parent noticing, from Linux's list of processes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def unnoticed_ends(parent: int) -> set[int]:
-    """Ids of the children of ``parent`` that have ended and that it has not waited for; empty without ``/proc``."""
+    """Returns the ids of children of ``parent`` that have ended and were not waited for. Empty without ``/proc``."""
     ended = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             stat = (folder / "stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:  # ended, and gone, in this moment
+        except OSError:  # the process has just ended
             continue
         # The second field is the program's name in parentheses and may hold anything.
         state, of = stat.rpartition(")")[2].split()[:2]
@@ -24,12 +24,12 @@ def unnoticed_ends(parent: int) -> set[int]:
 
 
 class EndWatch:
-    """Tells when a child has been dead for a while without its parent noticing.
+    """Detects a child that ended some time ago without its parent noticing.
 
-    Triton waits for the first message of a model's process, and for ever if that process is gone by then.
+    Triton waits for the first message of a model's process, and never stops waiting if that process has ended.
 
     Args:
-        patience: seconds in which a parent that works notices.
+        patience: seconds within which a working parent notices.
     """
 
     def __init__(self, parent: int, patience: float) -> None:

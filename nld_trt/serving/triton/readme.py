@@ -13,9 +13,9 @@ from nld_trt.serving.settings import FILE_NAME, ServingSettings
 from nld_trt.serving.triton.container import container_commands
 from nld_trt.serving.triton.tensors import markdown_table
 
-# Where a server with default ports listens, as clients on the same machine write it.
-HTTP_URL = "http://localhost:8000"
-GRPC_URL = "localhost:8001"
+# The addresses of a server with default ports, for clients on the same machine.
+HTTP_URL = f"http://localhost:{names.HTTP_PORT}"
+GRPC_URL = f"localhost:{names.GRPC_PORT}"
 EXAMPLE_PROMPT = "Sort these numbers: 42 17 88 35"
 
 _TEMPLATE = """\
@@ -27,7 +27,8 @@ Written by nld-trt {version} with
 {command}
 ```
 
-From the engine of `{engine}`: backends {backends}; {rows} requests at once, {tokens} tokens each with the prompt.
+The engine was built from `{engine}`: backends {backends}; {rows} requests at once, each of {tokens} tokens with the
+prompt.
 `{model}/manifest.json` has versions and hashes. Defaults of requests are in `{model}/1/{settings}`.
 
 ## Start
@@ -40,7 +41,8 @@ nld-trt serve .                          # the tritonserver of this machine
 tritonserver --model-repository=. --model-control-mode=explicit --load-model=*
 ```
 
-The second needs nld_trt in the Python that the server's backend uses. In a container, from a checkout of nld-trt:
+The second command needs nld_trt in the Python that the server's backend uses. In a container, from a checkout of
+nld-trt:
 
 ```
 {docker}
@@ -62,15 +64,15 @@ decided by the first response, so a client also has to look for `error` in those
 
 ## Measure
 
-With [AIPerf](https://pypi.org/project/aiperf/), on a machine without network as well. The prompts are lines of
-`prompts.jsonl`, such as `{{"text": "{prompt}"}}`.
+[AIPerf](https://pypi.org/project/aiperf/) measures the model, also on a machine without network. The prompts are lines
+of `prompts.jsonl`, such as `{{"text": "{prompt}"}}`.
 
 ```
 {aiperf}
 ```
 
-A block of tokens arrives at once: AIPerf's time to the first token is the time to the first piece of text, and its
-inter token latency divides the rest of the time by all tokens but one, those of the first piece included.
+A block of tokens arrives at once. AIPerf's TTFT is the time to the first piece of text, and its ITL is the rest of the
+time divided by all tokens but one, including those of the first piece.
 
 ## Inputs
 
@@ -111,15 +113,15 @@ def curl_line(model: str, url: str = HTTP_URL, *, mode: str = names.LINEAR) -> s
 
 
 def client_line(model: str, url: str = GRPC_URL) -> str:
-    flag = "" if model == "nld" else f" --model {model}"
+    flag = "" if model == names.DEFAULT_MODEL_NAME else f" --model {model}"
     return f'nld-trt client {url} "{EXAMPLE_PROMPT}"{flag}'
 
 
 def aiperf_lines(model: str, url: str = HTTP_URL, *, repository: str = ".") -> str:
-    """Commands that measure the model with AIPerf: it makes each request from a template and reads one output.
+    """Make the commands that measure the model with AIPerf, which makes requests from a template and reads one output.
 
     Args:
-        repository: where the engine's tokenizer is, with which AIPerf counts tokens.
+        repository: the folder that holds the engine, with whose tokenizer AIPerf counts tokens.
     """
     body = '{"text_input": {{ text|tojson }}, "stream": true, "max_tokens": 64}'
     return f"""\

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a request's emissions to the responses its client gets."""
+"""Turns the emissions of a request into the responses that its client gets."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from nld_trt.errors import NldError
 from nld_trt.serving.triton.intake import Intake
 from nld_trt.serving.triton.tensors import OUTPUTS
 
-# Output tensor to its value, or list of values.
+# Values of output tensors by name. A value is a list where the tensor holds many.
 Outputs = Mapping[str, Any]
 
 
 class Channel(Protocol):
-    """The way to one client."""
+    """The connection to one client."""
 
     def send(self, outputs: Outputs, *, final: bool) -> None:
-        """One response."""
+        """Send one response."""
 
     def fail(self, error: NldError) -> None:
-        """The last response, an error."""
+        """Send an error, which is the last response."""
 
     def is_cancelled(self) -> bool:
-        """Whether the client has gone."""
+        """Whether the client has disconnected or cancelled."""
 
 
 class Reply:
     """A listener that gathers emissions into responses: one per piece of text, or one at the end.
 
-    A request that ends by an error has that as its last response; text that was not sent by then is dropped.
+    If a request fails, its last response is the error, and text that has not been sent is dropped.
     """
 
     def __init__(self, intake: Intake, channel: Channel) -> None:
@@ -80,7 +80,7 @@ class Reply:
 
 
 def _statistics(row: Row) -> dict[str, Any]:
-    """Figures of the whole generation, for the last response. Empty if it was cancelled before its first token."""
+    """Returns figures of the whole generation, for the last response. Empty if it ended before its first token."""
     if not row.emitted:
         return {}
     result = Result.of(row)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A Triton model repository around an engine folder: self-contained, and complete or not there."""
+"""Writes Triton model repositories, which contain an engine and appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ from nld_trt.serving.triton.readme import render_readme
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
-DEFAULT_NAME = "nld"
 VERSION = "1"
-# What an operator may change by hand. Anything else that changes is damage.
+# The files that an operator may edit. A change of any other file is damage.
 EDITABLE = (model_config.FILE_NAME, f"{VERSION}/{settings.FILE_NAME}")
 
-# Everything the model does is in the installed package, so that fixing it does not mean editing repositories.
+# The model's code is in the installed package, so that a fix does not require editing repositories.
 _MODEL_PY = '''\
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
@@ -55,8 +54,8 @@ class Repository:
     """A written repository.
 
     Attributes:
-        manifest: what ``manifest.json`` says.
-        linked: engine files that share their disk space with the engine folder.
+        manifest: content of ``manifest.json``.
+        linked: number of engine files that are hard links to the engine folder's.
     """
 
     path: Path
@@ -73,7 +72,7 @@ def write_repository(
     engine: EngineFolder,
     target: Path,
     *,
-    name: str = DEFAULT_NAME,
+    name: str = names.DEFAULT_MODEL_NAME,
     serving: ServingSettings = ServingSettings(),  # noqa: B008  (frozen)
     chat_template: str | None = None,
     command: str = "nld-trt repo",
@@ -81,18 +80,18 @@ def write_repository(
 ) -> Repository:
     """Write a repository with one model into ``target``.
 
-    Engine files are hard-linked where the file system allows it, so a repository beside its engine
-    costs no space; elsewhere they are copied.
+    Engine files are hard-linked where the file system allows it, so that a repository beside its engine takes no
+    extra space; elsewhere they are copied.
 
     Args:
-        name: of the model, in URLs and file names.
+        name: name of the model, in URLs and file names.
         chat_template: name of one of the engine's templates, or path of a Jinja file, that becomes the only template
-            of the repository's engine; None means the engine's own.
-        command: what made it, for the files to say.
+            of the repository's engine; None keeps the engine's templates.
+        command: the command that writes the repository, which the files quote.
 
     Raises:
-        InputError: a name that Triton or a file system cannot take, settings that do not fit the engine,
-            a template that cannot be used, or ``target`` exists. Nothing is written.
+        InputError: the name is not valid for Triton or file systems, settings do not fit the engine, the template
+            cannot be used, or ``target`` exists. Nothing is written.
     """
     _check_name(name)
     _check_settings(serving, engine.manifest)
@@ -116,10 +115,10 @@ def write_repository(
 
 
 def model_names(path: Path) -> list[str]:
-    """The models of a repository.
+    """List the models of a repository.
 
     Raises:
-        InputError: ``path`` is something else.
+        InputError: ``path`` is not a repository.
     """
     names = sorted(config.parent.name for config in path.glob(f"*/{model_config.FILE_NAME}"))
     if names:
@@ -142,10 +141,10 @@ def model_names(path: Path) -> list[str]:
 
 
 def describe_repository(path: Path) -> dict[str, Any]:
-    """Facts about a repository; its files are compared with their manifests.
+    """Describe a repository, whose files are compared with their manifests.
 
     Raises:
-        InputError: it is none, or its files are not those that were written; all are listed.
+        InputError: it is not a repository, or files have changed since it was written; all of them are listed.
     """
     models = {}
     for name in model_names(path):
@@ -179,7 +178,7 @@ def describe_repository(path: Path) -> dict[str, Any]:
 
 
 def _check_name(name: str) -> None:
-    # Also the characters that need no escaping in a URL.
+    # These characters also need no escaping in a URL.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise InputError(
             f"--name is {name!r}; a model name starts with a letter or digit and has letters, digits, '.', '_' and '-'"
@@ -221,17 +220,17 @@ def _instance_kind(engine: EngineFolder, serving: ServingSettings) -> str:
 
 
 def _template(engine: EngineFolder, asked: str) -> str:
-    """The Jinja source that was asked for."""
+    """Returns the Jinja source of the template that was asked for."""
     codec = Codec.open(engine.path, asked)
     assert codec is not None, "an engine without a tokenizer was refused"
     return codec.templates[DEFAULT_TEMPLATE].source
 
 
 def _take_engine(engine: EngineFolder, target: Path, template: str | None) -> int:
-    """Link or copy the engine's files into ``target``, with another chat template if there is one.
+    """Link or copy the engine's files into ``target``, with another chat template if one is given.
 
     Returns:
-        How many were linked.
+        The number of files that were linked.
     """
     linked = 0
     if template is not None:
@@ -242,7 +241,7 @@ def _take_engine(engine: EngineFolder, target: Path, template: str | None) -> in
         source, copy = inside(engine.path, name), target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # A link to a link would not be self-contained.
+            # The source is resolved because a hard link to a symbolic link would point out of the repository.
             os.link(source.resolve(), copy)
             linked += 1
         except OSError:
@@ -255,7 +254,7 @@ def _is_template(name: str) -> bool:
 
 
 def _write_template(engine: EngineFolder, target: Path, template: str) -> None:
-    """The template's file, and an engine manifest that lists it in the place of all others."""
+    """Write the template's file, and an engine manifest that lists it in place of all other templates."""
     target.mkdir(parents=True, exist_ok=True)
     path = target / TEMPLATE_FILE
     path.write_text(template, encoding="utf-8")
@@ -267,7 +266,7 @@ def _write_template(engine: EngineFolder, target: Path, template: str) -> None:
 
 
 def _manifest(folder: Path, engine: Manifest, name: str, command: str) -> dict[str, Any]:
-    # A template may be another than the engine's.
+    # Templates are left out because they can differ from the engine's.
     known = {f"{VERSION}/engine/{path}": record for path, record in engine.files.items() if not _is_template(path)}
     files = {}
     for path in sorted(folder.rglob("*")):

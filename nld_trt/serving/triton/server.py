@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A Triton server as a context manager: started, ready, and gone afterwards with all its processes."""
+"""A Triton server as a context manager, which starts it, waits until it is ready, and ends all its processes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from nld_trt import names
 from nld_trt.errors import InputError, OperationError
 from nld_trt.serving.triton.installation import find_installation
 from nld_trt.serving.triton.processes import EndWatch
@@ -30,60 +31,58 @@ from nld_trt.serving.triton.repository import model_names
 from nld_trt.serving.triton.server_folder import no_temporary_folder, server_folder
 from nld_trt.serving.triton.workplace import PREFIX, plain_path
 
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_TIMEOUT = 600.0
-# Triton lets open requests end for so long when it is told to stop; after a bit more it is killed.
+# The time for which Triton lets open requests end when it is told to stop. A little later it is killed.
 _EXIT_SECONDS = 10
 _KILL_SECONDS = _EXIT_SECONDS + 5.0
-# Triton asks after a process that ends in an orderly way at once.
+# The time within which Triton notices the end of a process. It notices an orderly end at once.
 _NOTICE_SECONDS = 5.0
 _LOG_LINES = 25
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where a server listens; 0 means any free port."""
+    """The ports on which a server listens; 0 means any free port."""
 
-    http: int = 8000
-    grpc: int = 8001
-    metrics: int = 8002
+    http: int = names.HTTP_PORT
+    grpc: int = names.GRPC_PORT
+    metrics: int = names.METRICS_PORT
 
 
 FREE_PORTS = Ports(0, 0, 0)
 
 
 class TritonServer:
-    """A server on a model repository.
+    """A server for a model repository.
 
     >>> with TritonServer(Path("repository"), ports=FREE_PORTS) as server:  # doctest: +SKIP
     ...     print(server.http_url, server.grpc_url)
 
-    Models are loaded at the start and not watched: ``/v2/repository/models/NAME/unload`` and ``/load``
-    replace one while the server runs.
+    Models are loaded at the start, and changes of the repository are not noticed: a model is replaced in a running
+    server with ``/v2/repository/models/NAME/unload`` and ``/load``.
     """
 
     def __init__(
         self,
         repository: Path,
         *,
-        host: str = DEFAULT_HOST,
+        host: str = names.DEFAULT_HOST,
         ports: Ports = Ports(),
         log_file: Path | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float = names.DEFAULT_START_TIMEOUT,
     ) -> None:
-        """Prepare a server; nothing is started.
+        """Prepare a server, without starting it.
 
         Args:
             host: address to listen on.
-            log_file: what the server prints; a new file in the temporary folder if None.
-            timeout: seconds that the models may take to load.
+            log_file: file for the server's output; a new file in the temporary folder if None.
+            timeout: seconds within which the models must be loaded.
         """
         self.repository = repository
         self.host = host
         self.ports = ports
         self.log_file = log_file
         self.timeout = timeout
-        # The repository as the server is told it.
+        # The repository's path on the server's command line.
         self._served = repository
         self._process: subprocess.Popen[bytes] | None = None
         self._cleanup = ExitStack()
@@ -124,8 +123,8 @@ class TritonServer:
         """Start the server and wait until its models are ready.
 
         Raises:
-            InputError: no repository, no server to start, or a port is taken.
-            OperationError: the server ended or was not ready in time; shows the end of its log.
+            InputError: there is no repository or no server, or a port is taken.
+            OperationError: the server ended or was not ready in time. The message has the end of its log.
         """
         model_names(self.repository)
         try:
@@ -138,13 +137,13 @@ class TritonServer:
             with _open_log(self.log_file) as log:
                 self._process = subprocess.Popen(
                     command,
-                    # A model's process looks for modules in its working folder first: not in the user's.
+                    # A model's process looks for modules in its working folder first, which must not be the user's.
                     cwd=work,
                     env={**os.environ, **installation.variables},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    # A group of its own: Ctrl-C reaches this process alone, and stop() reaches every stub.
+                    # In a separate group, Ctrl-C reaches only this process, and stop() reaches every stub.
                     start_new_session=True,
                     preexec_fn=_follow_parent(),
                 )
@@ -154,17 +153,17 @@ class TritonServer:
             raise
 
     def wait(self) -> None:
-        """Return when the server ends.
+        """Wait until the server ends.
 
         Raises:
-            OperationError: it always does, for a server that nobody stopped; shows the end of the log.
+            OperationError: the server ended without being stopped. The message has the end of its log.
         """
         assert self._process is not None, "the server is not started"
         self._process.wait()
         raise self._failure(f"tritonserver ended ({_how(self._process.returncode)})")
 
     def stop(self) -> None:
-        """End the server: politely, then not. Does nothing if there is none."""
+        """End the server: terminate it, and kill it if it does not end in time. Does nothing if it is not running."""
         process, self._process = self._process, None
         try:
             if process is not None:
@@ -172,7 +171,7 @@ class TritonServer:
                 process.wait(_KILL_SECONDS)
         except subprocess.TimeoutExpired:
             pass
-        finally:  # also after a second Ctrl-C
+        finally:  # this also runs after a second Ctrl-C
             if process is not None:
                 process.kill()
                 process.wait()
@@ -184,7 +183,7 @@ class TritonServer:
             f"--model-repository={self._served}",
             "--model-control-mode=explicit",
             "--load-model=*",
-            # The configuration is complete; completing it would start every stub twice.
+            # The configuration is complete. Auto-completion would start every stub twice.
             "--disable-auto-complete-config",
             f"--exit-timeout-secs={_EXIT_SECONDS}",
             f"--backend-config=python,shm-region-prefix-name={shared_memory}",
@@ -216,9 +215,9 @@ class TritonServer:
 
 
 def last_lines(log_file: Path, count: int = _LOG_LINES) -> list[str]:
-    """The end of a server's log without its tables, which repeat what the lines say.
+    """Returns the end of a server's log without its tables, which repeat other lines.
 
-    Nothing of a log that is a device or a pipe: what went there cannot be read again.
+    Empty for a log that is a device or a pipe, which cannot be read again.
     """
     if not log_file.is_file():
         return []
@@ -228,7 +227,7 @@ def last_lines(log_file: Path, count: int = _LOG_LINES) -> list[str]:
 
 
 def _claim(host: str, ports: Ports) -> Ports:
-    """Free ports in place of zeros. All are held until all are known, so that they differ."""
+    """Replace zeros by free ports. All are held until all are chosen, so that they differ."""
     with ExitStack() as held:
         chosen = []
         for name, port in zip(("http", "grpc", "metrics"), astuple(ports), strict=True):
@@ -240,7 +239,7 @@ def _claim(host: str, ports: Ports) -> Ports:
             except OverflowError as error:
                 raise InputError(f"--{name}-port is {port}; it must be between 0 and 65535") from error
             except socket.gaierror as error:
-                raise InputError(f"--host is {host!r}, which is no address: {error.strerror}") from error
+                raise InputError(f"--host is {host!r}, which is not an address: {error.strerror}") from error
             except OSError as error:
                 raise InputError(
                     f"port {port} of {host} cannot be used: {error.strerror}",
@@ -267,7 +266,7 @@ def _open_log(path: Path) -> BinaryIO:
 
 
 def _answers(url: str) -> bool:
-    # Loopback, or an address of this machine: never through a proxy.
+    # The address belongs to this machine, so no proxy is used.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=5) as response:
@@ -277,10 +276,10 @@ def _answers(url: str) -> bool:
 
 
 def _follow_parent() -> Callable[[], None] | None:
-    """What makes Linux end the server when this process is killed and can end nothing any more.
+    """Returns a function for the server's process that makes Linux end it when this process is killed.
 
-    The kernel looks at the thread that started the server, so other threads than the main one, which may
-    end long before the process, go without.
+    The kernel watches the thread that started the server. Threads other than the main one may end long before the
+    process, so they get None.
     """
     if threading.current_thread() is not threading.main_thread():
         return None
@@ -290,7 +289,7 @@ def _follow_parent() -> Callable[[], None] | None:
 
 
 def _end_group(group: int) -> None:
-    """Wait a moment for the stubs, which notice that their server is gone, then end those that did not."""
+    """Wait a moment for the stubs, which end when their server has ended, and kill those that remain."""
     deadline = time.monotonic() + 3.0
     while _send(group, 0):
         if time.monotonic() > deadline:
@@ -300,7 +299,7 @@ def _end_group(group: int) -> None:
 
 
 def _send(group: int, number: int) -> bool:
-    """Whether there was a process to send the signal to."""
+    """Send a signal to a process group. Returns whether it has any process."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The temporary folder of a running server: gone with it, or else with the next server."""
+"""The temporary folder of a running server, which is removed when the server ends, or else by the next server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nld_trt.serving.triton.workplace import PREFIX, make_work_folder, temporary
 
 log = logging.getLogger(__name__)
 
-# A folder this young may not be locked yet by the process that makes it.
+# A folder that is younger than this may not yet be locked by the process that created it.
 _YOUNG_SECONDS = 60
 
 
@@ -26,11 +26,11 @@ _YOUNG_SECONDS = 60
 def server_folder() -> Iterator[Path]:
     """Yield a new folder, whose name is also the prefix of the server's shared memory. Both are removed afterwards.
 
-    It is locked as long as this process lives. Folders of this user that nobody holds were left by processes that were
-    killed: they are removed first.
+    The folder is locked until this process ends. Unlocked folders of this user were left by processes that were killed,
+    and are removed first.
 
     Raises:
-        InputError: there is no place for temporary files, or none with a plain path.
+        InputError: there is no folder for temporary files, or none with a plain path.
     """
     try:
         places = temporary_places()
@@ -72,7 +72,7 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _is_free(descriptor: int) -> bool:
-    """Lock a folder if nobody holds it; False also where the file system has no locks."""
+    """Lock a folder if no process holds it. Returns False where one does, or the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -82,6 +82,6 @@ def _is_free(descriptor: int) -> bool:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    # What a killed server left; one that ended by itself left nothing.
+    # Shared memory is left only by a server that was killed.
     for region in Path("/dev/shm").glob(f"{folder.name}*"):
         region.unlink(missing_ok=True)

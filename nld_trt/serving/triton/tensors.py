@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The served model's inputs and outputs, declared once.
 
-The repository's config, the model inside the server, the client and the documentation read this table.
-Names and types are those of Triton's TensorRT-LLM models where those have the thing, because stock
-clients, ``generate_stream`` users and Triton's OpenAI front end speak that layout.
+The repository's config, the model inside the server, the client and the documentation use this table.
+Names and types are those of Triton's TensorRT-LLM models where these have a counterpart, because stock
+clients, ``generate_stream`` users and Triton's OpenAI front end use that layout.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nld_trt.decode.figures import ACCEPTANCE_LENGTH, TOKENS_PER_FORWARD
 
 Direction = Literal["input", "output"]
 
-# Triton's name to NumPy's.
+# Maps Triton's type names to NumPy's.
 NUMPY_TYPES: dict[Dtype, str] = {
     "STRING": "object",
     "BOOL": "bool",
@@ -33,8 +33,8 @@ class Tensor:
     """One input or output of the model.
 
     Attributes:
-        many: holds any number of values; the others hold one.
-        json: the text is JSON; KServe's tensors have no type for objects.
+        many: the tensor holds any number of values, and not one.
+        json: the value is JSON text, because KServe's tensors have no type for objects.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Tensor:
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Shape in the configuration, where -1 is any size.
+        """The shape in the configuration, where -1 is any size.
 
-        Inputs have two dimensions although the model takes no batches: the OpenAI front end sends
-        ``[[x]]``, and ``generate_stream`` shapes its values after the configuration.
+        Inputs have two dimensions although the model takes no batches, because the OpenAI front end sends ``[[x]]``;
+        ``generate_stream`` takes the shape from the configuration.
         """
         size = -1 if self.many else 1
         return (1, size) if self.direction == "input" else (size,)
@@ -103,14 +103,14 @@ TENSORS: tuple[Tensor, ...] = (
     _output(TOKENS_PER_FORWARD.name, "FP32", f"last response: {TOKENS_PER_FORWARD.meaning}"),
     _output(ACCEPTANCE_LENGTH.name, "FP32", f"last response, linear and quadratic: {ACCEPTANCE_LENGTH.meaning}"),
     _output("nfe", "INT32", "last response: forward evaluations, by the reference's counting rule"),
-    _output("seed", "UINT64", "last response at a temperature above 0: the seed of the draws"),
+    _output("seed", "UINT64", "last response at a temperature above 0: the seed of the sampling"),
 )
 INPUTS: dict[str, Tensor] = {tensor.name: tensor for tensor in TENSORS if tensor.direction == "input"}
 OUTPUTS: dict[str, Tensor] = {tensor.name: tensor for tensor in TENSORS if tensor.direction == "output"}
 
 
 def markdown_table(direction: Direction) -> str:
-    """The table as documentation shows it."""
+    """Returns the table of the documentation."""
     lines = ["| name | type | shape | meaning |", "|---|---|---|---|"]
     for tensor in TENSORS:
         if tensor.direction == direction:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Paths that reach a Python model whole: Triton starts its process with ``bash -c`` and puts no quotes around them."""
+"""Paths for Python models, which must be plain: Triton starts a model with ``bash -c`` and does not quote paths."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pathlib import Path
 from nld_trt.errors import InputError
 
 PREFIX = "nld-trt-serve-"
-# Where a temporary folder may be when the usual one has a path that a shell would take apart.
+# Folders for temporary files where the usual one has a path that a shell would split or expand.
 _OTHER_PLACES = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a shell leaves ``path`` alone, and every part of the server can decode it: it is ASCII."""
+    """Whether ``path`` is ASCII without characters that a shell treats specially."""
     return re.fullmatch(r"[A-Za-z0-9_./+-]+", str(path)) is not None
 
 
 def temporary_places() -> list[str]:
-    """Folders that may hold a server's temporary files, the usual one first.
+    """List the folders that may hold a server's temporary files, the usual one first.
 
     Raises:
-        OSError: there is no usual one.
+        OSError: there is no usual one that can be written.
     """
     return list(dict.fromkeys((tempfile.gettempdir(), *_OTHER_PLACES)))
 
 
 def make_work_folder() -> Path:
-    """A new folder with a plain path, in the folder for temporary files if that has one.
+    """Create a folder with a plain path, in the usual folder for temporary files if its path is plain.
 
     Raises:
         InputError: no folder for temporary files has a plain path and can be written.
@@ -52,7 +52,7 @@ def make_work_folder() -> Path:
 
 
 def plain_path(folder: Path, link: Path) -> Path:
-    """``folder`` itself, resolved, or ``link`` made to point to it where its path is not plain."""
+    """Returns ``folder``, resolved, if its path is plain. Otherwise makes ``link`` a link to it and returns that."""
     folder = folder.resolve()
     if is_plain(folder):
         return folder

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +20,7 @@ from nld_trt.engine.session import execute
 from nld_trt.errors import InputError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
+from tests.recorded_progress import Recorded
 
 DEBUG = [binding.name for binding in contract.BINDINGS if binding.debug]
 
@@ -37,7 +37,7 @@ def prefill(session, ids):
 def half(golden, tmp_path):
     """An FP16 engine."""
     plan = BuildPlan("ort", "fp16", Limits(2, 64, 8, 16), adapter=True)
-    build_engine(golden("tiny-a"), [plan], tmp_path / "half", force=False, stage=lambda text: nullcontext())
+    build_engine(golden("tiny-a"), [plan], tmp_path / "half")
     return EngineFolder.open(tmp_path / "half")
 
 
@@ -149,13 +149,13 @@ def test_a_number_of_threads_that_is_none_is_refused(engine, monkeypatch, text):
     with pytest.raises(InputError, match=r"environment variable NLD_TRT_THREADS is '.*whole number") as caught:
         engine("tiny-a").open_session("ort")
     assert len(caught.value.what) < 200
-    assert caught.value.fix == "Set it so, or leave it out: unset NLD_TRT_THREADS"
+    assert caught.value.fix == "Set it to such a number, or remove it: unset NLD_TRT_THREADS"
 
 
 def test_a_build_refuses_such_a_number_before_it_writes(golden, monkeypatch, tmp_path):
     monkeypatch.setenv("NLD_TRT_THREADS", "all")
     plan = BuildPlan("ort", "fp32", Limits(1, 64, 8, 16), adapter=True)
-    stages: list[str] = []
+    told = Recorded()
     with pytest.raises(InputError, match="NLD_TRT_THREADS is 'all'"):
-        build_engine(golden("tiny-a"), [plan], tmp_path / "engine", force=False, stage=stages.append)
-    assert (stages, list(tmp_path.iterdir())) == ([], [])
+        build_engine(golden("tiny-a"), [plan], tmp_path / "engine", progress=told)
+    assert (told.stages, list(tmp_path.iterdir())) == ([], [])

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from nld_trt.errors import InputError, OperationError
 from nld_trt.graph.contract import Limits
 from nld_trt.graph.export import write_graph
 from nld_trt.graph.precision import PRECISIONS
+from nld_trt.progress import SILENT
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
 pytestmark = pytest.mark.rtx
@@ -41,14 +41,9 @@ PLAN = BuildPlan("trt-rtx", "bf16", LIMITS, adapter=True, compute_capabilities=(
 SHORTEST = Limits(max_batch_size=1, max_seq_len=64, max_block_length=1, prompt_chunk=1)
 
 
-@contextmanager
-def silent(text):
-    yield
-
-
 def compile_plan(checkpoint, folder: Path, **changes) -> Artefact:
     folder.mkdir(exist_ok=True)
-    return TrtRtxBackend().compile(checkpoint, replace(PLAN, **changes), folder, silent)
+    return TrtRtxBackend().compile(checkpoint, replace(PLAN, **changes), folder, SILENT)
 
 
 @pytest.fixture(scope="session")
@@ -224,7 +219,7 @@ def after_first_step(monkeypatch):
 def test_signal_stops_the_compiler_and_leaves_nothing(golden, tmp_path, after_first_step, number):
     answers = after_first_step(lambda: os.kill(os.getpid(), number))
     with pytest.raises(KeyboardInterrupt) as caught, interrupts.handled():
-        build_engine(golden("tiny-a"), [PLAN], tmp_path / "engine", force=False, stage=silent)
+        build_engine(golden("tiny-a"), [PLAN], tmp_path / "engine")
     assert interrupts.exit_status(caught.value) == 128 + number
     assert list(tmp_path.iterdir()) == []
     for call in interrupts._calls:
@@ -251,7 +246,7 @@ def test_engine_folder_with_two_backends_runs_what_the_machine_can(golden, tmp_p
     monkeypatch.setattr(trt, "present_gpus", lambda: [])
     plan = replace(PLAN, limits=SHORTEST)
     plans = [replace(plan, backend="ort", precision="fp32", compute_capabilities=()), plan]
-    build_engine(golden("tiny-a"), plans, tmp_path / "engine", force=False, stage=silent)
+    build_engine(golden("tiny-a"), plans, tmp_path / "engine")
     folder = EngineFolder.open(tmp_path / "engine")
     assert folder.open_session().info.backend == "ort"
     with pytest.raises(InputError, match=r"needs an NVIDIA GPU.*12.0, 12.1"):

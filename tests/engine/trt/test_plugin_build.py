@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from nld_trt.engine.trt.network import NetworkFacts
 from nld_trt.engine.trt.proof import prove_network
 from nld_trt.errors import InputError, OperationError
 from nld_trt.graph.contract import Limits
+from nld_trt.progress import SILENT
 
 LIMITS = Limits(max_batch_size=4, max_seq_len=256, max_block_length=16, prompt_chunk=64)
 PLAN = BuildPlan("trt", "bf16", LIMITS, adapter=True, compute_capabilities=("9.0",), plugins=True)
@@ -83,29 +83,24 @@ def steps(monkeypatch) -> list:
     return done
 
 
-@contextmanager
-def silent(text):
-    yield
-
-
 def test_plugins_are_known_before_the_graph_is_read(golden, steps, tmp_path) -> None:
     checkpoint = golden("tiny-a")
     with pytest.raises(StopHereError):
-        TrtBackend().compile(checkpoint, PLAN, tmp_path, silent)
+        TrtBackend().compile(checkpoint, PLAN, tmp_path, SILENT)
     sizes = {"batch": 4, "width": 16, "vocab": checkpoint.config.vocab_size}
     assert steps == [("kernels", "9.0"), ("register", sizes), ("write_graph", "plugins"), ("parse",)]
 
 
 def test_build_without_plugins_needs_no_kernels(golden, steps, tmp_path) -> None:
     with pytest.raises(StopHereError):
-        TrtBackend().compile(golden("tiny-a"), replace(PLAN, plugins=False), tmp_path, silent)
+        TrtBackend().compile(golden("tiny-a"), replace(PLAN, plugins=False), tmp_path, SILENT)
     assert steps == [("write_graph", "functions"), ("parse",)]
 
 
 def test_kernels_are_asked_for_the_widest_window_of_any_pass(golden, steps, tmp_path) -> None:
     limits = replace(LIMITS, max_quadratic_length=5)
     with pytest.raises(StopHereError):
-        TrtBackend().compile(golden("tiny-a"), replace(PLAN, limits=limits), tmp_path, silent)
+        TrtBackend().compile(golden("tiny-a"), replace(PLAN, limits=limits), tmp_path, SILENT)
     assert steps[1][1]["width"] == 5 + 25
 
 

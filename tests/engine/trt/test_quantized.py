@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from nld_trt.graph.network.linear import Emitter, unpacking_node
 from nld_trt.graph.precision import INT4, PRECISIONS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.quantized.formats import ALGORITHMS
+from nld_trt.progress import SILENT
 from tests.quantized_checkpoint import Export, random_prescale, write_quantized
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
@@ -37,11 +37,6 @@ pytestmark = pytest.mark.rtx
 
 LIMITS = Limits(max_batch_size=2, max_seq_len=64, max_block_length=8, prompt_chunk=16)
 PLAN = BuildPlan("trt-rtx", "bf16", LIMITS, adapter=True, compute_capabilities=("12.0",))
-
-
-@contextmanager
-def silent(text):
-    yield
 
 
 @pytest.fixture
@@ -54,7 +49,7 @@ def quantized(converted, golden, tmp_path):
 
 def compile_plan(checkpoint, folder: Path, **changes) -> dict[str, Any]:
     (folder / "engine").mkdir()
-    return TrtRtxBackend().compile(checkpoint, replace(PLAN, **changes), folder / "engine", silent).proof
+    return TrtRtxBackend().compile(checkpoint, replace(PLAN, **changes), folder / "engine", SILENT).proof
 
 
 NATIVE = {
@@ -202,7 +197,7 @@ def _float32_scales(recorder, layer):
 
 def _no_scales(recorder, layer):
     """The weight in high precision."""
-    return recorder.weights.add(f"{layer.module}.weight", layer.weight.dequantized().T, recorder.precision)
+    return recorder.store(f"{layer.module}.weight", layer.weight.dequantized().T, recorder.precision)
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_layers_with_one_input_round_it_once(converted, tmp_path):
 
 def test_one_layer_is_in_memory_at_a_time(tmp_path):
     geometry = Geometry(256, 1024, 12, 1e6, num_attention_heads=4, num_key_value_heads=2, head_dim=64, vocab_size=256)
-    write_synthetic(geometry, tmp_path / "release", adapter=False, report=lambda text: None)
+    write_synthetic(geometry, tmp_path / "release", adapter=False)
     checkpoint = Checkpoint.open(write_quantized(tmp_path / "release", tmp_path / "q"))
     tracemalloc.start()
     try:

@@ -24,7 +24,7 @@ def worst_errors(goldens, session, name, use_adapter=True):
     folder = goldens / name
     data = load_file(folder / "forwards.safetensors")
     errors: dict[str, float] = {}
-    for meta in json.loads((folder / "forwards.json").read_text())["forwards"]:
+    for meta in json.loads((folder / "forwards.json").read_text(encoding="utf-8"))["forwards"]:
         ids = data[f"{meta['name']}.input_ids"][0]
         # Passes of one prompt follow its prefill. Drafts wrote the slots that verify uses, which must not matter.
         outputs = run_pass(
@@ -61,9 +61,13 @@ def _plain_rope(rope: RopeParameters, head_dim: int) -> np.ndarray:
     return rope.rope_theta ** (-2.0 * np.arange(head_dim // 2) / head_dim)
 
 
+def _enlarged(table):
+    return lambda *arguments: tuple(1.277 * values for values in table(*arguments))
+
+
 MUTATIONS = {
     "plain rope": ("inverse_frequencies", _plain_rope, NAMES),
-    "magnitude 1.277": ("magnitude", lambda rope: 1.277, NAMES),
+    "magnitude 1.277": ("cos_sin_table", _enlarged(rotary.cos_sin_table), NAMES),
     # tiny-a keeps the released original length, below which the scale is exactly 1.
     "no query scale": ("query_scale", lambda rope, positions: np.ones(len(positions), np.float32), ("tiny-b",)),
 }

@@ -17,7 +17,7 @@ from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import LAYER_LINEARS
 from nld_trt.model.network import Network
 from tests.graph.passes import LIMITS, open_graph, run_pass
-from tests.quantized_checkpoint import Export, random_prescale, write_quantized
+from tests.quantized_checkpoint import Export, effective, random_prescale, write_quantized
 
 IDS = (5, 17, 100, 42, 100, 9, 63)
 # Causal and bidirectional, without and with the draft adapter.
@@ -73,7 +73,7 @@ def torch_logits(checkpoint: Checkpoint) -> dict[tuple[bool, bool], np.ndarray]:
     network = Network(checkpoint.config)
     weights = {
         name: torch.from_numpy(
-            checkpoint.read_quantized(module).effective()
+            effective(checkpoint.read_quantized(module))
             if (module := name.removesuffix(".weight")) in checkpoint.formats
             else checkpoint.read(name).astype(np.float32)
         )

@@ -23,19 +23,13 @@ from nld_trt.measure.compare.comparison import check_comparable, compare
 from nld_trt.measure.compare.divergence import Tally
 from nld_trt.measure.compare.forcing import ForcedText
 from nld_trt.measure.compare.lockstep import NOISE_LEVELS, Lockstep, Reading
-from nld_trt.measure.score import Question
+from nld_trt.measure.questions import Question
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from nld_trt.model.network import Network
 
 NAMES = ("tiny-a", "tiny-b")
 SHORT = Limits(max_batch_size=3, max_seq_len=160, max_block_length=16, prompt_chunk=20)
-
-
-def no_stage(text):
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +48,7 @@ def perturbed(goldens, tmp_path_factory):
                     for key, value in load_file(path).items()
                 }
                 save_file(tensors, path, metadata={"format": "pt"})
-            convert(release, target, report=lambda text: None)
+            convert(release, target)
             made[name] = Checkpoint.open_converted(target)
         return made[name]
 
@@ -70,7 +64,7 @@ def perturbed_session(perturbed, tmp_path_factory):
         if name not in made:
             target = tmp_path_factory.mktemp("engine") / name
             plan = BuildPlan("ort", "fp32", SHORT, adapter=True)
-            build_engine(perturbed(name), [plan], target, force=False, stage=no_stage)
+            build_engine(perturbed(name), [plan], target)
             made[name] = EngineFolder.open(target).open_session("ort", debug=True)
         return made[name]
 
@@ -231,7 +225,7 @@ def test_masks_are_the_same_every_time_and_lower_levels_are_parts_of_higher_ones
 
 def test_without_an_adapter_on_both_sides_there_are_no_drafts(golden, engine, tmp_path):
     plan = BuildPlan("ort", "fp32", SHORT, adapter=False)
-    build_engine(golden("tiny-a"), [plan], tmp_path / "bare", force=False, stage=no_stage)
+    build_engine(golden("tiny-a"), [plan], tmp_path / "bare")
     bare = EngineFolder.open(tmp_path / "bare").open_session("ort", debug=True)
     full = engine("tiny-a").open_session("ort", debug=True)
     comparison = compare(full, bare, random_questions(5, count=2), max_new_tokens=9)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import csv
 import json
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -17,21 +16,18 @@ from hypothesis import strategies as st
 from nld_trt.cli import run as command
 from nld_trt.decode.batch import Batch
 from nld_trt.errors import InputError
-from nld_trt.measure.score import Question
+from nld_trt.measure.questions import Question
 from nld_trt.measure.sweep import report
 from nld_trt.measure.sweep.closed_loop import percentiles, run_closed_loop
 from nld_trt.measure.sweep.point import Point, Workload, grid
 from nld_trt.measure.sweep.run import Sweep
 from nld_trt.measure.variant import VARIANTS, parse_variants
+from nld_trt.progress import SILENT
+from tests.recorded_progress import Recorded
 
 WORKLOAD = Workload("prompts", "0" * 64, requests=4, max_new_tokens=12, ignore_eos=True, warmup=1, repeats=2)
 QUESTIONS = [Question(str(index), (1, 73, 20 + index), None, None) for index in range(3)]
 MODEL = {"name": "tiny-a", "sha256": "f" * 64}
-
-
-@contextmanager
-def silent(text):
-    yield
 
 
 @pytest.fixture
@@ -56,9 +52,9 @@ def build(converted, tmp_path, capsys):
     return engine
 
 
-def run(sweep, session, resume=True, stage=silent):
+def run(sweep, session, resume=True, progress=SILENT):
     sweep.prepare({"python": "test"})
-    return sweep.run(Batch(session), QUESTIONS, MODEL, "cpu", 0, stage, resume)
+    return sweep.run(Batch(session), QUESTIONS, MODEL, "cpu", 0, resume=resume, progress=progress)
 
 
 def test_ar_has_one_point_per_concurrency_whatever_the_block_lengths(sweep):
@@ -160,28 +156,17 @@ def test_summaries_hold_every_point(sweep, golden_session):
 
 def test_finished_points_are_not_measured_again(sweep, golden_session):
     run(sweep, golden_session("tiny-a"))
-    stages = []
-
-    @contextmanager
-    def noting(text):
-        stages.append(text)
-        yield
-
-    run(sweep, golden_session("tiny-a"), stage=noting)
-    assert stages == []
-    run(replace(sweep, workload=replace(WORKLOAD, max_new_tokens=5)), golden_session("tiny-a"), stage=noting)
-    assert len(stages) == len(sweep.points), "another workload is another measurement"
+    told = Recorded()
+    run(sweep, golden_session("tiny-a"), progress=told)
+    assert told.stages == []
+    run(replace(sweep, workload=replace(WORKLOAD, max_new_tokens=5)), golden_session("tiny-a"), progress=told)
+    assert len(told.stages) == len(sweep.points), "another workload is another measurement"
 
 
 def test_interrupted_sweep_keeps_what_was_finished(sweep, golden_session):
-    @contextmanager
-    def breaking(text):
-        if text.startswith("point 3"):
-            raise KeyboardInterrupt
-        yield
-
+    breaking = Recorded(interrupted_by=lambda text: text.startswith("point 3"))
     with pytest.raises(KeyboardInterrupt):
-        run(sweep, golden_session("tiny-a"), stage=breaking)
+        run(sweep, golden_session("tiny-a"), progress=breaking)
     assert [sweep.finished(point) is not None for point in sweep.points] == [True, True, False, False, False, False]
     assert len((sweep.folder / "summary.csv").read_text(encoding="utf-8").splitlines()) == 3
 
@@ -189,7 +174,7 @@ def test_interrupted_sweep_keeps_what_was_finished(sweep, golden_session):
 def test_folder_that_is_no_sweep_is_refused(sweep):
     sweep.folder.mkdir()
     (sweep.folder / "thesis.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match="no sweep folder"):
+    with pytest.raises(InputError, match="is not a sweep folder"):
         sweep.prepare({})
 
 

@@ -65,7 +65,7 @@ def test_another_tools_export_passes(export, algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_export_is_converted_with_its_quantization(export, tmp_path: Path, algorithm: str) -> None:
     source, target = export(algorithm), tmp_path / "converted"
-    manifest = convert(source, target, report=lambda text: None)
+    manifest = convert(source, target)
     assert manifest["quantization"]["algorithm"] == algorithm
     assert Checkpoint.open_converted(target, verify=True).formats == Checkpoint.open(source).formats
 

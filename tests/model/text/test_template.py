@@ -57,10 +57,10 @@ def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path):
         ([["default", "x"]], "is a JSON list"),
         ([{"template": "x"}], "is a JSON list"),
         (["x"], "is a JSON list"),
-        ([{"name": "default"}], "the chat template default in tokenizer_config.json is null, no text"),
+        ([{"name": "default"}], "the chat template default in tokenizer_config.json is null, not a text"),
         ([{"name": "a", "template": "x"}, {"name": "b", "template": ["x"]}], "the chat template b in"),
-        ({"default": {"template": "x"}}, "the chat template default in tokenizer_config.json is object, no text"),
-        ({"default": "x", "other": 3}, "the chat template other in tokenizer_config.json is number, no text"),
+        ({"default": {"template": "x"}}, "the chat template default in tokenizer_config.json is object, not a text"),
+        ({"default": "x", "other": 3}, "the chat template other in tokenizer_config.json is number, not a text"),
     ],
     ids=json.dumps,
 )

@@ -200,7 +200,7 @@ def test_a_conversation_that_cannot_be_used_is_refused_by_name(read, values, mes
         ({"input_ids": [1, 9999]}, "9999"),
         ({"text_input": "a", "mode": "fast"}, "mode is 'fast'; supported: ar, diffusion, linear"),
         ({"text_input": "a", "max_tokens": 0}, "max_tokens is 0"),
-        ({"text_input": "a", "max_tokens": 600}, "max_tokens is 600; behind a prompt of"),
+        ({"text_input": "a", "max_tokens": 600}, "max_tokens is 600; after a prompt of"),
         ({"input_ids": [1] * 512}, "the prompt has 512 tokens"),
         ({"text_input": "a", "block_length": 0}, "block_length is 0"),
         ({"text_input": "a", "block_length": 33}, "block_length is 33"),

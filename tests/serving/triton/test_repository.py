@@ -21,7 +21,6 @@ from nld_trt.serving.settings import Defaults, ServingSettings
 from nld_trt.serving.triton.model_config import parse_config
 from nld_trt.serving.triton.repository import describe_repository, model_names, write_repository
 from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
-from tests.conftest import silent_stage
 
 
 def test_config_says_what_the_table_says(repository: Path) -> None:
@@ -175,7 +174,7 @@ def test_settings_that_do_not_fit_the_engine_are_refused(served_engine, tmp_path
 def test_default_block_that_no_quadratic_pass_can_have_is_refused(golden, tmp_path) -> None:
     limits = Limits(max_batch_size=1, max_seq_len=128, max_block_length=16, prompt_chunk=16, max_quadratic_length=4)
     plan = BuildPlan("ort", "fp32", limits, adapter=True)
-    build_engine(golden("tiny-a"), [plan], tmp_path / "engine", force=False, stage=silent_stage)
+    build_engine(golden("tiny-a"), [plan], tmp_path / "engine")
     serving = ServingSettings(defaults=Defaults(mode="quadratic", block_length=5))
     with pytest.raises(InputError, match=r"block_length 5; .* up to 4 drafts"):
         write_repository(EngineFolder.open(tmp_path / "engine"), tmp_path / "r", serving=serving)

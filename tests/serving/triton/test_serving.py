@@ -290,7 +290,7 @@ def test_client_says_when_nobody_answers() -> None:
     ("url", "inputs", "message"),
     [
         ("http://localhost:8000", {"text_input": "a"}, "the client speaks gRPC"),
-        ("localhost", {"text_input": "a"}, "is no address"),
+        ("localhost", {"text_input": "a"}, "is not an address"),
         ("localhost:8001", {"txt": "a"}, "the model has no input 'txt'"),
         ("localhost:8001", {"text_input": "a", "max_tokens": 2**40}, "max_tokens is"),
     ],

@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""From an open engine and what a user asks for to a sweep that is known to fit the engine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nld_trt.decode.engine import Engine
+from nld_trt.engine.backend import BACKENDS
+from nld_trt.files import sha256_of
+from nld_trt.machine import environment
+from nld_trt.measure.questions import Question, read_questions_file
+from nld_trt.measure.sweep.point import Workload, grid
+from nld_trt.measure.sweep.run import Sweep
+from nld_trt.measure.variant import greedy_note, parse_variants
+from nld_trt.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """What a sweep measures, and how often.
+
+    Attributes:
+        modes: comma list of variants; None means all that the engine has.
+        block_lengths: in tokens; None means each mode's own.
+        concurrency: numbers of requests in flight.
+        threshold: commit confidence in diffusion.
+        requests: per repeat; the prompts are reused in their order.
+        max_new_tokens: limit of each request.
+        ignore_eos: generate exactly ``max_new_tokens``.
+        warmup: untimed requests before each point.
+        repeats: timed repeats of each point.
+        chat_template: the template that was asked for when the engine was opened.
+    """
+
+    modes: str | None
+    block_lengths: Sequence[int] | None
+    concurrency: Sequence[int]
+    threshold: float
+    requests: int
+    max_new_tokens: int
+    ignore_eos: bool
+    warmup: int
+    repeats: int
+    chat_template: str | None = None
+
+
+@dataclass(frozen=True)
+class PlannedSweep:
+    """A sweep, and the engine and the questions that it is for.
+
+    Attributes:
+        left_out: the reason for each setting that the engine cannot be measured at.
+        device: of this machine, in words.
+        gpus: how many of them the engine uses.
+        facts: about this machine, for the results.
+    """
+
+    sweep: Sweep
+    engine: Engine
+    questions: Sequence[Question]
+    left_out: Mapping[str, str]
+    device: str
+    gpus: int
+    facts: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Model, backend, precision and device, for the head of a table or a plot."""
+        info = self.engine.info
+        return f"{self.engine.folder.manifest.model['name']}, {info.backend} {info.precision}, {self.device}"
+
+    def labels(self) -> list[str]:
+        """The points, with a mark behind each that is finished."""
+        return [
+            point.label + ("" if self.sweep.finished(point) is None else " (finished)") for point in self.sweep.points
+        ]
+
+    def left_out_lines(self) -> list[str]:
+        """Lines that name what cannot be measured, and why; none where everything can."""
+        lines = [f"  {label}: {reason}" for label, reason in self.left_out.items()]
+        return ["left out:", *lines] if lines else []
+
+    def run(self, *, resume: bool = True, progress: Progress = SILENT) -> list[dict[str, Any]]:
+        """Measure every point that is not finished; returns the rows of all points, in their order.
+
+        Raises:
+            InputError: the folder holds something that is no sweep, or cannot be created.
+            OperationError: a request ended by an error.
+        """
+        for line in (*self.left_out_lines(), greedy_note(self.engine.info)):
+            if line is not None:
+                progress.note(line)
+        self.sweep.prepare(self.facts)
+        model = self.engine.folder.manifest.model
+        return self.sweep.run(
+            self.engine.decoder, self.questions, model, self.device, self.gpus, resume=resume, progress=progress
+        )
+
+
+def plan_sweep(engine: Engine, prompts: Path, folder: Path, settings: SweepSettings) -> PlannedSweep:
+    """Look at everything that could fail at some point of a sweep into ``folder``, and write nothing.
+
+    Raises:
+        InputError: a prompt or a setting does not fit the engine.
+    """
+    info, model = engine.info, engine.folder.manifest.model
+    variants = parse_variants(settings.modes, info)
+    chosen = grid(
+        variants,
+        settings.block_lengths,
+        settings.threshold,
+        settings.concurrency,
+        info,
+        named=settings.modes is not None,
+    )
+    facts = environment.facts()
+    device, gpus = environment.device_of(facts, gpu=BACKENDS[info.backend].device == "gpu")
+    sweep = Sweep(
+        folder=folder,
+        workload=Workload(
+            prompts.name,
+            sha256_of(prompts),
+            settings.requests,
+            settings.max_new_tokens,
+            settings.ignore_eos,
+            settings.warmup,
+            settings.repeats,
+        ),
+        points=chosen.points,
+        variants={variant.name: variant for variant in variants},
+        engine_identity=f"{model['sha256']} {info} {device}{_template_identity(engine, settings.chat_template)}",
+    )
+    questions = read_questions_file(prompts, engine.codec)
+    sweep.check(questions, info)
+    return PlannedSweep(sweep, engine, questions, chosen.left_out, device, gpus, facts)
+
+
+def _template_identity(engine: Engine, chat_template: str | None) -> str:
+    """What a template that was asked for adds to the identity of a measured engine: it makes other prompts."""
+    if engine.codec is None or chat_template is None:
+        return ""
+    source = "".join(template.source for template in engine.codec.templates.values())
+    return f" {hashlib.sha256(source.encode()).hexdigest()}"
