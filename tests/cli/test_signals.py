@@ -26,8 +26,11 @@ def wait(text):
     sys.stdin.readline()
 
 copy = convert.copy_adapter
+how = sys.argv[1]
 
 def half(adapter, folder):
+    if how == "slow":
+        shutil.rmtree = slowly
     wait("half")
     return copy(adapter, folder)
 
@@ -38,8 +41,6 @@ def slowly(*arguments, **options):
     remove(*arguments, **options)
 
 convert.copy_adapter = half
-if sys.argv[1] == "slow":
-    shutil.rmtree = slowly
 main(sys.argv[2:])
 """
 
