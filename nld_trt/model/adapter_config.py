@@ -8,8 +8,8 @@ or for each. Here the choice is carried out on the network's modules, as PEFT wo
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -167,4 +167,4 @@ def _in_pattern(pattern: Mapping[str, Any], module: str, general: Any) -> Any:
 
 
 def _is_positive(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
