@@ -31,7 +31,9 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} is not valid JSON: {error.msg.removesuffix(' at')} at {place}", fix=_REFETCH
         ) from error
     except ValueError as error:
-        raise InputError(f"{path} has a whole number of more digits than can be read", fix=_REFETCH) from error
+        raise InputError(
+            f"{path} is not JSON that can be read: a whole number in it has too many digits", fix=_REFETCH
+        ) from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds a JSON {type(value).__name__}; an object was expected", fix=_REFETCH)
     return value

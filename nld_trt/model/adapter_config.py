@@ -9,8 +9,8 @@ supported choice: every attention output, with one rank and one alpha.
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -168,4 +168,4 @@ def _in_pattern(pattern: Mapping[str, Any], module: str, general: Any) -> Any:
 
 
 def _is_positive(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= sys.float_info.max

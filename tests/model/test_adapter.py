@@ -101,6 +101,11 @@ def test_settings_that_change_the_meaning_are_refused(release, name: str, value:
     assert f"{name} is {value!r}" in refusal(release)
 
 
+def test_alpha_beyond_every_float_is_refused(release) -> None:
+    release.edit_adapter_config(lora_alpha=10**400)
+    assert "lora_alpha is 1000" in refusal(release)
+
+
 def test_rank_that_does_not_match_the_tensors_is_refused(release) -> None:
     release.edit_adapter_config(r=8)
     text = refusal(release)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nld_trt.errors import InputError, shortened
 from nld_trt.files import inside, read_json
+from nld_trt.json_text import is_unicode
 from nld_trt.model.text.files import SETTINGS_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_FILE, read_text
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
         if value is None or not (name.endswith("_token") or (isinstance(extra, dict) and name in extra)):
             continue
         content = value.get("content") if isinstance(value, dict) else value
-        if isinstance(content, str):
+        if isinstance(content, str) and is_unicode(content):
             found[name] = content
         elif name in STANDARD_TOKENS:
             raise InputError(
@@ -147,7 +148,8 @@ def _added(what: str, value: Any, **properties: bool) -> AddedToken:
 
     fields = {"content": value} if isinstance(value, str) else value
     known = {name: kind for name, kind in _PROPERTIES.items() if isinstance(fields, dict) and name in fields}
-    if "content" not in known or not all(isinstance(fields[name], kind) for name, kind in known.items()):
+    is_token = "content" in known and all(isinstance(fields[name], kind) for name, kind in known.items())
+    if not is_token or not is_unicode(fields["content"]):
         raise InputError(f"{what} of {SETTINGS_FILE} is {shortened(repr(value))}, which is not a token")
     given: dict[str, Any] = {**{name: fields[name] for name in known}, **properties}
     return AddedToken(**given)

@@ -298,8 +298,13 @@ def _manifest(folder: Path, engine: Manifest, name: str, command: str) -> dict[s
 
 
 def _damage(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    problems = []
-    for name, record in manifest["files"].items():
+    records = manifest.get("files")
+    if not isinstance(records, dict) or not all(
+        isinstance(record, dict) and {"sha256", "size"} <= record.keys() for record in records.values()
+    ):
+        return [f"{MANIFEST_FILE} lists no files with sizes and hashes"]
+    problems = [f"{MANIFEST_FILE} does not list {name}" for name in EDITABLE if name not in records]
+    for name, record in records.items():
         file = inside(folder, name)
         if not file.is_file():
             problems.append(f"{name} is missing")

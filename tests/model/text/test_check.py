@@ -103,6 +103,8 @@ def test_an_id_of_the_post_processor_counts(folder):
         ("tokenizer_config.json", b'{"n": ' + b"1" * 5000 + b"}", "has a whole number of more digits than can be read"),
         ("tokenizer_config.json", b"[" * 100_000, "is not JSON"),
         ("tokenizer_config.json", '{"é": 1}'.encode("latin-1"), "is not UTF-8"),
+        ("tokenizer_config.json", b'{"bos_token": "\\ud800"}', "which is not a text"),
+        ("tokenizer_config.json", b'{"added_tokens_decoder": {"1": {"content": "\\ud800"}}}', "which is not a token"),
         ("tokenizer_config.json", b'{"bos_token": 5}', "bos_token in tokenizer_config.json is 5, which is not a text"),
         ("tokenizer_config.json", b'{"eos_token": {"id": 5}}', "eos_token in tokenizer_config.json is {'id': 5}"),
         ("tokenizer_config.json", b'{"added_tokens_decoder": [1]}', "is not an object of tokens by id"),

@@ -191,6 +191,14 @@ def test_damage_is_found_and_edits_are_told(repository) -> None:
         describe_repository(repository)
 
 
+@pytest.mark.parametrize("files", [None, [], {"1/model.json": {"size": 1}}, {}, {"1/model.json": "x"}])
+def test_manifest_of_another_shape_is_damage(repository, files) -> None:
+    path = repository / "nld" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "files": files}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"manifest\.json (lists no files|does not list)"):
+        describe_repository(repository)
+
+
 def test_other_folders_are_told_apart(served_engine, repository, tmp_path) -> None:
     with pytest.raises(InputError, match="is an engine folder") as caught:
         model_names(served_engine.path)
