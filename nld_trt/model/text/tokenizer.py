@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nld_trt.errors import InputError, shortened
 from nld_trt.files import inside, read_json
-from nld_trt.json_text import is_unicode
+from nld_trt.files.json_text import is_unicode
 from nld_trt.model.text.files import SETTINGS_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_FILE, read_text
 
 if TYPE_CHECKING:
