@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from nld_trt.cli._output import json_option, output
+from nld_trt.errors import InputError
 
 
 @click.command("serve")
@@ -48,6 +49,8 @@ def command(
     from nld_trt.serving.tritonserver import Ports, TritonServer
 
     models = model_names(repo_dir)
+    if not timeout > 0:  # NaN neither
+        raise InputError(f"--timeout is {timeout:g}; it must be above 0")
     if print_only:
         lines = container_commands(repo_dir.resolve(), host=host, ports=(http_port, grpc_port, metrics_port))
         output.result({"commands": lines}, "\n".join(lines))

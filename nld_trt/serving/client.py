@@ -19,7 +19,7 @@ from nld_trt.serving.tensors import INPUTS, OUTPUTS
 
 DEFAULT_TIMEOUT = 300.0
 # A year.
-_LONGEST_DEADLINE = 31_536_000.0
+_LONGEST = 31_536_000.0
 # Triton's words for a model that it does not have. It streams errors without a status: the one header that asks for
 # it, triton_grpc_error, ends Triton 2.51 itself (docs/serving.md).
 _NO_SUCH_MODEL = "Request for unknown model"
@@ -64,14 +64,15 @@ def stream(
             ``messages``, take its text or the value itself.
 
     Raises:
-        InputError: a name that is no input, an address that is not gRPC's, a deadline that is not above 0, or a model
-            that the server does not have.
+        InputError: a name that is no input, an address that is not gRPC's, a timeout or deadline that is not above 0,
+            or a model that the server does not have.
         OperationError: the server cannot be reached, takes longer than ``timeout``, or reports an error.
     """
     grpc = require("tritonclient.grpc", wanted_by="client")
     address = _address(url)
     given = {"stream": True, **{name: value for name, value in inputs.items() if value is not None}}
     tensors = [_tensor(grpc, name, value) for name, value in given.items()]
+    _check_seconds("timeout", timeout)
     microseconds = _microseconds(deadline)
     responses: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
     client = grpc.InferenceServerClient(address, channel_args=_channel_options(address))
@@ -133,9 +134,13 @@ def _microseconds(deadline: float | None) -> int | None:
     """Triton's unit for the time that a request may take."""
     if deadline is None:
         return None
-    if not 1e-6 <= deadline <= _LONGEST_DEADLINE:
-        raise InputError(f"the deadline is {deadline:g} s; it must be above 0 and at most {_LONGEST_DEADLINE:g}")
+    _check_seconds("deadline", deadline)
     return round(deadline * 1e6)
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if not 1e-6 <= seconds <= _LONGEST:
+        raise InputError(f"the {name} is {seconds:g} s; it must be above 0 and at most {_LONGEST:g}")
 
 
 def _channel_options(address: str) -> list[tuple[str, int]]:
