@@ -12,6 +12,7 @@ import click
 
 from nld_trt import names
 from nld_trt.cli._output import json_option, output
+from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
     from nld_trt.serving.triton.server import TritonServer
@@ -58,6 +59,8 @@ def command(
     from nld_trt.serving.triton.server import Ports, TritonServer
 
     models = model_names(repo_dir)
+    if not timeout > 0:  # NaN neither
+        raise InputError(f"--timeout is {timeout:g}; it must be above 0")
     if print_only:
         lines = container_commands(repo_dir.resolve(), host=host, ports=(http_port, grpc_port, metrics_port))
         output.result({"commands": lines}, "\n".join(lines))

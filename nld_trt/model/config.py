@@ -10,6 +10,7 @@ are wrong for every released checkpoint (eos 2, mask -1).
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeGuard
@@ -206,7 +207,8 @@ def _is_int(value: Any) -> TypeGuard[int]:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether it is a float, or a whole number that can be one: JSON's have any length."""
+    return isinstance(value, float) or (_is_int(value) and abs(value) <= sys.float_info.max)
 
 
 def _check_numbers(raw: Mapping[str, Any]) -> list[str]:

@@ -97,3 +97,10 @@ def test_all_problems_are_listed_at_once(raw: dict) -> None:
 
 def test_heads_that_cannot_be_grouped_are_refused(raw: dict) -> None:
     assert "not a multiple" in problems({**raw, "num_key_value_heads": 3})
+
+
+@pytest.mark.parametrize("name", ["rms_norm_eps", "rope_theta", "beta_fast", "factor", "llama_4_scaling_beta"])
+def test_number_beyond_every_float_is_refused_by_name(raw: dict, name: str) -> None:
+    rope = raw["rope_parameters"]
+    changed = {**raw, name: 10**400} if name in raw else {**raw, "rope_parameters": {**rope, name: 10**400}}
+    assert f"{name} is 1000" in problems(changed)

@@ -69,7 +69,7 @@ def stream(
             ``messages``, can be given as text or as the value.
 
     Raises:
-        InputError: the model has no input of this name, the address is not a gRPC address, the deadline is not above 0,
+        InputError: the model has no input of this name, the address is not a gRPC address, the timeout or deadline is not above 0,
             or the server does not have the model.
         OperationError: the server cannot be reached, takes longer than ``timeout``, or reports an error.
     """
@@ -77,6 +77,7 @@ def stream(
     address = _address(url)
     given = {"stream": True, **{name: value for name, value in inputs.items() if value is not None}}
     tensors = [_tensor(grpc, name, value) for name, value in given.items()]
+    _check_seconds("timeout", timeout)
     microseconds = _microseconds(deadline)
     responses: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
     client = grpc.InferenceServerClient(address, channel_args=_channel_options(address))
@@ -138,9 +139,13 @@ def _microseconds(deadline: float | None) -> int | None:
     """Convert a deadline to microseconds, which is Triton's unit."""
     if deadline is None:
         return None
-    if not 1e-6 <= deadline <= _LONGEST_DEADLINE:
-        raise InputError(f"the deadline is {deadline:g} s; it must be above 0 and at most {_LONGEST_DEADLINE:g}")
+    _check_seconds("deadline", deadline)
     return round(deadline * 1e6)
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if not 1e-6 <= seconds <= _LONGEST_DEADLINE:
+        raise InputError(f"the {name} is {seconds:g} s; it must be above 0 and at most {_LONGEST_DEADLINE:g}")
 
 
 def _channel_options(address: str) -> list[tuple[str, int]]:

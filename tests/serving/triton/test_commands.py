@@ -116,3 +116,15 @@ def test_client_shows_the_server_s_refusal(server, capsys) -> None:
 def test_client_refuses_settings_without_a_server(capsys, option, value, message) -> None:
     assert run(["client", "localhost:9", PROMPT, option, value]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "0", "-1", "inf"])
+def test_client_refuses_a_timeout_that_is_no_time(capsys, seconds: str) -> None:
+    assert run(["client", "localhost:1", "a", "--timeout", seconds]) == 2
+    assert f"the timeout is {float(seconds):g} s; it must be above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "0", "-1"])
+def test_serve_refuses_a_timeout_that_is_no_time(repository, capsys, seconds: str) -> None:
+    assert run(["serve", str(repository), "--timeout", seconds]) == 2
+    assert f"--timeout is {float(seconds):g}; it must be above 0" in capsys.readouterr().err
