@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Final, Literal
 
 from nld_trt import names
@@ -124,14 +125,29 @@ class Field:
         return f"{meaning}{choices}{form}" + ("" if default is None else f" (default: {default})")
 
     def check_type(self, value: Any) -> None:
-        """Raises InputError: ``value`` has another type."""
+        """Check that a value has one of the field's types.
+
+        Raises:
+            InputError: it has another one.
+        """
         if not isinstance(value, self.types) or (isinstance(value, bool) and bool not in self.types):
             raise InputError(f"{self.name} is {shortened(repr(value))}; it must be {self.kinds}")
 
-    def check(self, value: Any) -> None:
-        """Raises InputError: ``value`` is out of range. None is for what is not stated."""
-        if value is not None and self.range is not None and not self.range.allows(value):
-            raise InputError(f"{self.name} is {shortened(value)}; it must be {self.range.words}")
+    def check(self, value: Any, called: str | None = None) -> None:
+        """Check that a value is in range; None stands for one that is not stated.
+
+        Args:
+            called: how messages call the value; None means by the field's name.
+
+        Raises:
+            InputError: it is out of range.
+        """
+        if value is None or self.range is None:
+            return
+        # Files that were edited by hand may hold anything; libraries have numbers of their own.
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not (is_number and self.range.allows(value)):
+            raise InputError(f"{called or self.name} is {shortened(value)}; it must be {self.range.words}")
 
 
 _AT_LEAST_1 = Range(lambda value: value >= 1, "at least 1")

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nld_trt import names
+from nld_trt.decode.fields import FIELDS
 from nld_trt.errors import InputError, shortened
 from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, ModeName
 
@@ -80,13 +81,10 @@ class ServingSettings:
         mode, maximum, block = self.defaults.mode, self.defaults.max_tokens, self.defaults.block_length
         if mode not in MODES:
             raise InputError(f"the default mode is {mode!r}; supported: {', '.join(MODES)}")
-        if maximum is not None and maximum < 1:
-            raise InputError(f"the default max_tokens is {maximum}; it must be at least 1")
-        if block is not None and block < 1:
-            raise InputError(f"the default block_length is {block}; it must be at least 1")
+        FIELDS["max_new_tokens"].check(maximum, "the default max_tokens")
+        FIELDS["block_length"].check(block, "the default block_length")
         for name, value in self.defaults.thresholds.items():
-            if not (value is None or (type(value) in (int, float) and 0.0 <= value <= 1.0)):
-                raise InputError(f"the default threshold of {name} is {value}; it must be between 0 and 1, or null")
+            FIELDS["threshold"].check(value, f"the default threshold of {name}")
         if self.generation_config not in names.GENERATION_CONFIGS:
             raise InputError(
                 f"generation_config is {self.generation_config!r}; it must be {' or '.join(names.GENERATION_CONFIGS)}"

@@ -56,6 +56,16 @@ def test_no_range_allows_what_is_no_number(field):
         field.check(float("nan"))
 
 
+@pytest.mark.parametrize("value", ["1", True, [1], {}])
+def test_no_range_allows_what_is_of_another_type(value):
+    for field in FIELDS.values():
+        if field.range is not None:
+            with pytest.raises(
+                InputError, match=rf"the default {field.name} is .*; it must be {field.range.words[:9]}"
+            ):
+                field.check(value, f"the default {field.name}")
+
+
 @pytest.mark.parametrize("field", FIELDS.values(), ids=lambda field: field.name)
 def test_a_value_of_another_type_is_refused_by_the_fields_name(field):
     with pytest.raises(InputError, match=rf"{field.name} is .*; it must be {field.kinds}"):

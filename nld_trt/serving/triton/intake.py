@@ -192,8 +192,7 @@ def _max_tokens(asked: int | None, prompt: int, info: EngineInfo) -> int:
         )
     if asked is None:
         return min(tokens_left, info.generation.max_new_tokens or tokens_left)
-    if asked < 1:
-        raise InputError(f"max_tokens is {asked}; it must be at least 1")
+    FIELDS["max_new_tokens"].check(asked, "max_tokens")
     if asked > tokens_left:
         raise InputError(
             f"max_tokens is {asked}; after a prompt of {prompt} tokens the engine can generate {tokens_left}",
