@@ -59,8 +59,8 @@ def command(
     from nld_trt.serving.triton.server import Ports, TritonServer
 
     models = model_names(repo_dir)
-    if not timeout > 0:  # NaN neither
-        raise InputError(f"--timeout is {timeout:g}; it must be above 0")
+    if not options["timeout"] > 0:  # NaN fails this as well
+        raise InputError(f"--timeout is {options['timeout']:g}; it must be above 0")
     if print_only:
         lines = container_commands(repo_dir.resolve(), host=host, ports=(http_port, grpc_port, metrics_port))
         output.result({"commands": lines}, "\n".join(lines))

@@ -69,8 +69,8 @@ def stream(
             ``messages``, can be given as text or as the value.
 
     Raises:
-        InputError: the model has no input of this name, the address is not a gRPC address, the timeout or deadline is not above 0,
-            or the server does not have the model.
+        InputError: the model has no input of this name, the address is not a gRPC address, the timeout or deadline is
+            not above 0, or the server does not have the model.
         OperationError: the server cannot be reached, takes longer than ``timeout``, or reports an error.
     """
     grpc = require("tritonclient.grpc", wanted_by="client")
