@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onnx import TensorProto
 
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.layer_proof import QuantizedWeights
@@ -187,12 +186,12 @@ def parsed(quantized, tmp_path):
 def _float32_scales(recorder, layer):
     """INT4 weights with float32 scales, as an exporter for another library would write them."""
     weight = layer.weight
-    values = recorder.weights.add(f"{layer.module}.weight", weight.values.T, INT4)
-    scale = recorder.weights.add(f"{layer.module}.weight_scale", weight.scale.T, PRECISIONS["fp32"])
+    values = recorder.store(f"{layer.module}.weight", weight.values.T, INT4)
+    scale = recorder.store(f"{layer.module}.weight_scale", weight.scale.T, PRECISIONS["fp32"])
     unpacked = recorder.tape.op(
-        "DequantizeLinear", values, scale, node=unpacking_node(layer.module), axis=0, block_size=16
+        "DequantizeLinear", values, scale, dtype=scale.dtype, node=unpacking_node(layer.module), axis=0, block_size=16
     )
-    return recorder.tape.op("Cast", unpacked, to=TensorProto.BFLOAT16)
+    return unpacked.cast(recorder.precision.numpy_type)
 
 
 def _no_scales(recorder, layer):
