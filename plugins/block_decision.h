@@ -31,21 +31,21 @@ struct Decision {
     const int* partials;                   // [B, W, splits, kPartialWords]
     SamplingInputs sampling;
     RandomInputs random;
-    const int* drafted_ids;       // [B, W, kCandidates]: tokens that each slot's token was sampled from, or kNoToken
-    const float* drafted_shares;  // [B, W, kCandidates]: probabilities of these tokens
-    const int* block;             // [B, W]
-    const int* valid;             // [B]: leading slots that are real
-    const int* verify_valid;      // [B]: leading slots that are verified
-    const float* threshold;       // [B]
-    const int* quota;             // [B]
-    const int* eos_token_id;      // [B, kMaxEosIds]
+    const int* drafted_ids;              // [B, W, kCandidates]: tokens that each slot's token was sampled from, or kNoToken
+    const float* drafted_probabilities;  // [B, W, kCandidates]: probabilities of these tokens
+    const int* block;                    // [B, W]
+    const int* valid;                    // [B]: leading slots that are real
+    const int* verify_valid;             // [B]: leading slots that are verified
+    const float* threshold;              // [B]
+    const int* quota;                    // [B]
+    const int* eos_token_id;             // [B, kMaxEosIds]
     int width, vocab, mask_token_id;
     int* block_tokens;     // [B, W]
     float* confidence;     // [B, W]
     int* masks_left;       // [B]
     int* verified_tokens;  // [B, W]
     int* accepted_count;   // [B]
-    int* next_seed;        // [B]
+    int* bonus_token;      // [B]
     int* eos_position;     // [B]
     int* finite;           // [B]
 
@@ -88,14 +88,14 @@ NLD_DEVICE void settle(Row& row, int slot, int token, float logit, const Sum& al
 
 // Step 1 of a row without a temperature, for the slots of a warp from `first` on: choose the best token of all splits.
 template <typename Warp, typename Type>
-NLD_DEVICE void choose_likeliest(const Warp& warp, Row& row, const Decision<Type>& it, int batch, int first) {
+NLD_DEVICE void choose_most_likely(const Warp& warp, Row& row, const Decision<Type>& it, int batch, int first) {
     constexpr int kLanes = kMostSplits;
     const int splits = it.splits();
     const auto parts = warp.each([&](int lane) {
         const int slot = first + lane / kLanes, split = lane % kLanes;
         const bool real = slot < it.width && split < splits;
-        return real ? Likeliest::read(stored_partial(it.partials, (batch * it.width + slot) * splits + split))
-                    : Likeliest::nothing();
+        return real ? MostLikely::read(stored_partial(it.partials, (batch * it.width + slot) * splits + split))
+                    : MostLikely::nothing();
     });
     const auto peak_of = [&](int lane) { return warp.at(parts, lane).all.peak; };
     const auto logit_of = [&](int lane) { return warp.at(parts, lane).logit; };
@@ -106,7 +106,7 @@ NLD_DEVICE void choose_likeliest(const Warp& warp, Row& row, const Decision<Type
         return part.total * fast_exp(part.peak - base_of(warp.at(peaks, lane)));
     };
     const auto token_of = [&](int lane) {
-        return logit_of(lane) == warp.at(logits, lane) ? warp.at(parts, lane).token : kBehindAll;
+        return logit_of(lane) == warp.at(logits, lane) ? warp.at(parts, lane).token : kAfterAll;
     };
     const auto totals = warp.template reduced<kLanes>(warp.each(total_of), plus);
     const auto tokens = warp.template reduced<kLanes>(warp.each(token_of), lesser);
@@ -149,19 +149,20 @@ NLD_DEVICE void sample(const Warp& warp, Row& row, float* taken, const Decision<
     if (slot + 1 < lesser(it.valid[batch], it.width)) {
         const int token = it.block[place + 1];
         const auto ids = warp.each([&](int lane) { return lane < kCandidates ? it.drafted_ids[next + lane] : kNoToken; });
-        const auto shares = warp.each([&](int lane) { return lane < kCandidates ? it.drafted_shares[next + lane] : 0.0f; });
+        const auto probabilities =
+            warp.each([&](int lane) { return lane < kCandidates ? it.drafted_probabilities[next + lane] : 0.0f; });
         const unsigned holds = warp.ballot([&](int lane) {
-            return warp.at(ids, lane) >= 0 && warp.at(ids, lane) == token && warp.at(shares, lane) > 0.0f;
+            return warp.at(ids, lane) >= 0 && warp.at(ids, lane) == token && warp.at(probabilities, lane) > 0.0f;
         });
         if (holds != 0) {
             const int own = lowest_bit(holds);
             const float total = warp.sum(sums);
             const auto weights = warp.each([&](int lane) { return pool.weight(warp.at(ids, lane)); });
             drafted = token;
-            accepted = random.test * warp.from(shares, own) * total < warp.from(weights, own);
+            accepted = random.test * warp.from(probabilities, own) * total < warp.from(weights, own);
             warp.sync();
             warp.each([&](int lane) {
-                const float most = warp.at(shares, lane) * total, weight = warp.at(weights, lane);
+                const float most = warp.at(probabilities, lane) * total, weight = warp.at(weights, lane);
                 if (lane < kCandidates) taken[lane] = weight < most ? weight : most;
                 return 0;
             });
@@ -176,7 +177,7 @@ NLD_DEVICE void sample(const Warp& warp, Row& row, float* taken, const Decision<
             });
         }
     }
-    int token = accepted ? drafted : draw_token(warp, pool, sums, random.draw);
+    int token = accepted ? drafted : sample_token(warp, pool, sums, random.sample);
     // Where p and q are nearly equal, rounding can leave no residual. The drafted token is then accepted.
     if (token == kNoToken) token = drafted;
     const bool real = static_cast<unsigned>(token) < static_cast<unsigned>(it.vocab);
@@ -231,7 +232,7 @@ NLD_DEVICE bool decide_slot(const Row& row, const Decision<Type>& it, const Aske
 // Also step 3, by one thread: write the outputs of the row. Nothing is accepted in a row whose logits are not finite.
 template <typename Type>
 NLD_DEVICE void decide_row(const Row& row, const Decision<Type>& it, bool finite, int batch) {
-    int run = kBehindAll, eos = kBehindAll;
+    int run = kAfterAll, eos = kAfterAll;
 #pragma unroll
     for (int warp = 0; warp < kMaxWidth / kWarp; ++warp) {
         run = lesser(run, row.run_end[warp]);
@@ -239,7 +240,7 @@ NLD_DEVICE void decide_row(const Row& row, const Decision<Type>& it, bool finite
     }
     it.finite[batch] = finite;
     it.accepted_count[batch] = finite ? run + 1 : 0;
-    it.next_seed[batch] = finite ? row.token[run] : kNoToken;
+    it.bonus_token[batch] = finite ? row.token[run] : kNoToken;
     it.eos_position[batch] = finite && eos <= run ? eos : it.width;
 }
 

@@ -31,7 +31,7 @@ __device__ __forceinline__ void reduce(const Statistics<Type>& statistics) {
         if (warp.leads()) chunk.weights[index] = weight;
     } else {
         const bool here = most.kept == peak.kept;
-        const int token = here ? warp.min(share.first_with(peak.kept, statistics.mask_token_id)) : kBehindAll;
+        const int token = here ? warp.min(share.first_with(peak.kept, statistics.mask_token_id)) : kAfterAll;
         if (warp.leads()) chunk.tokens[index] = token;
     }
     __syncthreads();
@@ -58,7 +58,7 @@ __device__ __forceinline__ void decide(const Decision<Type>& decision) {
         asked = decision.asked(batch, thread);
         constexpr int kSlots = kWarp / kMostSplits;
         for (int slot = index * kSlots; slot < width; slot += kWarps * kSlots) {
-            choose_likeliest(warp, row, decision, batch, slot);
+            choose_most_likely(warp, row, decision, batch, slot);
         }
     }
     tell_eos(row, asked, thread);
@@ -69,8 +69,8 @@ __device__ __forceinline__ void decide(const Decision<Type>& decision) {
         const unsigned ends = warp.ballot([&](int) { return standing.ends_run; });
         const unsigned eos = warp.ballot([&](int) { return standing.is_eos; });
         if (warp.leads()) {
-            row.run_end[index] = ends != 0 ? index * kWarp + lowest_bit(ends) : kBehindAll;
-            row.eos[index] = eos != 0 ? index * kWarp + lowest_bit(eos) : kBehindAll;
+            row.run_end[index] = ends != 0 ? index * kWarp + lowest_bit(ends) : kAfterAll;
+            row.eos[index] = eos != 0 ? index * kWarp + lowest_bit(eos) : kAfterAll;
         }
     }
     const bool finite = __syncthreads_and(standing.sound);
@@ -83,12 +83,12 @@ __device__ __forceinline__ void decide(const Decision<Type>& decision) {
 
 }  // namespace nld
 
-#define NLD_LOGIT_STATISTICS(NAME, TYPE)                                                                      \
-    extern "C" __global__ void __launch_bounds__(nld::kThreads, nld::kResident)                               \
-        NAME(const nld::TYPE::Storage* __restrict__ logits, const float* __restrict__ temperature,            \
-             const float* __restrict__ cut, int width, int vocab, int mask_token_id,                          \
-             int* __restrict__ partials) {                                                                    \
-        nld::reduce<nld::TYPE>({logits, {temperature, cut}, width, vocab, mask_token_id, partials});          \
+#define NLD_LOGIT_STATISTICS(NAME, TYPE)                                                             \
+    extern "C" __global__ void __launch_bounds__(nld::kThreads, nld::kResident)                      \
+        NAME(const nld::TYPE::Storage* __restrict__ logits, const float* __restrict__ temperature,   \
+             const float* __restrict__ cut, int width, int vocab, int mask_token_id,                 \
+             int* __restrict__ partials) {                                                           \
+        nld::reduce<nld::TYPE>({logits, {temperature, cut}, width, vocab, mask_token_id, partials}); \
     }
 
 NLD_LOGIT_STATISTICS(nld_logit_statistics_bf16, Bf16)
@@ -96,22 +96,22 @@ NLD_LOGIT_STATISTICS(nld_logit_statistics_fp16, Fp16)
 NLD_LOGIT_STATISTICS(nld_logit_statistics_fp32, Fp32)
 
 // There is one block for each row, and seldom more rows than multiprocessors, so a block may fill a multiprocessor.
-#define NLD_DECODE_STEP(NAME, TYPE)                                                                           \
-    extern "C" __global__ void __launch_bounds__(nld::kDecisionThreads, 1)                                    \
-        NAME(const nld::TYPE::Storage* __restrict__ logits, const int* __restrict__ partials,                 \
-             const float* __restrict__ temperature, const float* __restrict__ cut,                            \
-             const long long* __restrict__ seed, const int* __restrict__ stream, const int* __restrict__ draw, \
-             const int* __restrict__ position, const int* __restrict__ drafted_ids,                           \
-             const float* __restrict__ drafted_shares, const int* __restrict__ block,                         \
-             const int* __restrict__ valid, const int* __restrict__ verify_valid,                             \
-             const float* __restrict__ threshold, const int* __restrict__ quota,                              \
-             const int* __restrict__ eos_token_id, int width, int vocab, int mask_token_id, int* block_tokens, \
-             float* confidence, int* masks_left, int* verified_tokens, int* accepted_count, int* next_seed,   \
-             int* eos_position, int* finite) {                                                                \
-        nld::decide<nld::TYPE>({logits, partials, {temperature, cut}, {seed, stream, draw, position},         \
-                                drafted_ids, drafted_shares, block, valid, verify_valid, threshold, quota,    \
-                                eos_token_id, width, vocab, mask_token_id, block_tokens, confidence,          \
-                                masks_left, verified_tokens, accepted_count, next_seed, eos_position, finite}); \
+#define NLD_DECODE_STEP(NAME, TYPE)                                                                               \
+    extern "C" __global__ void __launch_bounds__(nld::kDecisionThreads, 1)                                        \
+        NAME(const nld::TYPE::Storage* __restrict__ logits, const int* __restrict__ partials,                     \
+             const float* __restrict__ temperature, const float* __restrict__ cut,                                \
+             const long long* __restrict__ seed, const int* __restrict__ stream, const int* __restrict__ sample,  \
+             const int* __restrict__ position, const int* __restrict__ drafted_ids,                               \
+             const float* __restrict__ drafted_probabilities, const int* __restrict__ block,                      \
+             const int* __restrict__ valid, const int* __restrict__ verify_valid,                                 \
+             const float* __restrict__ threshold, const int* __restrict__ quota,                                  \
+             const int* __restrict__ eos_token_id, int width, int vocab, int mask_token_id, int* block_tokens,    \
+             float* confidence, int* masks_left, int* verified_tokens, int* accepted_count, int* bonus_token,     \
+             int* eos_position, int* finite) {                                                                    \
+        nld::decide<nld::TYPE>({logits, partials, {temperature, cut}, {seed, stream, sample, position},           \
+                                drafted_ids, drafted_probabilities, block, valid, verify_valid, threshold, quota, \
+                                eos_token_id, width, vocab, mask_token_id, block_tokens, confidence,              \
+                                masks_left, verified_tokens, accepted_count, bonus_token, eos_position, finite}); \
     }
 
 NLD_DECODE_STEP(nld_decode_step_bf16, Bf16)

@@ -140,7 +140,7 @@ NLD_DEVICE int token_in_chunk(const Warp& warp, const Pool<Type>& pool, int spli
 
 // Sample a token by weight. Returns kNoToken where no token has a weight. `sums` has the sum of one split in each lane.
 template <typename Warp, typename Type, typename Sums>
-NLD_DEVICE int draw_token(const Warp& warp, const Pool<Type>& pool, Sums sums, float uniform) {
+NLD_DEVICE int sample_token(const Warp& warp, const Pool<Type>& pool, Sums sums, float uniform) {
     for (;;) {
         const auto running = warp.running(sums);
         const float total = warp.from(running, kWarp - 1);

@@ -13,14 +13,14 @@
 
 namespace nld {
 
-// nld_trt/engine/trt/kernels/launch.py repeats all but kResident and kBehindAll.
+// nld_trt/engine/trt/kernels/launch.py repeats all but kResident and kAfterAll.
 constexpr int kThreads = 256;
 constexpr int kChunk = 8192;
 constexpr int kWarp = 32;
 constexpr int kResident = 4;      // blocks per multiprocessor, which leaves 64 registers to each thread
-constexpr int kPartialWords = 4;  // words of a stored Likeliest or Mass
+constexpr int kPartialWords = 4;  // words of a stored MostLikely or Mass
 // The result of a search for the first token or slot where there is none.
-constexpr int kBehindAll = 0x7fffffff;
+constexpr int kAfterAll = 0x7fffffff;
 
 // A sum of exp((logit - peak) * scale), where peak is the largest logit. Any NaN or +inf makes it NaN.
 struct Sum {
@@ -30,14 +30,14 @@ struct Sum {
 NLD_DEVICE Sum empty_sum() { return {minus_infinity(), 0.0f}; }
 
 // The statistics of a chunk in a row without a temperature.
-struct Likeliest {
+struct MostLikely {
     Sum all;      // MASK included, scale 1
     float logit;  // the largest logit, without MASK
     int token;    // its token, the lowest id of equals; none where the logit is minus infinity
 
-    static NLD_DEVICE Likeliest nothing() { return {empty_sum(), minus_infinity(), kNoToken}; }
+    static NLD_DEVICE MostLikely nothing() { return {empty_sum(), minus_infinity(), kNoToken}; }
 
-    static NLD_DEVICE Likeliest read(const Vector& from) {
+    static NLD_DEVICE MostLikely read(const Vector& from) {
         return {{float_of(from.word[0]), float_of(from.word[1])}, float_of(from.word[2]), static_cast<int>(from.word[3])};
     }
 };
@@ -95,9 +95,9 @@ struct Share {
         });
     }
 
-    // The first token except MASK with this logit, or kBehindAll.
+    // The first token except MASK with this logit, or kAfterAll.
     NLD_DEVICE int first_with(float logit, int mask_token_id) const {
-        int found = kBehindAll;
+        int found = kAfterAll;
 #pragma unroll
         for (int i = kVectors - 1; i >= 0; --i) {
             float values[kPer];
@@ -160,10 +160,10 @@ struct Chunk {
         return found;
     }
 
-    // The sums of each warp: a Mass or a Likeliest.
+    // The sums of each warp: a Mass or a MostLikely.
     NLD_DEVICE Vector stored(const Peaks& peak, bool sampled) const {
         float total = 0.0f, weight = 0.0f;
-        int token = kBehindAll;
+        int token = kAfterAll;
 #pragma unroll
         for (int warp = 0; warp < kWarps; ++warp) {
             total += totals[warp];

@@ -48,20 +48,20 @@ struct SamplingInputs {
 
 // The two random numbers of a slot: one to sample with, one to test the drafted token.
 struct Uniforms {
-    float draw, test;
+    float sample, test;
 };
 
 // The keys and counters of the random numbers, row-major.
 struct RandomInputs {
     const long long* seed;  // [B]
     const int* stream;      // [B]
-    const int* draw;        // [B]
+    const int* sample;        // [B]
     const int* position;    // [B, W]: position of the token that each slot predicts
 
     NLD_DEVICE Uniforms of(int row, int place) const {
         const auto key = static_cast<unsigned long long>(seed[row]);
         const Words counter{{static_cast<unsigned>(stream[row]), static_cast<unsigned>(position[place]),
-                             static_cast<unsigned>(draw[row]), 0u}};
+                             static_cast<unsigned>(sample[row]), 0u}};
         const Words words = philox(counter, static_cast<unsigned>(key), static_cast<unsigned>(key >> 32));
         return {uniform(words.word[0]), uniform(words.word[1])};
     }

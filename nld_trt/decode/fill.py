@@ -134,7 +134,7 @@ def fill(session: Session, passes: Sequence[Pass], *, rows: int | None = None) -
         inputs["logit_rows"][index, : part.window] = range(count) if part.wanted is None else part.wanted
         if part.candidates is not None:
             inputs["drafted_ids"][index, :count] = part.candidates.ids
-            inputs["drafted_shares"][index, :count] = part.candidates.probabilities
+            inputs["drafted_probabilities"][index, :count] = part.candidates.probabilities
     return buffers
 
 
@@ -145,8 +145,8 @@ def _columns(passes: Sequence[Pass]) -> Mapping[str, Any]:
         "cache_length": [part.cache_length for part in passes],
         "valid_count": [len(part.tokens) for part in passes],
         "causal": [part.causal for part in passes],
-        "draw": [part.sample for part in passes],
-        "room": [part.tokens_left for part in passes],
+        "sample": [part.sample for part in passes],
+        "tokens_left": [part.tokens_left for part in passes],
         "draft_adapter": [each.adapter for each in settings],
         "segments": [each.segments for each in settings],
         "threshold": [each.threshold for each in settings],
@@ -187,8 +187,8 @@ _READ: Final = (
     "next_tokens",
     "next_cache_length",
     "next_causal",
-    "next_draw",
-    "next_room",
+    "next_sample",
+    "next_tokens_left",
 )
 
 
@@ -198,14 +198,14 @@ def _following(buffers: StepBuffers, lists: Mapping[str, list[Any]], index: int,
     causal = lists["next_causal"][index]
     candidates = None
     if causal and part.settings.rejection:
-        ids, probabilities = buffers.outputs["candidate_ids"], buffers.outputs["candidate_shares"]
+        ids, probabilities = buffers.outputs["candidate_ids"], buffers.outputs["candidate_probabilities"]
         candidates = Candidates(ids[index, :count].copy(), probabilities[index, :count].copy())
     return replace(
         part,
         tokens=lists["next_tokens"][index][:count],
         cache_length=lists["next_cache_length"][index],
         causal=causal,
-        sample=lists["next_draw"][index],
-        tokens_left=lists["next_room"][index],
+        sample=lists["next_sample"][index],
+        tokens_left=lists["next_tokens_left"][index],
         candidates=candidates,
     )

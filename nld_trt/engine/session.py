@@ -55,20 +55,20 @@ class StepBuffers:
 
     Attributes:
         rows, width, window: sizes of the axes batch, width and window.
-        draws: whether tokens are sampled, at every slot of the window.
+        samples: whether tokens are sampled, at every slot of the window.
     """
 
     rows: int
     width: int
     window: int
-    draws: bool
+    samples: bool
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
     @classmethod
-    def allocate(cls, info: EngineInfo, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
+    def allocate(cls, info: EngineInfo, rows: int, width: int, window: int, samples: bool = False) -> StepBuffers:
         """Make zeroed arrays for every binding of the contract except the caches, and fill the constant inputs."""
-        sizes = step_sizes(info, rows, width, window, draws)
+        sizes = step_sizes(info, rows, width, window, samples)
 
         def arrays(direction: contract.Direction) -> dict[str, Array]:
             return {
@@ -80,18 +80,18 @@ class StepBuffers:
                 if not binding.per_layer
             }
 
-        made = cls(rows, width, window, draws, arrays("input"), arrays("output"))
+        made = cls(rows, width, window, samples, arrays("input"), arrays("output"))
         made.fill_constants()
         return made
 
     @property
     def shape(self) -> tuple[int, int, int, bool]:
         """The arguments of the :meth:`Session.step` call that these buffers are for."""
-        return self.rows, self.width, self.window, self.draws
+        return self.rows, self.width, self.window, self.samples
 
     def fill_constants(self) -> None:
         """Fill the inputs that only depend on the shape."""
-        slots = self.inputs["drawn_slots"]
+        slots = self.inputs["sampled_slots"]
         slots[:] = np.arange(slots.size)
 
     def successor(self) -> StepBuffers:
@@ -109,9 +109,9 @@ class StepBuffers:
         return StepBuffers(*self.shape, inputs, outputs)
 
 
-def step_sizes(info: EngineInfo, rows: int, width: int, window: int, draws: bool) -> dict[str, int]:
+def step_sizes(info: EngineInfo, rows: int, width: int, window: int, samples: bool) -> dict[str, int]:
     """Returns the size of every axis except those of the caches."""
-    slots = rows * window if draws else 1
+    slots = rows * window if samples else 1
     return {"batch": rows, "width": width, "window": window, "slots": slots, **contract.fixed_axes(info.config)}
 
 
@@ -140,11 +140,11 @@ class Session(Protocol):
         The added rows are empty, and a forward overwrites their caches.
         """
 
-    def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
+    def step(self, rows: int, width: int, window: int, samples: bool = False) -> StepBuffers:
         """Returns buffers for a forward over the first ``rows`` cache rows. The host fills the inputs after this call.
 
         Args:
-            draws: some row samples its tokens, or verifies with an ensemble.
+            samples: some row samples its tokens, or verifies with an ensemble.
         """
 
     def launch(self, buffers: StepBuffers) -> None:

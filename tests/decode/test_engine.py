@@ -143,7 +143,7 @@ def test_stop_string_ends_the_text(opened):
     assert "88" not in result.text
 
 
-def test_seed_repeats_draws(opened):
+def test_seed_repeats_samples(opened):
     first, second = (opened.generate(PROMPT, temperature=1.5, seed=11, max_new_tokens=24) for _ in range(2))
     assert first.tokens == second.tokens
     assert first.seed == 11

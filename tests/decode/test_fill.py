@@ -18,7 +18,7 @@ def test_a_forced_pass_takes_nothing_from_what_the_buffers_held(debug_session):
     clean = StepBuffers.allocate(session.info, 1, len(tokens), len(tokens)).inputs
     expected = {name: array.copy() for name, array in run_passes(session, passes).outputs.items()}
     held = session.step(1, len(tokens), len(tokens)).inputs
-    for name in clean.keys() - {"drawn_slots", "drafted_shares"}:
+    for name in clean.keys() - {"sampled_slots", "drafted_probabilities"}:
         # Not 1: a quadratic pass of one draft sees what a causal one sees.
         held[name][...] = 2
     found = run_passes(session, passes).outputs

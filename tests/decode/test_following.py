@@ -53,11 +53,13 @@ def read_pass(inputs, index):
     """What a row's inputs say, without their padding and the lists of drafts that nobody verifies by them."""
     count = inputs["valid_count"][index]
     verified_by_list = inputs["rejection"][index] and inputs["causal"][index]
-    found = {name: array[index].tolist() for name, array in inputs.items() if array.ndim == 1 and name != "drawn_slots"}
+    found = {
+        name: array[index].tolist() for name, array in inputs.items() if array.ndim == 1 and name != "sampled_slots"
+    }
     found["eos_token_id"] = inputs["eos_token_id"][index].tolist()
     found["tokens"] = inputs["tokens"][index, :count].tolist()
     if verified_by_list:
-        found |= {name: inputs[name][index, :count].tolist() for name in ("drafted_ids", "drafted_shares")}
+        found |= {name: inputs[name][index, :count].tolist() for name in ("drafted_ids", "drafted_probabilities")}
     return found
 
 

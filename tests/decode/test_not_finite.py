@@ -83,7 +83,7 @@ def test_only_the_row_with_the_token_ends(session, golden_session, mode, tempera
 
 @pytest.mark.parametrize("others", [0, 1, 3])
 def test_who_comes_into_the_row_next_is_unharmed(session, golden_session, others):
-    """Attention multiplies what is behind its mask by 0, and 0 times NaN is NaN."""
+    """Attention multiplies what its mask hides by 0, and 0 times NaN is NaN."""
     expected = decode(golden_session(NAME), [ask(GOOD)])[0].output_ids
     batch = Batch(session)
     rows = [batch.submit(ask(GOOD)) for _ in range(others)]
@@ -157,7 +157,7 @@ def test_the_engine_does_not_go_on_from_such_logits(session):
     assert buffers.outputs["finite"].tolist() == [0]
     assert buffers.outputs["next_tokens"].tolist() == [[POISON]]
     assert buffers.outputs["next_cache_length"].tolist() == [0]
-    assert buffers.outputs["next_room"].tolist() == [0]
+    assert buffers.outputs["next_tokens_left"].tolist() == [0]
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_a_seed_is_drawn_where_one_is_needed_and_none_was_given(golden_session):
     assert Request(PROMPT).resolved(info).seed is None
 
 
-def test_the_smallest_share_keeps_the_likeliest_token(golden_session):
+def test_the_smallest_probability_keeps_the_most_likely_token(golden_session):
     """In float32 it would be 0, which no token is needed to reach."""
     session = golden_session("tiny-a")
     tiny = Request((1, 5), mode="ar", max_new_tokens=8, eos_token_id=-1, temperature=1.0, top_p=5e-324, seed=1)

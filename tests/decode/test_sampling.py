@@ -66,7 +66,7 @@ def reference_diffusion(session, request):
             logits = run_pass(session, block, cache_length=len(ids), causal=False, adapter=False)["logits"][0]
             choices, confidence = {}, {}
             for slot in (slot for slot, token in enumerate(block) if token == mask):
-                choice = reference.sample(logits[slot], mask, position=len(ids) + slot, draw=step, **warm(request))
+                choice = reference.sample(logits[slot], mask, position=len(ids) + slot, sample=step, **warm(request))
                 choices[slot], confidence[slot] = choice, reference.probabilities(logits[slot])[choice]
             best = max(confidence, key=confidence.get)
             for slot, token in choices.items():

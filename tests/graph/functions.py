@@ -29,11 +29,11 @@ PLAIN = {
     "top_p": 1.0,
     "min_p": 0.0,
     "seed": 0,
-    "draw": 0,
+    "sample": 0,
     "stream": 0,
     "proposes": False,
     "drafted_ids": -1,
-    "drafted_shares": 0.0,
+    "drafted_probabilities": 0.0,
 }
 STEP = (DRAFT_CANDIDATES, CHOOSE_TOKENS, BLOCK_DENOISE, SPEC_VERIFY)
 OUTPUTS = tuple(name for operator in STEP for name in operator.outputs)
@@ -93,7 +93,7 @@ def run_operators(
              "slots": rows * width}  # fmt: skip
     given = {
         **PLAIN,
-        "drawn_slots": np.arange(rows * width),
+        "sampled_slots": np.arange(rows * width),
         "position": np.arange(width),
         "block": 0,
         "valid": width,
@@ -101,8 +101,8 @@ def run_operators(
         "logits": logits,
     }
     given.setdefault("verify_valid", given["valid"])
-    if "drawn_slots" in values:
-        sizes["slots"] = len(given["drawn_slots"])
+    if "sampled_slots" in values:
+        sizes["slots"] = len(given["sampled_slots"])
     feeds = {
         each.name: np.ascontiguousarray(
             np.broadcast_to(np.asarray(given[each.name], type_of(each.name, logit_type)), axes_of(each.name, sizes))

@@ -53,7 +53,7 @@ def write(tmp_path):
 
 @pytest.fixture(scope="module")
 def framing_codec(tmp_path_factory) -> Codec:
-    """nld-tiny's codec with a tokenizer that puts BOS before and EOS behind every text."""
+    """nld-tiny's codec with a tokenizer that puts BOS before and EOS after every text."""
     folder = tmp_path_factory.mktemp("framing")
     for name in ("chat_template.jinja", "tokenizer_config.json"):
         shutil.copy(TINY / name, folder)

@@ -127,9 +127,9 @@ class GpuSession:
         assert rows <= self.info.limits.max_batch_size, f"{rows} rows"
         assert capacity <= self.capacity, f"{capacity} slots"
 
-    def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
+    def step(self, rows: int, width: int, window: int, samples: bool = False) -> StepBuffers:
         """Buffers for a forward. Buffers of all shapes share one memory: fill them after this call."""
-        key = rows, width, window, draws
+        key = rows, width, window, samples
         shape = self._shapes.pop(key, None) or self._new_shape(key)
         self._shapes[key] = shape
         self._filled = shape.forwards[0].buffers

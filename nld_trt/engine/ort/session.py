@@ -156,8 +156,8 @@ class OrtSession:
         """Returns ``rows``: on the CPU an empty row costs as much as any other, so none is added."""
         return rows
 
-    def step(self, rows: int, width: int, window: int, draws: bool = False) -> StepBuffers:
-        key = (rows, width, window, draws)
+    def step(self, rows: int, width: int, window: int, samples: bool = False) -> StepBuffers:
+        key = (rows, width, window, samples)
         if key not in self._bound:
             if len(self._bound) == _MAX_BOUND:
                 self._bound.pop(next(iter(self._bound)))

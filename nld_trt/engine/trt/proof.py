@@ -299,7 +299,7 @@ def _size_problems(
 
 
 def _family(kernel: Kernel) -> str:
-    """A kernel's symbol without the hash behind it."""
+    """A kernel's symbol without the hash that follows it."""
     return re.sub(r"_0x[0-9a-f]+.*", "", kernel.tactic or kernel.name)
 
 

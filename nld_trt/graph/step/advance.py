@@ -6,8 +6,9 @@ docs/model.md says what each mode does with a pass, from "Autoregressive decodin
 is the only place that says it in code: ``nld_trt.decode.modes`` opens a request, and where the rows of a batch change
 the host copies what is computed here.
 
-A row repeats this pass if its program is "hold", if it may commit no more tokens (``room`` is 0), once this pass has
-committed EOS or the last token that it may, and where its logits are not finite. ``next_room`` is 0 once it has ended.
+A row repeats this pass if its program is "hold", if it may commit no more tokens (``tokens_left`` is 0), once this
+pass has committed EOS or the last token that it may, and where its logits are not finite. ``next_tokens_left`` is 0
+once it has ended.
 Repeating a pass changes nothing: it writes the same values to the same cache slots.
 
 Shapes: B rows, W window tokens, k drafts of a quadratic pass.
@@ -37,15 +38,15 @@ class Pass:
     valid_count: Value
     causal: Value
     segments: Value
-    draw: Value
+    sample: Value
     eos_token_id: Value
     program: Value
-    room: Value
+    tokens_left: Value
     block_tokens: Value
     masks_left: Value
     verified_tokens: Value
     accepted_count: Value
-    next_seed: Value
+    bonus_token: Value
     eos_position: Value
     finite: Value
 
@@ -74,7 +75,7 @@ class Outcome:
 ADVANCE = Operator(
     "Advance",
     inputs=tuple(field.name for field in fields(Pass)),
-    outputs=("next_tokens", "next_cache_length", "next_causal", "next_draw", "next_room"),
+    outputs=("next_tokens", "next_cache_length", "next_causal", "next_sample", "next_tokens_left"),
 )
 
 
@@ -84,12 +85,12 @@ def advance(mask_token_id: int) -> FunctionProto:
     def body(**inputs: Value) -> Mapping[str, Value]:
         this = Pass(**inputs)
         window = Window.of(this.block)
-        active = (this.program > PROGRAMS.index(names.HOLD)) & (this.room > 0)
+        active = (this.program > PROGRAMS.index(names.HOLD)) & (this.tokens_left > 0)
         real, is_diffusion = window.leading(this.valid_count), this.runs(names.DIFFUSION)
         masks = where(real, this.block.tape.constant(mask_token_id, np.int32), 0)
         outcome = _outcome(this, window, real, is_diffusion, mask_token_id)
-        tokens_left = this.room - outcome.committed
-        ended = this.causal & (outcome.ends | (tokens_left <= 0))
+        left_after = this.tokens_left - outcome.committed
+        ended = this.causal & (outcome.ends | (left_after <= 0))
         # From logits that are not finite the kernels choose -1, which is no place in the embedding.
         continues = active & ~ended & this.finite.cast(np.bool_)
 
@@ -101,8 +102,10 @@ def advance(mask_token_id: int) -> FunctionProto:
             "next_tokens": where(continues.column(), _next_block(this, window, outcome, masks), this.block),
             "next_cache_length": this.cache_length + where(commits, outcome.committed, 0),
             "next_causal": where(continues, where(this.causal, causal_next, outcome.filled), this.causal),
-            "next_draw": where(continues, where(denoises_again, this.draw + 1, 0), this.draw),
-            "next_room": where(continues, where(this.causal, tokens_left, this.room), where(active, 0, this.room)),
+            "next_sample": where(continues, where(denoises_again, this.sample + 1, 0), this.sample),
+            "next_tokens_left": where(
+                continues, where(this.causal, left_after, this.tokens_left), where(active, 0, this.tokens_left)
+            ),
         }
 
     return make_function(ADVANCE, body)
@@ -122,7 +125,7 @@ def _outcome(this: Pass, window: Window, real: Value, is_diffusion: Value, mask_
     block_eos = window.first(this.block, this.eos_token_id, among=real) < window.width
     return Outcome(
         filled=no_masks | (is_diffusion & complete),
-        bonus=where(is_diffusion, last_token, this.next_seed),
+        bonus=where(is_diffusion, last_token, this.bonus_token),
         committed=where(is_diffusion, this.valid_count, this.accepted_count),
         ends=where(is_diffusion, block_eos, verified_eos),
     )

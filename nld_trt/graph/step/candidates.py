@@ -59,15 +59,15 @@ class Settings:
 
 DRAFT_CANDIDATES = Operator(
     "DraftCandidates",
-    inputs=("logits", "drawn_slots", *(field.name for field in fields(Settings))),
-    outputs=("cut", "candidate_ids", "candidate_shares"),
+    inputs=("logits", "sampled_slots", *(field.name for field in fields(Settings))),
+    outputs=("cut", "candidate_ids", "candidate_probabilities"),
 )
 
 
 def draft_candidates(mask_token_id: int, vocab_size: int, dialect: Dialect) -> FunctionProto:
     """The operator as an ONNX function."""
 
-    def body(logits: Value, drawn_slots: Value, **inputs: Value) -> Mapping[str, Value]:
+    def body(logits: Value, sampled_slots: Value, **inputs: Value) -> Mapping[str, Value]:
         settings = Settings(**inputs)
         tape = logits.tape
         cells = logits.shape(0, 2)
@@ -79,7 +79,7 @@ def draft_candidates(mask_token_id: int, vocab_size: int, dialect: Dialect) -> F
         ]
 
         def limit() -> list[Value]:
-            slots = SampledSlots(drawn_slots, logits)
+            slots = SampledSlots(sampled_slots, logits)
             scores = allowed_scores(slots.vectors(logits), mask_token_id, vocab_size)
             cut, ids, probabilities = _limits(scores, settings.columns(slots), min(SHORTLIST, vocab_size))
             return [

@@ -28,7 +28,7 @@ from nld_trt.graph.tape import Dialect, Value, where
 
 CHOOSE_TOKENS = Operator(
     "ChooseTokens",
-    inputs=("logits", "drawn_slots", *(field.name for field in fields(SamplingInputs))),
+    inputs=("logits", "sampled_slots", *(field.name for field in fields(SamplingInputs))),
     outputs=("choice", "probability", "finite"),
 )
 # Of engines with quadratic passes.
@@ -43,7 +43,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 def choose_tokens(mask_token_id: int, vocab_size: int, dialect: Dialect, *, quadratic: bool) -> FunctionProto:
     """The operator as an ONNX function.
 
-    ``drawn_slots`` must hold at least the slots of rows with a temperature or an ensemble. All other slots get their
+    ``sampled_slots`` must hold at least the slots of rows with a temperature or an ensemble. All other slots get their
     most likely token.
 
     Args:
@@ -52,7 +52,7 @@ def choose_tokens(mask_token_id: int, vocab_size: int, dialect: Dialect, *, quad
 
     def body(
         logits: Value,
-        drawn_slots: Value,
+        sampled_slots: Value,
         segments: Value | None = None,
         ensemble: Value | None = None,
         **inputs: Value,
@@ -64,7 +64,7 @@ def choose_tokens(mask_token_id: int, vocab_size: int, dialect: Dialect, *, quad
         warm = sampling.temperature > 0.0
 
         def sample() -> list[Value]:
-            slots = SampledSlots(drawn_slots, logits)
+            slots = SampledSlots(sampled_slots, logits)
             if mixing is None:
                 allowed = allowed_scores(slots.vectors(logits), mask_token_id, vocab_size)
                 best = slots.cells(greedy)

@@ -90,15 +90,15 @@ def _swapped(lanes: Value) -> Value:
     return lanes.take(_SWAPPED)
 
 
-def uniforms(dialect: Dialect, *, seed: Value, stream: Value, position: Value, draw: Value) -> tuple[Value, Value]:
+def uniforms(dialect: Dialect, *, seed: Value, stream: Value, position: Value, sample: Value) -> tuple[Value, Value]:
     """Two independent numbers in (0, 1) per slot, [N] float32 each.
 
-    They come from words 0 and 1 of the counter (stream, position, draw, 0) under the key (low word of the seed,
+    They come from words 0 and 1 of the counter (stream, position, sample, 0) under the key (low word of the seed,
     high word): u = ((word >> 9) + 0.5) * 2^-23, exact in float32 and never 0 or 1.
 
     Args:
         seed: [N] int64, 0 or more.
-        stream, draw, position: [N] int32, 0 or more.
+        stream, sample, position: [N] int32, 0 or more.
     """
 
     def lane(value: Value, place: int) -> Value:
@@ -107,7 +107,7 @@ def uniforms(dialect: Dialect, *, seed: Value, stream: Value, position: Value, d
 
     # No seed has its highest bit set, so dividing is shifting.
     key = lane(seed % _WORD, 0) + lane(seed // _WORD, 1)
-    counters = lane(stream, 0) + lane(draw, 1)
+    counters = lane(stream, 0) + lane(sample, 1)
     words = PHILOX[dialect](counters, lane(position, 0), key)
 
     def uniform(words: Value) -> Value:

@@ -41,11 +41,11 @@ class SamplingInputs:
     temperature: Value
     seed: Value
     stream: Value
-    draw: Value
+    sample: Value
     position: Value
     cut: Value
     drafted_ids: Value
-    drafted_shares: Value
+    drafted_probabilities: Value
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def sample_tokens(
         seed=slots.rows(inputs.seed),
         stream=slots.rows(inputs.stream),
         position=slots.cells(inputs.position),
-        draw=slots.rows(inputs.draw),
+        sample=slots.rows(inputs.sample),
     )
     weights = _weights(slots, inputs, scores, vocab_size)
     draft = _draft(slots, inputs, weights, second)
@@ -129,7 +129,7 @@ def _draft(slots: SampledSlots, inputs: SamplingInputs, weights: Weights, unifor
     has_draft = slots.places + 1 < slots.rows(inputs.valid).cast(np.int64)
     tokens = slots.following_cells(inputs.block).cast(np.int64)
     ids = slots.following_lists(inputs.drafted_ids, CANDIDATES).cast(np.int64)
-    probabilities = slots.following_lists(inputs.drafted_shares, CANDIDATES)
+    probabilities = slots.following_lists(inputs.drafted_probabilities, CANDIDATES)
     real = ids >= 0
     is_token = real & ids.equals(tokens.column())
     probability = where(is_token, probabilities, 0.0).sum(_LAST, keepdims=True)

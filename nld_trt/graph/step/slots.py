@@ -30,11 +30,11 @@ def only_if(
 
 
 class SampledSlots:
-    """Values of the slots in the input ``drawn_slots`` [N] int32, which are row * W + slot."""
+    """Values of the slots in the input ``sampled_slots`` [N] int32, which are row * W + slot."""
 
-    def __init__(self, drawn_slots: Value, logits: Value) -> None:
+    def __init__(self, sampled_slots: Value, logits: Value) -> None:
         """``logits`` [B, W, V] give the width of a window."""
-        self._cells = drawn_slots.cast(np.int64)
+        self._cells = sampled_slots.cast(np.int64)
         width = logits.shape(1, 2)
         self._rows = self._cells // width
         self.places = self._cells - self._rows * width

@@ -70,7 +70,7 @@ TENSORS: Mapping[str, Tensor] = {
     "program": Tensor(
         "int32", _ROWS, f"how the row continues after the pass: {', '.join(PROGRAMS)} are 0 to {len(PROGRAMS) - 1}"
     ),
-    "room": Tensor("int32", _ROWS, "tokens that the row may still commit; at 0 it repeats its pass"),
+    "tokens_left": Tensor("int32", _ROWS, "tokens that the row may still commit; at 0 it repeats its pass"),
     "logits": Tensor(ANY_FLOAT, ("batch", "window", "vocab"), "of every window slot"),
     "block": Tensor("int32", _WINDOW, "window tokens"),
     "valid": Tensor("int32", _ROWS, "leading window slots that are real"),
@@ -79,7 +79,7 @@ TENSORS: Mapping[str, Tensor] = {
     ),
     "position": Tensor("int32", _WINDOW, "absolute position of the token that a slot predicts"),
     # Sampling.
-    "drawn_slots": Tensor(
+    "sampled_slots": Tensor(
         "int32", ("slots",), "row * window + slot of the slots that are sampled; any one slot where none is"
     ),
     "temperature": Tensor("float32", _ROWS, "0: the most likely token; above: a sample from softmax(z / T)"),
@@ -89,15 +89,15 @@ TENSORS: Mapping[str, Tensor] = {
     "cut": Tensor("float32", _WINDOW, "tokens with a smaller logit are not sampled; -inf allows all"),
     "seed": Tensor("int64", _ROWS, "key of the row's random numbers, 0 or more"),
     "stream": Tensor("int32", _ROWS, "which of the key's independent streams"),
-    "draw": Tensor("int32", _ROWS, "number of the sample of a position; 0 except in denoise passes"),
+    "sample": Tensor("int32", _ROWS, "number of the sample of a position; 0 except in denoise passes"),
     # Drafts for rejection sampling.
     "proposes": Tensor("bool", _ROWS, "the row drafts for rejection sampling"),
     "candidate_ids": Tensor("int32", _LISTS, "tokens that a slot's draft is sampled from; -1 after the last"),
-    "candidate_shares": Tensor("float32", _LISTS, "probability of each of them"),
+    "candidate_probabilities": Tensor("float32", _LISTS, "probability of each of them"),
     "drafted_ids": Tensor(
         "int32", _LISTS, "tokens that each block token was sampled from, to be verified by rejection; -1: none"
     ),
-    "drafted_shares": Tensor("float32", _LISTS, "probability with which the draft took each of them"),
+    "drafted_probabilities": Tensor("float32", _LISTS, "probability with which the draft took each of them"),
     "ensemble": Tensor("float32", _ROWS, "quadratic: weight of the AR against the diffusion prediction in verifying"),
     # What every slot chooses.
     "choice": Tensor("int32", _WINDOW, "token that a slot chooses"),
@@ -113,7 +113,7 @@ TENSORS: Mapping[str, Tensor] = {
     "eos_token_id": Tensor("int32", ("batch", "eos_ids"), "tokens that end the answer, then -1: no token"),
     "verified_tokens": Tensor("int32", _WINDOW, "choice of every slot; in kernels -1 where its logits decide nothing"),
     "accepted_count": Tensor("int32", _ROWS, "draft tokens that match, + 1; in kernels 0 for a row that is not finite"),
-    "next_seed": Tensor(
+    "bonus_token": Tensor(
         "int32", _ROWS, "bonus token: the last accepted one, not yet cached; in kernels -1 for a row that is not finite"
     ),
     "eos_position": Tensor("int32", _ROWS, "slot of the first accepted EOS, or the window size"),
@@ -121,8 +121,8 @@ TENSORS: Mapping[str, Tensor] = {
     "next_tokens": Tensor("int32", _WINDOW, "of the row's next pass"),
     "next_cache_length": Tensor("int32", _ROWS, "of the row's next pass"),
     "next_causal": Tensor("bool", _ROWS, "of the row's next pass"),
-    "next_draw": Tensor("int32", _ROWS, "of the row's next pass"),
-    "next_room": Tensor("int32", _ROWS, "of the row's next pass; 0: it has ended"),
+    "next_sample": Tensor("int32", _ROWS, "of the row's next pass"),
+    "next_tokens_left": Tensor("int32", _ROWS, "of the row's next pass; 0: it has ended"),
     # Between the two plugin operators.
     "partials": Tensor(
         "int32", ("batch", "window", "splits", "partial_words"), "statistics of each split; floats by their bits"

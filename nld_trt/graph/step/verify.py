@@ -23,7 +23,7 @@ from nld_trt.graph.tape import Value, where
 SPEC_VERIFY = Operator(
     "SpecVerify",
     inputs=("choice", "block", "verify_valid", "eos_token_id"),
-    outputs=("verified_tokens", "accepted_count", "next_seed", "eos_position"),
+    outputs=("verified_tokens", "accepted_count", "bonus_token", "eos_position"),
 )
 
 _LAST, _END = -1, np.iinfo(np.int64).max
@@ -43,7 +43,7 @@ def spec_verify() -> FunctionProto:
         return {
             "verified_tokens": choice,
             "accepted_count": accepted.squeeze(_LAST),
-            "next_seed": choice.take_along(first_miss, axis=1).squeeze(_LAST),
+            "bonus_token": choice.take_along(first_miss, axis=1).squeeze(_LAST),
             "eos_position": window.first(choice, eos_token_id, among=window.slots < accepted),
         }
 

@@ -67,7 +67,7 @@ def case(
         reach = rng.integers(0, width + 1)
         block[row, 1 : 1 + reach] = best[row, :reach][: width - 1]
     block[rng.random((batch, width)) < 0.5] = MASK
-    ids, shares = _drafts(rng, block, best, vocab)
+    ids, probabilities = _drafts(rng, block, best, vocab)
     values: dict[str, Any] = {
         "logits": logits,
         "block": block,
@@ -79,11 +79,11 @@ def case(
         "temperature": np.full(batch, temperature),
         "seed": rng.integers(0, 2**63, batch),
         "stream": rng.integers(0, 2, batch),
-        "draw": rng.integers(0, 1000, batch),
+        "sample": rng.integers(0, 1000, batch),
         "position": rng.integers(0, 10**6, (batch, width)),
         "cut": np.full((batch, width), -np.inf),
         "drafted_ids": ids,
-        "drafted_shares": shares,
+        "drafted_probabilities": probabilities,
     }
     return {name: value.astype(TENSORS[name].dtype.replace("logits", "float32")) for name, value in values.items()}
 
@@ -95,16 +95,16 @@ def _eos_ids(rng: np.random.Generator, block: Array, best: Array) -> Array:
 
 
 def _drafts(rng: np.random.Generator, block: Array, best: Array, vocab: int) -> tuple[Array, Array]:
-    """(ids, shares) of up to CANDIDATES drafted tokens per slot, with or without the slot's own and its best token."""
+    """(ids, probabilities) of up to CANDIDATES drafts per slot, with or without the slot's own and its best token."""
     ids = np.full((*block.shape, CANDIDATES), -1)
-    shares = np.zeros(ids.shape)
+    probabilities = np.zeros(ids.shape)
     for row, slot in np.ndindex(block.shape):
         wanted = [block[row, slot]] * rng.integers(0, 2) + [best[row, slot - 1]] * rng.integers(0, 2)
         listed = list(dict.fromkeys([*wanted, *rng.integers(0, vocab, CANDIDATES)]))[: rng.integers(0, CANDIDATES + 1)]
         rng.shuffle(listed)
         ids[row, slot, : len(listed)] = listed
-        shares[row, slot, : len(listed)] = rng.dirichlet(np.full(CANDIDATES, 0.5))[: len(listed)]
-    return ids, shares
+        probabilities[row, slot, : len(listed)] = rng.dirichlet(np.full(CANDIDATES, 0.5))[: len(listed)]
+    return ids, probabilities
 
 
 def tie(logits: Array) -> None:
@@ -178,7 +178,7 @@ def filtered(values: Values, kept: int = 20) -> dict[str, Array]:
     return {**values, "cut": cut}
 
 
-_NO_DRAFT: Mapping[str, float] = {"drafted_ids": -1, "drafted_shares": 0.0}
+_NO_DRAFT: Mapping[str, float] = {"drafted_ids": -1, "drafted_probabilities": 0.0}
 
 
 def all_masks(values: Values) -> dict[str, Array]:
@@ -193,10 +193,13 @@ def matching_draft(values: Values) -> dict[str, Array]:
     allowed[..., MASK] = -np.inf
     block = allowed.argmax(-1).astype(values["block"].dtype)
     block = np.concatenate([block[:, :1], block[:, :-1]], -1)
-    ids, shares = (np.full_like(values[name], nothing) for name, nothing in _NO_DRAFT.items())
+    ids, probabilities = (np.full_like(values[name], nothing) for name, nothing in _NO_DRAFT.items())
     # Where the draft gave a token less than the model does, it is kept.
-    ids[..., 0], shares[..., 0] = block, 1e-9
-    return _whole_block(values, block, quota=0, threshold=2.0) | {"drafted_ids": ids, "drafted_shares": shares}
+    ids[..., 0], probabilities[..., 0] = block, 1e-9
+    return _whole_block(values, block, quota=0, threshold=2.0) | {
+        "drafted_ids": ids,
+        "drafted_probabilities": probabilities,
+    }
 
 
 def _whole_block(values: Values, block: Array, *, quota: int, threshold: float) -> dict[str, Array]:

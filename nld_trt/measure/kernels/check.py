@@ -96,7 +96,7 @@ def _left_alone(values: Values) -> dict[str, Array]:
         "masks_left": _VALID,
         "confidence": np.full(_WIDTH, -1.0, np.float32),
         "accepted_count": 0,
-        "next_seed": -1,
+        "bonus_token": -1,
         "eos_position": _WIDTH,
     }
     return {name: np.asarray(value) for name, value in expected.items()}

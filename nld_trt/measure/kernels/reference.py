@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 # Tensors by their names in TENSORS; logits are float32.
 Values = Mapping[str, Array]
 
-# Sums of weights in 32 bits are this exact, in parts of the sum: a draw this near to the boundary between two tokens
+# Sums of weights in 32 bits are this exact, in parts of the sum: a sample this near to the boundary between two tokens
 # may come out as either.
 ROUNDING = 1e-5
 
@@ -44,9 +44,9 @@ def philox(counter: Sequence[Any], key: Sequence[Any]) -> tuple[Any, ...]:
     return c0, c1, c2, c3
 
 
-def uniforms(seed: int, position: int, draw: int = 0, stream: int = 0) -> tuple[float, float]:
+def uniforms(seed: int, position: int, sample: int = 0, stream: int = 0) -> tuple[float, float]:
     """The two random numbers of a slot: for its sample, and for the test of its drafted token."""
-    first, second, *_ = philox((stream, position, draw, 0), (seed & _LOW, seed >> 32 & _LOW))
+    first, second, *_ = philox((stream, position, sample, 0), (seed & _LOW, seed >> 32 & _LOW))
     return ((first >> 9) + 0.5) * 2.0**-23, ((second >> 9) + 0.5) * 2.0**-23
 
 
@@ -110,7 +110,7 @@ def sample(
     *,
     seed: int,
     position: int,
-    draw: int = 0,
+    sample: int = 0,
     stream: int = 0,
     drafted: int | None = None,
     taken: Array | None = None,
@@ -126,7 +126,7 @@ def sample(
     if not settings["temperature"]:
         return int(greedy(logits, mask_token_id))
     weights = distribution(logits, mask_token_id, **settings)
-    return Pool.of(weights, uniforms(seed, position, draw, stream), drafted, taken).token
+    return Pool.of(weights, uniforms(seed, position, sample, stream), drafted, taken).token
 
 
 def _weights(scores: Array, inside: Array, temperature: float) -> Array:
@@ -196,11 +196,11 @@ def pool(values: Values, row: int, slot: int, mask_token_id: int) -> Pool:
     logits = values["logits"][row, slot]
     temperature = max(float(np.float32(values["temperature"][row])), COLDEST)
     weights = _weights(allowed(logits, mask_token_id), logits >= values["cut"][row, slot], temperature)
-    seed, stream, draw = (int(values[name][row]) for name in ("seed", "stream", "draw"))
-    numbers = uniforms(seed, int(values["position"][row, slot]), draw, stream)
+    seed, stream, sample = (int(values[name][row]) for name in ("seed", "stream", "sample"))
+    numbers = uniforms(seed, int(values["position"][row, slot]), sample, stream)
     if slot + 1 >= values["valid"][row]:
         return Pool.of(weights, numbers, None, None)
-    ids, probabilities = (values[name][row, slot + 1] for name in ("drafted_ids", "drafted_shares"))
+    ids, probabilities = (values[name][row, slot + 1] for name in ("drafted_ids", "drafted_probabilities"))
     taken = np.zeros(len(weights))
     np.add.at(taken, ids[ids >= 0], probabilities[ids >= 0].astype(np.float64))
     return Pool.of(weights, numbers, int(values["block"][row, slot + 1]), taken)
@@ -273,7 +273,7 @@ def differences(found: Values, values: Values, mask_token_id: int) -> list[str]:
     # Slots are ranked by the confidences that came out: two that are nearly equal may stand in either order.
     tokens, left = denoise(values, choice, found["confidence"], mask_token_id)
     exact = {"block_tokens": tokens, "masks_left": left, "finite": np.ones(len(logits), int)}
-    exact |= dict(zip(("accepted_count", "next_seed", "eos_position"), verify(values, choice), strict=True))
+    exact |= dict(zip(("accepted_count", "bonus_token", "eos_position"), verify(values, choice), strict=True))
     checks = {
         "verified_tokens": not wrong_choices(values, choice, mask_token_id),
         "confidence": np.allclose(found["confidence"], np.where(masked, probability, -1.0), rtol=1e-4, atol=1e-30),

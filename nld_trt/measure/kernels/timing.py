@@ -17,7 +17,7 @@ SAMPLES = 15
 
 # Queues one call; it gets the number of the call.
 Work = Callable[[int], object]
-# Captures what a function queues. The result runs it behind work that is queued already, and returns milliseconds.
+# Captures what a function queues. The result runs it after work that is queued already, and returns milliseconds.
 Record = Callable[[Callable[[], object]], Callable[[], float]]
 
 

@@ -22,7 +22,7 @@ from tests.machine.fake_cuda import STREAM, FakeCuda
 
 @dataclass
 class FakeContext:
-    """Writes tokens + 1 as block_tokens, 10 · profile as next_seed, and the first token into the key cache."""
+    """Writes tokens + 1 as block_tokens, 10 · profile as bonus_token, and the first token into the key cache."""
 
     engine: FakeEngine
     profile: int = -1
@@ -80,7 +80,7 @@ class FakeContext:
         rows, window = shapes["logit_rows"]
         tokens = cuda.array(addresses["tokens"], shapes["tokens"], np.int32)
         cuda.array(addresses["block_tokens"], (rows, window), np.int32)[...] = tokens[:, :window] + 1
-        cuda.array(addresses["next_seed"], (rows,), np.int32)[...] = 10 * self.profile
+        cuda.array(addresses["bonus_token"], (rows,), np.int32)[...] = 10 * self.profile
         cuda.array(addresses["next_tokens"], (rows, window), np.int32)[...] = tokens[:, :window] + 1
         quota = cuda.array(addresses["quota"], (rows,), np.int32)
         cuda.array(addresses["accepted_count"], (rows,), np.int32)[...] = quota

@@ -78,7 +78,7 @@ def test_each_shape_runs_in_its_phase_and_comes_back(start, shape, phase):
     rows, width, window = shape
     buffers = forward(session, rows, width, window)
     assert buffers.outputs["block_tokens"].tolist() == [[6 + row] * window for row in range(rows)]
-    assert buffers.outputs["next_seed"].tolist() == [10 * contract.PHASES.index(phase)] * rows
+    assert buffers.outputs["bonus_token"].tolist() == [10 * contract.PHASES.index(phase)] * rows
 
 
 def test_shapes_can_alternate_in_one_memory(start):
@@ -271,9 +271,9 @@ def test_prompts_do_not_push_out_what_decoding_repeats(start, monkeypatch):
 def test_plan_with_other_bindings_is_refused(start):
     with pytest.raises(
         OperationError,
-        match=r"(?s)step contract.*next_seed is missing.*1 optimisation profiles, not 3: prompt, token, block",
+        match=r"(?s)step contract.*bonus_token is missing.*1 optimisation profiles, not 3: prompt, token, block",
     ):
-        start(drop=("next_seed",), num_optimization_profiles=1)
+        start(drop=("bonus_token",), num_optimization_profiles=1)
 
 
 def test_plan_that_the_library_refuses_is_refused(start):

@@ -26,7 +26,7 @@ LISTING = "\n".join(
         " Name: tokens, IOMode: Input, DataType: Int32, Dimensions: [-1,-1], Location: Device, ProfileInfo: [ "
         "{ MinShape: [1,1], OptShape: [1,64], MaxShape: [4,64], Format: x }, "
         "{ MinShape: [1,1], OptShape: [1,1], MaxShape: [4,1] }]",
-        " Name: next_seed, IOMode: Output, DataType: BFloat16, Dimensions: [-1], ProfileInfo: [ { Format: x }]",
+        " Name: bonus_token, IOMode: Output, DataType: BFloat16, Dimensions: [-1], ProfileInfo: [ { Format: x }]",
     )
 )
 
@@ -50,7 +50,7 @@ def test_bindings_have_types_and_ranges():
     tokens, seed = EngineListing.parse(LISTING).tensors
     assert (tokens.name, tokens.mode, tokens.dtype, tokens.shape) == ("tokens", "input", "int32", (-1, -1))
     assert tokens.ranges == (((1, 1), (1, 64), (4, 64)), ((1, 1), (1, 1), (4, 1)))
-    assert (seed.name, seed.mode, seed.dtype, seed.ranges) == ("next_seed", "output", "bf16", ())
+    assert (seed.name, seed.mode, seed.dtype, seed.ranges) == ("bonus_token", "output", "bf16", ())
 
 
 def test_nodes_of_a_function_lose_the_function():

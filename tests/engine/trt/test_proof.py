@@ -136,8 +136,8 @@ def test_dropped_mask_is_found(graph):
 
 def test_missing_binding_is_found(graph):
     outputs = graph.model.graph.output
-    outputs.remove(next(value for value in outputs if value.name == "next_seed"))
-    assert differences(graph) == "output next_seed is missing"
+    outputs.remove(next(value for value in outputs if value.name == "bonus_token"))
+    assert differences(graph) == "output bonus_token is missing"
 
 
 def test_missing_debug_outputs_are_found(graph):

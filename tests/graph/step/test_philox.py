@@ -65,7 +65,7 @@ def reference_words(counters, keys):
 @lru_cache
 def uniform_session(dialect):
     tape = Tape()
-    inputs = {"seed": (np.int64, ["N"])} | dict.fromkeys(("stream", "position", "draw"), (np.int32, ["N"]))
+    inputs = {"seed": (np.int64, ["N"])} | dict.fromkeys(("stream", "position", "sample"), (np.int32, ["N"]))
     numbers = uniforms(dialect, **{name: tape.named(name, dtype) for name, (dtype, _) in inputs.items()})
     for name, value in zip(("first", "second"), numbers, strict=True):
         tape.op("Identity", value, name=name)
@@ -105,7 +105,7 @@ def test_numbers_depend_on_seed_position_draw_and_stream_alone(dialect, slots):
     feeds = {
         "seed": np.array(seeds, np.int64),
         "position": np.array(positions, np.int32),
-        "draw": np.array(turns, np.int32),
+        "sample": np.array(turns, np.int32),
         "stream": np.array(streams, np.int32),
     }
     found = np.stack(uniform_session(dialect).run(None, feeds), axis=-1)
@@ -115,7 +115,7 @@ def test_numbers_depend_on_seed_position_draw_and_stream_alone(dialect, slots):
 def test_numbers_are_spread_evenly_and_never_at_the_ends():
     seeds, positions = np.divmod(np.arange(40_000), 400)
     none = np.zeros(40_000, np.int32)
-    feeds = {"seed": seeds, "position": positions.astype(np.int32), "draw": none, "stream": none}
+    feeds = {"seed": seeds, "position": positions.astype(np.int32), "sample": none, "stream": none}
     for numbers in uniform_session("onnxruntime").run(None, feeds):
         assert numbers.min() > 0
         assert numbers.max() < 1

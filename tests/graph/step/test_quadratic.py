@@ -43,11 +43,11 @@ def test_drafts_are_verified_as_by_a_causal_pass(session, adapter):
     expected = forward(session, DRAFTS, cache_length=len(PROMPT))
     np.testing.assert_allclose(found["logits"][:COUNT], expected["logits"], atol=TOLERANCE)
     assert found["accepted_count"] == expected["accepted_count"]
-    assert found["next_seed"] == expected["next_seed"]
+    assert found["bonus_token"] == expected["bonus_token"]
 
 
 @pytest.mark.parametrize("adapter", [False, True])
-def test_masks_behind_a_draft_predict_as_a_bidirectional_pass_there(session, adapter):
+def test_masks_after_a_draft_predict_as_a_bidirectional_pass_there(session, adapter):
     """Behind draft i they see the drafts up to i and each other, as k masks would in a pass of their own."""
     found = quadratic_pass(session, adapter)["logits"][COUNT:].reshape(COUNT, COUNT, -1)
     masks = [session.info.config.mask_token_id] * COUNT

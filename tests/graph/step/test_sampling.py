@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the decode operators draw: against the definition in NumPy, and against exact probabilities."""
+"""What the decode operators sample: against the definition in NumPy, and against exact probabilities."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def test_every_token_is_the_one_that_the_definition_gives(dialect, filters):
     position = rng.integers(0, 100_000, (rows, 1)) + np.arange(width)
     temperatures = np.array([0.0, 0.2, 0.7, 1.0, 2.5, 0.0])
     tokens = verified(
-        logits, dialect=dialect, temperature=temperatures, seed=seeds, draw=turns, position=position, **filters
+        logits, dialect=dialect, temperature=temperatures, seed=seeds, sample=turns, position=position, **filters
     )
     for row, slot in product(range(rows), range(width)):
         expected = reference.sample(
             logits[row, slot].astype(np.float32), MASK, seed=int(seeds[row]), position=int(position[row, slot]),
-            draw=int(turns[row]), temperature=temperatures[row], **filters,
+            sample=int(turns[row]), temperature=temperatures[row], **filters,
         )  # fmt: skip
         assert tokens[row, slot] == expected, (row, slot)
 
 
 @pytest.mark.parametrize("temperature", [1e-45, 1e-30, 1e-6])
-def test_the_coldest_draws_are_greedy(temperature):
+def test_the_coldest_samples_are_greedy(temperature):
     logits = np.random.default_rng(4).normal(scale=5, size=(2, 7, 40))
     assert (verified(logits, temperature=temperature, seed=9) == verified(logits)).all()
 
@@ -103,7 +103,7 @@ def test_top_p_sees_only_what_top_k_has_left():
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
 @pytest.mark.parametrize("temperature", TEMPERATURES)
-def test_draws_have_the_exact_distribution(temperature, filters):
+def test_samples_have_the_exact_distribution(temperature, filters):
     logits = np.random.default_rng(1).normal(scale=1.5, size=24)
     tokens = verified(np.tile(logits, (40, 300, 1)), temperature=temperature, seed=np.arange(40), **filters)
     counts = np.bincount(tokens.ravel(), minlength=24)
@@ -114,13 +114,13 @@ def test_draws_have_the_exact_distribution(temperature, filters):
 
 
 def test_the_next_position_and_the_next_draw_are_independent_of_this_one():
-    """Pairs of draws from a fair distribution of 4 tokens are as frequent as the product says."""
+    """Pairs of samples from a fair distribution of 4 tokens are as frequent as the product says."""
     logits = np.zeros((50, 400, 12))
     logits[..., 4:] = -np.inf
     first = verified(logits, temperature=1.0, seed=np.arange(50))
     others = {
         "next position": np.roll(first, -1, axis=1)[:, :-1],
-        "next draw": verified(logits, temperature=1.0, seed=np.arange(50), draw=1)[:, :-1],
+        "next sample": verified(logits, temperature=1.0, seed=np.arange(50), sample=1)[:, :-1],
         "next seed": np.roll(first, -1, axis=0)[:, :-1],
     }
     for name, second in others.items():
@@ -140,7 +140,7 @@ def test_the_first_committed_token_of_a_warm_block_has_the_exact_distribution():
     block = np.tile([3, *[MASK] * masks], (rows, 1))
     tokens = run_operators(
         MASK, np.tile(padded, (rows, 1, 1)), block=block, threshold=2.0, quota=1,
-        temperature=temperature, seed=np.arange(rows), draw=1,
+        temperature=temperature, seed=np.arange(rows), sample=1,
     )["block_tokens"]  # fmt: skip
     changed = tokens != block
     assert (changed.sum(axis=1) == 1).all()
@@ -166,7 +166,7 @@ def listed(shares):
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
-def test_candidates_are_the_likeliest_tokens_that_the_filters_keep(dialect, filters):
+def test_candidates_are_the_most_likely_tokens_that_the_filters_keep(dialect, filters):
     rng = np.random.default_rng(5)
     logits = np.round(rng.normal(scale=2.0, size=(40, 2, 24)), 1).astype(np.float32)
     found = run_operators(MASK, logits, dialect=dialect, temperature=0.8, proposes=True, **filters)
@@ -174,7 +174,7 @@ def test_candidates_are_the_likeliest_tokens_that_the_filters_keep(dialect, filt
         shares = reference.draft_distribution(logits[row, slot], MASK, temperature=0.8, **filters)
         ids = found["candidate_ids"][row, slot]
         got = np.zeros(24)
-        got[ids[ids >= 0]] = found["candidate_shares"][row, slot][ids >= 0]
+        got[ids[ids >= 0]] = found["candidate_probabilities"][row, slot][ids >= 0]
         np.testing.assert_allclose(got, shares, rtol=1e-5, atol=1e-7)
         assert (logits[row, slot] >= found["cut"][row, slot]).sum() >= (ids >= 0).sum() > 0
 
@@ -182,7 +182,7 @@ def test_candidates_are_the_likeliest_tokens_that_the_filters_keep(dialect, filt
 def test_a_tie_of_too_many_candidates_leaves_none():
     found = run_operators(MASK, np.zeros((1, 1, 24)), temperature=1.0, proposes=True)
     assert (found["candidate_ids"] == -1).all()
-    assert (found["candidate_shares"] == 0).all()
+    assert (found["candidate_probabilities"] == 0).all()
 
 
 def test_rows_that_do_not_propose_have_no_candidates():
@@ -210,7 +210,13 @@ def test_a_drafted_token_is_kept_or_replaced_as_the_definition_says(dialect):
             logits[row, slot - 1], MASK, drafted=block[row, slot], taken=draft, seed=row, position=slot - 1, **settings
         )
     tokens = verified(
-        logits, dialect=dialect, block=block, drafted_ids=ids, drafted_shares=shares, seed=np.arange(rows), **settings
+        logits,
+        dialect=dialect,
+        block=block,
+        drafted_ids=ids,
+        drafted_probabilities=shares,
+        seed=np.arange(rows),
+        **settings,
     )
     accepted = (tokens[:, :-1] == block[:, 1:]).mean()
     assert 0.3 < accepted < 0.95
@@ -229,13 +235,13 @@ def speculate(target, draft, temperature, rule, count=24_000):
     block = np.stack([np.zeros(count, np.int64), found["block_tokens"][:, 0]], axis=1)
     lists = [
         np.concatenate([np.full_like(found[name], fill), found[name]], axis=1)
-        for name, fill in (("candidate_ids", -1), ("candidate_shares", 0))
+        for name, fill in (("candidate_ids", -1), ("candidate_probabilities", 0))
     ]
     if rule == "shares of another distribution":
         lists[1] = np.where(lists[0] >= 0, 1 / np.maximum((lists[0] >= 0).sum(-1, keepdims=True), 1), 0.0)
     logits = np.tile(target, (count, 2, 1))
     found = run_operators(
-        MASK, logits, block=block, drafted_ids=lists[0], drafted_shares=lists[1], **proposal
+        MASK, logits, block=block, drafted_ids=lists[0], drafted_probabilities=lists[1], **proposal
     )  # fmt: skip
     tokens = found["verified_tokens"][:, 0]
     accepted = tokens == block[:, 1]

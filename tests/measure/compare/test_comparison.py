@@ -194,7 +194,7 @@ def test_figures_do_not_depend_on_how_many_rows_are_read_together(engine, pertur
 
 
 def test_positions_are_the_answer_s_tokens_and_no_padding(twin):
-    """An answer of 21 tokens in blocks of 8: its blocks hold 7, 7 and 4 tokens behind their seeds."""
+    """An answer of 21 tokens in blocks of 8: its blocks hold 7, 7 and 4 tokens after their bonus tokens."""
     comparison = compare(*twin("tiny-a"), random_questions(4, count=1), max_new_tokens=21)
     assert comparison.causal.positions == 21
     assert comparison.by_noise_level[1.0].positions == comparison.draft.positions == 7 + 7 + 4

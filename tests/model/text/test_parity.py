@@ -47,7 +47,7 @@ MESSAGES: list[dict[str, Any]] = [
 ]
 DOCUMENTS = [{"title": "One", "text": "1 < 2"}]
 
-# Pieces of templates. Each is a whole statement or expression, so they can be put behind one another.
+# Pieces of templates. Each is a whole statement or expression, so they can be put after one another.
 PIECES: tuple[str, ...] = (
     # tags of transformers
     "{% generation %}said{% endgeneration %}",
@@ -285,7 +285,7 @@ def test_the_sentence_of_raise_exception_is_shown_with_template_and_line():
 
 
 def framing(folder: Path, **config: Any) -> Path:
-    """nld-tiny's tokenizer that puts BOS before and EOS behind every text, with a template that writes BOS."""
+    """nld-tiny's tokenizer that puts BOS before and EOS after every text, with a template that writes BOS."""
     settings = json.loads((TINY / "tokenizer_config.json").read_text(encoding="utf-8"))
     (folder / "tokenizer_config.json").write_text(json.dumps({**settings, **config}), encoding="utf-8")
     template = "{{ bos_token }}" + (TINY / "chat_template.jinja").read_text(encoding="utf-8")

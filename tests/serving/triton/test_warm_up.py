@@ -39,10 +39,10 @@ def launched(served_engine):
     return recorder.launched
 
 
-@pytest.mark.parametrize("draws", [False, True])
+@pytest.mark.parametrize("samples", [False, True])
 @pytest.mark.parametrize("rows", [1, 3, 8])
-def test_every_row_count_is_captured_in_both_directions(launched, served_engine, rows, draws):
+def test_every_row_count_is_captured_in_both_directions(launched, served_engine, rows, samples):
     """A forward is captured when it runs for the second time, on either of two sides."""
     block = served_engine.info("ort").default_block_length
-    assert launched[rows, 1, 1, draws] >= 4
-    assert launched[rows, block, block, draws] >= 4
+    assert launched[rows, 1, 1, samples] >= 4
+    assert launched[rows, block, block, samples] >= 4

@@ -67,17 +67,17 @@ class Emulation:
         getattr(self.library, operator.kernel(logit_type))(ctypes.c_int(sizes.batch), *arguments)
 
     def step(self, values: dict[str, np.ndarray], logit_type: str = "fp32") -> dict:
-        """The statistics pass and the decision behind it."""
+        """The statistics pass and the decision after it."""
         batch, width, _ = values["logits"].shape
         neutral = {
             "temperature": np.zeros(batch),
             "seed": np.zeros(batch),
             "stream": np.zeros(batch),
-            "draw": np.zeros(batch),
+            "sample": np.zeros(batch),
             "position": np.zeros((batch, width)),
             "cut": np.full((batch, width), -np.inf),
             "drafted_ids": np.full((batch, width, CANDIDATES), -1),
-            "drafted_shares": np.zeros((batch, width, CANDIDATES)),
+            "drafted_probabilities": np.zeros((batch, width, CANDIDATES)),
             "block": np.full((batch, width), self.mask_token_id),
             "valid": np.full(batch, width),
             "verify_valid": values.get("valid", np.full(batch, width)),

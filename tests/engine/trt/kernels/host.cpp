@@ -128,11 +128,11 @@ void decide_all(const nld::Decision<Type>& decision, int rows) {
                 taken.fill(-1e9f);
                 nld::sample(warp, row, taken.data(), decision, batch, slot);
             } else {
-                nld::choose_likeliest(warp, row, decision, batch, slot);
+                nld::choose_most_likely(warp, row, decision, batch, slot);
             }
         }
-        std::fill(std::begin(row.run_end), std::end(row.run_end), nld::kBehindAll);
-        std::fill(std::begin(row.eos), std::end(row.eos), nld::kBehindAll);
+        std::fill(std::begin(row.run_end), std::end(row.run_end), nld::kAfterAll);
+        std::fill(std::begin(row.eos), std::end(row.eos), nld::kAfterAll);
         for (int slot = 0; slot < nld::kMaxEosIds; ++slot) nld::tell_eos(row, decision.asked(batch, slot), slot);
         bool finite = true;
         for (int slot = 0; slot < width; ++slot) {
@@ -154,37 +154,37 @@ void decide_all(const nld::Decision<Type>& decision, int rows) {
 }  // namespace
 
 // The kernels' parameters, with the number of rows in front: a launch would say it.
-#define NLD_KERNELS(TYPE_NAME, TYPE)                                                                                 \
-    extern "C" void nld_logit_statistics_##TYPE_NAME(int rows, const nld::TYPE::Storage* logits,                     \
-                                                     const float* temperature, const float* cut, int width,          \
-                                                     int vocab, int mask_token_id, int* partials) {                  \
-        reduce_all<nld::TYPE>({logits, {temperature, cut}, width, vocab, mask_token_id, partials}, rows);            \
-    }                                                                                                                \
-    extern "C" void nld_decode_step_##TYPE_NAME(                                                                     \
-        int rows, const nld::TYPE::Storage* logits, const int* partials, const float* temperature, const float* cut, \
-        const long long* seed, const int* stream, const int* draw, const int* position, const int* drafted_ids,      \
-        const float* drafted_shares, const int* block, const int* valid, const int* verify_valid,                    \
-        const float* threshold, const int* quota, const int* eos_token_id, int width, int vocab, int mask_token_id,  \
-        int* block_tokens, float* confidence, int* masks_left, int* verified_tokens, int* accepted_count,            \
-        int* next_seed, int* eos_position, int* finite) {                                                            \
-        decide_all<nld::TYPE>(                                                                                       \
-            {logits, partials, {temperature, cut}, {seed, stream, draw, position}, drafted_ids, drafted_shares,      \
-             block, valid, verify_valid, threshold, quota, eos_token_id, width, vocab, mask_token_id, block_tokens,  \
-             confidence, masks_left, verified_tokens, accepted_count, next_seed, eos_position, finite},              \
-            rows);                                                                                                   \
+#define NLD_KERNELS(TYPE_NAME, TYPE)                                                                                     \
+    extern "C" void nld_logit_statistics_##TYPE_NAME(int rows, const nld::TYPE::Storage* logits,                         \
+                                                     const float* temperature, const float* cut, int width,              \
+                                                     int vocab, int mask_token_id, int* partials) {                      \
+        reduce_all<nld::TYPE>({logits, {temperature, cut}, width, vocab, mask_token_id, partials}, rows);                \
+    }                                                                                                                    \
+    extern "C" void nld_decode_step_##TYPE_NAME(                                                                         \
+        int rows, const nld::TYPE::Storage* logits, const int* partials, const float* temperature, const float* cut,     \
+        const long long* seed, const int* stream, const int* sample, const int* position, const int* drafted_ids,        \
+        const float* drafted_probabilities, const int* block, const int* valid, const int* verify_valid,                 \
+        const float* threshold, const int* quota, const int* eos_token_id, int width, int vocab, int mask_token_id,      \
+        int* block_tokens, float* confidence, int* masks_left, int* verified_tokens, int* accepted_count,                \
+        int* bonus_token, int* eos_position, int* finite) {                                                              \
+        decide_all<nld::TYPE>(                                                                                           \
+            {logits, partials, {temperature, cut}, {seed, stream, sample, position}, drafted_ids, drafted_probabilities, \
+             block, valid, verify_valid, threshold, quota, eos_token_id, width, vocab, mask_token_id, block_tokens,      \
+             confidence, masks_left, verified_tokens, accepted_count, bonus_token, eos_position, finite},                \
+            rows);                                                                                                       \
     }
 
 NLD_KERNELS(bf16, Bf16)
 NLD_KERNELS(fp16, Fp16)
 NLD_KERNELS(fp32, Fp32)
 
-// Of the headers, without a kernel around it: the draw of one slot from given splits' sums, which may be wrong.
-extern "C" int draw_from(const unsigned* logits, int vocab, float cut, float scale, float peak, const float* sums,
+// Of the headers, without a kernel around it: the sample of one slot from given splits' sums, which may be wrong.
+extern "C" int sample_from(const unsigned* logits, int vocab, float cut, float scale, float peak, const float* sums,
                          float uniform) {
     const nld::Pool<nld::Fp32> pool{logits, vocab, {nld::kNoToken, scale, cut}, peak, nullptr, nullptr};
     Lanes<float> lanes;
     for (int lane = 0; lane < nld::kWarp; ++lane) lanes[lane] = sums[lane];
-    return nld::draw_token(Warp{}, pool, lanes, uniform);
+    return nld::sample_token(Warp{}, pool, lanes, uniform);
 }
 
 extern "C" void random_words(const unsigned* counter, unsigned key0, unsigned key1, unsigned* words) {

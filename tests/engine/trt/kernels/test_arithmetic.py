@@ -101,7 +101,7 @@ def test_spoiled_logits_decide_nothing(kernels, spoil):
     found = kernels.step(values)
     assert found["finite"].tolist() == [1, 0, 1]
     assert found["verified_tokens"][1, 2] == -1
-    assert (found["accepted_count"][1], found["next_seed"][1]) == (0, -1)
+    assert (found["accepted_count"][1], found["bonus_token"][1]) == (0, -1)
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -167,7 +167,7 @@ def test_rows_choose_their_own_temperature(kernels):
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_fewer_slots_can_be_verified_than_are_real(kernels, temperature):
-    """As in quadratic passes: masks behind the drafts are denoised, and only the drafts verified."""
+    """As in quadratic passes: masks after the drafts are denoised, and only the drafts verified."""
     values = case(8, 12, 300, temperature=temperature) | {"valid": np.full(8, 12), "verify_valid": np.arange(1, 9)}
     values["drafted_ids"][:] = -1
     best = kernels.step(values)["verified_tokens"]

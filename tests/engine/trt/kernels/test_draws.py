@@ -49,7 +49,7 @@ def test_every_token_is_the_one_that_the_definition_gives(kernels, logit_type):
     values |= {"drafted_ids": np.full_like(values["drafted_ids"], -1), "stream": np.array([0, 1, 0, 1])}
     tokens = kernels.step(values, logit_type)["verified_tokens"]
     for row, slot in product(range(4), range(9)):
-        key = {name: int(values[name][row]) for name in ("seed", "draw", "stream")}
+        key = {name: int(values[name][row]) for name in ("seed", "sample", "stream")}
         position, logits = int(values["position"][row, slot]), values["logits"][row, slot]
         expected = reference.sample(logits, MASK, position=position, temperature=np.float32(0.8), **key)
         assert tokens[row, slot] == expected, (row, slot)
@@ -91,12 +91,12 @@ def test_mask_is_never_drawn_and_stays_in_the_denominator(kernels):
 
 
 def drawn(kernels, logits, **values):
-    """Tokens of rows and slots that differ in position and draw alone."""
+    """Tokens of rows and slots that differ in position and sample alone."""
     rows, slots = logits.shape[:2]
     plain = {
         "temperature": np.ones(rows),
         "seed": np.full(rows, 1234567890123),
-        "draw": np.arange(rows),
+        "sample": np.arange(rows),
         "position": np.tile(np.arange(slots), (rows, 1)),
     }
     return kernels.step({"logits": logits, **plain, **values})["verified_tokens"]
@@ -127,7 +127,7 @@ def test_random_numbers_depend_on_every_part_of_their_address(kernels):
     values = case(1, 4, 2000, spread=0.0, temperature=1.0)
     first = kernels.step(values)["verified_tokens"]
     np.testing.assert_array_equal(kernels.step(values)["verified_tokens"], first)
-    for name, change in {"seed": 1, "stream": 1, "draw": 1, "position": 1}.items():
+    for name, change in {"seed": 1, "stream": 1, "sample": 1, "position": 1}.items():
         other = kernels.step(values | {name: values[name] + change})["verified_tokens"]
         assert (other != first).any(), name
     other = kernels.step(values | {"seed": values["seed"] ^ (1 << 40)})["verified_tokens"]
@@ -135,7 +135,7 @@ def test_random_numbers_depend_on_every_part_of_their_address(kernels):
 
 
 def inverted(library, logits, uniform, *, sums=None, cut=-np.inf):
-    """One draw at temperature 1 from float32 logits [V], with the splits' sums that are right, or with others."""
+    """One sample at temperature 1 from float32 logits [V], with the splits' sums that are right, or with others."""
     logits = np.ascontiguousarray(logits, np.float32)
     weights = np.exp(logits.astype(np.float64) - logits.max()) * (logits >= cut)
     right = np.zeros(32, np.float32)
@@ -144,12 +144,12 @@ def inverted(library, logits, uniform, *, sums=None, cut=-np.inf):
     sums = right if sums is None else np.asarray([*sums, *[0.0] * (32 - len(sums))], np.float32)
     floats = (ctypes.c_float(value) for value in (cut, 1.0, logits.max()))
     pointers = (ctypes.c_void_p(array.ctypes.data) for array in (logits, sums))
-    return library.draw_from(next(pointers), len(logits), *floats, next(pointers), ctypes.c_float(uniform))
+    return library.sample_from(next(pointers), len(logits), *floats, next(pointers), ctypes.c_float(uniform))
 
 
 @pytest.mark.parametrize("vocab", [256, 1023, 8193, 40000])
 def test_a_draw_is_the_first_token_whose_cumulative_weight_goes_beyond_the_share(library, vocab):
-    """Of few tokens with equal weights, wherever they lie, in the middle of their shares."""
+    """Of few tokens with equal weights, wherever they lie, in the middle of their probabilities."""
     rng = np.random.default_rng(vocab)
     for count in (1, 2, 7, 64):
         tokens = np.sort(rng.choice(vocab, count, replace=False))
@@ -170,7 +170,7 @@ def test_least_and_greatest_share_give_the_first_and_the_last_token(library, voc
 
 
 def test_split_whose_sum_is_rounding_alone_is_passed_over(library):
-    """Nothing in it can be drawn: the draw is from the splits that have something."""
+    """Nothing in it can be drawn: the sample is from the splits that have something."""
     logits = np.full(3 * launch.CHUNK, -np.inf)
     logits[[5, 2 * launch.CHUNK + 9]] = 1.0
     assert inverted(library, logits, 0.5, sums=[1.0, 1e6, 1.0]) in (5, 2 * launch.CHUNK + 9)

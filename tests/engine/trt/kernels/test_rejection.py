@@ -20,28 +20,28 @@ ROWS, SLOTS, VOCAB = 64, 64, 256
 SUPPORT = 24
 
 
-def listed(ids, shares):
-    """(ids, shares) [CANDIDATES], with -1 behind the last."""
+def listed(ids, probabilities):
+    """(ids, probabilities) [CANDIDATES], with -1 after the last."""
     found = np.full(CANDIDATES, -1), np.zeros(CANDIDATES, np.float32)
-    found[0][: len(ids)], found[1][: len(ids)] = ids, shares
+    found[0][: len(ids)], found[1][: len(ids)] = ids, probabilities
     return found
 
 
-def one_slot(logits, ids, shares, draft, *, temperature=1.0, cut=-np.inf, rows=ROWS, **values):
+def one_slot(logits, ids, probabilities, draft, *, temperature=1.0, cut=-np.inf, rows=ROWS, **values):
     """Rows in which every slot but the last predicts the same, and is followed by a draft token from one list."""
-    found = listed(ids, shares)
+    found = listed(ids, probabilities)
     return {
         "logits": np.broadcast_to(np.asarray(logits, np.float32), (rows, SLOTS, len(logits))),
         "temperature": np.full(rows, temperature, np.float32),
         "seed": np.full(rows, 77),
         "stream": np.zeros(rows, int),
-        "draw": np.arange(rows),
+        "sample": np.arange(rows),
         "position": np.tile(np.arange(SLOTS), (rows, 1)),
         "cut": np.full((rows, SLOTS), cut, np.float32),
         "block": np.broadcast_to(np.asarray(draft), (rows, SLOTS)),
         "valid": np.full(rows, SLOTS),
         "drafted_ids": np.broadcast_to(found[0], (rows, SLOTS, CANDIDATES)),
-        "drafted_shares": np.broadcast_to(found[1], (rows, SLOTS, CANDIDATES)),
+        "drafted_probabilities": np.broadcast_to(found[1], (rows, SLOTS, CANDIDATES)),
         **values,
     }
 
@@ -108,7 +108,7 @@ def test_every_token_is_the_one_that_the_definition_gives(kernels) -> None:
     for row, slot in product(range(8), range(SLOTS - 1)):
         expected = reference.sample(
             logits, MASK, drafted=block[row, slot + 1], taken=draft.astype(np.float32), temperature=np.float32(0.7),
-            seed=77, position=slot, draw=row,
+            seed=77, position=slot, sample=row,
         )  # fmt: skip
         assert tokens[row, slot] == expected, (row, slot)
     assert 0.3 < (tokens == block[:, 1:]).mean() < 0.95
@@ -120,9 +120,9 @@ def speculate(kernels, temperature, rule):
     target, draft = np.full((2, VOCAB), -1e9, np.float32)
     target[:SUPPORT] = rng.normal(scale=1.5, size=SUPPORT)
     draft[:SUPPORT] = target[:SUPPORT] + rng.normal(scale=0.8, size=SUPPORT)
-    shares = reference.draft_distribution(draft, MASK, temperature=temperature)
-    ids = np.flatnonzero(shares)
-    told = np.full(len(ids), 1 / len(ids)) if rule == "shares of another distribution" else shares[ids]
+    probabilities = reference.draft_distribution(draft, MASK, temperature=temperature)
+    ids = np.flatnonzero(probabilities)
+    told = np.full(len(ids), 1 / len(ids)) if rule == "probabilities of another distribution" else probabilities[ids]
     tokens, drafts = [], []
     for seed in range(6):
         common = {"seed": np.full(ROWS, seed), "temperature": temperature}
@@ -141,7 +141,7 @@ def speculate(kernels, temperature, rule):
     wanted = reference.distribution(target, MASK, temperature=temperature)
     counts = np.bincount(np.ravel(tokens), minlength=VOCAB)
     assert counts.sum() >= 20_000
-    best = np.minimum(wanted, shares).sum()
+    best = np.minimum(wanted, probabilities).sum()
     return counts, wanted, np.equal(tokens, drafts).mean(), best
 
 
@@ -156,7 +156,7 @@ def test_emitted_tokens_are_distributed_as_the_model_asks(kernels, temperature) 
 WRONG_RULES = {
     "resampling from p": (0.4, 1.0, 3.0),
     "keeping every draft": (0.4, 1.0, 3.0),
-    "shares of another distribution": (0.4, 1.0, 3.0),
+    "probabilities of another distribution": (0.4, 1.0, 3.0),
     # At 0.4 nearly all that is left is one token, and which number draws it makes no difference.
     "shared numbers": (1.0, 3.0),
 }

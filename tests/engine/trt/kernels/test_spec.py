@@ -76,7 +76,7 @@ def test_outputs_are_those_of_the_onnx_functions() -> None:
 
 def test_inputs_are_those_of_the_onnx_functions() -> None:
     """Kernels look at every slot, and hand statistics to each other."""
-    assert {*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs} ^ onnx_names("inputs") == {"drawn_slots", "partials"}
+    assert {*LOGIT_STATISTICS.inputs, *DECODE_STEP.inputs} ^ onnx_names("inputs") == {"sampled_slots", "partials"}
 
 
 def test_decision_reads_everything_that_the_statistics_write() -> None:
