@@ -28,15 +28,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from nld_trt.engine.trt.kernels.image import compile_kernels
-from nld_trt.engine.trt.kernels.launch import checked_sizes
-from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
+from nld_trt.engine.gpu.kernels.image import compile_kernels
+from nld_trt.engine.gpu.kernels.launch import checked_sizes
+from nld_trt.engine.gpu.kernels.launcher import Kernels, open_device
+from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
 from nld_trt.machine.gpu import driver_cuda_version, present_gpus
 from nld_trt.measure.kernels import check, targets
 from nld_trt.measure.kernels import times as measure
 from nld_trt.measure.kernels.bandwidth import Bandwidth, Memory, compile_bandwidth
 from nld_trt.measure.kernels.cases import MASK
-from nld_trt.measure.kernels.launcher import Kernels, open_device
 from nld_trt.measure.kernels.tensors import step
 from nld_trt.measure.kernels.timing import Times, Work, copies_beyond, time, time_recorded
 

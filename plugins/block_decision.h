@@ -10,7 +10,7 @@
 
 namespace nld {
 
-// nld_trt/engine/trt/kernels/launch.py repeats all but kMostSplits, which its largest vocabulary has.
+// nld_trt/engine/gpu/kernels/launch.py repeats all but kMostSplits, which its largest vocabulary has.
 constexpr int kMaxWidth = 256;         // window slots of a row
 constexpr int kMaxEosIds = 8;          // tokens that end a row's answer
 constexpr int kMostSplits = 16;        // most chunks of a slot; this number of lanes chooses its token

@@ -3,7 +3,7 @@
 //
 // The CUDA kernels, which distribute the work of logit_statistics.h and block_decision.h over threads. Parameters are
 // in the order that TensorRT's ahead-of-time plugins require: inputs, scalars, outputs.
-// nld_trt/engine/trt/kernels/spec.py lists them, and nld_trt/engine/trt/kernels/launch.py has the number of threads.
+// nld_trt/engine/gpu/kernels/spec.py lists them, and nld_trt/engine/gpu/kernels/launch.py has the number of threads.
 #include "block_decision.h"
 #include "warp.h"
 

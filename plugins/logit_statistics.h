@@ -13,7 +13,7 @@
 
 namespace nld {
 
-// nld_trt/engine/trt/kernels/launch.py repeats all but kResident and kAfterAll.
+// nld_trt/engine/gpu/kernels/launch.py repeats all but kResident and kAfterAll.
 constexpr int kThreads = 256;
 constexpr int kChunk = 8192;
 constexpr int kWarp = 32;

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The compiler by itself, and where it is missing. What it makes of the kernels is in tests/engine/trt/kernels."""
+"""The compiler by itself, and where it is missing. What it makes of the kernels is in tests/engine/gpu/kernels."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan
+from nld_trt.engine.gpu.kernels.image import Image, check_compiler, check_driver, compile_kernels
+from nld_trt.engine.gpu.kernels.launch import check_sizes
 from nld_trt.engine.layer_proof import QuantizedWeights
 from nld_trt.engine.platforms import titles_with
 from nld_trt.engine.session import EngineInfo, Session
@@ -16,10 +18,8 @@ from nld_trt.engine.trt import compile as trt_build
 from nld_trt.engine.trt import proof as trt_proof
 from nld_trt.engine.trt.executor import open_session
 from nld_trt.engine.trt.flavour import PLAN_FILE, TRT, TRT_RTX, Flavour
-from nld_trt.engine.trt.kernels.image import Image, check_compiler, check_driver, compile_kernels
-from nld_trt.engine.trt.kernels.launch import check_sizes
-from nld_trt.engine.trt.kernels.plugin import register_plugins
 from nld_trt.engine.trt.network import NetworkFacts
+from nld_trt.engine.trt.plugin import register_plugins
 from nld_trt.errors import InputError
 from nld_trt.files import human_bytes
 from nld_trt.graph.contract import Limits, quadratic_width

@@ -4,7 +4,7 @@
 
 ``LogitStatistics`` reads the logits once. ``DecodeStep`` does the rest of what the functions ChooseTokens, BlockDenoise
 and SpecVerify do; it reads logits again only where a token is sampled, and then a small part of them. The kernels are
-in ``plugins/``, their launch parameters in ``nld_trt/engine/trt/kernels``.
+in ``plugins/``, their launch parameters in ``nld_trt/engine/gpu/kernels``.
 """
 
 from __future__ import annotations

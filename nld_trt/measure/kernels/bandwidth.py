@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nld_trt.engine.trt.kernels.image import Image, KernelSource, compile_source
+from nld_trt.engine.gpu.kernels.image import Image, KernelSource, compile_source
 from nld_trt.errors import OperationError
 from nld_trt.machine.clocks import under_load
 from nld_trt.machine.device import Device

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from nld_trt.engine.trt.kernels.spec import TENSORS
+from nld_trt.engine.gpu.kernels.spec import TENSORS
 from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.measure.kernels.reference import Array, Values
 from nld_trt.model.config import MAX_EOS_IDS

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from typing import Any
 
 import nld_trt
-from nld_trt.engine.trt.kernels import image
+from nld_trt.engine.gpu.kernels import image
+from nld_trt.engine.gpu.kernels.launcher import Kernels, open_device
 from nld_trt.errors import InputError
 from nld_trt.machine import gpu
 from nld_trt.machine.gpu import Gpu
 from nld_trt.measure.kernels import bandwidth, check, targets, times
-from nld_trt.measure.kernels.launcher import Kernels, open_device
 from nld_trt.measure.kernels.tensors import step
 from nld_trt.progress import SILENT, Progress
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from nld_trt.engine.trt.kernels.launch import Sizes, checked_sizes
-from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
+from nld_trt.engine.gpu.kernels.launch import Sizes, checked_sizes
+from nld_trt.engine.gpu.kernels.launcher import Kernels
+from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
 from nld_trt.machine.device import Device
 from nld_trt.measure.kernels.cases import DTYPES, MASK
-from nld_trt.measure.kernels.launcher import Kernels
 from nld_trt.measure.kernels.reference import Array
 
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS
+from nld_trt.engine.gpu.kernels.launcher import Kernels
+from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS
 from nld_trt.machine.device import Device
 from nld_trt.measure.kernels.bandwidth import Bandwidth
 from nld_trt.measure.kernels.cases import MASK, all_masks, case, matching_draft, with_rows
-from nld_trt.measure.kernels.launcher import Kernels
 from nld_trt.measure.kernels.reference import Array, Values
 from nld_trt.measure.kernels.tensors import Tensors
 from nld_trt.measure.kernels.timing import copies_beyond, time

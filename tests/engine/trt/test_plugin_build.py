@@ -11,10 +11,10 @@ import pytest
 
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build_config import BuildConfig
+from nld_trt.engine.gpu.kernels.image import Image
 from nld_trt.engine.plan import make_plans
 from nld_trt.engine.trt import backend as trt
 from nld_trt.engine.trt.backend import TrtBackend
-from nld_trt.engine.trt.kernels.image import Image
 from nld_trt.engine.trt.network import NetworkFacts
 from nld_trt.engine.trt.proof import prove_network
 from nld_trt.errors import InputError, OperationError

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from nld_trt.engine.trt.kernels.spec import TENSORS
+from nld_trt.engine.gpu.kernels.spec import TENSORS
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
 from nld_trt.graph.export import MODEL_FILE, load_graph, write_graph

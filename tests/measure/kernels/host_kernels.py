@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nld_trt.engine.trt.kernels.spec import LOGIT_STATISTICS, OPERATORS, Operator
+from nld_trt.engine.gpu.kernels.spec import LOGIT_STATISTICS, OPERATORS, Operator
 from nld_trt.measure.kernels.bandwidth import BATCH, BLOCK_BYTES, COPY_KERNEL, SUM_KERNEL, THREADS
 from tests.machine.fake_cuda import Kernel, Work
 

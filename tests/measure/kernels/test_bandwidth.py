@@ -9,7 +9,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from nld_trt.engine.trt.kernels.image import CAPABILITIES, Image
+from nld_trt.engine.gpu.kernels.image import CAPABILITIES, Image
 from nld_trt.errors import InputError, OperationError
 from nld_trt.machine.device import Device
 from nld_trt.machine.nvrtc import Nvrtc

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from nld_trt.cli import run
-from nld_trt.engine.trt.kernels import image as image_module
-from nld_trt.engine.trt.kernels.image import Image
-from nld_trt.engine.trt.kernels.spec import KERNELS
+from nld_trt.engine.gpu.kernels import image as image_module
+from nld_trt.engine.gpu.kernels.image import Image
+from nld_trt.engine.gpu.kernels.launcher import Kernels, open_device
+from nld_trt.engine.gpu.kernels.spec import KERNELS
 from nld_trt.errors import InputError
 from nld_trt.machine import gpu
 from nld_trt.machine.device import Device
 from nld_trt.machine.gpu import Gpu
 from nld_trt.measure.kernels import bandwidth, check, targets, timing
 from nld_trt.measure.kernels.cases import DTYPES, SIZES
-from nld_trt.measure.kernels.launcher import Kernels, open_device
 from nld_trt.measure.kernels.targets import Target
 from nld_trt.measure.kernels.tensors import step
 from tests.machine import fake_cuda

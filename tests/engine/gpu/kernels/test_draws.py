@@ -10,13 +10,13 @@ from itertools import product
 import numpy as np
 import pytest
 
-from nld_trt.engine.trt.kernels import launch
+from nld_trt.engine.gpu.kernels import launch
 from nld_trt.graph.step.scores import COLDEST
 from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.measure.kernels import reference
 from nld_trt.measure.kernels.cases import DTYPES, MASK, SIZES, case
 from tests.chi_square import chi_square
-from tests.engine.trt.kernels.oracle import assert_same, onnx_step
+from tests.engine.gpu.kernels.oracle import assert_same, onnx_step
 
 FILTERS = ({}, {"top_k": 20}, {"top_p": 0.8, "min_p": 0.01})
 

@@ -8,10 +8,10 @@ import re
 
 import pytest
 
-from nld_trt.engine.trt.kernels import launch, spec
-from nld_trt.engine.trt.kernels.image import KernelSource
-from nld_trt.engine.trt.kernels.launch import checked_sizes
-from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, OPERATORS, TENSORS
+from nld_trt.engine.gpu.kernels import launch, spec
+from nld_trt.engine.gpu.kernels.image import KernelSource
+from nld_trt.engine.gpu.kernels.launch import checked_sizes
+from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, OPERATORS, TENSORS
 from nld_trt.errors import InputError
 from nld_trt.graph import contract
 from nld_trt.graph.step.choose import CHOOSE_TOKENS

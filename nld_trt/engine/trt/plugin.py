@@ -13,9 +13,9 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nld_trt.engine.trt.kernels.image import Image
-from nld_trt.engine.trt.kernels.launch import CHUNK, Sizes, checked_sizes, launch
-from nld_trt.engine.trt.kernels.spec import LOGIT_TYPES, OPERATORS, PLUGIN_NAMESPACE, TENSORS, Operator
+from nld_trt.engine.gpu.kernels.image import Image
+from nld_trt.engine.gpu.kernels.launch import CHUNK, Sizes, checked_sizes, launch
+from nld_trt.engine.gpu.kernels.spec import LOGIT_TYPES, OPERATORS, PLUGIN_NAMESPACE, TENSORS, Operator
 
 _TYPE_NAMES = {"float32": "FP32", "int32": "INT32", "int64": "INT64"}
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from nld_trt.measure.kernels.cases import MASK
-from tests.engine.trt.kernels.emulation import Emulation
-from tests.engine.trt.kernels.libraries import library, threads_library
+from tests.engine.gpu.kernels.emulation import Emulation
+from tests.engine.gpu.kernels.libraries import library, threads_library
 
 __all__ = ["library", "threads_library"]
 

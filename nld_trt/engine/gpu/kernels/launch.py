@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from nld_trt.engine.trt.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
+from nld_trt.engine.gpu.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.errors import InputError
 from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.model.config import MAX_EOS_IDS

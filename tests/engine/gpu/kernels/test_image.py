@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import pytest
 
-from nld_trt.engine.trt.kernels.cubin import read_cubin
-from nld_trt.engine.trt.kernels.image import (
+from nld_trt.engine.gpu.kernels.cubin import read_cubin
+from nld_trt.engine.gpu.kernels.image import (
     CAPABILITIES,
     MAIN_SOURCE,
     OPTIONS,
@@ -22,8 +22,8 @@ from nld_trt.engine.trt.kernels.image import (
     compile_kernels,
     read_resources,
 )
-from nld_trt.engine.trt.kernels.launch import THREADS
-from nld_trt.engine.trt.kernels.spec import DECODE_STEP, KERNELS, LOGIT_STATISTICS, OPERATORS
+from nld_trt.engine.gpu.kernels.launch import THREADS
+from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, KERNELS, LOGIT_STATISTICS, OPERATORS
 from nld_trt.errors import InputError, OperationError
 from nld_trt.machine.nvrtc import Nvrtc
 

@@ -9,7 +9,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from nld_trt.engine.trt.kernels import launch
+from nld_trt.engine.gpu.kernels import launch
 from nld_trt.graph.contract import quadratic_width
 from nld_trt.measure.kernels import reference
 from nld_trt.measure.kernels.cases import (
@@ -29,7 +29,7 @@ from nld_trt.measure.kernels.cases import (
 )
 from nld_trt.measure.kernels.check import spoilable, spoiled_problems
 from nld_trt.model.config import MAX_EOS_IDS
-from tests.engine.trt.kernels.oracle import assert_same, onnx_step
+from tests.engine.gpu.kernels.oracle import assert_same, onnx_step
 
 
 @pytest.mark.parametrize("logit_type", DTYPES)

@@ -11,13 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nld_trt.engine.trt.kernels import plugin as plugin_module
-from nld_trt.engine.trt.kernels.image import Image
-from nld_trt.engine.trt.kernels.launch import checked_sizes, launch
-from nld_trt.engine.trt.kernels.plugin import io_types_of, register_plugins
-from nld_trt.engine.trt.kernels.spec import LOGIT_STATISTICS, LOGIT_TYPES, OPERATORS, TENSORS, Operator
+from nld_trt.engine.gpu.kernels.image import Image
+from nld_trt.engine.gpu.kernels.launch import checked_sizes, launch
+from nld_trt.engine.gpu.kernels.spec import LOGIT_STATISTICS, LOGIT_TYPES, OPERATORS, TENSORS, Operator
+from nld_trt.engine.trt import plugin as plugin_module
+from nld_trt.engine.trt.plugin import io_types_of, register_plugins
 from nld_trt.errors import InputError
-from tests.engine.trt.kernels.fake_tensorrt import ExprBuilder, tensorrt_module
+from tests.engine.trt.fake_plugin_tensorrt import ExprBuilder, tensorrt_module
 
 MASK = 100
 IMAGE = Image("9.0", b"machine code", b"virtual code\0", {}, "none")

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from nld_trt.engine.trt.kernels.cubin import Resources, read_cubin
-from nld_trt.engine.trt.kernels.image import OPTIONS, KernelSource, architecture, compile_source, read_resources
+from nld_trt.engine.gpu.kernels.cubin import Resources, read_cubin
+from nld_trt.engine.gpu.kernels.image import OPTIONS, KernelSource, architecture, compile_source, read_resources
 from nld_trt.errors import InputError, OperationError
 from nld_trt.machine.nvrtc import Compiled, Nvrtc
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nld_trt import names
+from nld_trt.engine.gpu.kernels.cubin import Resources, read_cubin
+from nld_trt.engine.gpu.kernels.spec import KERNELS
 from nld_trt.engine.platforms import capabilities_for, titles_with
-from nld_trt.engine.trt.kernels.cubin import Resources, read_cubin
-from nld_trt.engine.trt.kernels.spec import KERNELS
 from nld_trt.errors import InputError, OperationError
 from nld_trt.machine.installed import release
 from nld_trt.machine.nvrtc import Nvrtc

@@ -9,7 +9,7 @@ import pytest
 
 from nld_trt.measure.kernels import reference
 from nld_trt.measure.kernels.cases import DTYPES, MASK, case
-from tests.engine.trt.kernels.emulation import Threads
+from tests.engine.gpu.kernels.emulation import Threads
 
 
 @pytest.fixture(scope="module")

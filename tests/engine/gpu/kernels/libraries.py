@@ -8,7 +8,7 @@ import ctypes
 
 import pytest
 
-from tests.engine.trt.kernels.emulation import build
+from tests.engine.gpu.kernels.emulation import build
 
 
 @pytest.fixture(scope="session")

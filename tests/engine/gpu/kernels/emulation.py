@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nld_trt.engine.trt.kernels.launch import Sizes, checked_sizes, launch
-from nld_trt.engine.trt.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS, Operator
+from nld_trt.engine.gpu.kernels.launch import Sizes, checked_sizes, launch
+from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.measure.kernels.cases import DTYPES
 from nld_trt.model.config import MAX_EOS_IDS

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Launching the kernels on a GPU without TensorRT, for checks and benchmarks."""
+"""Launching the decode kernels on a GPU without TensorRT: in PyTorch engines, checks and benchmarks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import ctypes
 from collections.abc import Mapping
 from typing import Any
 
-from nld_trt.engine.trt.kernels.image import Image
-from nld_trt.engine.trt.kernels.launch import Sizes, launch
-from nld_trt.engine.trt.kernels.spec import Operator
+from nld_trt.engine.gpu.kernels.image import Image
+from nld_trt.engine.gpu.kernels.launch import Sizes, launch
+from nld_trt.engine.gpu.kernels.spec import Operator
 from nld_trt.machine.device import Device
 
 

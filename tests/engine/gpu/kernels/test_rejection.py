@@ -13,7 +13,7 @@ from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.measure.kernels import reference
 from nld_trt.measure.kernels.cases import DTYPES, MASK, case
 from tests.chi_square import chi_square
-from tests.engine.trt.kernels.oracle import assert_same, onnx_step
+from tests.engine.gpu.kernels.oracle import assert_same, onnx_step
 
 ROWS, SLOTS, VOCAB = 64, 64, 256
 # Tokens that can come out, more than a list holds.
