@@ -43,7 +43,8 @@ ACCEPTANCE_RULES: Final[tuple[AcceptanceName, ...]] = (MATCH, REJECT)
 ORT: Final = "ort"
 TRT_RTX: Final = "trt-rtx"
 TRT: Final = "trt"
-BACKENDS: Final = (ORT, TRT_RTX, TRT)
+TORCH: Final = "torch"
+BACKENDS: Final = (ORT, TRT_RTX, TRT, TORCH)
 
 # What a machine may be able to do (nld_trt.engine.capabilities), in the order of the work.
 CAPABILITIES: Final = (
@@ -61,11 +62,13 @@ CAPABILITIES: Final = (
 
 # Machines to compile for (nld_trt.engine.platforms).
 GB200: Final = "gb200"
+B200: Final = "b200"
 RTX_PRO_6000: Final = "rtx-pro-6000"
 DGX_SPARK: Final = "dgx-spark"
+H200: Final = "h200"
 H100: Final = "h100"
 CPU: Final = "cpu"
-PLATFORMS: Final = (GB200, RTX_PRO_6000, DGX_SPARK, H100, CPU)
+PLATFORMS: Final = (GB200, B200, RTX_PRO_6000, DGX_SPARK, H200, H100, CPU)
 
 # Precisions in which an engine computes (nld_trt.graph.precision).
 FP32: Final = "fp32"

@@ -23,7 +23,7 @@ EXTRAS: dict[str, str] = {
     "requests": "quantize",
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "rtx",
-    "torch": "quantize",
+    "torch": "torch",
     "transformers": "dev",
     "tritonclient": "serve",
 }

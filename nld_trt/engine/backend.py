@@ -22,7 +22,7 @@ from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.machine.doctor import AnyGpu, Need, Package, Provider
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.progress import Progress
+from nld_trt.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,11 @@ class Traits:
     Attributes:
         title: the library's usual name.
         implementation: module and class, as ``module:class``.
-        device: the device on which its engines compute.
+        device: the device on which its engines compute. One with a ``cpu_precision`` computes on CPUs too.
         precisions: the precisions in which it can compute, the default one first.
         cross_compiles: it compiles for GPUs that this machine does not have.
         takes_plugins: it runs the decode operators as this project's CUDA kernels.
+        cpu_precision: for a backend of GPUs that also runs on CPUs, the precision there; otherwise None.
         debug_on_demand: it can add the contract's debug outputs when it loads an engine; other backends have them only
             if they were compiled in.
         build_needs: requirements for building its engines, in addition to those of every graph.
@@ -121,6 +122,7 @@ class Traits:
     precisions: tuple[str, ...]
     cross_compiles: bool = False
     takes_plugins: bool = False
+    cpu_precision: str | None = None
     debug_on_demand: bool = False
     build_needs: tuple[Need, ...] = ()
     run_needs: tuple[Need, ...] = ()
@@ -156,8 +158,11 @@ class Backend(Protocol):
             OperationError: the compiler failed, or what it built is not what was asked for.
         """
 
-    def open(self, folder: Path, artefact: Artefact, info: EngineInfo) -> Session:
+    def open(self, folder: Path, artefact: Artefact, info: EngineInfo, progress: Progress = SILENT) -> Session:
         """Open a session on a built engine.
+
+        Args:
+            progress: is told how far the loading is.
 
         Raises:
             InputError: this machine cannot run it; the message says which machine can.
@@ -169,6 +174,7 @@ def _gpu_of(capabilities: Iterable[str]) -> AnyGpu:
 
 
 _ORT = (Package("onnxruntime", "1.32"), Provider("CPUExecutionProvider"))
+_TORCH = Package("torch", "2.9", names.TORCH)
 _TRT = Package("tensorrt", "11.0", TRT.extra)
 _TRT_RTX = Package("tensorrt-rtx", "1.7", TRT_RTX.extra)
 
@@ -200,6 +206,16 @@ BACKENDS: dict[str, Traits] = {
             cross_compiles=True,
             build_needs=(_TRT_RTX,),
             run_needs=(_TRT_RTX, Package("cuda-bindings", "13.0", TRT_RTX.extra), _gpu_of(TRT_RTX.targets)),
+        ),
+        Traits(
+            names.TORCH,
+            "PyTorch",
+            "nld_trt.engine.torch.backend:TorchBackend",
+            device="gpu",
+            precisions=(names.BF16, names.FP16, names.FP32),
+            cpu_precision=names.FP32,
+            debug_on_demand=True,
+            run_needs=(_TORCH,),
         ),
         Traits(
             names.ORT,

@@ -31,13 +31,14 @@ def _of_kernels(traits: list[Traits]) -> Iterator[Capability]:
 
 
 def _build(traits: Traits) -> str:
-    if traits.cross_compiles:
+    if traits.cross_compiles or traits.cpu_precision:
         return f"{_engine(traits)}, with or without a GPU"
     return f"{_engine(traits)} for this machine's GPU" if traits.device == "gpu" else _engine(traits)
 
 
 def _run(traits: Traits) -> str:
-    return f"{_engine(traits)} on {'this GPU' if traits.device == 'gpu' else 'the CPU'}"
+    places = {"gpu": "this GPU", "cpu": "the CPU"}
+    return f"{_engine(traits)} on {'this machine' if traits.cpu_precision else places[traits.device]}"
 
 
 def _engine(traits: Traits) -> str:

@@ -19,6 +19,7 @@ from nld_trt.files import inside, read_json, sha256_of
 from nld_trt.model.checkpoint import CONFIG_FILE, companions_in
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.model.manifest import MANIFEST_FILE
+from nld_trt.progress import SILENT, Progress
 
 # The advice for a folder that is not an engine. Checkpoint folders are recognised by a file in them.
 _CHECKPOINTS = {
@@ -132,11 +133,12 @@ class EngineFolder:
             generation=manifest.generation,
         )
 
-    def open_session(self, name: str | None = None, *, debug: bool = False) -> Session:
+    def open_session(self, name: str | None = None, *, debug: bool = False, progress: Progress = SILENT) -> Session:
         """Start a session on backend ``name``, or on the first backend that this machine can run.
 
         Args:
             debug: the session has the contract's debug outputs, even where the engine was built without them.
+            progress: is told how far the loading is.
 
         Raises:
             InputError: the engine has no such backend, none of its backends runs on this machine, or none has the
@@ -149,13 +151,14 @@ class EngineFolder:
                     f"the engine in {self.path} has no {name} backend; it has {', '.join(built)}",
                     fix=f"Build it with: nld-trt build CHECKPOINT -o {shlex.quote(str(self.path))} --backend {name}",
                 )
-            return backend(name).open(self.path, built[name], self.info(name, debug=debug))
+            return backend(name).open(self.path, built[name], self.info(name, debug=debug), progress)
         reasons = []
         for candidate in BACKENDS:
             if candidate not in built:
                 continue
             try:
-                return backend(candidate).open(self.path, built[candidate], self.info(candidate, debug=debug))
+                info = self.info(candidate, debug=debug)
+                return backend(candidate).open(self.path, built[candidate], info, progress)
             except InputError as error:
                 reasons.append(f"{candidate}: {error.what}")
         raise InputError(

@@ -12,6 +12,7 @@ from nld_trt.engine.build_config import BuildConfig
 from nld_trt.engine.platforms import PLATFORMS
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
+from nld_trt.machine.gpu import present_gpus
 from nld_trt.model.checkpoint import Checkpoint
 
 DEFAULT_BACKEND = names.ORT
@@ -87,10 +88,18 @@ def _precision(name: str, asked: BuildConfig) -> str:
     """One backend's precision: the one that was asked for, or its default where several backends share the flag."""
     made = BACKENDS[name]
     if asked.precision is None:
-        return made.default_precision
+        return made.cpu_precision if made.cpu_precision and _for_cpu(name, asked) else made.default_precision
     if asked.precision not in made.precisions and len(asked.backends) > 1:
         return made.default_precision
     return asked.precision
+
+
+def _for_cpu(name: str, asked: BuildConfig) -> bool:
+    """Whether a backend of GPUs and CPUs is to run on a CPU: the platforms say so, or without any, this machine."""
+    served = [PLATFORMS[platform] for platform in asked.platforms if name in PLATFORMS[platform].backends]
+    if served:
+        return not any(platform.compute_capabilities for platform in served)
+    return not present_gpus()
 
 
 def _targets(name: str, asked: BuildConfig) -> tuple[str, ...]:

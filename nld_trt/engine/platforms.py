@@ -32,12 +32,17 @@ class Platform:
 PLATFORMS: dict[str, Platform] = {
     platform.name: platform
     for platform in (
-        Platform(names.GB200, "GB200", ("10.0",), (names.TRT,), 186, 8000),
-        Platform(names.RTX_PRO_6000, "RTX PRO 6000 Blackwell", ("12.0",), (names.TRT_RTX, names.TRT), 96, 1792),
+        Platform(names.GB200, "GB200", ("10.0",), (names.TRT, names.TORCH), 186, 8000),
+        Platform(names.B200, "B200", ("10.0",), (names.TRT, names.TORCH), 180, 8000),
+        Platform(
+            names.RTX_PRO_6000, "RTX PRO 6000 Blackwell", ("12.0",), (names.TRT_RTX, names.TRT, names.TORCH), 96, 1792
+        ),
         # The memory of DGX Spark is unified: the operating system and the host process use it too.
-        Platform(names.DGX_SPARK, "DGX Spark", ("12.1",), (names.TRT_RTX, names.TRT), 128, 273),
-        Platform(names.H100, "H100 SXM", ("9.0",), (names.TRT,), 80, 3350),
-        Platform(names.CPU, "CPU", (), (names.ORT,)),
+        Platform(names.DGX_SPARK, "DGX Spark", ("12.1",), (names.TRT_RTX, names.TRT, names.TORCH), 128, 273),
+        # TensorRT for RTX refuses Hopper GPUs, and TensorRT has to be built on one: the default needs neither.
+        Platform(names.H200, "H200 SXM", ("9.0",), (names.TORCH, names.TRT), 141, 4800),
+        Platform(names.H100, "H100 SXM", ("9.0",), (names.TORCH, names.TRT), 80, 3350),
+        Platform(names.CPU, "CPU", (), (names.ORT, names.TORCH)),
     )
 }
 

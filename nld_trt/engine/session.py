@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +119,8 @@ class Session(Protocol):
     """The KV caches for up to ``limits.max_batch_size`` rows, and the forwards that use them."""
 
     info: EngineInfo
+    # What the forwards run on.
+    device: Literal["cpu", "gpu"]
     # Whether forwards run asynchronously on a device while the host continues.
     runs_ahead: bool
 

@@ -56,7 +56,7 @@ class WeightFile:
         self._file.write(b"\0" * (-self._file.tell() % _ALIGNMENT))
         offset = self._file.tell()
         for piece in _pieces(tensor):
-            self._file.write(element.encode(_converted(name, piece, element, factor)))
+            self._file.write(element.encode(converted(name, piece, element, factor)))
         proto = TensorProto(name=name, data_type=element.onnx_type, dims=tensor.shape)
         proto.data_location = TensorProto.EXTERNAL
         entries = {"location": self.path.name, "offset": offset, "length": self._file.tell() - offset}
@@ -76,7 +76,12 @@ def _pieces(tensor: Array) -> Iterator[Array]:
         yield tensor[start : start + rows]
 
 
-def _converted(name: str, piece: Array, element: ElementType, factor: npt.NDArray[np.float32] | None) -> Array:
+def converted(name: str, piece: Array, element: ElementType, factor: npt.NDArray[np.float32] | None = None) -> Array:
+    """Weights times ``factor``, which broadcasts, in the type of ``element``.
+
+    Raises:
+        InputError: a finite weight has no finite value in ``element`` (FP16 overflow).
+    """
     values: Array = piece if factor is None else piece.astype(np.float32) * factor
     with np.errstate(over="ignore"):
         values = values.astype(element.numpy_type, copy=False)

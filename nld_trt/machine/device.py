@@ -12,7 +12,7 @@ import ctypes
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
@@ -31,6 +31,8 @@ class Device:
     thread may call it, one at a time. Addresses are plain integers; events, graphs and functions are the driver's
     handles.
     """
+
+    kind: Literal["cpu", "gpu"] = "gpu"
 
     def __init__(self, cuda: Any) -> None:
         """

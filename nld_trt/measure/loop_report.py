@@ -10,7 +10,6 @@ from typing import Any
 
 import nld_trt
 from nld_trt.decode.engine import Engine
-from nld_trt.engine.backend import BACKENDS
 from nld_trt.machine import environment
 from nld_trt.machine.clocks import clocks
 from nld_trt.measure import loop_times
@@ -54,7 +53,7 @@ def report_loop(
         InputError: the engine was built for less.
     """
     info, manifest = engine.info, engine.folder.manifest
-    on_gpu = BACKENDS[info.backend].device == "gpu"
+    on_gpu = engine.session.device == "gpu"
     facts = environment.facts()
     device, _ = environment.device_of(facts, gpu=on_gpu)
     before = clocks(gpu=on_gpu)

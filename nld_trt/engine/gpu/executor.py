@@ -8,12 +8,63 @@ addresses of the session's memory, and queues the forward on the session's strea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from nld_trt.engine.gpu.arena import Side
 from nld_trt.graph.contract import Phase
+
+
+class SessionDevice(Protocol):
+    """What a session needs of the device that it runs on: ``machine.device.Device``, or the CPU in its place.
+
+    Attributes:
+        kind: what it is.
+        stream: handle of the one stream on which everything is queued, in order.
+    """
+
+    kind: Literal["cpu", "gpu"]
+    stream: int
+
+    def allocate(self, size: int) -> int:
+        """Allocate device memory, and return its address."""
+
+    def allocate_host(self, size: int) -> npt.NDArray[np.uint8]:
+        """Zeroed host memory that the device copies from and to."""
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Queue a copy. The addresses tell its direction."""
+
+    def clear(self, address: int, size: int) -> None:
+        """Queue the clearing of memory to zeros."""
+
+    def synchronize(self) -> None:
+        """Wait until everything that was queued has run."""
+
+    def event(self, *, timed: bool = False) -> Any:
+        """Create an event."""
+
+    def record(self, event: Any) -> None:
+        """Queue an event."""
+
+    def wait(self, event: Any) -> None:
+        """Wait until the stream has passed the event."""
+
+    def destroy_event(self, event: Any) -> None:
+        """Free an event."""
+
+    def capture(self, work: Callable[[], object]) -> Any:
+        """Capture what ``work`` queues into a graph. Raises OperationError where that is impossible."""
+
+    def launch_graph(self, graph: Any) -> None:
+        """Queue a captured graph."""
+
+    def destroy_graph(self, graph: Any) -> None:
+        """Free a graph."""
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 
 from nld_trt.engine.gpu.arena import Arena, Side, Slot
-from nld_trt.engine.gpu.executor import BoundForward, Caches, Executor
+from nld_trt.engine.gpu.executor import BoundForward, Caches, Executor, SessionDevice
 from nld_trt.engine.session import Array, EngineInfo, StepBuffers
 from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Phase
 from nld_trt.graph.precision import PRECISIONS
-from nld_trt.machine.device import Device
 
 # With these row counts at most a third of the rows of a forward are empty, up to 256 rows.
 _ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -83,13 +82,14 @@ class GpuSession:
 
     runs_ahead = True
 
-    def __init__(self, info: EngineInfo, device: Device, open_executor: Callable[[Caches], Executor]) -> None:
+    def __init__(self, info: EngineInfo, device: SessionDevice, open_executor: Callable[[Caches], Executor]) -> None:
         """Allocate the caches for every row and slot that the engine was built for, and open the executor on them.
 
         Raises:
             OperationError: the GPU's memory is too small, or the executor cannot be opened.
         """
         self.info = info
+        self.device = device.kind
         self._device = device
         config, limits = info.config, info.limits
         row_shape = config.num_key_value_heads, limits.capacity, config.head_dim
@@ -227,9 +227,10 @@ class GpuSession:
         self._device.copy(target, source, part.stop - part.start)
 
     def _views(self, slots: Mapping[str, Slot]) -> dict[str, Array]:
-        """Host arrays of a side's bindings; activations are float32 copies."""
+        """Host arrays of a side's bindings. Activations are float32: copies, where the engine computes in less."""
         activation = PRECISIONS[self.info.precision].numpy_type
+        is_copied = activation != np.float32
         return {
-            name: np.zeros(slot.shape, np.float32) if slot.dtype == activation else slot.view(self._host)
+            name: np.zeros(slot.shape, np.float32) if is_copied and slot.dtype == activation else slot.view(self._host)
             for name, slot in slots.items()
         }

@@ -24,7 +24,7 @@ from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.interrupts import interruptible
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.progress import Progress
+from nld_trt.progress import SILENT, Progress
 
 # The operator whose kernels read packed weights. ONNX Runtime fuses dequantization and matrix product into it.
 _QUANTIZED_KERNEL = "MatMulNBits"
@@ -69,7 +69,7 @@ class OrtBackend:
             self.traits.name, plan.precision, files, tools={"onnxruntime": onnxruntime.__version__}, proof=proof
         )
 
-    def open(self, folder: Path, artefact: Artefact, info: EngineInfo) -> Session:
+    def open(self, folder: Path, artefact: Artefact, info: EngineInfo, progress: Progress = SILENT) -> Session:
         from nld_trt.engine.ort.session import OrtSession
 
         return OrtSession(folder / artefact.files["model"], info)

@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +98,7 @@ def session_options(threads: int | None = None, *, exact: bool = False) -> onnxr
 class OrtSession:
     """A session that runs ``model.onnx`` on the CPU. It is not thread-safe: one decode loop owns it."""
 
+    device: Literal["cpu", "gpu"] = "cpu"
     # Forwards run on the host's cores, so ``launch`` returns when the forward has finished.
     runs_ahead = False
 

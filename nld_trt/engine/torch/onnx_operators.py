@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from onnx import TensorProto
 from torch import Tensor
@@ -135,7 +136,7 @@ def _concat(attributes: Attributes) -> Operation:
 
 
 def _expand(x: Tensor, shape: Tensor) -> Tensor:
-    return x.expand(torch.broadcast_shapes(x.shape, _sizes(shape)))
+    return x.broadcast_to(np.broadcast_shapes(x.shape, _sizes(shape)))
 
 
 def _reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Callable[[Attributes], Operation]:

@@ -27,7 +27,7 @@ from nld_trt.graph.export import WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.machine.gpu import Gpu, driver_cuda_version, present_gpus
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.progress import Progress
+from nld_trt.progress import SILENT, Progress
 
 
 class TensorRtBackend:
@@ -94,7 +94,7 @@ class TensorRtBackend:
             proof=proof,
         )
 
-    def open(self, folder: Path, artefact: Artefact, info: EngineInfo) -> Session:
+    def open(self, folder: Path, artefact: Artefact, info: EngineInfo, progress: Progress = SILENT) -> Session:
         trt = self.flavour.load()
         self._check_version(trt.__version__, artefact)
         plan = folder / artefact.files["plan"]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from nld_trt.decode.engine import Engine
-from nld_trt.engine.backend import BACKENDS
 from nld_trt.files import sha256_of
 from nld_trt.machine import environment
 from nld_trt.measure.questions import Question, read_questions_file
@@ -122,7 +121,7 @@ def plan_sweep(engine: Engine, prompts: Path, folder: Path, settings: SweepSetti
         named=settings.modes is not None,
     )
     facts = environment.facts()
-    device, gpus = environment.device_of(facts, gpu=BACKENDS[info.backend].device == "gpu")
+    device, gpus = environment.device_of(facts, gpu=engine.session.device == "gpu")
     sweep = Sweep(
         folder=folder,
         workload=Workload(

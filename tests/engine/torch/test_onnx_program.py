@@ -115,7 +115,10 @@ def test_other_shapes_are_computed_anew():
     tape = Tape()
     x = tape.named("x", np.int64)
     program = Program.of_tape(tape, [(tape.arange(x.size(0)) + x).name], CPU)
-    assert [program.run({"x": torch.zeros(size, dtype=torch.int64)})[0].tolist() for size in (2, 3)] == [[0, 1], [0, 1, 2]]
+    assert [program.run({"x": torch.zeros(size, dtype=torch.int64)})[0].tolist() for size in (2, 3)] == [
+        [0, 1],
+        [0, 1, 2],
+    ]
 
 
 def test_nodes_that_no_output_needs_are_not_computed():
