@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The building blocks as kernels of our own: what GPUs run.
+
+Matrix products in high precision are PyTorch's, and so are those of FP8 where the GPU has them.
+
+Shapes: as in ``blocks``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nld_trt.engine.session import EngineInfo
+from nld_trt.engine.torch.blocks import DraftAdapter, LayerCaches, LinearLayer
+from nld_trt.engine.torch.eager import RotaryTables
+from nld_trt.engine.torch.forms import FORMS, ROW_SCALE, SCALE, WEIGHT
+from nld_trt.engine.torch.kernels.attention import attend
+from nld_trt.engine.torch.kernels.draft import add_draft
+from nld_trt.engine.torch.kernels.fp8 import quantize
+from nld_trt.engine.torch.kernels.mlp import swiglu
+from nld_trt.engine.torch.kernels.norm import add_norm, norm
+from nld_trt.engine.torch.kernels.packed import packed_product
+from nld_trt.engine.torch.kernels.rotary import Rows, rotate_and_store
+from nld_trt.engine.torch.layout import Part
+from nld_trt.engine.torch.linear import ROUND, UnpackedPart
+from nld_trt.engine.torch.types import ACTIVATIONS
+from nld_trt.engine.torch.writer import FACTOR
+
+_FP8_FORMS = ("fp8", "fp8_per_token")
+_PACKED_FORMS = ("int4", "fp4", "fp4_both")
+
+
+@dataclass(frozen=True)
+class FusedLayout:
+    """The integers of the rows, from which each kernel computes what it needs."""
+
+    rows: Rows
+    draft_adapter: Tensor
+
+
+@dataclass(frozen=True)
+class PackedPart:
+    """A part with weights of 4 bits, which the matrix product unpacks.
+
+    Attributes:
+        factor: [I] multiplies the input, or None.
+    """
+
+    part: Part
+    tensors: Mapping[str, Tensor]
+    factor: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        scaled = x if self.factor is None else x * self.factor
+        rounded = ROUND[FORMS[self.part.form].rounding](scaled, self.part.input_scale)
+        return packed_product(rounded, self.tensors[WEIGHT], self.tensors[SCALE], self.tensors.get(ROW_SCALE))
+
+
+@dataclass(frozen=True)
+class Fp8Part:
+    """A part with weights of FP8, multiplied with activations of FP8.
+
+    Attributes:
+        weight: [O, I] float8_e4m3fn.
+        row_scale: [1, O] float32.
+        input_scale: of all tokens, or None for a scale of each.
+    """
+
+    weight: Tensor
+    row_scale: Tensor
+    input_scale: float | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        values, steps = quantize(x, self.input_scale)
+        product: Tensor = torch._scaled_mm(
+            values, self.weight.t(), scale_a=steps, scale_b=self.row_scale, out_dtype=x.dtype
+        )
+        return product
+
+
+class FusedBlocks:
+    """See :class:`blocks.Blocks`."""
+
+    def __init__(self, info: EngineInfo, device: torch.device, *, processors: int, has_fp8: bool = False) -> None:
+        """
+        Args:
+            processors: multiprocessors of the GPU.
+            has_fp8: the GPU multiplies matrices of FP8.
+        """
+        self._dtype = ACTIVATIONS[info.precision]
+        self._eps = info.config.rms_norm_eps
+        tables = RotaryTables.of(info, device)
+        self._tables = tables.query_cos, tables.query_sin, tables.key_cos, tables.key_sin
+        self._processors = processors
+        # Scales for each row are given to products with results in BF16 only.
+        self._has_fp8 = has_fp8 and self._dtype == torch.bfloat16
+
+    def layout(self, inputs: Mapping[str, Tensor], caches: LayerCaches) -> FusedLayout:
+        rows = Rows(
+            inputs["cache_length"], inputs["valid_count"], inputs["causal"], inputs["segments"],
+            inputs["tokens"].shape[1],
+        )  # fmt: skip
+        return FusedLayout(rows, inputs["draft_adapter"])
+
+    def linear(self, part: Part, tensors: Mapping[str, Tensor]) -> LinearLayer:
+        if part.form in _PACKED_FORMS:
+            return PackedPart(part, tensors, tensors.get(FACTOR))
+        if part.form in _FP8_FORMS and self._has_fp8 and not part.has_factor:
+            return Fp8Part(tensors[WEIGHT], tensors[ROW_SCALE][None], part.input_scale)
+        return UnpackedPart.of(part, tensors, self._dtype)
+
+    def norm(self, x: Tensor, weight: Tensor) -> Tensor:
+        return norm(x, weight, self._eps)
+
+    def add_norm(self, x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return add_norm(x, residual, weight, self._eps)
+
+    def attention(self, qkv: Tensor, layout: FusedLayout, caches: LayerCaches) -> Tensor:
+        query = rotate_and_store(qkv, layout.rows, caches.keys, caches.values, self._tables)
+        return attend(query, layout.rows, caches.keys, caches.values, self._processors)
+
+    def activate(self, gate_up: Tensor) -> Tensor:
+        return swiglu(gate_up)
+
+    def add_draft(self, projected: Tensor, x: Tensor, adapter: DraftAdapter, layout: FusedLayout) -> Tensor:
+        narrow = F.linear(x, adapter.lora_a)
+        return add_draft(projected, narrow, adapter.lora_b, layout.draft_adapter, layout.rows)

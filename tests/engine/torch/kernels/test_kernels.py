@@ -1,0 +1,197 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Each Triton kernel, interpreted on the CPU, against the definition that it must agree with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nld_trt.engine.session import EngineInfo
+from nld_trt.engine.torch import linear
+from nld_trt.engine.torch.blocks import DraftAdapter, LayerCaches
+from nld_trt.engine.torch.eager import EagerBlocks
+from nld_trt.engine.torch.forms import FORMS, ROW_SCALE, SCALE, WEIGHT, pack_pairs
+from nld_trt.engine.torch.kernels.attention import splits_for
+from nld_trt.engine.torch.kernels.fp8 import quantize
+from nld_trt.engine.torch.kernels.packed import packed_product
+from nld_trt.engine.torch.fused import FusedBlocks
+from nld_trt.graph.contract import Limits, quadratic_width
+from nld_trt.model.config import ModelConfig
+
+CPU = torch.device("cpu")
+DRAFTS = 2
+LIMITS = Limits(max_batch_size=8, max_seq_len=256, max_block_length=16, prompt_chunk=64, max_quadratic_length=DRAFTS)
+
+
+@pytest.fixture(scope="module")
+def info(golden) -> EngineInfo:
+    config = golden("tiny-a").config
+    return EngineInfo(config, LIMITS, "torch", "fp32", has_adapter=True)
+
+
+@pytest.fixture(scope="module")
+def families(info):
+    return EagerBlocks(info, CPU), FusedBlocks(info, CPU, processors=4)
+
+
+# Passes of one row: new tokens that are real, cached tokens, causal, k of a quadratic pass.
+PASSES = {
+    "first prompt chunk": (16, 0, True, 0),
+    "later prompt chunk": (11, 70, True, 0),
+    "token": (1, 130, True, 0),
+    "draft": (8, 63, False, 0),
+    "verify": (8, 63, True, 0),
+    "quadratic": (quadratic_width(DRAFTS), 40, True, DRAFTS),
+    "empty": (0, 0, False, 0),
+}
+
+
+def forward(passes, config: ModelConfig, seed: int = 0):
+    """Inputs of a forward with these rows, and caches that hold what was cached."""
+    rng = torch.Generator().manual_seed(seed)
+    rows, width = len(passes), max(1, *(each[0] for each in passes))
+    columns = list(zip(*passes, strict=True))
+    inputs = {
+        "tokens": torch.randint(0, config.vocab_size, (rows, width), generator=rng, dtype=torch.int32),
+        "valid_count": torch.tensor(columns[0], dtype=torch.int32),
+        "cache_length": torch.tensor(columns[1], dtype=torch.int32),
+        "causal": torch.tensor(columns[2]),
+        "segments": torch.tensor(columns[3], dtype=torch.int32),
+        "draft_adapter": torch.ones(rows, dtype=torch.bool),
+    }
+    shape = (rows, config.num_key_value_heads, LIMITS.capacity, config.head_dim)
+    caches = LayerCaches(torch.randn(shape, generator=rng), torch.randn(shape, generator=rng))
+    features = config.query_size + 2 * config.key_value_size
+    return inputs, caches, torch.randn(rows * width, features, generator=rng)
+
+
+def real_tokens(inputs) -> torch.Tensor:
+    """[T] bool: new tokens that are not padding."""
+    return (torch.arange(inputs["tokens"].shape[1]) < inputs["valid_count"][:, None]).reshape(-1)
+
+
+def copied(caches: LayerCaches) -> LayerCaches:
+    return LayerCaches(caches.keys.clone(), caches.values.clone())
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [("first prompt chunk",), ("token",), ("token",) * 5, tuple(PASSES), ("quadratic", "token"), ("draft", "verify")],
+    ids=", ".join,
+)
+def test_attention_is_that_of_pytorch(info, families, rows):
+    passes = [PASSES[name] for name in rows]
+    inputs, caches, qkv = forward(passes, info.config)
+    results = []
+    for blocks in families:
+        own = copied(caches)
+        attended = blocks.attention(qkv, blocks.layout(inputs, own), own)
+        results.append((attended[real_tokens(inputs)], own))
+    (expected, expected_caches), (found, found_caches) = results
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    for row, (count, cached, _, _) in enumerate(passes):
+        for kind in ("keys", "values"):
+            written = [getattr(made, kind)[row, :, : cached + count] for made in (found_caches, expected_caches)]
+            torch.testing.assert_close(*written, rtol=1e-5, atol=1e-6)
+
+
+def test_attention_writes_no_slot_after_the_rows_own_tokens(info, families):
+    inputs, caches, qkv = forward([PASSES["draft"], PASSES["token"], PASSES["empty"]], info.config)
+    own = copied(caches)
+    blocks = families[1]
+    blocks.attention(qkv, blocks.layout(inputs, own), own)
+    for row, (count, cached) in enumerate(zip(inputs["valid_count"], inputs["cache_length"], strict=True)):
+        assert torch.equal(own.keys[row, :, cached + count :], caches.keys[row, :, cached + count :])
+
+
+def test_attention_reads_no_slot_after_the_rows_own_tokens(info, families):
+    inputs, caches, qkv = forward([PASSES["draft"], PASSES["token"]], info.config)
+    for row, (count, cached) in enumerate(zip(inputs["valid_count"], inputs["cache_length"], strict=True)):
+        for cache in (caches.keys, caches.values):
+            cache[row, :, cached + count :] = float("nan")
+    blocks = families[1]
+    assert blocks.attention(qkv, blocks.layout(inputs, caches), caches)[real_tokens(inputs)].isfinite().all()
+
+
+@pytest.mark.parametrize(("programs", "splits"), [(1, 32), (8, 32), (64, 4), (131, 2), (300, 1), (10_000, 1)])
+def test_keys_are_divided_where_there_are_few_programs(programs, splits):
+    assert splits_for(programs, processors=132) == splits
+
+
+def test_norms_are_those_of_pytorch(info, families):
+    x, residual = torch.randn(2, 5, info.config.hidden_size).unbind()
+    weight = torch.randn(info.config.hidden_size)
+    eager, fused = families
+    torch.testing.assert_close(fused.norm(x, weight), eager.norm(x, weight))
+    for found, expected in zip(fused.add_norm(x, residual, weight), eager.add_norm(x, residual, weight), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_swiglu_is_that_of_pytorch(families):
+    gate_up = torch.randn(3, 2 * 1500)
+    eager, fused = families
+    torch.testing.assert_close(fused.activate(gate_up), eager.activate(gate_up))
+
+
+@pytest.mark.parametrize("adapted", [True, False])
+def test_the_draft_branch_is_added_to_drafts_alone(info, families, adapted):
+    inputs, caches, _ = forward([PASSES[name] for name in ("draft", "verify", "quadratic", "token")], info.config)
+    inputs["draft_adapter"][:] = adapted
+    rank, config = 8, info.config
+    adapter = DraftAdapter(torch.randn(rank, config.query_size), torch.randn(config.hidden_size, rank))
+    tokens = inputs["tokens"].numel()
+    projected, x = torch.randn(tokens, config.hidden_size), torch.randn(tokens, config.query_size)
+    found, expected = (
+        blocks.add_draft(projected.clone(), x, adapter, blocks.layout(inputs, caches)) for blocks in families
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(found, projected) is not adapted
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 70])
+@pytest.mark.parametrize(("form", "group"), [("int4", 32), ("int4", 128), ("fp4", 16)])
+def test_packed_products_are_those_of_unpacked_weights(form, group, tokens):
+    rng = np.random.default_rng(0)
+    outputs, inputs = 72, 256
+    stored = FORMS[form].tensors(outputs, inputs, group, np.dtype(np.float32))
+    codes = rng.integers(0, 16, (outputs, inputs), dtype=np.uint8)
+    tensors = {WEIGHT: torch.from_numpy(pack_pairs(codes))}
+    scale = torch.from_numpy(np.float32(rng.uniform(0.1, 2, stored[SCALE][1])))
+    tensors[SCALE] = scale.to(torch.float8_e4m3fn) if form == "fp4" else scale
+    if ROW_SCALE in stored:
+        tensors[ROW_SCALE] = torch.from_numpy(np.float32(rng.uniform(0.1, 2, outputs)))
+    x = torch.randn(tokens, inputs)
+    expected = x @ linear._UNPACK[form](tensors).T
+    found = packed_product(x, tensors[WEIGHT], tensors[SCALE], tensors.get(ROW_SCALE))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+# Numbers of FP8: the interpreter of Triton 3.9 rounds some others down to half of them, which GPUs do not.
+FP8_NUMBERS = torch.tensor([448.0, 0.0, -1.5, 0.015625, -208.0, 7.0, 288.0, -0.001953125])
+
+
+@pytest.mark.parametrize("scale", [None, 0.0078125])
+def test_rounding_to_fp8_is_that_of_pytorch(scale):
+    x = torch.stack([FP8_NUMBERS * 0.0078125, FP8_NUMBERS * 0.0078125, torch.zeros(8)])
+    values, steps = quantize(x, scale)
+    expected = linear.ROUND["fp8_per_token" if scale is None else "fp8"](x, scale)
+    torch.testing.assert_close(values.float() * steps, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_rounding_to_fp8_keeps_what_is_too_large_at_the_largest_number():
+    values, _ = quantize(torch.tensor([[1e6, -1e6]]), 1.0)
+    assert values.float().tolist() == [[448.0, -448.0]]
+
+
+def test_engines_without_quadratic_passes_have_the_same_attention(info):
+    plain = replace(info, limits=replace(LIMITS, max_quadratic_length=0))
+    inputs, caches, qkv = forward([PASSES["draft"], PASSES["later prompt chunk"]], info.config)
+    attended = []
+    for blocks in (EagerBlocks(plain, CPU), FusedBlocks(plain, CPU, processors=4)):
+        own = copied(caches)
+        attended.append(blocks.attention(qkv, blocks.layout(inputs, own), own)[real_tokens(inputs)])
+    torch.testing.assert_close(*attended, rtol=1e-4, atol=1e-5)
