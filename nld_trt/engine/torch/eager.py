@@ -85,7 +85,8 @@ class EagerBlocks:
         positions, mask, drafts = self._program.run({**shown, "past_key_0": caches.keys[:1, :1, :read, :1]})
         rows, new = inputs["tokens"].shape
         slots = inputs["cache_length"].long()[:, None] + torch.arange(new, device=mask.device)
-        gate = (drafts & inputs["draft_adapter"][:, None]).to(self._dtype).reshape(rows * new, 1)
+        adapted = (drafts & inputs["draft_adapter"][:, None]).expand(rows, new)
+        gate = adapted.reshape(rows * new, 1).to(self._dtype)
         # Padding may run past the tables; its result is never used.
         return EagerLayout(positions.clamp_max(self._capacity - 1), slots, mask, gate)
 
