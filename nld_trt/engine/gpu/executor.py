@@ -99,13 +99,16 @@ class BoundForward(Protocol):
 class Executor(Protocol):
     """The network on one GPU. Forwards never overlap, so an executor may share scratch memory between them."""
 
-    def bind(self, phase: Phase, side: Side, rows: int, memory: int, *, repeats: bool) -> BoundForward:
+    def bind(
+        self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool
+    ) -> BoundForward:
         """Bind one side of a shape.
 
         Args:
             side: where the small tensors lie, relative to ``memory``.
             rows: size of the batch; the forward uses the first ``rows`` rows of the caches.
             memory: device address of the arena.
+            samples: some row may sample its tokens, or verify with an ensemble.
             repeats: the session will run this shape many times and capture it. The other shapes, those of prompt
                 chunks, are many, and few of them run twice: an executor should prepare little for them.
 

@@ -197,7 +197,10 @@ class GpuSession:
     def _add_forward(self, shape: Shape, key: ShapeKey) -> None:
         """The next side of a shape."""
         side = shape.arena.sides[len(shape.forwards)]
-        bound = self._executor.bind(shape.phase, side, key[0], self._memory, repeats=shape.captured)
+        rows, _, _, samples = key
+        bound = self._executor.bind(
+            shape.phase, side, rows, self._memory, samples=samples, repeats=shape.captured
+        )
         buffers = StepBuffers(*key, self._views(side.inputs), self._views(side.outputs))
         shape.forwards.append(Forward(buffers, side, bound, self._device.event()))
 

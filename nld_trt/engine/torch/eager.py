@@ -21,11 +21,8 @@ from nld_trt.engine.session import EngineInfo
 from nld_trt.engine.torch.blocks import DraftAdapter, LayerCaches, LinearLayer
 from nld_trt.engine.torch.layout import Part
 from nld_trt.engine.torch.linear import UnpackedPart
-from nld_trt.engine.torch.onnx_program import Program
+from nld_trt.engine.torch.row_layout import layout_program
 from nld_trt.engine.torch.types import ACTIVATIONS
-from nld_trt.graph import contract
-from nld_trt.graph.network.layout import record_layout
-from nld_trt.graph.tape import Tape
 from nld_trt.model import rotary
 
 # Caches are read in steps of this many slots, so that few lengths of masks are prepared.
@@ -76,7 +73,7 @@ class EagerBlocks:
         self._dtype = ACTIVATIONS[info.precision]
         self._capacity = info.limits.capacity
         self._rotary = RotaryTables.of(info, device)
-        self._program = _layout_program(info, device)
+        self._program = layout_program(info, device)
 
     def layout(self, inputs: Mapping[str, Tensor], caches: LayerCaches) -> EagerLayout:
         longest = int((inputs["cache_length"] + inputs["valid_count"]).max())
@@ -136,15 +133,3 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x.chunk(2, -1)
     cos, sin = cos[:, :, None], sin[:, :, None]
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
-
-
-def _layout_program(info: EngineInfo, device: torch.device) -> Program:
-    """Positions [B, S], mask [B, 1, S, L] and drafts [B, S] from the inputs of the step contract."""
-    tape = Tape()
-    inputs = {
-        name: tape.named(name, None if binding.dtype == "activation" else binding.dtype)
-        for binding in contract.bindings("input")
-        for name in binding.names(info.config)
-    }
-    layout = record_layout(inputs, quadratic=info.limits.max_quadratic_length > 0)
-    return Program.of_tape(tape, [layout.positions.name, layout.mask.name, layout.drafts.name], device)

@@ -29,19 +29,26 @@ from nld_trt.engine.torch.kernels.packed import packed_product
 from nld_trt.engine.torch.kernels.rotary import Rows, rotate_and_store
 from nld_trt.engine.torch.layout import Part
 from nld_trt.engine.torch.linear import ROUND, UnpackedPart
+from nld_trt.engine.torch.row_layout import position_program
 from nld_trt.engine.torch.types import ACTIVATIONS
 from nld_trt.engine.torch.writer import FACTOR
 
+# The inputs of the step contract that positions and masks depend on.
+_INTEGERS = ("tokens", "cache_length", "valid_count", "causal", "segments", "draft_adapter")
 _FP8_FORMS = ("fp8", "fp8_per_token")
 _PACKED_FORMS = ("int4", "fp4", "fp4_both")
 
 
 @dataclass(frozen=True)
 class FusedLayout:
-    """The integers of the rows, from which each kernel computes what it needs."""
+    """The integers of the rows, from which each kernel computes what it needs.
+
+    Attributes:
+        inputs: those of the step contract, by name.
+    """
 
     rows: Rows
-    draft_adapter: Tensor
+    inputs: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ class FusedBlocks:
         self._eps = info.config.rms_norm_eps
         tables = RotaryTables.of(info, device)
         self._tables = tables.query_cos, tables.query_sin, tables.key_cos, tables.key_sin
+        self._positions = position_program(info, device)
         self._processors = processors
         # Scales for each row are given to products with results in BF16 only.
         self._has_fp8 = has_fp8 and self._dtype == torch.bfloat16
@@ -106,7 +114,11 @@ class FusedBlocks:
             inputs["cache_length"], inputs["valid_count"], inputs["causal"], inputs["segments"],
             inputs["tokens"].shape[1],
         )  # fmt: skip
-        return FusedLayout(rows, inputs["draft_adapter"])
+        return FusedLayout(rows, {name: inputs[name] for name in _INTEGERS})
+
+    def positions(self, layout: FusedLayout) -> Tensor:
+        (positions,) = self._positions.run(layout.inputs)
+        return positions.clamp_max(len(self._tables[0]) - 1)
 
     def linear(self, part: Part, tensors: Mapping[str, Tensor]) -> LinearLayer:
         if part.form in _PACKED_FORMS:
@@ -130,4 +142,4 @@ class FusedBlocks:
 
     def add_draft(self, projected: Tensor, x: Tensor, adapter: DraftAdapter, layout: FusedLayout) -> Tensor:
         narrow = F.linear(x, adapter.lora_a)
-        return add_draft(projected, narrow, adapter.lora_b, layout.draft_adapter, layout.rows)
+        return add_draft(projected, narrow, adapter.lora_b, layout.inputs["draft_adapter"], layout.rows)

@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Requests through the network as a GPU runs it, kernel for kernel, on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from nld_trt.decode.batch import Batch
+from nld_trt.decode.jsonl import run_lines
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.build import build_engine
+from nld_trt.engine.folder import EngineFolder
+from tests.conftest import GOLDEN_LIMITS
+from tests.decode.test_goldens import differences, golden_cases, request_line
+from tests.engine.gpu.kernels.libraries import library
+from tests.engine.torch.kernels.interpreted import open_interpreted
+
+__all__ = ["library"]
+
+MODES = ("ar", "diffusion", "linear_spec", "linear_spec_lora")
+
+
+@pytest.fixture(scope="module")
+def folder(golden, tmp_path_factory) -> EngineFolder:
+    target = tmp_path_factory.mktemp("engine") / "torch"
+    build_engine(golden("tiny-a"), [BuildPlan("torch", "fp32", GOLDEN_LIMITS, adapter=True)], target)
+    return EngineFolder.open(target)
+
+
+@pytest.fixture
+def opened(folder, library):
+    path = folder.path / folder.manifest.backends["torch"].files["weights"]
+    return open_interpreted(path, folder.info("torch"), library)
+
+
+def short_cases(goldens, mode: str, count: int):
+    """The cases of a mode with the fewest forwards: a forward takes a good part of a second in the interpreter."""
+    cases = [case for case in golden_cases(goldens, "tiny-a") if case["mode"] == mode and case["nfe"] is not None]
+    return sorted(cases, key=lambda case: (case["nfe"], len(case["prompt_ids"])))[:count]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_golden_cases_match_token_for_token(goldens, opened, mode):
+    session, launcher = opened
+    cases = short_cases(goldens, mode, 3)
+    assert cases
+    assert differences(cases, list(run_lines(map(request_line, cases), Batch(session)))) == []
+    assert set(launcher.launched) == {"LogitStatistics", "DecodeStep", "Advance"}
+
+
+@pytest.mark.slow
+def test_golden_cases_of_all_modes_match_in_one_batch(goldens, opened):
+    session, _ = opened
+    cases = [case for mode in MODES for case in short_cases(goldens, mode, 8)]
+    assert differences(cases, list(run_lines(map(request_line, cases), Batch(session)))) == []
