@@ -22,6 +22,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,13 @@ import torch
 from nld_trt.engine.gpu.kernels.image import compile_kernels
 from nld_trt.engine.gpu.kernels.launch import checked_sizes
 from nld_trt.engine.gpu.kernels.launcher import Kernels, open_device
-from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS
+from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, OPERATORS, TENSORS, Operator
 from nld_trt.machine.gpu import driver_cuda_version, present_gpus
 from nld_trt.measure.kernels import check, targets
 from nld_trt.measure.kernels import times as measure
 from nld_trt.measure.kernels.bandwidth import Bandwidth, Memory, compile_bandwidth
 from nld_trt.measure.kernels.cases import MASK
-from nld_trt.measure.kernels.tensors import step
+from nld_trt.measure.kernels.tensors import advance, step
 from nld_trt.measure.kernels.timing import Times, Work, copies_beyond, time, time_recorded
 
 Values = dict[str, torch.Tensor]
@@ -93,7 +94,7 @@ def on_gpu(shape: tuple[int, int, int]) -> Values:
         kind = torch.bfloat16 if name == "logits" else getattr(torch, TENSORS[name].dtype)
         rows = np.repeat(array, shape[0] // len(array), 0)
         values[name] = torch.tensor(rows).to(kind).cuda()
-    for operator in (LOGIT_STATISTICS, DECODE_STEP):
+    for operator in OPERATORS.values():
         for name in operator.outputs:
             values[name] = torch.empty(sizes.shape(name), dtype=getattr(torch, TENSORS[name].dtype), device="cuda")
     return values
@@ -108,16 +109,20 @@ def compare(kernels: Kernels, target: targets.Target, bandwidth: Bandwidth) -> d
     compiled = torch.compile(denoise_in_torch, dynamic=False)
     torch.cuda.synchronize()
 
-    def own(logits: torch.Tensor) -> None:
+    def own(logits: torch.Tensor, *operators: Operator) -> None:
         given = addresses | {"logits": logits.data_ptr()}
-        for operator in (LOGIT_STATISTICS, DECODE_STEP):
+        for operator in operators or (LOGIT_STATISTICS, DECODE_STEP):
             kernels.launch(operator, sizes, given, "bf16", MASK)
+
+    def with_next_pass(logits: torch.Tensor) -> None:
+        own(logits, *OPERATORS.values())
 
     def time_own(work: Work, *, copies: int = 1) -> Times:
         return time(kernels.device, work, copies=copies)
 
     contestants = {
         "kernels": (time_own, own),
+        "kernels with the next pass": (time_own, with_next_pass),
         "eager": (time_in_torch, lambda logits: denoise_in_torch(values | {"logits": logits})),
         "torch.compile": (time_in_torch, lambda logits: compiled(values | {"logits": logits})),
     }
@@ -156,7 +161,7 @@ def main() -> int:
     capability = gpu.known_capability()
     image = compile_kernels(capability)
     kernels = Kernels(open_device(), image)
-    wrong = check.problems(lambda values, logit_type: step(kernels, values, logit_type))
+    wrong = check.problems(partial(step, kernels), partial(advance, kernels))
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1

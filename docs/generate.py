@@ -76,13 +76,14 @@ def decode_operators() -> list[str]:
         "",
         "The operators that end the graph, in the order in which a forward runs them, generated from",
         "`nld_trt/graph/step`. `LogitStatistics` and `DecodeStep` are the plugins that stand for `ChooseTokens`,",
-        "`BlockDenoise` and `SpecVerify`.",
+        "`BlockDenoise` and `SpecVerify`; the plugin `Advance` has the inputs and outputs of the function.",
         "",
         "| operator | inputs | outputs |",
         "|---|---|---|",
     ]
     operators = (DRAFT_CANDIDATES, CHOOSE_TOKENS_BY_ENSEMBLE, BLOCK_DENOISE, SPEC_VERIFY, ADVANCE)
-    for operator in (*operators, *PLUGIN_OPERATORS.values()):
+    listed_once = {operator.name: operator for operator in (*operators, *PLUGIN_OPERATORS.values())}
+    for operator in listed_once.values():
         names = (", ".join(f"`{name}`" for name in listed) for listed in (operator.inputs, operator.outputs))
         lines.append(f"| `{operator.name}` | {' | '.join(names)} |")
     lines += ["", "Tensors that no engine has as an input or output:", ""]

@@ -1,10 +1,11 @@
 // SPDX-FileCopyrightText: 2026 The nld-trt authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The CUDA kernels, which distribute the work of logit_statistics.h and block_decision.h over threads. Parameters are
-// in the order that TensorRT's ahead-of-time plugins require: inputs, scalars, outputs.
+// The CUDA kernels, which distribute the work of logit_statistics.h, block_decision.h and next_pass.h over threads.
+// Parameters are in the order that TensorRT's ahead-of-time plugins require: inputs, scalars, outputs.
 // nld_trt/engine/gpu/kernels/spec.py lists them, and nld_trt/engine/gpu/kernels/launch.py has the number of threads.
 #include "block_decision.h"
+#include "next_pass.h"
 #include "warp.h"
 
 namespace nld {
@@ -117,3 +118,21 @@ NLD_LOGIT_STATISTICS(nld_logit_statistics_fp32, Fp32)
 NLD_DECODE_STEP(nld_decode_step_bf16, Bf16)
 NLD_DECODE_STEP(nld_decode_step_fp16, Fp16)
 NLD_DECODE_STEP(nld_decode_step_fp32, Fp32)
+
+// Grid (B), one warp.
+extern "C" __global__ void __launch_bounds__(nld::kWarp)
+    nld_advance(const int* __restrict__ block, const int* __restrict__ cache_length,
+                const int* __restrict__ valid_count, const bool* __restrict__ causal,
+                const int* __restrict__ segments, const int* __restrict__ sample,
+                const int* __restrict__ eos_token_id, const int* __restrict__ program,
+                const int* __restrict__ tokens_left, const int* __restrict__ block_tokens,
+                const int* __restrict__ masks_left, const int* __restrict__ verified_tokens,
+                const int* __restrict__ accepted_count, const int* __restrict__ bonus_token,
+                const int* __restrict__ eos_position, const int* __restrict__ finite, int width, int mask_token_id,
+                int* next_tokens, int* next_cache_length, bool* next_causal, int* next_sample, int* next_tokens_left) {
+    const nld::NextPass it{block, cache_length, valid_count, causal, segments, sample, eos_token_id, program, tokens_left,
+                           block_tokens, masks_left, verified_tokens, accepted_count, bonus_token, eos_position, finite,
+                           width, mask_token_id, next_tokens, next_cache_length, next_causal, next_sample,
+                           next_tokens_left};
+    nld::advance(nld::Warp{static_cast<int>(threadIdx.x)}, it, blockIdx.x);
+}

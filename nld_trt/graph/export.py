@@ -86,7 +86,7 @@ def write_graph(
         producer_version=nld_trt.__version__,
         ir_version=_IR_VERSION,
         opset_imports=[helper.make_opsetid(domain, version) for domain, version in _domains(graph.tape).items()],
-        functions=_functions(graph.tape, checkpoint.config, dialect, quadratic=limits.max_quadratic_length > 0),
+        functions=_functions(graph.tape, checkpoint.config, dialect, operators, limits.max_quadratic_length > 0),
     )
     path = folder / MODEL_FILE
     path.write_bytes(model.SerializeToString())
@@ -99,10 +99,12 @@ def _domains(tape: Tape) -> dict[str, int]:
     return {"": OPSET, DOMAIN: 1, **dict.fromkeys(sorted(foreign), 1)}
 
 
-def _functions(tape: Tape, config: ModelConfig, dialect: Dialect, *, quadratic: bool) -> list[FunctionProto]:
+def _functions(
+    tape: Tape, config: ModelConfig, dialect: Dialect, operators: OperatorForm, quadratic: bool
+) -> list[FunctionProto]:
     """The functions that the graph calls."""
     called = {node.op_type for node in tape.nodes if node.domain == DOMAIN}
-    made = decode_functions(config.mask_token_id, config.vocab_size, dialect, quadratic=quadratic)
+    made = decode_functions(config.mask_token_id, config.vocab_size, dialect, quadratic=quadratic, form=operators)
     return [function for function in made if function.name in called]
 
 

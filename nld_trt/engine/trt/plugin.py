@@ -3,8 +3,9 @@
 """The decode operators as TensorRT's ahead-of-time plugins: the engine contains the kernel and needs no Python.
 
 A plugin of this kind is one launch of one kernel on the plugin's tensors, without workspace and without memory that
-lives between launches. So the statistics pass and the decision are plugins of their own, and the partial results
-between them are a tensor that TensorRT allocates. docs/plugins.md has the reasons, and what was never executed.
+lives between launches. So the statistics pass, the decision and the next pass are plugins of their own, and the partial
+results between the first two are a tensor that TensorRT allocates. docs/plugins.md has the reasons, and what was never
+executed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from nld_trt.engine.gpu.kernels.image import Image
 from nld_trt.engine.gpu.kernels.launch import CHUNK, Sizes, checked_sizes, launch
 from nld_trt.engine.gpu.kernels.spec import LOGIT_TYPES, OPERATORS, PLUGIN_NAMESPACE, TENSORS, Operator
 
-_TYPE_NAMES = {"float32": "FP32", "int32": "INT32", "int64": "INT64"}
+_TYPE_NAMES = {"bool": "BOOL", "float32": "FP32", "int32": "INT32", "int64": "INT64"}
 
 
 # The kernels that plugins created from now on carry. TensorRT keeps a plugin for the life of the process.
@@ -50,14 +51,17 @@ def _register(trt: Any, plugin: Any, operator: Operator) -> None:
     identity = f"{PLUGIN_NAMESPACE}::{operator.name}"
     count = len(operator.inputs)
     types = {
+        "bool": trt.DataType.BOOL,
         "float32": trt.DataType.FLOAT,
         "int32": trt.DataType.INT32,
     }
     logit_types = {trt.DataType.BF16: "bf16", trt.DataType.HALF: "fp16", trt.DataType.FLOAT: "fp32"}
 
     def sizes_of(inputs: Sequence[Any]) -> Sizes[Any]:
-        batch, width, vocab = (inputs[0].shape_expr[axis] for axis in range(3))
-        return Sizes(batch, width, vocab, plugin.cdiv(vocab, CHUNK))
+        first = inputs[0].shape_expr
+        if not operator.reads_logits:
+            return Sizes(first[0], first[1])
+        return Sizes(first[0], first[1], first[2], plugin.cdiv(first[2], CHUNK))
 
     def describe(*inputs: Any, mask_token_id: int) -> tuple[Any, ...]:
         sizes = sizes_of(inputs)
@@ -80,7 +84,7 @@ def _register(trt: Any, plugin: Any, operator: Operator) -> None:
         extra = plugin.SymIntExprs(len(scalars))
         for index, value in enumerate(scalars):
             extra[index] = plugin.SymInt32(value)
-        kernel = operator.kernel(logit_types[inputs[0].dtype])
+        kernel = operator.kernel(logit_types[inputs[0].dtype]) if operator.reads_logits else operator.symbol
         return kernel, _code(_loaded), parameters, extra
 
     tensor, one_of = plugin.TensorDesc, inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -96,7 +100,7 @@ def _register(trt: Any, plugin: Any, operator: Operator) -> None:
 
 
 def io_types_of(operator: Operator) -> list[str]:
-    """The types of inputs and outputs as TensorRT writes them, one line per type of logits.
+    """The types of inputs and outputs as TensorRT writes them, a line for each type of logits that it can read.
 
     >>> io_types_of(OPERATORS["LogitStatistics"])[0]
     'BF16, FP32, FP32, INT32'
@@ -106,7 +110,7 @@ def io_types_of(operator: Operator) -> list[str]:
         ", ".join(_TYPE_NAMES.get(TENSORS[name].dtype, logit_type) for name in names)
         for logit_type in LOGIT_TYPES.values()
     )
-    return list(lines)
+    return list(dict.fromkeys(lines))
 
 
 def _code(image: Image) -> str:

@@ -22,8 +22,8 @@ from nld_trt.graph.step.tensors import TENSORS, Operator
 from nld_trt.graph.step.verify import SPEC_VERIFY, spec_verify
 from nld_trt.graph.tape import DOMAIN, Dialect, Tape, Value, maximum, where
 
-# How ChooseTokens, BlockDenoise and SpecVerify are written: as functions of standard operators, or as the two operators
-# of plugin_form, which only a library that was given their kernels can read.
+# How ChooseTokens, BlockDenoise, SpecVerify and Advance are written: as functions of standard operators, or as the
+# operators of plugin_form, which only a library that was given their kernels can read.
 OperatorForm = Literal["functions", "plugins"]
 
 # Tensors of the decode operators, by name.
@@ -31,20 +31,27 @@ Tensors = dict[str, Value]
 
 
 def decode_functions(
-    mask_token_id: int, vocab_size: int, dialect: Dialect, *, quadratic: bool = False
+    mask_token_id: int,
+    vocab_size: int,
+    dialect: Dialect,
+    *,
+    quadratic: bool = False,
+    form: OperatorForm = "functions",
 ) -> list[FunctionProto]:
-    """Every decode operator as a function.
+    """Every decode operator as a function, without those that have no body in ``form``.
 
     Their bodies, in standard operators, are their meaning: what ONNX Runtime and TensorRT for RTX run, and what any
     other implementation is compared with.
     """
-    return [
+    functions = [
         draft_candidates(mask_token_id, vocab_size, dialect),
         choose_tokens(mask_token_id, vocab_size, dialect, quadratic=quadratic),
         block_denoise(mask_token_id),
         spec_verify(),
         advance(mask_token_id),
     ]
+    bodiless = PLUGIN_OPERATORS if form == "plugins" else ()
+    return [function for function in functions if function.name not in bodiless]
 
 
 class DecodeStep:
@@ -65,7 +72,7 @@ class DecodeStep:
             inputs: those of the step contract.
             positions: [B, S] int64 of the new tokens.
             quadratic: rows may make quadratic passes.
-            form: of the operators that choose and verify tokens.
+            form: of the operators that choose and verify tokens and prepare the next pass.
         """
         self.tape = tape
         self.inputs = inputs
@@ -96,10 +103,10 @@ class DecodeStep:
     def _operators(self) -> tuple[Operator, ...]:
         choose = CHOOSE_TOKENS_BY_ENSEMBLE if self.quadratic else CHOOSE_TOKENS
         forms: Mapping[OperatorForm, tuple[Operator, ...]] = {
-            "functions": (choose, BLOCK_DENOISE, SPEC_VERIFY),
+            "functions": (choose, BLOCK_DENOISE, SPEC_VERIFY, ADVANCE),
             "plugins": tuple(PLUGIN_OPERATORS.values()),
         }
-        return (DRAFT_CANDIDATES, *forms[self.form], ADVANCE)
+        return (DRAFT_CANDIDATES, *forms[self.form])
 
     def _verified(self, valid: Value) -> Value:
         """[B] int32: leading window tokens that are verified. In a quadratic pass these are only the drafts."""

@@ -123,7 +123,7 @@ TENSORS: Mapping[str, Tensor] = {
     "next_causal": Tensor("bool", _ROWS, "of the row's next pass"),
     "next_sample": Tensor("int32", _ROWS, "of the row's next pass"),
     "next_tokens_left": Tensor("int32", _ROWS, "of the row's next pass; 0: it has ended"),
-    # Between the two plugin operators.
+    # Between the first two plugin operators.
     "partials": Tensor(
         "int32", ("batch", "window", "splits", "partial_words"), "statistics of each split; floats by their bits"
     ),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nld_trt.measure.kernels import reference
+from nld_trt.measure.kernels import next_pass, reference
 from nld_trt.measure.kernels.cases import DTYPES, MASK, PATTERNS, ROWS, SIZES, case, filtered, spoils, with_rows
 from nld_trt.measure.kernels.reference import Array, Values
 
@@ -25,9 +25,9 @@ _ROWS, _WIDTH, _VALID = 3, 5, 4
 _SPOILED_ROW, _REAL_SLOT, _PADDING_SLOT = 1, 2, 4
 
 
-def problems(step: Step) -> list[str]:
-    """The results that ``step`` gets wrong, each described with its inputs."""
-    return [*_against_the_definition(step), *_of_spoiled_rows(step)]
+def problems(step: Step, advance: next_pass.Step) -> list[str]:
+    """The results that ``step`` and ``advance`` get wrong, each described with its inputs."""
+    return [*_against_the_definition(step), *_of_spoiled_rows(step), *next_pass.problems(advance)]
 
 
 def _against_the_definition(step: Step) -> Iterator[str]:

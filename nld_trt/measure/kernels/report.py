@@ -7,6 +7,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import nld_trt
@@ -16,7 +17,7 @@ from nld_trt.errors import InputError
 from nld_trt.machine import gpu
 from nld_trt.machine.gpu import Gpu
 from nld_trt.measure.kernels import bandwidth, check, targets, times
-from nld_trt.measure.kernels.tensors import step
+from nld_trt.measure.kernels.tensors import advance, step
 from nld_trt.progress import SILENT, Progress
 
 
@@ -78,7 +79,7 @@ def report_kernels(device: Gpu, *, check_only: bool = False, progress: Progress 
     opened = open_device()
     made = Kernels(opened, compiled)
     with progress.stage("checking against the definition"):
-        wrong = check.problems(lambda values, logit_type: step(made, values, logit_type))
+        wrong = check.problems(partial(step, made), partial(advance, made))
     report: dict[str, Any] = {
         "device": f"{device.name} ({capability})",
         "versions": {

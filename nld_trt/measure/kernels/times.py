@@ -9,7 +9,7 @@ and a verify pass over a draft that matches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from math import prod
@@ -17,19 +17,26 @@ from typing import Any
 
 import numpy as np
 
+from nld_trt import names
 from nld_trt.engine.gpu.kernels.launcher import Kernels
-from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS
+from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, OPERATORS, Operator
 from nld_trt.machine.device import Device
 from nld_trt.measure.kernels.bandwidth import Bandwidth
 from nld_trt.measure.kernels.cases import MASK, all_masks, case, matching_draft, with_rows
+from nld_trt.measure.kernels.next_pass import of_blocks
 from nld_trt.measure.kernels.reference import Array, Values
 from nld_trt.measure.kernels.tensors import Tensors
 from nld_trt.measure.kernels.timing import copies_beyond, time
 
-PASSES: Mapping[str, Callable[[Values], dict[str, Array]]] = {"denoise": all_masks, "verify": matching_draft}
+PASSES: Mapping[str, Callable[[Values], dict[str, Array]]] = {
+    "denoise": lambda values: of_blocks(all_masks(values), names.DIFFUSION, causal=False),
+    "verify": lambda values: of_blocks(matching_draft(values), names.LINEAR, causal=True),
+}
 TIMED_ROWS = ("greedy", "sampled")
 # The bytes read between two reads of the same copy, in sizes of the L2 cache.
 L2_TIMES = 4
+
+ALL: Sequence[Operator] = tuple(OPERATORS.values())
 
 OnLogits = Callable[[int], object]
 
@@ -51,7 +58,7 @@ def timings(kernels: Kernels, shape: tuple[int, int, int], bandwidth: Bandwidth)
         "copies_of_the_logits": count,
     }
     with (
-        Tensors.on_device(device, timed_case(shape, "denoise", "greedy"), "bf16") as tensors,
+        Tensors.on_device(device, timed_case(shape, "denoise", "greedy"), "bf16", ALL) as tensors,
         _copies(device, tensors.addresses["logits"], size, count) as logits,
     ):
         for name in PASSES:
@@ -86,15 +93,13 @@ def _cold_and_warm(device: Device, work: OnLogits, logits: list[int]) -> dict[st
 
 
 def _works(kernels: Kernels, tensors: Tensors) -> dict[str, OnLogits]:
-    def statistics_pass(logits: int) -> None:
-        kernels.launch(LOGIT_STATISTICS, tensors.sizes, tensors.addresses | {"logits": logits}, "bf16", MASK)
+    def launching(*operators: Operator) -> OnLogits:
+        def work(logits: int) -> None:
+            for operator in operators:
+                kernels.launch(operator, tensors.sizes, tensors.addresses | {"logits": logits}, "bf16", MASK)
 
-    def decision(logits: int) -> None:
-        kernels.launch(DECODE_STEP, tensors.sizes, tensors.addresses | {"logits": logits}, "bf16", MASK)
+        return work
 
-    def both(logits: int) -> None:
-        statistics_pass(logits)
-        decision(logits)
-
-    # "both" comes first: the decision alone reads the partial results that a statistics pass left.
-    return {"both": both, LOGIT_STATISTICS.name: statistics_pass, DECODE_STEP.name: decision}
+    # An operator alone reads what those before it left in "all".
+    alone = {operator.name: launching(operator) for operator in ALL}
+    return {"all": launching(*ALL), "both": launching(LOGIT_STATISTICS, DECODE_STEP), **alone}

@@ -13,7 +13,7 @@ import pytest
 
 from nld_trt.engine.gpu.kernels.image import Image
 from nld_trt.engine.gpu.kernels.launch import checked_sizes, launch
-from nld_trt.engine.gpu.kernels.spec import LOGIT_STATISTICS, LOGIT_TYPES, OPERATORS, TENSORS, Operator
+from nld_trt.engine.gpu.kernels.spec import ADVANCE, LOGIT_STATISTICS, LOGIT_TYPES, OPERATORS, TENSORS, Operator
 from nld_trt.engine.trt import plugin as plugin_module
 from nld_trt.engine.trt.plugin import io_types_of, register_plugins
 from nld_trt.errors import InputError
@@ -46,7 +46,7 @@ class Build:
         creator = trt.get_plugin_registry().get_creator(operator.name, "1", "nld")
         request = trt.QuickPluginCreationRequest.STRICT_AOT
         self.plugin = creator.create_plugin(operator.name, "nld", [field], trt.TensorRTPhase.BUILD, request)
-        names = {"float32": "FLOAT", "int32": "INT32", "int64": "INT64"}
+        names = {"bool": "BOOL", "float32": "FLOAT", "int32": "INT32", "int64": "INT64"}
         logits = {"bf16": "BF16", "fp16": "HALF", "fp32": "FLOAT"}[logit_type]
         sizes = checked_sizes(*SIZES)
         self.descs = [
@@ -112,7 +112,7 @@ def test_types_of_this_build_are_among_those_offered(trt, operator, logit_type) 
     build.output_types(), build.output_shapes()
     offered = [[desc.type for desc in combination] for combination in build.combinations()]
     assert [desc.type for desc in build.descs] in offered
-    assert len(offered) == 3
+    assert len(offered) == len(operator.kernels)
 
 
 @escapes
@@ -168,3 +168,4 @@ def test_types_are_listed_inputs_first() -> None:
     assert io_types_of(LOGIT_STATISTICS)[1] == "FP16, FP32, FP32, INT32"
     decisions = io_types_of(OPERATORS["DecodeStep"])
     assert [line.partition(", INT32, FP32, FP32, INT64")[0] for line in decisions] == ["BF16", "FP16", "FP32"]
+    assert io_types_of(ADVANCE) == [", ".join(["INT32"] * 3 + ["BOOL"] + ["INT32"] * 14 + ["BOOL"] + ["INT32"] * 2)]

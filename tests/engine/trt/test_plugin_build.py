@@ -104,10 +104,10 @@ def test_kernels_are_asked_for_the_widest_window_of_any_pass(golden, steps, tmp_
     assert steps[1][1]["width"] == 5 + 25
 
 
-@pytest.mark.parametrize(("plugins", "found"), [(True, 0), (True, 1), (False, 2)])
+@pytest.mark.parametrize(("plugins", "found"), [(True, 0), (True, 2), (False, 3)])
 def test_network_with_another_form_is_refused(golden, plugins, found) -> None:
     facts = NetworkFacts({}, {}, (), 0, {}, plugins=found)
     with pytest.raises(OperationError) as raised:
         prove_network(facts, golden("tiny-a").config, replace(PLAN, plugins=plugins))
-    expected = f"{found} plugins, not {2 * plugins}: the decode operators have another form"
+    expected = f"{found} plugins, not {3 * plugins}: the decode operators have another form"
     assert expected in raised.value.details

@@ -16,8 +16,9 @@ from nld_trt.graph.precision import PRECISIONS
 from nld_trt.graph.step.plugin_form import DECODE_STEP, LOGIT_STATISTICS, PLUGIN_OPERATORS
 from nld_trt.graph.tape import DOMAIN
 
-REPLACED = {"ChooseTokens", "BlockDenoise", "SpecVerify"}
-KEPT = {"DraftCandidates", "Advance"}
+# The functions that plugins stand for, and the one of the two forms' own.
+REPLACED = {"ChooseTokens", "BlockDenoise", "SpecVerify", "Advance"}
+KEPT = {"DraftCandidates"}
 QUADRATIC = pytest.mark.parametrize("quadratic", [0, 3])
 
 
@@ -42,7 +43,7 @@ def names(values):
 
 
 @QUADRATIC
-def test_plugin_form_has_exactly_two_operators_without_a_body(written, quadratic) -> None:
+def test_plugin_form_has_exactly_three_operators_without_a_body(written, quadratic) -> None:
     model = written(operators="plugins", quadratic=quadratic)
     bodies = {function.name for function in model.functions}
     assert bodies == KEPT
@@ -64,7 +65,7 @@ def test_functions_are_what_a_graph_has_unless_told_otherwise(written) -> None:
 @QUADRATIC
 @pytest.mark.parametrize("operators", ["functions", "plugins"])
 def test_graph_is_well_formed(written, tmp_path, operators, quadratic) -> None:
-    """ONNX knows nothing of the two operators, but their inputs must exist and their outputs be made once."""
+    """ONNX knows nothing of the three operators, but their inputs must exist and their outputs be made once."""
     written(operators=operators, quadratic=quadratic, debug=True)
     # By its path, beside its weights.
     onnx.checker.check_model(tmp_path / MODEL_FILE)
@@ -78,7 +79,7 @@ def test_forms_have_the_same_inputs_and_outputs(written, quadratic) -> None:
 
 
 @QUADRATIC
-def test_forms_differ_in_the_three_operators_alone(written, quadratic) -> None:
+def test_forms_differ_in_the_operators_of_plugins_alone(written, quadratic) -> None:
     def others(form):
         nodes = written(operators=form, quadratic=quadratic).graph.node
         return [node for node in nodes if node.op_type not in REPLACED | set(PLUGIN_OPERATORS)]
@@ -130,6 +131,7 @@ def test_both_forms_read_the_same_values(written, quadratic) -> None:
         given = dict(zip(operator.inputs, operators_of(plugins)[operator.name].input, strict=True))
         assert given == {name: read.get(name, name) for name in operator.inputs}
     assert (read["verify_valid"] != read["valid"]) == bool(quadratic)
+    assert operators_of(plugins)["Advance"].input == operators_of(functions)["Advance"].input
 
 
 def test_only_drafts_of_a_quadratic_pass_are_verified(written) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,10 +21,10 @@ from nld_trt.errors import InputError
 from nld_trt.machine import gpu
 from nld_trt.machine.device import Device
 from nld_trt.machine.gpu import Gpu
-from nld_trt.measure.kernels import bandwidth, check, targets, timing
-from nld_trt.measure.kernels.cases import DTYPES, SIZES
+from nld_trt.measure.kernels import bandwidth, check, next_pass, targets, timing
+from nld_trt.measure.kernels.cases import SIZES
 from nld_trt.measure.kernels.targets import Target
-from nld_trt.measure.kernels.tensors import step
+from nld_trt.measure.kernels.tensors import advance, step
 from tests.machine import fake_cuda
 from tests.machine.fake_cuda import CUdevice_attribute, FakeCuda
 from tests.measure.kernels.host_kernels import host_kernels
@@ -40,6 +41,7 @@ def fake(library, monkeypatch) -> FakeCuda:
     monkeypatch.setattr(check, "CORNERS", ())
     monkeypatch.setattr(check, "PATTERN_SIZES", ((4, 2, 300),))
     monkeypatch.setattr(check, "SPOILED_VOCABS", (257,))
+    monkeypatch.setattr(next_pass, "SIZES", ((8, 5),))
     monkeypatch.setattr(targets, "TARGETS", (Target((1, 2, 300), 1.25, 1e9), Target(SMALL, 1e-9)))
     for name, count in {"REPEATS": 3, "REPEATS_OF_SHORT": 6, "SAMPLES": 3}.items():
         monkeypatch.setattr(timing, name, count)
@@ -62,17 +64,21 @@ def machine(fake, monkeypatch) -> FakeCuda:
 
 def problems(fake) -> list[str]:
     kernels = Kernels(Device(fake), IMAGE)
-    return check.problems(lambda values, logit_type: step(kernels, values, logit_type))
+    return check.problems(partial(step, kernels), partial(advance, kernels))
 
 
-class Wrong:
-    """A library whose BF16 decision counts one mask too many in the first row."""
+class Changed:
+    """A library of which a subclass changes a kernel."""
 
     def __init__(self, library) -> None:
         self.library = library
 
     def __getattr__(self, name):
         return getattr(self.library, name)
+
+
+class Wrong(Changed):
+    """A library whose BF16 decision counts one mask too many in the first row."""
 
     def nld_decode_step_bf16(self, rows, *arguments):
         self.library.nld_decode_step_bf16(rows, *arguments)
@@ -81,8 +87,7 @@ class Wrong:
 
 def test_right_kernels_have_no_problems(fake) -> None:
     assert problems(fake) == []
-    kernels = {name for name, *_ in fake.launches}
-    assert kernels == {f"nld_{name}_{kind}" for name in ("decode_step", "logit_statistics") for kind in DTYPES}
+    assert {name for name, *_ in fake.launches} == set(KERNELS)
     assert not fake.live
 
 
@@ -94,10 +99,22 @@ def test_wrong_kernels_are_named_with_their_inputs(fake, library) -> None:
     assert not [problem for problem in found if "bf16" not in problem]
 
 
+def test_wrong_next_pass_is_named(fake, library) -> None:
+    class Forgetful(Changed):
+        """No row has a token left."""
+
+        def nld_advance(self, rows, *arguments):
+            self.library.nld_advance(rows, *arguments)
+            ctypes.memset(arguments[-1].value, 0, 4 * rows.value)
+
+    fake.kernels = host_kernels(Forgetful(library))
+    assert problems(fake) == ["next_tokens_left at 8 x 5"]
+
+
 def test_kernels_that_let_a_spoiled_row_be_are_named(fake, library) -> None:
     """Finite whatever the logits are."""
 
-    class Careless(Wrong):
+    class Careless(Changed):
         def nld_decode_step_bf16(self, rows, *arguments):
             self.library.nld_decode_step_bf16(rows, *arguments)
             np.ctypeslib.as_array(ctypes.cast(arguments[-1], ctypes.POINTER(ctypes.c_int)), (rows.value,))[:] = 1
@@ -107,7 +124,7 @@ def test_kernels_that_let_a_spoiled_row_be_are_named(fake, library) -> None:
 
 
 def test_kernels_in_which_rows_meet_are_named(fake, library) -> None:
-    class Mixing(Wrong):
+    class Mixing(Changed):
         """The last row's confidences depend on the number of rows."""
 
         def nld_decode_step_bf16(self, rows, *arguments):
@@ -144,14 +161,14 @@ def test_report_has_a_floor_and_a_time_of_every_kernel(machine, monkeypatch, tmp
     assert np.isclose(found["floor_us"], found["logit_bytes"] / best / 1000, atol=0.01)
     for name in ("denoise", "verify"):
         for rows in ("greedy", "sampled"):
-            assert set(found[name][rows]) == {"LogitStatistics", "DecodeStep", "both"}
+            assert set(found[name][rows]) == {"LogitStatistics", "DecodeStep", "Advance", "both", "all"}
             assert set(found[name][rows]["both"]) == {"cold_us", "warm_us"}
     assert [target["met"] for target in report["targets"]] == [True, False]
     assert not machine.live
 
 
 def test_targets_are_printed(machine, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(check, "problems", lambda step: [])
+    monkeypatch.setattr(check, "problems", lambda step, advance: [])
     assert run(["bench", "kernels"]) == 0
     out = capsys.readouterr().out
     assert "target met: denoise at 1 x 2 x 300" in out
@@ -172,7 +189,7 @@ def test_machine_without_gpu_is_refused_by_name(monkeypatch, capsys) -> None:
 
 
 def test_wrong_results_are_a_failure(machine, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(check, "problems", lambda step: ["finite at 1 x 1 x 256"])
+    monkeypatch.setattr(check, "problems", lambda step, advance: ["finite at 1 x 1 x 256"])
     assert run(["bench", "kernels"]) == 1
     assert "finite at 1 x 1 x 256" in capsys.readouterr().err
 

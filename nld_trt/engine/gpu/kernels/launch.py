@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from nld_trt.engine.gpu.kernels.spec import LOGIT_STATISTICS, TENSORS, Operator
+from nld_trt.engine.gpu.kernels.spec import ADVANCE, DECODE_STEP, LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.errors import InputError
 from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.model.config import MAX_EOS_IDS
@@ -19,6 +19,7 @@ from nld_trt.model.config import MAX_EOS_IDS
 # The same constants as in plugins/logit_statistics.h and plugins/block_decision.h.
 THREADS = 256
 DECISION_THREADS = 512
+WARP = 32
 CHUNK = 8192
 MAX_WIDTH = 256
 PARTIAL_WORDS = 4
@@ -35,12 +36,15 @@ def ceil_div(value: int, divisor: int) -> int:
 
 @dataclass(frozen=True)
 class Sizes(Generic[Size]):
-    """The sizes of a step: B rows of W window slots, each with V logits that are read in S splits."""
+    """The sizes of a step: B rows of W window slots, each with V logits that are read in S splits.
+
+    An operator that reads no logits needs neither of the last two.
+    """
 
     batch: Size
     width: Size
-    vocab: Size
-    splits: Size
+    vocab: Size | int = 0
+    splits: Size | int = 0
 
     def shape(self, tensor: str) -> tuple[Size | int, ...]:
         """The shape of one of TENSORS."""
@@ -70,13 +74,16 @@ class Launch(Generic[Size]):
 
 
 def launch(operator: Operator, sizes: Sizes[Size]) -> Launch[Size]:
-    """The launch of an operator. The statistics pass has a block per split, slot and row; a decision has one per row.
+    """The launch of an operator. The statistics pass has a block per split, slot and row; the others have one per row.
 
     The splits depend on the vocabulary alone, so that a row's result does not depend on its batch.
     """
     if operator == LOGIT_STATISTICS:
         return Launch((sizes.splits, sizes.width, sizes.batch), THREADS)
-    return Launch((sizes.batch, 1, 1), DECISION_THREADS)
+    return Launch((sizes.batch, 1, 1), _THREADS_OF_A_ROW[operator.name])
+
+
+_THREADS_OF_A_ROW: Mapping[str, int] = {DECODE_STEP.name: DECISION_THREADS, ADVANCE.name: WARP}
 
 
 def checked_sizes(batch: int, width: int, vocab: int) -> Sizes[int]:

@@ -24,10 +24,12 @@ PLUGIN_NAMESPACE = DOMAIN
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator that a plugin implements, with one kernel per type of logits. The logits are its first input.
+    """An operator that a plugin implements.
+
+    One that reads logits has a kernel for each of their types, and they are its first input; another has one kernel.
 
     Attributes:
-        symbol: the kernel's name without the type of logits at its end.
+        symbol: the kernel's name, without the type of logits at its end.
         scalars: names of the int32 parameters that are passed by value.
     """
 
@@ -49,13 +51,17 @@ class Operator:
         """Names in TENSORS."""
         return self.node.outputs
 
+    @property
+    def reads_logits(self) -> bool:
+        return "logits" in self.inputs
+
     def kernel(self, logit_type: str) -> str:
-        """The kernel for logits of ``logit_type``, a name in LOGIT_TYPES."""
-        return f"{self.symbol}_{logit_type}"
+        """The kernel for logits of ``logit_type``, a name in LOGIT_TYPES; any will do where none are read."""
+        return f"{self.symbol}_{logit_type}" if self.reads_logits else self.symbol
 
     @property
     def kernels(self) -> tuple[str, ...]:
-        return tuple(self.kernel(logit_type) for logit_type in LOGIT_TYPES)
+        return tuple(dict.fromkeys(self.kernel(logit_type) for logit_type in LOGIT_TYPES))
 
 
 # The precisions of nld_trt.graph.precision, with TensorRT's name of each.
@@ -65,8 +71,10 @@ _SCALARS = ("width", "vocab", "mask_token_id")
 
 LOGIT_STATISTICS = Operator(plugin_form.LOGIT_STATISTICS, "nld_logit_statistics", _SCALARS)
 DECODE_STEP = Operator(plugin_form.DECODE_STEP, "nld_decode_step", _SCALARS)
+ADVANCE = Operator(plugin_form.ADVANCE, "nld_advance", ("width", "mask_token_id"))
 
-OPERATORS: Mapping[str, Operator] = {operator.name: operator for operator in (LOGIT_STATISTICS, DECODE_STEP)}
+# In the order in which a forward runs them.
+OPERATORS: Mapping[str, Operator] = {operator.name: operator for operator in (LOGIT_STATISTICS, DECODE_STEP, ADVANCE)}
 TENSORS: Mapping[str, Tensor] = {
     name: STEP_TENSORS[name] for operator in OPERATORS.values() for name in (*operator.inputs, *operator.outputs)
 }

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from nld_trt.engine.gpu.kernels.launch import Sizes, checked_sizes, launch
-from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, TENSORS, Operator
+from nld_trt.engine.gpu.kernels.spec import ADVANCE, DECODE_STEP, LOGIT_STATISTICS, TENSORS, Operator
 from nld_trt.graph.step.tensors import CANDIDATES
 from nld_trt.measure.kernels.cases import DTYPES
 from nld_trt.model.config import MAX_EOS_IDS
@@ -46,8 +46,9 @@ class Emulation:
 
     def run(self, operator: Operator, values: dict[str, np.ndarray], logit_type: str) -> dict:
         """One launch. ``values`` holds the inputs by name; returns the outputs by name."""
-        batch, width, vocab = values["logits"].shape
-        sizes = checked_sizes(batch, width, vocab)
+        sizes: Sizes[int] = Sizes(*values["block"].shape)
+        if operator.reads_logits:
+            sizes = checked_sizes(*values["logits"].shape)
         arguments: list[Any] = []
         kept = []
         for name in operator.inputs:
@@ -58,10 +59,14 @@ class Emulation:
             arguments.append(ctypes.c_void_p(array.ctypes.data))
         arguments += [ctypes.c_int(value) for value in sizes.scalars(operator, self.mask_token_id)]
         # Filled, so that an output that is not written is seen.
-        outputs = {name: np.full(sizes.shape(name), -77, TENSORS[name].dtype) for name in operator.outputs}
+        outputs = {name: self._unwritten(sizes.shape(name), TENSORS[name].dtype) for name in operator.outputs}
         arguments += [ctypes.c_void_p(array.ctypes.data) for array in outputs.values()]
         self.call(operator, sizes, logit_type, arguments)
         return outputs
+
+    @staticmethod
+    def _unwritten(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        return np.full(shape, -77, np.int8 if dtype == "bool" else dtype).view(dtype)
 
     def call(self, operator: Operator, sizes: Sizes[int], logit_type: str, arguments: list[Any]) -> None:
         getattr(self.library, operator.kernel(logit_type))(ctypes.c_int(sizes.batch), *arguments)
@@ -88,6 +93,10 @@ class Emulation:
         values = neutral | values
         values |= self.run(LOGIT_STATISTICS, values, logit_type)
         return self.run(DECODE_STEP, values, logit_type)
+
+    def advance(self, values: dict[str, np.ndarray]) -> dict:
+        """The next pass from the results of one."""
+        return self.run(ADVANCE, values, "")
 
 
 class Threads(Emulation):

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "block_decision.h"
+#include "next_pass.h"
 
 namespace {
 
@@ -177,6 +178,19 @@ void decide_all(const nld::Decision<Type>& decision, int rows) {
 NLD_KERNELS(bf16, Bf16)
 NLD_KERNELS(fp16, Fp16)
 NLD_KERNELS(fp32, Fp32)
+
+extern "C" void nld_advance(int rows, const int* block, const int* cache_length, const int* valid_count,
+                            const bool* causal, const int* segments, const int* sample, const int* eos_token_id,
+                            const int* program, const int* tokens_left, const int* block_tokens, const int* masks_left,
+                            const int* verified_tokens, const int* accepted_count, const int* bonus_token,
+                            const int* eos_position, const int* finite, int width, int mask_token_id, int* next_tokens,
+                            int* next_cache_length, bool* next_causal, int* next_sample, int* next_tokens_left) {
+    const nld::NextPass it{block, cache_length, valid_count, causal, segments, sample, eos_token_id, program, tokens_left,
+                           block_tokens, masks_left, verified_tokens, accepted_count, bonus_token, eos_position, finite,
+                           width, mask_token_id, next_tokens, next_cache_length, next_causal, next_sample,
+                           next_tokens_left};
+    for (int row = 0; row < rows; ++row) nld::advance(Warp{}, it, row);
+}
 
 // Of the headers, without a kernel around it: the sample of one slot from given splits' sums, which may be wrong.
 extern "C" int sample_from(const unsigned* logits, int vocab, float cut, float scale, float peak, const float* sums,

@@ -23,14 +23,14 @@ from nld_trt.engine.gpu.kernels.image import (
     read_resources,
 )
 from nld_trt.engine.gpu.kernels.launch import THREADS
-from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, KERNELS, LOGIT_STATISTICS, OPERATORS
+from nld_trt.engine.gpu.kernels.spec import ADVANCE, DECODE_STEP, KERNELS, LOGIT_STATISTICS, OPERATORS
 from nld_trt.errors import InputError, OperationError
 from nld_trt.machine.nvrtc import Nvrtc
 
 # By operator, for each type of logits. 64 registers keep four blocks of 256 threads on a multiprocessor that has 65536,
 # and 96 fit in one of 512 threads; shared bytes are exactly what the sources declare.
-MOST_REGISTERS = {LOGIT_STATISTICS: 64, DECODE_STEP: 96}
-SHARED_BYTES = {LOGIT_STATISTICS: 128, DECODE_STEP: 3680}
+MOST_REGISTERS = {LOGIT_STATISTICS: 64, DECODE_STEP: 96, ADVANCE: 64}
+SHARED_BYTES = {LOGIT_STATISTICS: 128, DECODE_STEP: 3680, ADVANCE: 0}
 # Every GPU's kernels are compiled in the quick tests; what compiles them once more does so for one.
 ONE_QUICK = [CAPABILITIES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in CAPABILITIES[1:])]
 

@@ -8,22 +8,28 @@ import re
 
 import pytest
 
+from nld_trt import names
 from nld_trt.engine.gpu.kernels import launch, spec
 from nld_trt.engine.gpu.kernels.image import KernelSource
 from nld_trt.engine.gpu.kernels.launch import checked_sizes
-from nld_trt.engine.gpu.kernels.spec import DECODE_STEP, LOGIT_STATISTICS, OPERATORS, TENSORS
+from nld_trt.engine.gpu.kernels.spec import ADVANCE, DECODE_STEP, LOGIT_STATISTICS, OPERATORS, TENSORS
 from nld_trt.errors import InputError
 from nld_trt.graph import contract
+from nld_trt.graph.step import advance
 from nld_trt.graph.step.choose import CHOOSE_TOKENS
 from nld_trt.graph.step.denoise import BLOCK_DENOISE
 from nld_trt.graph.step.plugin_form import PLUGIN_OPERATORS
-from nld_trt.graph.step.tensors import CANDIDATES
+from nld_trt.graph.step.tensors import CANDIDATES, PROGRAMS
 from nld_trt.graph.step.verify import SPEC_VERIFY
 from nld_trt.model.config import MAX_EOS_IDS
 
-# Threads of a warp, on every NVIDIA GPU.
-WARP = 32
-C_TYPES = {"float32": "float*", "int32": "int*", "int64": "long long*", "logits": "nld::TYPE::Storage*"}
+C_TYPES = {
+    "bool": "bool*",
+    "float32": "float*",
+    "int32": "int*",
+    "int64": "long long*",
+    "logits": "nld::TYPE::Storage*",
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +38,10 @@ def source() -> KernelSource:
 
 
 def parameters(source: KernelSource, symbol: str) -> list[tuple[str, str]]:
-    """(type, name) of a kernel's parameters, as the macro that makes it for each type of logits has them."""
+    """(type, name) of a kernel's parameters, as it or the macro that makes it for each type of logits has them."""
     text = source.files["decode_kernels.cu"].replace("\\\n", "\n")
-    listed = re.search(rf"#define {symbol.upper()}\(NAME, TYPE\).*?\bNAME\(([^{{]*?)\)\s*{{", text, re.DOTALL)[1]
+    head = rf"(?:#define {symbol.upper()}\(NAME, TYPE\).*?\bNAME|\b{symbol})"
+    listed = re.search(rf"{head}\(([^{{]*?)\)\s*{{", text, re.DOTALL)[1]
     words = [" ".join(part.replace("const ", "").replace("__restrict__", "").split()) for part in listed.split(",")]
     return [tuple(word.rsplit(" ", 1)) for word in words]
 
@@ -52,12 +59,15 @@ def test_kernel_takes_what_the_table_says(source, operator) -> None:
     [
         ("kThreads", launch.THREADS),
         ("kDecisionThreads", launch.DECISION_THREADS),
-        ("kWarp", WARP),
+        ("kWarp", launch.WARP),
         ("kChunk", launch.CHUNK),
         ("kMaxWidth", launch.MAX_WIDTH),
         ("kMaxEosIds", MAX_EOS_IDS),
         ("kPartialWords", launch.PARTIAL_WORDS),
         ("kCandidates", CANDIDATES),
+        ("kHold", PROGRAMS.index(names.HOLD)),
+        ("kDiffusion", PROGRAMS.index(names.DIFFUSION)),
+        ("kQuadratic", PROGRAMS.index(names.QUADRATIC)),
     ],
 )
 def test_constants_are_those_of_the_sources(source, constant: str, value: int) -> None:
@@ -87,6 +97,15 @@ def test_decision_sees_everything_that_the_statistics_are_of() -> None:
     assert set(LOGIT_STATISTICS.inputs) <= set(DECODE_STEP.inputs)
 
 
+def test_next_pass_is_the_function_of_that_name() -> None:
+    function = advance.ADVANCE
+    assert (ADVANCE.name, ADVANCE.inputs, ADVANCE.outputs) == (function.name, function.inputs, function.outputs)
+
+
+def test_next_pass_sees_what_the_decision_found() -> None:
+    assert set(DECODE_STEP.outputs) - {"confidence"} <= set(ADVANCE.inputs)
+
+
 def test_statistics_need_neither_random_numbers_nor_lists() -> None:
     assert LOGIT_STATISTICS.inputs == ("logits", "temperature", "cut")
 
@@ -110,7 +129,7 @@ def test_every_logit_is_in_a_split() -> None:
 
 
 def test_every_split_has_a_lane_of_the_warp_that_decides() -> None:
-    assert launch.LIMITS["vocab"][1] <= WARP * launch.CHUNK
+    assert launch.LIMITS["vocab"][1] <= launch.WARP * launch.CHUNK
 
 
 def test_every_slot_has_a_thread_of_the_block_that_decides() -> None:
@@ -137,4 +156,4 @@ def test_sizes_beyond_the_kernels_are_refused(batch: int, width: int, vocab: int
 
 
 def test_kernels_have_names_of_their_own() -> None:
-    assert len(set(spec.KERNELS)) == len(spec.KERNELS) == 6
+    assert len(set(spec.KERNELS)) == len(spec.KERNELS) == 7
