@@ -38,6 +38,7 @@ class Kernels:
         """Queue one operator. ``addresses`` has the device address of each tensor, by the tensor's name.
 
         The kernels wait for what is before them in the stream by themselves, so that their launches overlap with it.
+        The temperatures of a step must be written before its LogitStatistics: DecodeStep reads them before it waits.
         """
         name = operator.kernel(logit_type)
         if name not in self._functions:
