@@ -5,13 +5,14 @@
     PYTHONPATH=. python bench/kernels.py -o bench/results/kernels.json
 
 An NVIDIA GPU, PyTorch with CUDA, and NVRTC are required; `nld-trt bench kernels` times only the kernels and needs no
-PyTorch. This script has not been run: the machine on which it was written has no GPU.
+PyTorch. It was run on an H200 with an earlier form of the kernels, without the one of the next pass; docs/plugins.md
+has those times. The kernels as they are now have not been timed.
 
 Both sides run a greedy denoise step in BF16, over a block of masks, on the same tensors; the step of the kernels also
-verifies, which PyTorch's does not. Both are recorded as CUDA graphs and timed in the same way, which
-nld_trt/measure/kernels/timing.py describes. ``cold`` cycles through copies of the logits, enough that 4 times the L2
-cache is read before a copy is read again; ``warm`` reads one copy repeatedly. The exit status is 1 if the kernels
-compute wrong results or commit other tokens than PyTorch.
+verifies, which PyTorch's does not, and is timed once more with the kernel that prepares the next pass. Both are
+recorded as CUDA graphs and timed in the same way, which nld_trt/measure/kernels/timing.py describes. ``cold`` cycles
+through copies of the logits, enough that 4 times the L2 cache is read before a copy is read again; ``warm`` reads one
+copy repeatedly. The exit status is 1 if the kernels compute wrong results or commit other tokens than PyTorch.
 """
 
 from __future__ import annotations

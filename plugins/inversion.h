@@ -62,7 +62,7 @@ struct Pool {
     NLD_DEVICE float group_sum(int base, int lane, int end) const {
         Vector batch[kTiles];
         const int first = base + lane * kPer;
-        read_vectors<Type>(logits, first, kTile, end, base + kGroup <= end, batch);
+        read_vectors<Again, Type>(logits, first, kTile, end, base + kGroup <= end, batch);
         float found = 0.0f;
 #pragma unroll
         for (int i = 0; i < kTiles; ++i) found += sum(batch[i], first + i * kTile);

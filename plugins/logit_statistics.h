@@ -4,20 +4,19 @@
 // The one pass over the logits: kThreads threads reduce kChunk vocabulary entries of one window slot to 16 bytes. The
 // ONNX functions in nld_trt/graph/step say what is computed.
 //
-// Logits are read from memory once and stay in registers. They are used first for the maximum of a chunk and then for
-// sums relative to it, so that no sum is rescaled within a chunk. kChunk is constant and sums are added in a fixed
-// order, so the results of a row do not depend on its batch.
+// Logits are read from memory once and stay in registers. Each warp uses them first for their maximum and then for sums
+// relative to it, as soon as its own have arrived; the sums of a chunk's warps are then added relative to the maximum of
+// the chunk. kChunk is constant and sums are added in a fixed order, so the results of a row do not depend on its batch.
 #pragma once
 
 #include "sampling.h"
 
 namespace nld {
 
-// nld_trt/engine/gpu/kernels/launch.py repeats all but kResident and kAfterAll.
+// nld_trt/engine/gpu/kernels/launch.py repeats all but kAfterAll.
 constexpr int kThreads = 256;
 constexpr int kChunk = 8192;
 constexpr int kWarp = 32;
-constexpr int kResident = 4;      // blocks per multiprocessor, which leaves 64 registers to each thread
 constexpr int kPartialWords = 4;  // words of a stored MostLikely or Mass
 // The result of a search for the first token or slot where there is none.
 constexpr int kAfterAll = 0x7fffffff;
@@ -59,6 +58,11 @@ struct Peaks {
     float all, kept;
 };
 
+// Sums over the same two sets.
+struct Totals {
+    float all, kept;
+};
+
 // The entries of a chunk that one thread keeps in its registers. Vectors are distributed over the threads in turn.
 template <typename Type>
 struct Share {
@@ -68,79 +72,106 @@ struct Share {
     int begin, thread;
 
     NLD_DEVICE void read(const typename Type::Storage* slot, int end) {
-        read_vectors<Type>(slot, token(0), kStride, end, begin + kChunk <= end, vectors);
+        read_vectors<Once, Type>(slot, token(0), kStride, end, begin + kChunk <= end, vectors);
     }
 
     // The token of a vector's first entry.
     NLD_DEVICE int token(int vector) const { return begin + vector * kStride + thread * kPer; }
 
     NLD_DEVICE Peaks peaks(int mask_token_id, float cut) const {
-        const float all = largest(kNoToken);
-        const unsigned mask = static_cast<unsigned>(mask_token_id - begin);
-        const bool has_mask = mask < kChunk && mask / kPer % kThreads == static_cast<unsigned>(thread);
-        const float kept = has_mask ? largest(mask_token_id) : all;
+        const float all = largest([](int, unsigned word) { return word; });
+        const auto without_mask = [&](int first, unsigned word) { return without(mask_token_id, first, word); };
+        const float kept = holds(mask_token_id) ? largest(without_mask) : all;
         return {all, kept >= cut ? kept : minus_infinity()};
     }
 
     // The sum of all exponentials.
     NLD_DEVICE float total(float peak) const {
         const float base = base_of(peak);
-        return sum([&](int, float logit) { return fast_exp(logit - base); });
-    }
-
-    // The sum of the allowed tokens' weights.
-    NLD_DEVICE float weight(float peak, const Rules& rules) const {
-        return sum([&](int token, float logit) {
-            return rules.allows(token, logit) ? rules.weight(logit, peak) : 0.0f;
-        });
-    }
-
-    // The first token except MASK with this logit, or kAfterAll.
-    NLD_DEVICE int first_with(float logit, int mask_token_id) const {
-        int found = kAfterAll;
-#pragma unroll
-        for (int i = kVectors - 1; i >= 0; --i) {
-            float values[kPer];
-            unpack<Type>(vectors[i], values);
-#pragma unroll
-            for (int j = kPer - 1; j >= 0; --j) {
-                if (values[j] == logit && token(i) + j != mask_token_id) found = token(i) + j;
-            }
-        }
+        float found = 0.0f;
+        each([&](int, float logit) { found += fast_exp(logit - base); });
         return found;
+    }
+
+    // The same, and the sum of the allowed tokens' weights.
+    NLD_DEVICE Totals totals(const Peaks& peak, const Rules& rules) const {
+        const float base = base_of(peak.all);
+        Totals found{0.0f, 0.0f};
+        each([&](int token, float logit) {
+            found.all += fast_exp(logit - base);
+            found.kept += rules.allows(token, logit) ? rules.weight(logit, peak.kept) : 0.0f;
+        });
+        return found;
+    }
+
+    // The first token except MASK with this logit, which a logit of this type can be, or kAfterAll.
+    NLD_DEVICE int first_with(float logit, int mask_token_id) const {
+        const auto without_mask = [&](int first, unsigned word) { return without(mask_token_id, first, word); };
+        return holds(mask_token_id) ? first_equal(logit, without_mask)
+                                    : first_equal(logit, [](int, unsigned word) { return word; });
     }
 
 private:
-    NLD_DEVICE float largest(int except) const {
-        float found = minus_infinity();
+    static constexpr int kWords = sizeof(Vector) / sizeof(unsigned);
+
+    NLD_DEVICE bool holds(int mask_token_id) const {
+        const unsigned mask = static_cast<unsigned>(mask_token_id - begin);
+        return mask < kChunk && mask / kPer % kThreads == static_cast<unsigned>(thread);
+    }
+
+    // A word whose first entry is the token `first`, with minus infinity in place of MASK.
+    static NLD_DEVICE unsigned without(int mask_token_id, int first, unsigned word) {
+        const unsigned place = static_cast<unsigned>(mask_token_id - first);
+        return place < kPerWord<Type> ? emptied<Type>(word, place) : word;
+    }
+
+    NLD_DEVICE int first_of(int word) const { return token(word / kWords) + word % kWords * kPerWord<Type>; }
+
+    NLD_DEVICE unsigned word_at(int word) const { return vectors[word / kWords].word[word % kWords]; }
+
+    // The largest value of the words that `change` makes of the words here and the tokens of their first entries.
+    template <typename Function>
+    NLD_DEVICE float largest(Function change) const {
+        unsigned found = change(first_of(0), word_at(0));
 #pragma unroll
-        for (int i = 0; i < kVectors; ++i) {
-            float values[kPer];
-            unpack<Type>(vectors[i], values);
+        for (int i = 1; i < kVectors * kWords; ++i) found = Type::larger_words(found, change(first_of(i), word_at(i)));
+        float most = minus_infinity();
 #pragma unroll
-            for (int j = 0; j < kPer; ++j) {
-                found = larger(found, token(i) + j == except ? minus_infinity() : values[j]);
+        for (int j = 0; j < kPerWord<Type>; ++j) most = larger(most, entry<Type>(found, j));
+        return most;
+    }
+
+    // The first token with this logit in such words. They are compared as they are: unpacking all of them for a second
+    // time would make compilers keep what they unpacked for the sums, for which there are no registers.
+    template <typename Function>
+    NLD_DEVICE int first_equal(float logit, Function change) const {
+        const unsigned wanted = Type::filled(logit);
+        int found = kAfterAll;
+#pragma unroll
+        for (int i = kVectors * kWords - 1; i >= 0; --i) {
+            const unsigned equal = Type::equal_words(change(first_of(i), word_at(i)), wanted);
+#pragma unroll
+            for (int j = kPerWord<Type> - 1; j >= 0; --j) {
+                if (entry_bits<Type>(equal, j) != 0) found = first_of(i) + j;
             }
         }
         return found;
     }
 
+    // Calls `function` with every token and its logit.
     template <typename Function>
-    NLD_DEVICE float sum(Function function) const {
-        float found = 0.0f;
+    NLD_DEVICE void each(Function function) const {
 #pragma unroll
         for (int i = 0; i < kVectors; ++i) {
-            float values[kPer], part = 0.0f;
+            float values[kPer];
             unpack<Type>(vectors[i], values);
 #pragma unroll
-            for (int j = 0; j < kPer; ++j) part += function(token(i) + j, values[j]);
-            found += part;
+            for (int j = 0; j < kPer; ++j) function(token(i) + j, values[j]);
         }
-        return found;
     }
 };
 
-// Shared memory of the warps of a block: the largest logits of each warp, then sums relative to the largest of all.
+// Shared memory of the warps of a block: what each found in its part of the chunk, with sums relative to its own peaks.
 struct Chunk {
     static constexpr int kWarps = kThreads / kWarp;
 
@@ -151,30 +182,38 @@ struct Chunk {
         int tokens[kWarps];
     };
 
-    NLD_DEVICE Peaks peak() const {
-        Peaks found = peaks[0];
-#pragma unroll
-        for (int warp = 1; warp < kWarps; ++warp) {
-            found = {larger(found.all, peaks[warp].all), larger(found.kept, peaks[warp].kept)};
-        }
-        return found;
+    // The peaks of the chunk. Here and below, each of the first lanes looks at one warp's part.
+    template <typename Warp>
+    NLD_DEVICE Peaks peak(const Warp& warp) const {
+        const auto part = [&](int lane) {
+            return lane < kWarps ? peaks[lane] : Peaks{minus_infinity(), minus_infinity()};
+        };
+        return {warp.max(warp.each([&](int lane) { return part(lane).all; })),
+                warp.max(warp.each([&](int lane) { return part(lane).kept; }))};
     }
 
-    // The sums of each warp: a Mass or a MostLikely.
-    NLD_DEVICE Vector stored(const Peaks& peak, bool sampled) const {
-        float total = 0.0f, weight = 0.0f;
-        int token = kAfterAll;
-#pragma unroll
-        for (int warp = 0; warp < kWarps; ++warp) {
-            total += totals[warp];
-            if (sampled) {
-                weight += weights[warp];
-            } else {
-                token = lesser(token, tokens[warp]);
-            }
-        }
-        const unsigned last = sampled ? bits_of(weight) : static_cast<unsigned>(token);
-        return {{bits_of(peak.all), bits_of(total), bits_of(peak.kept), last}};
+    // A MostLikely, from the first token with the chunk's peak in each warp's part.
+    template <typename Warp>
+    NLD_DEVICE Vector most_likely(const Warp& warp, const Peaks& peak) const {
+        const int token = warp.min(warp.each([&](int lane) { return lane < kWarps ? tokens[lane] : kAfterAll; }));
+        return {{bits_of(peak.all), bits_of(total(warp, peak)), bits_of(peak.kept), static_cast<unsigned>(token)}};
+    }
+
+    // A Mass, at the row's scale.
+    template <typename Warp>
+    NLD_DEVICE Vector mass(const Warp& warp, const Peaks& peak, const Rules& rules) const {
+        const float weight = warp.sum(warp.each([&](int lane) {
+            return lane < kWarps ? weights[lane] * rules.weight(peaks[lane].kept, peak.kept) : 0.0f;
+        }));
+        return {{bits_of(peak.all), bits_of(total(warp, peak)), bits_of(peak.kept), bits_of(weight)}};
+    }
+
+private:
+    template <typename Warp>
+    NLD_DEVICE float total(const Warp& warp, const Peaks& peak) const {
+        return warp.sum(warp.each([&](int lane) {
+            return lane < kWarps ? totals[lane] * fast_exp(peaks[lane].all - base_of(peak.all)) : 0.0f;
+        }));
     }
 };
 

@@ -54,6 +54,18 @@ NLD_DEVICE float fast_exp(float x) {
 #endif
 }
 
+// 1 / x for x > 0. On a GPU it may be off by one unit in the last place, and is 0 below 2^-126: one instruction, where the
+// division takes a function and the registers for it.
+NLD_DEVICE float reciprocal(float x) {
+#if defined(__CUDACC__)
+    float value;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+    return value;
+#else
+    return 1.0f / x;
+#endif
+}
+
 // The larger of two values. NaN is smaller than any number.
 NLD_DEVICE float larger(float a, float b) {
 #if defined(__CUDACC__)
@@ -84,12 +96,67 @@ NLD_DEVICE int highest_bit(unsigned bits) {
 #endif
 }
 
-// The types of logits: Storage is the type in memory, widen converts it exactly to float, kLeast is minus infinity.
+// The larger of the upper halves of two words, and the larger of the lower ones. NaN is smaller than any number.
+template <typename Type>
+NLD_DEVICE unsigned larger_halves(unsigned a, unsigned b) {
+    const auto picked = [&](unsigned shift) {
+        const unsigned first = a >> shift & 0xffffu, second = b >> shift & 0xffffu;
+        const float one = Type::widen(first), other = Type::widen(second);
+        return (one >= other || other != other ? first : second) << shift;
+    };
+    return picked(0) | picked(16);
+}
+
+// Bits in the upper half where the upper halves of two words are equal numbers, and in the lower half likewise.
+template <typename Type>
+NLD_DEVICE unsigned equal_halves(unsigned a, unsigned b) {
+    const auto equal = [&](unsigned shift) {
+        return static_cast<unsigned>(Type::widen(a >> shift & 0xffffu) == Type::widen(b >> shift & 0xffffu)) << shift;
+    };
+    return equal(0) | equal(16);
+}
+
+// The types of logits: Storage is the type in memory, widen converts it exactly to float, kLeast is minus infinity. Words
+// hold one or two values: larger_words takes the larger of each pair in two words, equal_words has bits set where a pair
+// is equal, and filled makes a word of a value that the type can have.
 struct Bf16 {
     using Storage = unsigned short;
     static constexpr unsigned kLeast = 0xff80u;
     static NLD_DEVICE float widen(unsigned bits) { return float_of(bits << 16); }
+    static NLD_DEVICE unsigned larger_words(unsigned a, unsigned b) {
+#if defined(__CUDACC__)
+        unsigned found;
+        asm("max.bf16x2 %0, %1, %2;" : "=r"(found) : "r"(a), "r"(b));
+        return found;
+#else
+        return larger_halves<Bf16>(a, b);
+#endif
+    }
+    static NLD_DEVICE unsigned equal_words(unsigned a, unsigned b) {
+#if defined(__CUDACC__)
+        unsigned found;
+        asm("set.eq.bf16x2.bf16x2 %0, %1, %2;" : "=r"(found) : "r"(a), "r"(b));
+        return found;
+#else
+        return equal_halves<Bf16>(a, b);
+#endif
+    }
+    static NLD_DEVICE unsigned filled(float value) {
+        const unsigned bits = bits_of(value) >> 16;
+        return bits | bits << 16;
+    }
 };
+
+#if !defined(__CUDACC__)
+// The half-precision number that is exactly `value`.
+inline unsigned half_of(float value) {
+    const unsigned sign = bits_of(value) >> 16 & 0x8000u, exponent = bits_of(value) >> 23 & 255u;
+    const unsigned fraction = bits_of(value) >> 13 & 0x3ffu;
+    if (exponent == 255) return sign | 0x7c00u | fraction;
+    if (exponent > 112) return sign | (exponent - 112) << 10 | fraction;
+    return sign | static_cast<unsigned>(std::fabs(value) * 16777216.0f);
+}
+#endif
 
 struct Fp16 {
     using Storage = unsigned short;
@@ -107,27 +174,76 @@ struct Fp16 {
         return sign ? -tiny : tiny;
 #endif
     }
+    static NLD_DEVICE unsigned larger_words(unsigned a, unsigned b) {
+#if defined(__CUDACC__)
+        unsigned found;
+        asm("max.f16x2 %0, %1, %2;" : "=r"(found) : "r"(a), "r"(b));
+        return found;
+#else
+        return larger_halves<Fp16>(a, b);
+#endif
+    }
+    static NLD_DEVICE unsigned equal_words(unsigned a, unsigned b) {
+#if defined(__CUDACC__)
+        unsigned found;
+        asm("set.eq.f16x2.f16x2 %0, %1, %2;" : "=r"(found) : "r"(a), "r"(b));
+        return found;
+#else
+        return equal_halves<Fp16>(a, b);
+#endif
+    }
+    static NLD_DEVICE unsigned filled(float value) {
+#if defined(__CUDACC__)
+        unsigned short bits;
+        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+#else
+        const unsigned bits = half_of(value);
+#endif
+        return static_cast<unsigned>(bits) | static_cast<unsigned>(bits) << 16;
+    }
 };
 
 struct Fp32 {
     using Storage = unsigned;
     static constexpr unsigned kLeast = 0xff800000u;
     static NLD_DEVICE float widen(unsigned bits) { return float_of(bits); }
+    static NLD_DEVICE unsigned larger_words(unsigned a, unsigned b) {
+        return bits_of(larger(float_of(a), float_of(b)));
+    }
+    static NLD_DEVICE unsigned equal_words(unsigned a, unsigned b) { return float_of(a) == float_of(b); }
+    static NLD_DEVICE unsigned filled(float value) { return bits_of(value); }
 };
+
+template <typename Type>
+constexpr int kPerWord = sizeof(unsigned) / sizeof(typename Type::Storage);
 
 template <typename Type>
 constexpr int kPerVector = sizeof(Vector) / sizeof(typename Type::Storage);
 
+// One of the kPerWord values of a word.
+template <typename Type>
+NLD_DEVICE unsigned entry_bits(unsigned word, int place) {
+    if constexpr (kPerWord<Type> == 1) return word;
+    return word >> (place * 16) & 0xffffu;
+}
+
+template <typename Type>
+NLD_DEVICE float entry(unsigned word, int place) {
+    return Type::widen(entry_bits<Type>(word, place));
+}
+
+// The word with minus infinity in place of one of its values.
+template <typename Type>
+NLD_DEVICE unsigned emptied(unsigned word, unsigned place) {
+    if constexpr (kPerWord<Type> == 1) return Type::kLeast;
+    return (word & ~(0xffffu << (place * 16))) | Type::kLeast << (place * 16);
+}
+
 template <typename Type>
 NLD_DEVICE void unpack(const Vector& vector, float (&values)[kPerVector<Type>]) {
+    constexpr int kPer = kPerWord<Type>;
 #pragma unroll
-    for (int j = 0; j < kPerVector<Type>; ++j) {
-        if constexpr (sizeof(typename Type::Storage) == 4) {
-            values[j] = Type::widen(vector.word[j]);
-        } else {
-            values[j] = Type::widen(vector.word[j / 2] >> (j % 2 * 16) & 0xffffu);
-        }
-    }
+    for (int j = 0; j < kPerVector<Type>; ++j) values[j] = entry<Type>(vector.word[j / kPer], j % kPer);
 }
 
 template <typename Type>
@@ -151,14 +267,35 @@ NLD_DEVICE Vector vector_at(const typename Type::Storage* entries, int first, in
     return vector;
 }
 
+// How a vector is read: for the only time, past the L1 cache, or to be read again soon.
+struct Once {
+    static NLD_DEVICE Vector read(const Vector* from) {
+#if defined(__CUDACC__)
+        Vector found;
+        asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(found.word[0]), "=r"(found.word[1]), "=r"(found.word[2]), "=r"(found.word[3])
+                     : "l"(from));
+        return found;
+#else
+        return *from;
+#endif
+    }
+};
+
+struct Again {
+    static NLD_DEVICE Vector read(const Vector* from) { return *from; }
+};
+
 // Read several vectors, `stride` entries apart, all before the first is used. `whole` means that none
 // reaches `end`.
-template <typename Type, int kCount>
+template <typename Reads, typename Type, int kCount>
 NLD_DEVICE void read_vectors(const typename Type::Storage* entries, int first, int stride, int end, bool whole,
                              Vector (&found)[kCount]) {
     if (whole && aligned<Type>(entries)) {
 #pragma unroll
-        for (int i = 0; i < kCount; ++i) found[i] = *reinterpret_cast<const Vector*>(entries + first + i * stride);
+        for (int i = 0; i < kCount; ++i) {
+            found[i] = Reads::read(reinterpret_cast<const Vector*>(entries + first + i * stride));
+        }
     } else {
 #pragma unroll
         for (int i = 0; i < kCount; ++i) found[i] = vector_at<Type>(entries, first + i * stride, end);

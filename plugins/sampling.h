@@ -16,7 +16,7 @@ constexpr float kColdest = 1e-30f;  // as in nld_trt/graph/step/scores.py
 
 // 1 / temperature, limited so that its product with minus infinity is minus infinity.
 NLD_DEVICE float scale_of(float temperature) {
-    return larger(1.0f / larger(temperature, kColdest), 1.1754944e-38f);
+    return larger(reciprocal(larger(temperature, kColdest)), 1.1754944e-38f);
 }
 
 // The reference point of exponentials. Where all logits are -inf, differences with the peak would be NaN.

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The nld-trt authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The operations of a warp of 32 threads for inversion.h and block_decision.h. The tests have another warp, made of
-// loops, and run the same algorithms on it.
+// The operations of a warp of 32 threads for the other headers, and what a kernel tells the kernels beside it. The tests
+// have another warp, made of loops, and run the same algorithms on it.
 #pragma once
 
 #include "logit_statistics.h"
@@ -10,6 +10,22 @@
 namespace nld {
 
 constexpr unsigned kEveryLane = 0xffffffffu;
+
+// A kernel that is launched while the one before it still runs (programmatic dependent launch) must not touch what that
+// one reads or writes before this returns: the other has then ended, and so has everything before it, because all
+// kernels here call this first. Launched otherwise, a kernel does not wait here.
+__device__ __forceinline__ void wait_for_kernel_before() {
+#if defined(__CUDACC__)
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Lets the next kernel of the stream be launched once every block of this one has come here or has ended.
+__device__ __forceinline__ void let_kernel_after_start() {
+#if defined(__CUDACC__)
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 // Maps floats to integers of the same order. The mapping is its own inverse.
 __device__ __forceinline__ int ordered(int bits) { return bits < 0 ? bits ^ 0x7fffffff : bits; }

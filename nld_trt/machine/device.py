@@ -205,10 +205,40 @@ class Device:
         """
         return self._call("cuModuleGetFunction", module, name.encode())
 
-    def launch(self, function: Any, grid: tuple[int, int, int], threads: int, arguments: Sequence[Any]) -> None:
-        """Queue a kernel on ``grid`` blocks of ``threads`` threads each. ``arguments`` are ctypes values."""
+    def launch(
+        self,
+        function: Any,
+        grid: tuple[int, int, int],
+        threads: int,
+        arguments: Sequence[Any],
+        *,
+        overlapping: bool = False,
+    ) -> None:
+        """Queue a kernel on ``grid`` blocks of ``threads`` threads each. ``arguments`` are ctypes values.
+
+        Args:
+            overlapping: the kernel may start while the one before it in the stream still runs, if that one allows it,
+                and waits for its end by itself (programmatic dependent launch). Captured graphs keep this.
+        """
         pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
+        if overlapping:
+            launch = self._overlapping_launch(grid, threads)
+            self._call("cuLaunchKernelEx", launch, function, ctypes.addressof(pointers), 0)
+            return
         self._call("cuLaunchKernel", function, *grid, threads, 1, 1, 0, self.stream, ctypes.addressof(pointers), 0)
+
+    def _overlapping_launch(self, grid: tuple[int, int, int], threads: int) -> Any:
+        cuda = self._cuda
+        attribute = cuda.CUlaunchAttribute()
+        attribute.id = cuda.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+        attribute.value.programmaticStreamSerializationAllowed = 1
+        launch = cuda.CUlaunchConfig()
+        launch.gridDimX, launch.gridDimY, launch.gridDimZ = grid
+        launch.blockDimX, launch.blockDimY, launch.blockDimZ = threads, 1, 1
+        launch.sharedMemBytes, launch.hStream = 0, self.stream
+        # The attributes are copied when they are set, so the one here is complete.
+        launch.attrs, launch.numAttrs = [attribute], 1
+        return launch
 
     def _attribute(self, name: str) -> int:
         kind = getattr(self._cuda.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")

@@ -8,6 +8,7 @@ allocates with bytes that nobody wrote. tests/machine/test_device.py compares it
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import enum
 import sys
@@ -64,7 +65,31 @@ class CUstreamCaptureMode(enum.IntEnum):
     CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1
 
 
-ENUMERATIONS = (CUresult, CUdevice_attribute, CUstream_flags, CUevent_flags, CUstreamCaptureMode)
+class CUlaunchAttributeID(enum.IntEnum):
+    CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6
+
+
+class CUlaunchAttribute:
+    def __init__(self) -> None:
+        self.id: CUlaunchAttributeID | None = None
+        self.value = SimpleNamespace()
+
+
+class CUlaunchConfig(SimpleNamespace):
+    """Attributes are copied when they are set, as the real one copies them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, copy.deepcopy(value) if name == "attrs" else value)
+
+
+ENUMERATIONS = (
+    CUresult,
+    CUdevice_attribute,
+    CUstream_flags,
+    CUevent_flags,
+    CUstreamCaptureMode,
+    CUlaunchAttributeID,
+)
 WITHOUT_CONTEXT = (
     "cuInit cuDriverGetVersion cuDeviceGet cuDeviceGetCount cuDeviceGetName cuDeviceTotalMem cuDeviceGetAttribute "
     "cuDeviceGetUuid cuDevicePrimaryCtxRetain cuCtxSetCurrent"
@@ -95,6 +120,7 @@ class FakeCuda:
         called: names of all functions that were called, in order.
         log: copies, marks (recorded events) and launched graphs, in order. Events are a millisecond apart.
         launches: (kernel, grid, threads) in order.
+        overlapping: the kernels that were launched to overlap with those before them, in order.
         live: memory by its address, until it is freed.
         queue: what waits to be run.
         captured: what was queued since a capture began; None outside of one.
@@ -103,6 +129,7 @@ class FakeCuda:
 
     CUresult, CUdevice_attribute, CUstream_flags = CUresult, CUdevice_attribute, CUstream_flags
     CUevent_flags, CUstreamCaptureMode = CUevent_flags, CUstreamCaptureMode
+    CUlaunchAttributeID, CUlaunchAttribute, CUlaunchConfig = CUlaunchAttributeID, CUlaunchAttribute, CUlaunchConfig
 
     def __init__(self, kernels: Mapping[str, Kernel] | None = None, gpus: Sequence[Gpu] = ()) -> None:
         self.gpus = list(gpus)
@@ -118,6 +145,7 @@ class FakeCuda:
         self.called: list[str] = []
         self.log: list[str] = []
         self.launches: list[tuple[str, tuple[int, ...], int]] = []
+        self.overlapping: list[str] = []
         self.live: dict[int, Any] = {}
         self.queue: list[Work] = []
         self.captured: list[Work] | None = None
@@ -294,6 +322,16 @@ class FakeCuda:
         assert (one, two, shared, stream, extra) == (1, 1, 0, STREAM, 0)
         self.launches.append((function, (x, y, z), threads))
         return self.enqueue(self.kernels[function]((x, y, z), (ctypes.c_void_p * 64).from_address(pointers)))
+
+    def cuLaunchKernelEx(self, launch, function, pointers, extra):
+        assert [each.id for each in launch.attrs] == [
+            CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+        ]
+        assert (launch.numAttrs, launch.attrs[0].value.programmaticStreamSerializationAllowed) == (1, 1)
+        self.overlapping.append(function)
+        grid = (launch.gridDimX, launch.gridDimY, launch.gridDimZ)
+        blocks = (launch.blockDimX, launch.blockDimY, launch.blockDimZ)
+        return self.cuLaunchKernel(function, *grid, *blocks, launch.sharedMemBytes, launch.hStream, pointers, extra)
 
 
 def install(monkeypatch, cuda: Any) -> None:

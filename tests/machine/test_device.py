@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 import threading
 
 import numpy as np
@@ -117,6 +118,38 @@ def test_arguments_reach_the_kernel(cuda):
     device.synchronize()
     assert found == [((1, 2, 3), 5, -6)]
     assert cuda.launches == [("kernel", (1, 2, 3), 64)]
+
+
+def test_a_kernel_is_launched_over_the_end_of_another_where_asked(cuda):
+    cuda.kernels["kernel"] = lambda grid, pointers: lambda: None
+    device = Device(cuda)
+    function = device.function(device.load(b""), "kernel")
+    device.launch(function, (1, 2, 3), 64, [])
+    assert cuda.overlapping == []
+    graph = device.capture(lambda: device.launch(function, (4, 5, 6), 32, [], overlapping=True))
+    assert cuda.overlapping == ["kernel"]
+    assert cuda.launches == [("kernel", (1, 2, 3), 64), ("kernel", (4, 5, 6), 32)]
+    device.destroy_graph(graph)
+
+
+def test_an_overlapping_launch_lies_in_memory_as_the_driver_reads_it():
+    """The bindings' structures, field by field, as cuda.h has them."""
+    driver = pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+    seen = []
+
+    class Bindings(FakeCuda):
+        CUlaunchAttributeID, CUlaunchAttribute = driver.CUlaunchAttributeID, driver.CUlaunchAttribute
+        CUlaunchConfig = driver.CUlaunchConfig
+
+        def cuLaunchKernelEx(self, launch, function, pointers, extra):
+            *sizes, stream, attributes, count = struct.unpack_from("7I4xQQI", ctypes.string_at(launch.getPtr(), 56))
+            kind, allowed = struct.unpack_from("I4xi", ctypes.string_at(attributes, 72))
+            seen.append((sizes, stream, count, kind, allowed))
+            return (fake_cuda.SUCCESS,)
+
+    Device(Bindings()).launch("kernel", (4, 5, 6), 32, [], overlapping=True)
+    serialization = int(driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
+    assert seen == [([4, 5, 6, 32, 1, 1, 0], fake_cuda.STREAM, 1, serialization, 1)]
 
 
 def test_time_between_events_is_that_of_the_later_one(cuda):

@@ -3,8 +3,8 @@
 """``Advance``: a row's next pass from the results of this one, so that a loop can go on without asking the host.
 
 docs/model.md says what each mode does with a pass, from "Autoregressive decoding" to "Quadratic self-speculation". This
-is the only place that says it in code: ``nld_trt.decode.modes`` opens a request, and where the rows of a batch change
-the host copies what is computed here.
+is the only place that defines it in code: ``nld_trt.decode.modes`` opens a request, and where the rows of a batch
+change the host copies what is computed here. The kernel in plugins/next_pass.h does the same; tests compare the two.
 
 A row repeats this pass if its program is "hold", if it may commit no more tokens (``tokens_left`` is 0), once this
 pass has committed EOS or the last token that it may, and where its logits are not finite. ``next_tokens_left`` is 0

@@ -35,7 +35,11 @@ class Kernels:
     def launch(
         self, operator: Operator, sizes: Sizes[int], addresses: Mapping[str, int], logit_type: str, mask_token_id: int
     ) -> None:
-        """Queue one operator. ``addresses`` has the device address of each tensor, by the tensor's name."""
+        """Queue one operator. ``addresses`` has the device address of each tensor, by the tensor's name.
+
+        The kernels wait for what is before them in the stream by themselves, so that their launches overlap with it.
+        The temperatures of a step must be written before its LogitStatistics: DecodeStep reads them before it waits.
+        """
         name = operator.kernel(logit_type)
         if name not in self._functions:
             self._functions[name] = self.device.function(self._module, name)
@@ -43,4 +47,4 @@ class Kernels:
         arguments += [ctypes.c_int(value) for value in sizes.scalars(operator, mask_token_id)]
         arguments += [ctypes.c_void_p(addresses[tensor]) for tensor in operator.outputs]
         planned = launch(operator, sizes)
-        self.device.launch(self._functions[name], planned.grid, planned.threads, arguments)
+        self.device.launch(self._functions[name], planned.grid, planned.threads, arguments, overlapping=True)

@@ -85,24 +85,32 @@ void reduce_chunk(const nld::Statistics<Type>& statistics, int row, int slot, in
         return warp.each([&](int lane) { return function(shares[index * nld::kWarp + lane]); });
     };
     nld::Chunk chunk;
+    std::vector<nld::Peaks> most;
     for (int index = 0; index < nld::Chunk::kWarps; ++index) {
         const auto peaks = of_warp(index, [&](const auto& share) { return share.peaks(mask, cut); });
-        chunk.peaks[index] = {warp.max(warp.each([&](int lane) { return peaks[lane].all; })),
-                              warp.max(warp.each([&](int lane) { return peaks[lane].kept; }))};
-    }
-    const nld::Peaks peak = chunk.peak();
-    for (int index = 0; index < nld::Chunk::kWarps; ++index) {
-        chunk.totals[index] = warp.sum(of_warp(index, [&](const auto& share) { return share.total(peak.all); }));
+        most.push_back({warp.max(warp.each([&](int lane) { return peaks[lane].all; })),
+                        warp.max(warp.each([&](int lane) { return peaks[lane].kept; }))});
+        chunk.peaks[index] = most[index];
         if (sampled) {
             const nld::Rules rules = statistics.rules(row, slot);
-            const auto weigh = [&](const auto& share) { return share.weight(peak.kept, rules); };
-            chunk.weights[index] = warp.sum(of_warp(index, weigh));
+            const auto totals = of_warp(index, [&](const auto& share) { return share.totals(most[index], rules); });
+            chunk.totals[index] = warp.sum(warp.each([&](int lane) { return totals[lane].all; }));
+            chunk.weights[index] = warp.sum(warp.each([&](int lane) { return totals[lane].kept; }));
         } else {
-            const auto find = [&](const auto& share) { return share.first_with(peak.kept, mask); };
-            chunk.tokens[index] = warp.min(of_warp(index, find));
+            chunk.totals[index] = warp.sum(of_warp(index, [&](const auto& share) { return share.total(most[index].all); }));
         }
     }
-    statistics.store(chunk.stored(peak, sampled), row, slot, split, splits);
+    const nld::Peaks peak = chunk.peak(warp);
+    if (sampled) {
+        statistics.store(chunk.mass(warp, peak, statistics.rules(row, slot)), row, slot, split, splits);
+        return;
+    }
+    for (int index = 0; index < nld::Chunk::kWarps; ++index) {
+        const auto find = [&](const auto& share) { return share.first_with(peak.kept, mask); };
+        const bool here = most[index].kept == peak.kept;
+        chunk.tokens[index] = here ? warp.min(of_warp(index, find)) : nld::kAfterAll;
+    }
+    statistics.store(chunk.most_likely(warp, peak), row, slot, split, splits);
 }
 
 template <typename Type>
@@ -210,4 +218,12 @@ extern "C" float uniform_of(unsigned word) { return nld::uniform(word); }
 
 extern "C" void widen_fp16(const unsigned short* from, float* to, int count) {
     for (int j = 0; j < count; ++j) to[j] = nld::Fp16::widen(from[j]);
+}
+
+extern "C" void fill_bf16(const float* from, unsigned* to, int count) {
+    for (int j = 0; j < count; ++j) to[j] = nld::Bf16::filled(from[j]);
+}
+
+extern "C" void fill_fp16(const float* from, unsigned* to, int count) {
+    for (int j = 0; j < count; ++j) to[j] = nld::Fp16::filled(from[j]);
 }

@@ -244,6 +244,26 @@ def test_every_half_precision_number_is_widened_exactly(library):
     np.testing.assert_array_equal(found, halves.view(np.float16).astype(np.float32))
 
 
+@pytest.mark.parametrize("logit_type", ["bf16", "fp16"])
+def test_every_number_of_16_bits_fills_a_word_exactly(library, logit_type):
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    values = halves.view(DTYPES[logit_type]).astype(np.float32)
+    numbers = ~np.isnan(values)
+    found = np.empty(1 << 16, np.uint32)
+    fill = getattr(library, f"fill_{logit_type}")
+    fill(ctypes.c_void_p(values.ctypes.data), ctypes.c_void_p(found.ctypes.data), 1 << 16)
+    np.testing.assert_array_equal(found[numbers], (halves.astype(np.uint32) * 0x10001)[numbers])
+
+
+def test_zeros_of_both_signs_tie(kernels):
+    """The packed comparison of 16 bits takes them for equal, as every other does: the lowest id wins."""
+    for logit_type in DTYPES:
+        logits = np.full((1, 3, 9000), -1.0, np.float32)
+        for slot, (first, second) in enumerate([(-0.0, 0.0), (0.0, -0.0), (-0.0, -0.0)]):
+            logits[0, slot, [7 + slot, 5000]] = first, second
+        assert kernels.step({"logits": logits}, logit_type)["verified_tokens"][0].tolist() == [7, 8, 9]
+
+
 def test_slots_have_lanes_for_every_split(root):
     text = (root / "plugins" / "block_decision.h").read_text(encoding="utf-8")
     splits = launch.ceil_div(launch.LIMITS["vocab"][1], launch.CHUNK)

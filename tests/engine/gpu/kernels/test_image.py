@@ -14,7 +14,6 @@ import pytest
 from nld_trt.engine.gpu.kernels.cubin import read_cubin
 from nld_trt.engine.gpu.kernels.image import (
     CAPABILITIES,
-    MAIN_SOURCE,
     OPTIONS,
     Image,
     KernelSource,
@@ -22,15 +21,19 @@ from nld_trt.engine.gpu.kernels.image import (
     compile_kernels,
     read_resources,
 )
-from nld_trt.engine.gpu.kernels.launch import THREADS
-from nld_trt.engine.gpu.kernels.spec import ADVANCE, DECODE_STEP, KERNELS, LOGIT_STATISTICS, OPERATORS
+from nld_trt.engine.gpu.kernels.launch import THREADS, WARP
+from nld_trt.engine.gpu.kernels.spec import ADVANCE, DECODE_STEP, KERNELS, LOGIT_STATISTICS, LOGIT_TYPES, OPERATORS
 from nld_trt.errors import InputError, OperationError
 from nld_trt.machine.nvrtc import Nvrtc
 
-# By operator, for each type of logits. 64 registers keep four blocks of 256 threads on a multiprocessor that has 65536,
-# and 96 fit in one of 512 threads; shared bytes are exactly what the sources declare.
-MOST_REGISTERS = {LOGIT_STATISTICS: 64, DECODE_STEP: 96, ADVANCE: 64}
+# By operator: registers of a thread, of which a multiprocessor has 65536, and exactly the sources' shared bytes. The
+# registers of the statistics pass follow from its blocks, below.
+MOST_REGISTERS = {LOGIT_STATISTICS: 48, DECODE_STEP: 96, ADVANCE: 64}
 SHARED_BYTES = {LOGIT_STATISTICS: 128, DECODE_STEP: 3680, ADVANCE: 0}
+# Warps that a multiprocessor can have. Blocks of the statistics pass fill it with logits of 16 bits. With 32 bits there
+# are five, because threads keep twice as many words.
+MOST_WARPS = {"9.0": 64, "10.0": 64, "12.0": 48, "12.1": 48}
+BLOCKS_OF_FP32 = 5
 # Every GPU's kernels are compiled in the quick tests; what compiles them once more does so for one.
 ONE_QUICK = [CAPABILITIES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in CAPABILITIES[1:])]
 
@@ -84,23 +87,49 @@ def test_code_has_every_kernel_with_the_parameters_of_the_table(nvrtc, capabilit
             assert kernel.encode() in compiled(nvrtc, capability).cubin
 
 
-@pytest.mark.parametrize("capability", ONE_QUICK)
-def test_temperatures_take_no_blocks_from_greedy_rows(nvrtc, capability: str) -> None:
-    """Without its branch for them, no more blocks of the statistics pass would fit on a multiprocessor."""
-    files = KernelSource.shipped().files
-    branch = "statistics.sampling.sampled(blockIdx.z)"
-    assert files[MAIN_SOURCE].count(branch) == 1
-    greedy = KernelSource({**files, MAIN_SOURCE: files[MAIN_SOURCE].replace(branch, "false")})
-    images = compile_kernels(capability, greedy, nvrtc), compiled(nvrtc, capability)
-    for kernel in LOGIT_STATISTICS.kernels:
-        blocks = [_blocks(image.resources[kernel].registers) for image in images]
-        assert blocks[0] == blocks[1] >= _blocks(64) == 4, kernel
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_statistics_fill_a_multiprocessor(nvrtc, capability: str) -> None:
+    for logit_type in LOGIT_TYPES:
+        kernel = LOGIT_STATISTICS.kernel(logit_type)
+        full = MOST_WARPS[capability] * WARP // THREADS
+        wanted = BLOCKS_OF_FP32 if logit_type == "fp32" else full
+        assert min(full, _blocks(compiled(nvrtc, capability).resources[kernel].registers)) == wanted, kernel
 
 
 def _blocks(registers: int) -> int:
     """Of 256 threads, on a multiprocessor with 65536 registers. It hands them out to warps in portions of 256."""
-    of_a_warp = -(-registers * 32 // 256) * 256
-    return 65536 // (of_a_warp * THREADS // 32)
+    of_a_warp = -(-registers * WARP // 256) * 256
+    return 65536 // (of_a_warp * THREADS // WARP)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_a_thread_reads_all_its_logits_before_it_uses_them(nvrtc, capability: str) -> None:
+    """64 or 128 bytes a thread on their way at once, past the L1 cache: nothing else is between the reads."""
+    for logit_type, vectors in {"bf16": 4, "fp16": 4, "fp32": 8}.items():
+        lines = _body(compiled(nvrtc, capability), LOGIT_STATISTICS.kernel(logit_type)).splitlines()
+        reads = [index for index, line in enumerate(lines) if "ld.global.L1::no_allocate.v4.u32" in line]
+        assert len(reads) == vectors
+        between = " ".join(lines[reads[0] : reads[-1] + 1]).split(";")
+        assert not [each for each in between if re.search(r"\b(max|bra|bar|ex2|shl|and)\b", each)], logit_type
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_kernels_wait_for_the_one_before_them(nvrtc, capability: str) -> None:
+    """They may be launched while it still writes. The decision alone reads something before: a temperature."""
+    for operator in OPERATORS.values():
+        for kernel in operator.kernels:
+            body = _body(compiled(nvrtc, capability), kernel)
+            before, waits, after = body.partition("griddepcontrol.wait;")
+            assert waits, kernel
+            assert "griddepcontrol.wait" not in after, kernel
+            assert len(re.findall(r"\b(?:ld|st)\.global", before)) == (operator == DECODE_STEP), kernel
+            assert "ld.global.nc" not in body, kernel
+            assert ("griddepcontrol.launch_dependents" in after) == (operator != ADVANCE), kernel
+
+
+def _body(image: Image, kernel: str) -> str:
+    """A kernel in PTX."""
+    return re.search(rf"\.entry {kernel}\(.*?\n\}}", image.ptx.decode(), re.DOTALL)[0]
 
 
 def test_documented_resources_are_the_compilers(nvrtc, root) -> None:
