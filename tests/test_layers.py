@@ -23,6 +23,8 @@ PACKAGE = Path(__file__).parents[1] / "nld_trt"
 # (errors, interrupts, names, resources, optional) are below all of them. The command line is above.
 LAYERS = ("files", "machine", "model", "quantization", "graph", "engine", "decode", "measure", "serving", "cli")
 
+TORCH_USERS = ("nld_trt.model.network", "nld_trt.quantization", "nld_trt.engine.torch")
+
 # Library -> modules, or packages, that may load it when they are imported. Elsewhere it is imported inside the function
 # that needs it: `nld-trt --help` must not pay for it, and it may not be installed.
 LOADED_BY: dict[str, tuple[str, ...]] = {
@@ -33,14 +35,15 @@ LOADED_BY: dict[str, tuple[str, ...]] = {
     "jinja2": ("nld_trt.model.text.sandbox",),
     "matplotlib": (),
     "modelopt": ("nld_trt.quantization",),
-    "onnx": ("nld_trt.graph",),
+    "onnx": ("nld_trt.graph", "nld_trt.engine.torch.onnx_operators", "nld_trt.engine.torch.onnx_program"),
     "onnxruntime": (),
     "pynvml": (),
     "pytriton": (),
     "tensorrt": (),
     "tensorrt_rtx": (),
-    "torch": ("nld_trt.model.network", "nld_trt.quantization"),
+    "torch": TORCH_USERS,
     "transformers": (),
+    "triton": ("nld_trt.engine.torch.kernels",),
     "tritonclient": (),
 }
 
@@ -52,7 +55,8 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "pynvml": ("nld_trt.machine",),
     "tensorrt": ("nld_trt.engine",),
     "tensorrt_rtx": ("nld_trt.engine",),
-    "torch": ("nld_trt.model.network", "nld_trt.quantization"),
+    "torch": TORCH_USERS,
+    "triton": ("nld_trt.engine.torch.kernels",),
 }
 
 # What `nld_trt` exports comes from here; the first is the Python interface itself.

@@ -45,6 +45,13 @@ def literals(path: Path) -> set[str]:
 
 # TensorRT's own operators are in an ONNX domain that has the same name.
 DOMAIN_OF_OPERATORS = Path("graph", "tape.py")
+# The Python package of PyTorch has the name of the backend that uses it.
+NAMES_OF_PACKAGES = {
+    Path("optional.py"),
+    *(Path(folder, name) for folder, name in (("machine", "doctor.py"), ("machine", "installed.py"))),
+    *(Path("quantization", name) for name in ("quantize.py", "modelopt.py")),
+    *(Path("engine", name) for name in ("backend.py", "torch/backend.py", "torch/cuda.py")),
+}
 
 
 def test_backends_are_named_in_one_place():
@@ -53,9 +60,11 @@ def test_backends_are_named_in_one_place():
     found = {
         path.relative_to(package): literals(path) & {*names.BACKENDS, *capabilities} for path in package.rglob("*.py")
     }
+    packages = {path: {names.TORCH} for path in NAMES_OF_PACKAGES}
     assert {path: texts for path, texts in found.items() if texts} == {
         Path("names.py"): {*names.BACKENDS},
         DOMAIN_OF_OPERATORS: {TRT_DOMAIN},
+        **packages,
     }
 
 

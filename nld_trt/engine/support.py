@@ -3,7 +3,8 @@
 """The table of how each backend runs each quantization. Refusals, proofs and the documentation are based on it.
 
 The entries for ``ort`` and ``trt-rtx`` were verified, with ONNX Runtime 1.32 on a CPU and in plans that TensorRT for
-RTX 1.7 compiled. Those for ``trt``, which compiles the graph of ``trt-rtx``, were not.
+RTX 1.7 compiled. Those for ``trt``, which compiles the graph of ``trt-rtx``, were not. Those for ``torch`` were run on
+the CPU, with its kernels in Triton's interpreter, and compiled for its GPUs.
 """
 
 from __future__ import annotations
@@ -60,11 +61,19 @@ SUPPORT: Mapping[str, Mapping[str, Support]] = {
         ),
         names.TRT_RTX: Support("native", "INT4 weights are unpacked inside the matrix kernel", "8.6"),
         names.TRT: Support("native", "the graph of trt-rtx", executed=False),
+        names.TORCH: Support(
+            "native", "INT4 weights are unpacked inside a Triton kernel; on the CPU while loading", executed=False
+        ),
     },
     "FP8": {
         names.ORT: Support("fallback", _UNPACKED_AT_LOAD),
         names.TRT_RTX: Support("native", "FP8 matrix kernels", "8.9"),
         names.TRT: Support("native", "the graph of trt-rtx", "8.9", executed=False),
+        names.TORCH: Support(
+            "native",
+            "FP8 matrix kernels of PyTorch, in bf16; otherwise, and on the CPU, unpacked while loading",
+            executed=False,
+        ),
     },
     "FP8_PER_CHANNEL_PER_TOKEN": {
         names.ORT: Support("fallback", _UNPACKED_AT_LOAD),
@@ -72,11 +81,19 @@ SUPPORT: Mapping[str, Mapping[str, Support]] = {
             "native", "FP8 matrix kernels; one kernel before and one after each for the scales", "8.9"
         ),
         names.TRT: Support("native", "the graph of trt-rtx", "8.9", executed=False),
+        names.TORCH: Support(
+            "native",
+            "FP8 matrix kernels of PyTorch, in bf16; otherwise, and on the CPU, unpacked while loading",
+            executed=False,
+        ),
     },
     "W4A16_NVFP4": {
         names.ORT: Support("fallback", _UNPACKED_AT_LOAD),
         names.TRT_RTX: Support("fallback", _FP4_UNPACKED, "12.0"),
         names.TRT: Support("fallback", _FP4_UNPACKED, "10.0", executed=False),
+        names.TORCH: Support(
+            "native", "FP4 weights are unpacked inside a Triton kernel; on the CPU while loading", executed=False
+        ),
     },
     "NVFP4": {
         names.ORT: Support("fallback", f"{_UNPACKED_AT_LOAD}; activations are rounded to FP4 in floats"),
@@ -84,6 +101,12 @@ SUPPORT: Mapping[str, Mapping[str, Support]] = {
             "native", "FP4 matrix kernels; activations are quantized in a kernel before each", "12.0"
         ),
         names.TRT: Support("native", "the graph of trt-rtx", "10.0", executed=False),
+        names.TORCH: Support(
+            "fallback",
+            "FP4 weights are unpacked inside a Triton kernel, and activations rounded to FP4 in floats: less memory, "
+            "and no FP4 arithmetic",
+            executed=False,
+        ),
     },
 }
 
@@ -93,6 +116,7 @@ _KV_CACHE: Mapping[str, str] = {
     names.ORT: "ONNX Runtime 1.32 cannot update an FP8 cache: it has no CPU kernel for TensorScatter of that type",
     names.TRT_RTX: "TensorRT for RTX 1.7 takes caches in fp32, fp16 and bf16 only",
     names.TRT: "its graph is that of trt-rtx, and nothing else was tried",
+    names.TORCH: "its attention kernel reads caches in the engine's precision",
 }
 
 

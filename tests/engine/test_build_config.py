@@ -115,7 +115,7 @@ def test_wrong_values_are_all_listed(tmp_path):
 
 
 MISMATCHES = {
-    "platforms: [h100]\nbackends: [trt-rtx]\n": "platform h100 runs trt, not trt-rtx",
+    "platforms: [h100]\nbackends: [trt-rtx]\n": "platform h100 runs torch, trt, not trt-rtx",
     "platforms: [cpu]\nbackends: [ort, trt]\n": "backend trt runs on none of the platforms cpu",
 }
 

@@ -24,10 +24,10 @@ def test_rtx_backend_is_named_exactly_where_its_library_has_the_gpu(known):
 
 
 def test_unknown_platform_lists_what_exists():
-    with pytest.raises(InputError, match="'b300'; available: gb200, rtx-pro-6000, dgx-spark, h100, cpu"):
+    with pytest.raises(InputError, match="'b300'; available: gb200, b200, rtx-pro-6000, dgx-spark, h200, h100, cpu"):
         platform("b300")
 
 
 def test_titles_follow_the_compute_capability():
-    assert titles_with("9.0") == " (H100 SXM)"
+    assert titles_with("9.0") == " (H200 SXM, H100 SXM)"
     assert titles_with("5.2") == ""

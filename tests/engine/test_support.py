@@ -21,7 +21,12 @@ from tests.quantized_checkpoint import Export, write_quantized
 
 PLAN = BuildPlan("ort", "fp32", Limits(2, 64, 8, 16), adapter=True)
 RTX_PLAN = replace(PLAN, backend="trt-rtx", precision="bf16", compute_capabilities=("12.0",))
-PLANS = {"ort": PLAN, "trt-rtx": RTX_PLAN, "trt": replace(RTX_PLAN, backend="trt")}
+PLANS = {
+    "ort": PLAN,
+    "trt-rtx": RTX_PLAN,
+    "trt": replace(RTX_PLAN, backend="trt"),
+    "torch": replace(PLAN, backend="torch"),
+}
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def test_the_table_says_something_of_every_pair():
 
 
 def test_only_what_was_seen_counts_as_executed():
-    assert {name for found in SUPPORT.values() for name, pair in found.items() if not pair.executed} == {"trt"}
+    assert {name for found in SUPPORT.values() for name, pair in found.items() if not pair.executed} == {"trt", "torch"}
 
 
 @pytest.mark.parametrize("backend", PLANS)
@@ -122,7 +127,7 @@ def test_a_refused_algorithm_says_who_can(quantized, tmp_path, monkeypatch):
     assert "the ort backend cannot run FP8 layers" in message
     assert "there are no kernels" in message
     assert "ort runs W4A16_AWQ, FP8_PER_CHANNEL_PER_TOKEN, W4A16_NVFP4, NVFP4" in message
-    assert "Build with --backend trt-rtx or --backend trt." in message
+    assert "Build with --backend trt-rtx or --backend trt or --backend torch." in message
 
 
 def test_one_refused_layer_of_a_mixed_checkpoint_is_enough(quantized, tmp_path):

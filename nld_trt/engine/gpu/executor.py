@@ -99,9 +99,7 @@ class BoundForward(Protocol):
 class Executor(Protocol):
     """The network on one GPU. Forwards never overlap, so an executor may share scratch memory between them."""
 
-    def bind(
-        self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool
-    ) -> BoundForward:
+    def bind(self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
         """Bind one side of a shape.
 
         Args:

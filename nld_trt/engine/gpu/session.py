@@ -198,9 +198,7 @@ class GpuSession:
         """The next side of a shape."""
         side = shape.arena.sides[len(shape.forwards)]
         rows, _, _, samples = key
-        bound = self._executor.bind(
-            shape.phase, side, rows, self._memory, samples=samples, repeats=shape.captured
-        )
+        bound = self._executor.bind(shape.phase, side, rows, self._memory, samples=samples, repeats=shape.captured)
         buffers = StepBuffers(*key, self._views(side.inputs), self._views(side.outputs))
         shape.forwards.append(Forward(buffers, side, bound, self._device.event()))
 

@@ -118,12 +118,10 @@ class CudaExecutor:
         self._info = info
         self._caches = caches
         self._device = device
-        self._stream = torch.cuda.ExternalStream(stream, device=device)
+        self._stream: torch.cuda.Stream = torch.cuda.ExternalStream(stream, device=device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.MemPool()
 
-    def bind(
-        self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool
-    ) -> BoundForward:
+    def bind(self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
         inputs, outputs = (views(slots, memory, self._device) for slots in (side.inputs, side.outputs))
         caches = layer_caches(self._caches, self._info, rows, self._device)
         return CudaForward(self, inputs, outputs, caches, samples, repeats)
@@ -178,4 +176,3 @@ def open_on_gpu(path: Path, info: EngineInfo, progress: Progress = SILENT) -> Gp
         raise OperationError(f"the GPU has too little memory free for the weights: {error}") from error
     torch.cuda.synchronize(device)
     return GpuSession(info, gpu, lambda caches: CudaExecutor(model, info, caches, device, gpu.stream))
-

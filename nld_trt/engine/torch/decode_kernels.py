@@ -60,7 +60,9 @@ class KernelStep:
         function = draft_candidates(config.mask_token_id, config.vocab_size, "tensorrt")
         self._candidates = Program.of_function(function, device)
 
-    def run(self, inputs: Mapping[str, Tensor], hidden: Tensor, outputs: Mapping[str, Tensor], *, samples: bool) -> None:
+    def run(
+        self, inputs: Mapping[str, Tensor], hidden: Tensor, outputs: Mapping[str, Tensor], *, samples: bool
+    ) -> None:
         """Fill the outputs of the step contract, except caches and hidden states.
 
         Args:
@@ -72,9 +74,7 @@ class KernelStep:
         window = window_inputs(inputs)
         rows, width = window["block"].shape
         flat = hidden.flatten(0, 1)
-        # Where every new token has logits they are in order, and only padding would be taken from elsewhere.
-        wanted = flat if width == hidden.shape[1] else F.embedding(window["rows"].reshape(-1), flat)
-        logits = self._head(wanted).reshape(rows, width, -1)
+        logits = self._head(F.embedding(window["rows"].reshape(-1), flat)).reshape(rows, width, -1)
         values = {**inputs, **window, "logits": logits, **outputs}
         self._limit(values, outputs, samples=samples)
         if "logits" in outputs:
@@ -90,9 +90,7 @@ class KernelStep:
                     dtype = of_numpy_name(TENSORS[name].dtype)
                     values[name] = torch.empty(sizes.shape(name), dtype=dtype, device=self._device)
             addresses = {name: values[name].data_ptr() for name in (*operator.inputs, *operator.outputs)}
-            self._launcher.launch(
-                operator, sizes, addresses, self._info.precision, self._info.config.mask_token_id
-            )
+            self._launcher.launch(operator, sizes, addresses, self._info.precision, self._info.config.mask_token_id)
 
     def _limit(self, values: dict[str, Tensor], outputs: Mapping[str, Tensor], *, samples: bool) -> None:
         """Which tokens may be sampled, and the candidates of drafts."""

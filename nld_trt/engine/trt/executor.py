@@ -100,9 +100,7 @@ class PlanExecutor:
         self._settings = self._all_settings()
         self._shared = {profile: SharedContext(self._make(profile, "any shape")) for profile in info.limits.phases}
 
-    def bind(
-        self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool
-    ) -> BoundForward:
+    def bind(self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
         if not repeats:
             return SharedForward(self, phase, side, rows, memory, self._shared[phase])
         context = self._make(phase, "one shape")

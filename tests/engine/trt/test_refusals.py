@@ -64,7 +64,7 @@ def test_fp32_is_refused_whatever_the_machine_has(machine, made):
 def test_unsupported_targets_are_named_with_what_exists(machine):
     machine()
     message = refusal(lambda: TrtRtxBackend().check(replace(PLAN, compute_capabilities=("9.0", "12.0", "10.0"))))
-    assert "compute capability 9.0 (H100 SXM), 10.0 (GB200)" in message
+    assert "compute capability 9.0 (H200 SXM, H100 SXM), 10.0 (GB200, B200)" in message
     assert "8.6, 8.9, 12.0, 12.1" in message
     assert "--backend trt" in message
 
@@ -114,7 +114,7 @@ def test_tensorrt_needs_a_gpu_to_compile(machine):
 def test_tensorrt_refuses_to_compile_for_another_gpu(machine):
     machine(gpus=[SPARK])
     message = refusal(lambda: TrtBackend().check(TRT_PLAN))
-    assert "asked for compute capability 9.0 (H100 SXM)" in message
+    assert "asked for compute capability 9.0 (H200 SXM, H100 SXM)" in message
     assert "this machine has NVIDIA GB10 (12.1)" in message
 
 
@@ -196,7 +196,7 @@ def test_plugins_are_refused_where_the_library_has_none(machine):
 def test_gpu_without_kernels_is_refused_by_name(machine):
     machine(gpus=[Gpu("NVIDIA L40S", "8.9", 48 << 30)])
     message = refusal(lambda: TrtBackend().check(plugin_plan(compute_capabilities=())))
-    assert "compute capability 8.9; they are compiled for 9.0 (H100 SXM)" in message
+    assert "compute capability 8.9; they are compiled for 9.0 (H200 SXM, H100 SXM)" in message
     assert "--no-plugins" in message
 
 

@@ -6,8 +6,6 @@ It is the definition of ``graph.network.layout`` in another form: a token sees t
 quadratic pass the masks after a draft also see each other. The tests compare the two.
 """
 
-# The annotations of kernels are Triton's own, which postponed evaluation would turn into texts.
-# ruff: noqa: FA102
 import triton
 import triton.language as tl
 

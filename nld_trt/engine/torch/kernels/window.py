@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the decode kernels read beside logits: the window's tokens and positions, and how each row is verified.
 
-It is the part of ``graph.step.decode_step`` between the hidden states and the decode operators; the tests compare the two.
+It is the part of ``graph.step.decode_step`` between the hidden states and the decode operators; the tests compare the
+two.
 
 Shapes: B rows, S new tokens, W window tokens, L candidates of a slot.
 """

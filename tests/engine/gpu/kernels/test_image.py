@@ -187,7 +187,7 @@ def test_errors_of_the_sources_are_shown(nvrtc) -> None:
 
 
 def test_other_gpus_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"compute capability 8\.9; they are compiled for 9\.0 \(H100 SXM\)"):
+    with pytest.raises(InputError, match=r"compute capability 8\.9; they are compiled for 9\.0 \(H200 SXM, H100 SXM\)"):
         compile_kernels("8.9")
 
 

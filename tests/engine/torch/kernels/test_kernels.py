@@ -15,10 +15,10 @@ from nld_trt.engine.torch import linear
 from nld_trt.engine.torch.blocks import DraftAdapter, LayerCaches
 from nld_trt.engine.torch.eager import EagerBlocks
 from nld_trt.engine.torch.forms import FORMS, ROW_SCALE, SCALE, WEIGHT, pack_pairs
+from nld_trt.engine.torch.fused import FusedBlocks
 from nld_trt.engine.torch.kernels.attention import splits_for
 from nld_trt.engine.torch.kernels.fp8 import quantize
 from nld_trt.engine.torch.kernels.packed import packed_product
-from nld_trt.engine.torch.fused import FusedBlocks
 from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.model.config import ModelConfig
 

@@ -57,6 +57,8 @@ def test_window_inputs_are_those_of_the_recorded_step(seed, rows):
     segments = integers(0, 2, rows) * DRAFTS
     wanted = torch.where(segments > 0, width, integers(1, width + 1, rows))
     slots = torch.arange(width, dtype=torch.int32)
+    ends_prompt = ((segments == 0) & (integers(0, 2, rows) > 0))[:, None]
+    last_alone = torch.where(slots == 0, wanted[:, None] - 1, -1)
     inputs = {
         "tokens": integers(0, 100, rows, width),
         "cache_length": integers(0, 50, rows),
@@ -64,7 +66,8 @@ def test_window_inputs_are_those_of_the_recorded_step(seed, rows):
         "causal": (integers(0, 2, rows) > 0) | (segments > 0),
         "segments": segments,
         "rejection": integers(0, 2, rows) > 0,
-        "logit_rows": torch.where(slots < wanted[:, None], slots, -1),
+        # The end of a prompt chunk wants the logits of its last token alone.
+        "logit_rows": torch.where(ends_prompt, last_alone, torch.where(slots < wanted[:, None], slots, -1)),
         "drafted_ids": integers(-1, 100, rows, width, 8),
     }
     given_values = {**inputs, "hidden": torch.zeros(rows, width, 1), "past_key_0": torch.zeros(1, 1, 64, 1)}
