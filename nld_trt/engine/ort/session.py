@@ -161,7 +161,8 @@ class OrtSession:
         if key not in self._bound:
             if len(self._bound) == _MAX_BOUND:
                 self._bound.pop(next(iter(self._bound)))
-            buffers = StepBuffers.allocate(self.info, *key)
+            # Caches are as long as the live rows need, and attention reads all of them.
+            buffers = StepBuffers.allocate(self.info, *key, self._capacity)
             self._bound[key] = self._bind(buffers)
         return self._bound[key].buffers
 

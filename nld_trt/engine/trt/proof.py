@@ -48,7 +48,7 @@ _NOTHING = QuantizedWeights()
 _GEMM, _PRODUCT = "gemm", re.compile(r"Fc")
 
 # The axes whose size is given with every forward, and the size that shapes have for them.
-_RUN_TIME_AXES = ("batch", "width", "window", "slots")
+_RUN_TIME_AXES = ("batch", "width", "window", "slots", "attended")
 _ANY = -1
 
 DIRECTIONS: tuple[contract.Direction, ...] = ("input", "output")
