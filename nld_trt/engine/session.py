@@ -152,6 +152,13 @@ class Session(Protocol):
                 without this one long request would slow down all later ones.
         """
 
+    @property
+    def attended_lengths(self) -> tuple[int, ...]:
+        """The numbers of slots for which forwards are prepared separately, ascending, up to the engine's capacity.
+
+        A forward attends to the shortest of them that holds what was reserved last.
+        """
+
     def row_count(self, rows: int) -> int:
         """Returns how many rows a forward for ``rows`` live rows has, which may be more.
 

@@ -132,6 +132,10 @@ class GpuSession:
     def capacity(self) -> int:
         return self.info.limits.capacity
 
+    @property
+    def attended_lengths(self) -> tuple[int, ...]:
+        return self._lengths.all
+
     def row_count(self, rows: int) -> int:
         most = self.info.limits.max_batch_size
         return min((count for count in _ROW_COUNTS if rows <= count < most), default=most)

@@ -152,6 +152,11 @@ class OrtSession:
         self._rows, self._capacity = rows, capacity
         self._bound.clear()
 
+    @property
+    def attended_lengths(self) -> tuple[int, ...]:
+        """Only the capacity: on the CPU a forward of any length runs as it is."""
+        return (self.info.limits.capacity,)
+
     def row_count(self, rows: int) -> int:
         """Returns ``rows``: on the CPU an empty row costs as much as any other, so none is added."""
         return rows
