@@ -36,7 +36,7 @@ def step_contract() -> str:
         "# Step contract",
         "",
         "Every input and output of an engine, generated from `nld_trt/graph/contract.py`. The axes `batch`, `width`,",
-        "`window`, `slots` and `capacity` change at run time; the others are fixed. `activation` is",
+        "`window`, `slots`, `attended` and `capacity` change at run time; the others are fixed. `activation` is",
         "the precision of the engine. An output that *becomes* an input does so for rows that go on by themselves,",
         "where the next pass is launched on the results of this one.",
     ]

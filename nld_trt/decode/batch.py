@@ -219,7 +219,7 @@ class Batch:
         """
         rows = self._live
         limits = self.session.info.limits
-        slots = max(row.slots_kept for row in rows) + max(row.overhang for row in rows)
+        slots = max(row.request.slots_kept for row in rows) + max(row.request.overhang for row in rows)
         empty = all(row.cache_length == 0 for row in rows)
         self.session.reserve(self.session.row_count(len(rows)), min(slots, limits.capacity), empty=empty)
         longest = max(row.cache_length for row in rows)

@@ -13,7 +13,7 @@ from nld_trt.decode.fields import FIELDS, SAMPLING
 from nld_trt.decode.sampling import DEFAULT_ACCEPTANCE, check_acceptance, check_sampling, default_sampling, fresh_seed
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
-from nld_trt.graph.contract import Limits
+from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.model.config import MAX_EOS_IDS, as_ids
 from nld_trt.names import (
     DEFAULT_MAX_NEW_TOKENS,
@@ -154,6 +154,16 @@ class ResolvedRequest:
     def rejection(self) -> bool:
         """Whether drafts are verified by rejection sampling."""
         return self.acceptance == names.REJECT and self.mode == names.LINEAR and self.samples and not self.threshold
+
+    @property
+    def slots_kept(self) -> int:
+        """Cache slots that the request fills at most."""
+        return len(self.prompt_ids) + self.max_new_tokens
+
+    @property
+    def overhang(self) -> int:
+        """Slots after those that a pass may write: the last block is written whole and cut afterwards."""
+        return quadratic_width(self.block_length) if self.mode == names.QUADRATIC else self.block_length
 
 
 def modes_of(info: EngineInfo) -> tuple[ModeName, ...]:

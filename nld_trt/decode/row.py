@@ -13,7 +13,6 @@ from nld_trt.decode.fill import UNREACHABLE, Outcome, Pass
 from nld_trt.decode.modes import MODE_TYPES, ThinkingBudget
 from nld_trt.decode.request import ResolvedRequest
 from nld_trt.errors import OperationError
-from nld_trt.graph import contract
 from nld_trt.model.text.streaming import TextStream
 from nld_trt.names import PassKind
 
@@ -98,17 +97,6 @@ class Row:
     def tokens_left(self) -> int:
         """Tokens that may still be emitted."""
         return self.request.max_new_tokens - len(self.emitted)
-
-    @property
-    def slots_kept(self) -> int:
-        """Cache slots that this request fills at most."""
-        return len(self.request.prompt_ids) + self.request.max_new_tokens
-
-    @property
-    def overhang(self) -> int:
-        """Slots after those that a pass may write: the last block is written whole and cut afterwards."""
-        length = self.request.block_length
-        return contract.quadratic_width(length) if self.request.mode == names.QUADRATIC else length
 
     def next_pass(self, chunk: int) -> Pass:
         """The row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""

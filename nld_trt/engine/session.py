@@ -24,6 +24,9 @@ from nld_trt.model.generation import GenerationDefaults
 
 Array = npt.NDArray[np.generic]
 
+# Rows, width, window, whether tokens are sampled, attended slots: all that the shapes of a forward depend on.
+ShapeKey = tuple[int, int, int, bool, int]
+
 
 @dataclass(frozen=True)
 class EngineInfo:
@@ -56,19 +59,23 @@ class StepBuffers:
     Attributes:
         rows, width, window: sizes of the axes batch, width and window.
         samples: whether tokens are sampled, at every slot of the window.
+        attended: the number of cache slots per row that attention reads.
     """
 
     rows: int
     width: int
     window: int
     samples: bool
+    attended: int
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
     @classmethod
-    def allocate(cls, info: EngineInfo, rows: int, width: int, window: int, samples: bool = False) -> StepBuffers:
+    def allocate(
+        cls, info: EngineInfo, rows: int, width: int, window: int, samples: bool, attended: int
+    ) -> StepBuffers:
         """Make zeroed arrays for every binding of the contract except the caches, and fill the constant inputs."""
-        sizes = step_sizes(info, rows, width, window, samples)
+        sizes = step_sizes(info, rows, width, window, samples, attended)
 
         def arrays(direction: contract.Direction) -> dict[str, Array]:
             return {
@@ -80,7 +87,7 @@ class StepBuffers:
                 if not binding.per_layer
             }
 
-        made = cls(rows, width, window, samples, arrays("input"), arrays("output"))
+        made = cls(rows, width, window, samples, attended, arrays("input"), arrays("output"))
         made.fill_constants()
         return made
 
@@ -89,10 +96,15 @@ class StepBuffers:
         """The arguments of the :meth:`Session.step` call that these buffers are for."""
         return self.rows, self.width, self.window, self.samples
 
+    @property
+    def key(self) -> ShapeKey:
+        return *self.shape, self.attended
+
     def fill_constants(self) -> None:
         """Fill the inputs that only depend on the shape."""
-        slots = self.inputs["sampled_slots"]
-        slots[:] = np.arange(slots.size)
+        for name in ("sampled_slots", "attended_slots"):
+            slots = self.inputs[name]
+            slots[:] = np.arange(slots.size)
 
     def successor(self) -> StepBuffers:
         """Make the buffers of the next forward.
@@ -106,13 +118,19 @@ class StepBuffers:
             name: self.inputs[contract.CARRIED[name]] if name in contract.CARRIED else np.zeros_like(array)
             for name, array in self.outputs.items()
         }
-        return StepBuffers(*self.shape, inputs, outputs)
+        return StepBuffers(*self.key, inputs, outputs)
 
 
-def step_sizes(info: EngineInfo, rows: int, width: int, window: int, samples: bool) -> dict[str, int]:
+def step_sizes(info: EngineInfo, rows: int, width: int, window: int, samples: bool, attended: int) -> dict[str, int]:
     """Returns the size of every axis except those of the caches."""
-    slots = rows * window if samples else 1
-    return {"batch": rows, "width": width, "window": window, "slots": slots, **contract.fixed_axes(info.config)}
+    run_time = {
+        "batch": rows,
+        "width": width,
+        "window": window,
+        "slots": rows * window if samples else 1,
+        "attended": attended,
+    }
+    return {**run_time, **contract.fixed_axes(info.config)}
 
 
 class Session(Protocol):
@@ -134,6 +152,13 @@ class Session(Protocol):
         Args:
             empty: no row is in use, so caches that are much larger than this may shrink. Attention reads every slot, so
                 without this one long request would slow down all later ones.
+        """
+
+    @property
+    def attended_lengths(self) -> tuple[int, ...]:
+        """The numbers of slots for which forwards are prepared separately, ascending, up to the engine's capacity.
+
+        A forward attends to the shortest of them that holds what was reserved last.
         """
 
     def row_count(self, rows: int) -> int:

@@ -17,8 +17,8 @@ from nld_trt.graph.step.tensors import CANDIDATES, TENSORS
 from nld_trt.model.config import MAX_EOS_IDS, ModelConfig
 
 # Version 2 added sampling, quadratic passes, and rows whose next pass the graph prepares. Version 3 added several EOS
-# ids per row.
-CONTRACT_VERSION = 3
+# ids per row. Version 4 added the cache slots that attention reads.
+CONTRACT_VERSION = 4
 
 Direction = Literal["input", "output"]
 Phase = Literal["prompt", "token", "block", "quadratic"]
@@ -34,8 +34,8 @@ class Binding:
 
     Attributes:
         dtype: NumPy name, or ``activation`` for the precision that the engine was built in.
-        axes: their names. ``batch``, ``width``, ``window``, ``slots`` and ``capacity`` change at run time, the others
-            are fixed by the checkpoint.
+        axes: their names. ``batch``, ``width``, ``window``, ``slots``, ``attended`` and ``capacity`` change at run
+            time, the others are fixed by the checkpoint.
         per_layer: the name is a pattern with one ``{layer}``.
         debug: only engines with debug outputs have it.
         carries: the input that this output becomes in the next pass, for rows whose next pass the graph prepares.
@@ -109,6 +109,13 @@ BINDINGS: tuple[Binding, ...] = (
     _step("drafted_probabilities", "input"),
     _step("program", "input"),
     _step("tokens_left", "input"),
+    Binding(
+        "attended_slots",
+        "input",
+        "int32",
+        ("attended",),
+        "0, 1, 2, ...: the cache slots that attention reads, at least all that hold a token after the pass",
+    ),
     Binding("past_key_{layer}", "input", "activation", _CACHE_AXES, "key cache after rotary", per_layer=True),
     Binding("past_value_{layer}", "input", "activation", _CACHE_AXES, "value cache", per_layer=True),
     _step("block_tokens", "output"),
@@ -198,6 +205,8 @@ def axis_ranges(limits: Limits, phase: Phase) -> dict[str, Range]:
         "width": widths[phase],
         "window": windows[phase],
         "slots": (1, 1, limits.max_batch_size * windows[phase][2]),
+        # The compiler makes no cut of one length, so that one-token forwards may read the caches where they are.
+        "attended": (limits.capacity if phase == "token" else 1, limits.capacity, limits.capacity),
         "capacity": (limits.capacity,) * 3,
     }
 

@@ -15,10 +15,10 @@ def test_a_forced_pass_takes_nothing_from_what_the_buffers_held(debug_session):
     session.reserve(1, 64)
     tokens = (1, 73, 20, 41)
     passes = [ForcedPass(tokens, 0, range(len(tokens)))]
-    clean = StepBuffers.allocate(session.info, 1, len(tokens), len(tokens)).inputs
+    clean = StepBuffers.allocate(session.info, 1, len(tokens), len(tokens), False, session.capacity).inputs
     expected = {name: array.copy() for name, array in run_passes(session, passes).outputs.items()}
     held = session.step(1, len(tokens), len(tokens)).inputs
-    for name in clean.keys() - {"sampled_slots", "drafted_probabilities"}:
+    for name in clean.keys() - {"sampled_slots", "attended_slots", "drafted_probabilities"}:
         # Not 1: a quadratic pass of one draft sees what a causal one sees.
         held[name][...] = 2
     found = run_passes(session, passes).outputs

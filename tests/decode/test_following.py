@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
+from nld_trt.graph import contract
 from nld_trt.names import MODES, SPECULATIVE
 
 NAME = "tiny-a"
@@ -54,7 +55,9 @@ def read_pass(inputs, index):
     count = inputs["valid_count"][index]
     verified_by_list = inputs["rejection"][index] and inputs["causal"][index]
     found = {
-        name: array[index].tolist() for name, array in inputs.items() if array.ndim == 1 and name != "sampled_slots"
+        binding.name: inputs[binding.name][index].tolist()
+        for binding in contract.bindings("input")
+        if binding.axes == ("batch",)
     }
     found["eos_token_id"] = inputs["eos_token_id"][index].tolist()
     found["tokens"] = inputs["tokens"][index, :count].tolist()

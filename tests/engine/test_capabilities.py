@@ -128,7 +128,9 @@ def test_names_are_those_that_the_command_line_shows() -> None:
 
 @pytest.mark.parametrize("traits", BACKENDS.values(), ids=BACKENDS)
 def test_a_backend_needs_a_gpu_to_run_where_it_computes_on_one(traits) -> None:
-    assert any(isinstance(need, AnyGpu) for need in traits.run_needs) == (traits.device == "gpu" and traits.cpu_precision is None)
+    assert any(isinstance(need, AnyGpu) for need in traits.run_needs) == (
+        traits.device == "gpu" and traits.cpu_precision is None
+    )
     assert bool(traits.plugin_needs) == traits.takes_plugins
 
 

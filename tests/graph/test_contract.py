@@ -40,7 +40,7 @@ def test_graph_has_exactly_the_bindings_of_the_table(golden, tmp_path, debug):
 
 
 def test_every_phase_has_a_range_for_every_run_time_axis():
-    run_time = {"batch", "width", "window", "slots", "capacity"}
+    run_time = {"batch", "width", "window", "slots", "attended", "capacity"}
     for phase in QUADRATIC.phases:
         ranges = contract.axis_ranges(QUADRATIC, phase)
         assert set(ranges) == run_time

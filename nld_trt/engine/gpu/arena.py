@@ -75,8 +75,8 @@ class Arena:
     size: int
 
     @classmethod
-    def lay_out(cls, info: EngineInfo, rows: int, width: int, window: int, samples: bool) -> Arena:
-        sizes = step_sizes(info, rows, width, window, samples)
+    def lay_out(cls, info: EngineInfo, rows: int, width: int, window: int, samples: bool, attended: int) -> Arena:
+        sizes = step_sizes(info, rows, width, window, samples, attended)
         carried = set(contract.CARRIED.values())
         inputs = [each for each in contract.bindings("input") if not each.per_layer]
         results = [

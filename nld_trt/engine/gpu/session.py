@@ -9,7 +9,8 @@ results back, and with an event that the host can wait for while the next forwar
 Shapes that can be followed are those that decoding repeats: the first forward of either side of such a shape runs as it
 is, the second is captured into a CUDA graph, and from then on a forward is one call. They come in few row counts: a
 forward with fewer rows is filled up with empty ones. Prompt chunks come in every width, alone and beside other rows;
-those shapes are not captured.
+those shapes are not captured. Attention may be given only as many slots of the caches as the live rows can fill; the
+caches themselves never change (``engine.gpu.attended``).
 
 An executor (``engine.gpu.executor``) runs the network, with whichever library it is for.
 """
@@ -25,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from nld_trt.engine.gpu.arena import Arena, Side, Slot
+from nld_trt.engine.gpu.attended import AttendedLengths
 from nld_trt.engine.gpu.executor import BoundForward, Caches, Executor, SessionDevice
-from nld_trt.engine.session import Array, EngineInfo, StepBuffers
+from nld_trt.engine.session import Array, EngineInfo, ShapeKey, StepBuffers
 from nld_trt.errors import OperationError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Phase
@@ -34,10 +36,9 @@ from nld_trt.graph.precision import PRECISIONS
 
 # With these row counts at most a third of the rows of a forward are empty, up to 256 rows.
 _ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-# Prompt chunks come in every length, so a long-lived session would otherwise collect shapes without end.
+# Prompt chunks come in every length, so a long-lived session would otherwise collect shapes without end. This many for
+# each number of slots that attention is given.
 _MAX_SHAPES = 128
-
-ShapeKey = tuple[int, int, int, bool]
 
 
 @dataclass
@@ -82,8 +83,18 @@ class GpuSession:
 
     runs_ahead = True
 
-    def __init__(self, info: EngineInfo, device: SessionDevice, open_executor: Callable[[Caches], Executor]) -> None:
+    def __init__(
+        self,
+        info: EngineInfo,
+        device: SessionDevice,
+        open_executor: Callable[[Caches], Executor],
+        *,
+        cuts_caches: bool = False,
+    ) -> None:
         """Allocate the caches for every row and slot that the engine was built for, and open the executor on them.
+
+        Args:
+            cuts_caches: attention costs by the slots that it is given, used or not.
 
         Raises:
             OperationError: the GPU's memory is too small, or the executor cannot be opened.
@@ -107,44 +118,53 @@ class GpuSession:
         self._executor = open_executor(self._caches)
         sizes = [contract.axis_ranges(limits, phase) for phase in limits.phases]
         width, window = (max(ranges[axis][2] for ranges in sizes) for axis in ("width", "window"))
-        size = Arena.lay_out(info, limits.max_batch_size, width, window, True).size
+        size = Arena.lay_out(info, limits.max_batch_size, width, window, True, limits.capacity).size
         self._host = device.allocate_host(size)
         self._memory = self._allocate(size)
         # In the order in which the shapes were last asked for.
         self._shapes: dict[ShapeKey, Shape] = {}
+        self._lengths = AttendedLengths(limits, cuts_caches)
+        # The slots that the live rows can fill.
+        self._slots = limits.capacity
         self._filled: StepBuffers | None = None
 
     @property
     def capacity(self) -> int:
         return self.info.limits.capacity
 
+    @property
+    def attended_lengths(self) -> tuple[int, ...]:
+        return self._lengths.all
+
     def row_count(self, rows: int) -> int:
         most = self.info.limits.max_batch_size
         return min((count for count in _ROW_COUNTS if rows <= count < most), default=most)
 
     def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
-        """Everything was allocated at the start; this checks the request only."""
+        """Everything was allocated at the start; forwards from now on attend to at least ``capacity`` slots."""
         assert rows <= self.info.limits.max_batch_size, f"{rows} rows"
         assert capacity <= self.capacity, f"{capacity} slots"
+        self._slots = capacity
 
     def step(self, rows: int, width: int, window: int, samples: bool = False) -> StepBuffers:
         """Buffers for a forward. Buffers of all shapes share one memory: fill them after this call."""
-        key = rows, width, window, samples
-        shape = self._shapes.pop(key, None) or self._new_shape(key)
+        phase, attended = self._lengths.phase_for(width, window, self._slots)
+        key = rows, width, window, samples, attended
+        shape = self._shapes.pop(key, None) or self._new_shape(key, phase)
         self._shapes[key] = shape
         self._filled = shape.forwards[0].buffers
         self._filled.fill_constants()
         return self._filled
 
     def follow(self, buffers: StepBuffers) -> StepBuffers:
-        shape = self._shapes[buffers.shape]
+        shape = self._shapes[buffers.key]
         assert shape.captured, "only passes whose every token has logits prepare the next ones"
         if len(shape.forwards) == 1:
-            self._add_forward(shape, buffers.shape)
+            self._add_forward(shape, buffers.key)
         return shape.forwards[buffers is shape.forwards[0].buffers].buffers
 
     def launch(self, buffers: StepBuffers) -> None:
-        shape = self._shapes[buffers.shape]
+        shape = self._shapes[buffers.key]
         forward = shape.forward(buffers)
         if buffers is self._filled:
             self._transfer(shape.arena.given, to_device=True)
@@ -161,7 +181,7 @@ class GpuSession:
         self._device.record(forward.finished)
 
     def wait(self, buffers: StepBuffers) -> None:
-        forward = self._shapes[buffers.shape].forward(buffers)
+        forward = self._shapes[buffers.key].forward(buffers)
         self._device.wait(forward.finished)
         if not self.info.debug:
             return
@@ -180,15 +200,13 @@ class GpuSession:
         for address in self._caches.addresses.values():
             self._device.copy(address + target * row_bytes, address + source * row_bytes, row_bytes)
 
-    def _new_shape(self, key: ShapeKey) -> Shape:
-        rows, width, window, _ = key
-        limits = self.info.limits
-        phase = limits.phase_for(width, window)
-        ranges = contract.axis_ranges(limits, phase)
-        for axis, size in (("batch", rows), ("width", width), ("window", window)):
+    def _new_shape(self, key: ShapeKey, phase: Phase) -> Shape:
+        rows, width, window, _, attended = key
+        ranges = contract.axis_ranges(self.info.limits, phase)
+        for axis, size in (("batch", rows), ("width", width), ("window", window), ("attended", attended)):
             low, _, high = ranges[axis]
             assert low <= size <= high, f"{axis} {size} is outside {low} to {high} of the {phase} phase"
-        if len(self._shapes) == _MAX_SHAPES:
+        if len(self._shapes) == _MAX_SHAPES * len(self._lengths.all):
             self._forget_one()
         shape = Shape(Arena.lay_out(self.info, *key), phase, captured=width == window)
         self._add_forward(shape, key)
@@ -197,7 +215,7 @@ class GpuSession:
     def _add_forward(self, shape: Shape, key: ShapeKey) -> None:
         """The next side of a shape."""
         side = shape.arena.sides[len(shape.forwards)]
-        rows, _, _, samples = key
+        rows, _, _, samples, _ = key
         bound = self._executor.bind(shape.phase, side, rows, self._memory, samples=samples, repeats=shape.captured)
         buffers = StepBuffers(*key, self._views(side.inputs), self._views(side.outputs))
         shape.forwards.append(Forward(buffers, side, bound, self._device.event()))

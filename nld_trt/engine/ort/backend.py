@@ -121,7 +121,7 @@ def _binding_problems(types: Mapping[str, str], activation: str, checkpoint: Che
 
 def _one_token(checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
     """Make the inputs of the smallest forward, in which every run-time size is 1."""
-    run_time = dict.fromkeys(("batch", "width", "window", "slots", "capacity"), 1)
+    run_time = dict.fromkeys(("batch", "width", "window", "slots", "attended", "capacity"), 1)
     sizes = {**contract.fixed_axes(checkpoint.config), **run_time}
     activation = PRECISIONS[plan.precision].numpy_type
     feeds: dict[str, Any] = {}

@@ -153,6 +153,11 @@ class OrtSession:
         self._rows, self._capacity = rows, capacity
         self._bound.clear()
 
+    @property
+    def attended_lengths(self) -> tuple[int, ...]:
+        """Only the capacity: on the CPU a forward of any length runs as it is."""
+        return (self.info.limits.capacity,)
+
     def row_count(self, rows: int) -> int:
         """Returns ``rows``: on the CPU an empty row costs as much as any other, so none is added."""
         return rows
@@ -162,7 +167,8 @@ class OrtSession:
         if key not in self._bound:
             if len(self._bound) == _MAX_BOUND:
                 self._bound.pop(next(iter(self._bound)))
-            buffers = StepBuffers.allocate(self.info, *key)
+            # Caches are as long as the live rows need, and attention reads all of them.
+            buffers = StepBuffers.allocate(self.info, *key, self._capacity)
             self._bound[key] = self._bind(buffers)
         return self._bound[key].buffers
 

@@ -72,6 +72,7 @@ class EagerBlocks:
         self._config = info.config
         self._dtype = ACTIVATIONS[info.precision]
         self._capacity = info.limits.capacity
+        self._slots = torch.arange(info.limits.capacity, dtype=torch.int32, device=device)
         self._rotary = RotaryTables.of(info, device)
         self._program = layout_program(info, device)
 
@@ -79,7 +80,7 @@ class EagerBlocks:
         longest = int((inputs["cache_length"] + inputs["valid_count"]).max())
         read = min(max(-(-longest // _SLOT_STEP), 1) * _SLOT_STEP, caches.keys.shape[2])
         shown = {name: inputs[name] for name in ("tokens", "cache_length", "valid_count", "causal", "segments")}
-        positions, mask, drafts = self._program.run({**shown, "past_key_0": caches.keys[:1, :1, :read, :1]})
+        positions, mask, drafts = self._program.run({**shown, "attended_slots": self._slots[:read]})
         rows, new = inputs["tokens"].shape
         slots = inputs["cache_length"].long()[:, None] + torch.arange(new, device=mask.device)
         adapted = (drafts & inputs["draft_adapter"][:, None]).expand(rows, new)

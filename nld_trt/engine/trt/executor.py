@@ -227,4 +227,4 @@ def open_session(flavour: Flavour, path: Path, info: EngineInfo, device: Device 
     """
     device = device or Device.open(f"running a {flavour.name} engine", flavour.extra)
     plan = Plan.load(flavour, path, info)
-    return GpuSession(info, device, lambda caches: PlanExecutor(plan, info, device, caches))
+    return GpuSession(info, device, lambda caches: PlanExecutor(plan, info, device, caches), cuts_caches=True)

@@ -34,7 +34,7 @@ ELEMENT_TYPES = {
 
 _KERNEL = re.compile(
     r"Name: (?P<name>.+?), LayerType: (?P<kind>\w+), Inputs: (?P<inputs>.*?), "
-    r"(?:Constants: (?P<constants>.*?), )?Outputs: "
+    r"(?:Constants: (?P<constants>.*?), )?Outputs: (?P<outputs>.*?)(?:, TacticName: |$)"
 )
 _TENSOR = re.compile(
     r"\s*Name: (?P<name>.+?), IOMode: (?P<mode>\w+), DataType: (?P<dtype>\w+), Dimensions: \[(?P<shape>[^\]]*)\]"
@@ -44,7 +44,21 @@ _PROFILE = re.compile(r" \[profile (\d+)\]")
 _NODE = re.compile(r"\[ONNX Layer: ([^\]|]+)")
 _TACTIC = re.compile(r"TacticName: ([^,]*)")
 _DATATYPE = re.compile(r"Datatype: (\w+)")
-_INPUT = re.compile(r"\{ Name: (.+?), (?:Location|Dimensions): ")
+_OPERAND = re.compile(r"\{ Name: (.+?), (?:Location: \w+, )?(?:Dimensions: \[([^\]]*)\])?([^{}]*)")
+_BYTES = {"int32": 4, "int64": 8, "bool": 1, "float32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1}
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor that a kernel reads or writes, without the profile's mark. Run-time sizes are -1."""
+
+    name: str
+    shape: Shape
+    dtype: str
+
+    @property
+    def element_bytes(self) -> int:
+        return _BYTES[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class Kernel:
     Attributes:
         profile: index of the optimisation profile it was compiled for.
         tactic: symbol of the kernel; empty for steps that launch none.
-        inputs: tensors it reads, without the profile's mark.
+        reads, writes: tensors. A tensor that it changes in place is both.
         constants: element types of the weights it reads.
         nodes: ONNX nodes it computes.
     """
@@ -63,9 +77,15 @@ class Kernel:
     kind: str
     profile: int
     tactic: str
-    inputs: tuple[str, ...]
+    reads: tuple[Operand, ...]
+    writes: tuple[Operand, ...]
     constants: tuple[str, ...]
     nodes: tuple[str, ...]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what it reads."""
+        return tuple(operand.name for operand in self.reads)
 
 
 @dataclass(frozen=True)
@@ -116,10 +136,19 @@ def _kernel(match: re.Match[str], line: str, profile: int) -> Kernel:
         kind=match["kind"],
         profile=profile,
         tactic=tactic[1].strip() if tactic else "",
-        inputs=tuple(_INPUT.findall(match["inputs"])),
+        reads=_operands(match["inputs"]),
+        writes=_operands(match["outputs"]),
         constants=tuple(ELEMENT_TYPES.get(name, name) for name in _DATATYPE.findall(match["constants"] or "")),
         nodes=node_names(line),
     )
+
+
+def _operands(text: str) -> tuple[Operand, ...]:
+    found = []
+    for name, shape, rest in _OPERAND.findall(text):
+        dtype = _DATATYPE.search(rest)
+        found.append(Operand(name, _shape(shape), ELEMENT_TYPES.get(dtype[1], dtype[1]) if dtype else ""))
+    return tuple(found)
 
 
 def _tensor(match: re.Match[str], line: str) -> Tensor:

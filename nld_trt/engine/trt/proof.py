@@ -22,6 +22,7 @@ from nld_trt.engine.layer_proof import LayerKernel, LayerProof, QuantizedWeights
 from nld_trt.engine.trt.compile import BuilderLog, binding_ranges
 from nld_trt.engine.trt.listing import EngineListing, Kernel, Shape
 from nld_trt.engine.trt.network import NetworkFacts
+from nld_trt.engine.trt.traffic import cache_traffic
 from nld_trt.errors import OperationError
 from nld_trt.files import human_bytes
 from nld_trt.graph import contract
@@ -48,8 +49,11 @@ _NOTHING = QuantizedWeights()
 _GEMM, _PRODUCT = "gemm", re.compile(r"Fc")
 
 # The axes whose size is given with every forward, and the size that shapes have for them.
-_RUN_TIME_AXES = ("batch", "width", "window", "slots")
+_RUN_TIME_AXES = ("batch", "width", "window", "slots", "attended")
 _ANY = -1
+
+# Backends whose copies of keys and values were seen, so that others can be refused (``engine.trt.traffic``).
+_KNOWN_COPIES = (names.TRT_RTX,)
 
 DIRECTIONS: tuple[contract.Direction, ...] = ("input", "output")
 
@@ -130,12 +134,15 @@ def prove_plan(
         symbols = {kernel.tactic or kernel.name for kernels in fused.values() for kernel in kernels}
         problems += [f"the plan does not contain {symbol}" for symbol in symbols if content.find(symbol.encode()) < 0]
         targets = _targets(content)
+        traffic = {} if missing else cache_traffic(engine, fused, content, config, plan)
+    if plan.backend in _KNOWN_COPIES:
+        problems += [problem for each in traffic.values() for problem in each.problems]
     if targets and set(targets) != set(plan.compute_capabilities):
         problems.append(f"the plan is for {', '.join(targets)}, not {', '.join(plan.compute_capabilities)}")
     _refuse("the plan is not what was asked for", problems)
     return {
         "fused_attention": {profile: dict(Counter(map(_family, kernels))) for profile, kernels in fused.items()},
-        "attention_reads_cache_in_place": {profile: _reads_caches(kernels) for profile, kernels in fused.items()},
+        "attention_traffic": {phase: each.to_dict() for phase, each in traffic.items()},
         "caches_updated_in_place": not any(name.startswith("past_") for k in engine.kernels for name in k.inputs),
         "kernels": {profile: _count(engine, index) for index, profile in enumerate(plan.limits.phases)},
         "profiles": {profile: _ranges(plan, profile) for profile in plan.limits.phases},
@@ -223,9 +230,9 @@ def _inputs(config: ModelConfig) -> Iterator[tuple[Binding, str]]:
 
 def _fused_attention(
     engine: EngineListing, facts: NetworkFacts, profiles: Sequence[Phase]
-) -> tuple[dict[str, list[Kernel]], list[str]]:
+) -> tuple[dict[Phase, list[Kernel]], list[str]]:
     """The fused kernel of every attention in every profile, and the attentions that have none or several."""
-    fused: dict[str, list[Kernel]] = {}
+    fused: dict[Phase, list[Kernel]] = {}
     problems = []
     for index, profile in enumerate(profiles):
         candidates = [k for k in engine.kernels if k.profile == index and _FUSED.search(k.tactic or k.name)]
@@ -301,11 +308,6 @@ def _size_problems(
 def _family(kernel: Kernel) -> str:
     """A kernel's symbol without the hash that follows it."""
     return re.sub(r"_0x[0-9a-f]+.*", "", kernel.tactic or kernel.name)
-
-
-def _reads_caches(kernels: list[Kernel]) -> bool:
-    """Whether attention reads keys and values where they are; otherwise they are copied for it first."""
-    return all(any(name.startswith("present_") for name in kernel.inputs) for kernel in kernels)
 
 
 def _count(engine: EngineListing, profile: int) -> int:

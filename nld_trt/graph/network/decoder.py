@@ -5,7 +5,7 @@
 The graph computes positions, rotary look-up, query scale and attention mask from each row's integers, so that one
 network serves prefill, token, draft and verify passes, alone or mixed in a batch (docs/model.md, Passes).
 
-Shapes: B batch, S width, W window, C capacity, H hidden, D head_dim.
+Shapes: B batch, S width, W window, C capacity, L attended slots, H hidden, D head_dim.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import partial
 import numpy as np
 
 from nld_trt.graph import contract
+from nld_trt.graph.network.attention import AttendedPart
 from nld_trt.graph.network.layout import record_layout
 from nld_trt.graph.network.linear import QuantizedLinear, Recorder, float_linear, quantized_linear
 from nld_trt.graph.network.prescale import BRANCHED, Prescales, read_prescale
@@ -40,7 +41,8 @@ class StepInputs:
     Attributes:
         positions: [B, S] int64, never beyond the rotary tables.
         write_at: [B] int64, the first cache slot of the new tokens.
-        mask: [B, 1, S, C] bool, what each new token sees.
+        mask: [B, 1, S, L] bool, what each new token sees.
+        attended: the part of the caches that attention reads; None where it reads them whole.
         gate: [B, S, 1] or [B, 1, 1] in the activation precision, 1 where the draft adapter is used; None without one.
         query_cos, query_sin, key_cos, key_sin: rotary tables, [table length, D / 2].
     """
@@ -48,6 +50,7 @@ class StepInputs:
     positions: Value
     write_at: Value
     mask: Value
+    attended: AttendedPart | None
     gate: Value | None
     query_cos: Value
     query_sin: Value
@@ -114,7 +117,13 @@ class DecoderGraph:
             gate = self.recorder.rounded(self.inputs["draft_adapter"].column() & layout.drafts).unsqueeze(2)
         # Padding may run past the table; its result is never used.
         inside = minimum(layout.positions, self.table_length - 1)
-        return StepInputs(inside, layout.write_at, layout.mask, gate, *self._rotary_tables())
+        return StepInputs(inside, layout.write_at, layout.mask, self._attended_part(), gate, *self._rotary_tables())
+
+    def _attended_part(self) -> AttendedPart | None:
+        """ONNX Runtime binds caches that are as long as attention needs, so there nothing is cut."""
+        if self.recorder.dialect == "onnxruntime":
+            return None
+        return AttendedPart.record(self.inputs["attended_slots"], self.config.num_key_value_heads, self.config.head_dim)
 
     def _rotary_tables(self) -> tuple[Value, Value, Value, Value]:
         """Weights: cos and sin for queries, then for keys, each [table_length, D / 2].
@@ -165,6 +174,8 @@ class DecoderGraph:
         key = tape.op("RotaryEmbedding", key, step.key_cos, step.key_sin, step.positions, interleaved=0)
         keys = self._cached("key", layer, key, step.write_at)
         values = self._cached("value", layer, value, step.write_at)
+        if step.attended is not None:
+            keys, values = step.attended.of(keys), step.attended.of(values)
         attended = tape.op("Attention", query, keys, values, step.mask, is_causal=0, scale=self.config.head_dim**-0.5)
         merged = attended.transpose(0, 2, 1, 3).reshape([0, 0, -1])
         projected = linear(BRANCHED, merged)

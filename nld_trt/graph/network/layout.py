@@ -9,7 +9,7 @@ masks 1 .. k after draft i stand at the positions that follow it and see the cac
 The drafts come first, at consecutive slots, and all masks come after them. So drafts are written to the cache where
 they belong, and the accepted ones are kept by setting the row's length, as in any other pass: nothing has to be moved.
 
-Shapes: B rows, S new tokens, C cache slots, k drafted tokens.
+Shapes: B rows, S new tokens, L attended cache slots, k drafted tokens.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Layout:
     Attributes:
         positions: [B, S] int64, absolute.
         write_at: [B] int64, the first cache slot of the new tokens.
-        mask: [B, 1, S, C] bool, what each new token sees.
+        mask: [B, 1, S, L] bool, what each new token sees.
         drafts: [B, S] bool, the new tokens that draft passes run with the adapter.
     """
 
@@ -49,17 +49,17 @@ def record_layout(inputs: Mapping[str, Value], *, quadratic: bool) -> Layout:
         inputs: those of the step contract.
         quadratic: rows may make quadratic passes.
     """
-    tokens, key_cache = inputs["tokens"], inputs["past_key_0"]
+    tokens = inputs["tokens"]
     tape = tokens.tape
     order = tape.arange(tokens.size(1))
     write_at = inputs["cache_length"].cast(np.int64)
     start = write_at.column()
     row_end = start + inputs["valid_count"].cast(np.int64).column()
     causal = inputs["causal"].column()
-    slots = tape.arange(key_cache.size(2))
+    slots = inputs["attended_slots"].cast(np.int64)
 
     def from_slot(bound: Value) -> Value:
-        """[B, 1, S, C]: slots at or after ``bound`` [B, S]."""
+        """[B, 1, S, L]: slots at or after ``bound`` [B, S]."""
         # Not(GreaterOrEqual) and not Less: TensorRT-RTX 1.7 cannot share a Less mask among many Attention nodes.
         return slots >= bound.unsqueeze(1, 3)
 

@@ -14,6 +14,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,8 @@ class TritonPythonModel:
 def warm_up(session: Session) -> None:
     """Decode a few tokens in every mode, so that no client waits for work that is only done once.
 
-    A GPU session compiles and captures each number of rows separately, with and without a temperature. A CPU session
-    has hardly anything to prepare.
+    A GPU session compiles and captures each number of rows separately, with and without a temperature, and for each
+    number of slots that attention is given. A CPU session has hardly anything to prepare.
 
     ``model_warmup`` in the configuration would work for this model, but would need binary tensor files in the
     repository and would be counted in the metrics.
@@ -123,14 +124,20 @@ def warm_up(session: Session) -> None:
     if session.runs_ahead:
         counts = {session.row_count(rows + 1) for rows in range(info.limits.max_batch_size)}
         temperatures = [0.0, 1.0]
-    for mode, temperature, rows in product(modes_of(info), temperatures, sorted(counts)):
+    lengths = session.attended_lengths
+    for length, mode, temperature, rows in product(lengths, modes_of(info), temperatures, sorted(counts)):
         request = Request(
             prompt, mode, max_new_tokens=tokens, threshold=0.0, eos_token_id=NEVER, temperature=temperature
         )
-        for _ in range(rows):
-            batch.submit(request)
+        if length > lengths[0]:
+            # A request that is ended early may ask for as many tokens as the slots hold.
+            most = min(length - batch.resolved(request).overhang, info.limits.max_seq_len) - len(prompt)
+            request = replace(request, max_new_tokens=most)
+        live = [batch.submit(request) for _ in range(rows)]
         for _ in batch.run():
-            pass
+            if all(len(row.emitted) >= tokens for row in live):
+                for row in live:
+                    batch.cancel(row)
 
 
 class TritonChannel:

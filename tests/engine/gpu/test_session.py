@@ -117,6 +117,34 @@ def test_capacity_is_what_was_built(start):
         session.reserve(4, 1)
 
 
+def test_forwards_attend_to_the_slots_that_were_reserved(start, monkeypatch):
+    monkeypatch.setattr("nld_trt.engine.gpu.attended._LEAST", 8)
+    session, _ = start()
+    assert session.step(2, 8, 8).attended == LIMITS.capacity, "nothing was reserved"
+    for slots, attended in ((5, 8), (9, 16), (20, 32), (3, 8)):
+        session.reserve(2, slots)
+        for shape in ((2, 8, 8), (2, 16, 1)):
+            assert forward(session, *shape).inputs["attended_slots"].tolist() == list(range(attended))
+
+
+def test_a_length_that_comes_again_is_captured_once(start, monkeypatch):
+    monkeypatch.setattr("nld_trt.engine.gpu.attended._LEAST", 8)
+    session, cuda = start()
+    for slots in (5, 20, 5, 20):
+        session.reserve(2, slots)
+        forward(session, 2, 8, 8)
+    assert cuda.log.count("run") == 4, "either length runs once as it is, and once to be captured"
+    assert cuda.log.count("graph") == 2
+
+
+def test_one_token_runs_where_it_reads_least(start, monkeypatch):
+    monkeypatch.setattr("nld_trt.engine.gpu.attended._LEAST", 8)
+    session, _ = start()
+    for slots, phase in ((5, "block"), (20, "token")):
+        session.reserve(1, slots)
+        assert forward(session, 1, 1, 1).outputs["bonus_token"].tolist() == [10 * contract.PHASES.index(phase)]
+
+
 def test_moved_row_takes_its_caches_along(start):
     session, cuda = start()
     forward(session, 3, 8, 8)

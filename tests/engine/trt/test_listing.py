@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from nld_trt.engine.trt.listing import EngineListing, node_names
+from nld_trt.engine.trt.listing import EngineListing, Operand, node_names
 
 LISTING = "\n".join(
     (
@@ -44,6 +44,16 @@ def test_kernels_keep_their_profile_even_without_a_mark():
 def test_inputs_exclude_weights_and_outputs():
     engine = EngineListing.parse(LISTING)
     assert [kernel.inputs for kernel in engine.kernels] == [(), ("query", "present_key_0"), ("tokens",), ("inner",)]
+
+
+def test_kernels_have_the_shapes_and_types_of_what_they_read_and_write():
+    attention = EngineListing.parse(LISTING).kernels[1]
+    assert attention.reads == (
+        Operand("query", (-1, -1, 16), "bf16"),
+        Operand("present_key_0", (-1, 16, 272), "bf16"),
+    )
+    assert attention.writes == (Operand("out", (-1,), "bf16"),)
+    assert attention.reads[0].element_bytes == 2
 
 
 def test_bindings_have_types_and_ranges():

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 import pytest
 
@@ -19,6 +20,7 @@ class Recorder:
     def __init__(self, session):
         self._session = session
         self.launched = Counter()
+        self.reserved = set()
 
     def __getattr__(self, name):
         return getattr(self._session, name)
@@ -26,17 +28,34 @@ class Recorder:
     def row_count(self, rows):
         return next(count for count in (1, 3, 8) if rows <= count)
 
+    @property
+    def attended_lengths(self):
+        return (100, 200, self._session.info.limits.capacity)
+
+    def reserve(self, rows, capacity, *, empty=False):
+        self.reserved.add((rows, next(length for length in self.attended_lengths if length >= capacity)))
+        self._session.reserve(rows, capacity, empty=empty)
+
     def launch(self, buffers):
         self.launched[buffers.shape] += 1
         self._session.launch(buffers)
 
 
 @pytest.fixture(scope="module")
-def launched(served_engine):
+def recorder(served_engine):
     recorder = Recorder(served_engine.open_session("ort"))
     assert recorder.info.limits.max_batch_size == 8
     warm_up(recorder)
+    return recorder
+
+
+@pytest.fixture
+def launched(recorder):
     return recorder.launched
+
+
+def test_every_row_count_is_captured_for_every_length(recorder):
+    assert recorder.reserved >= set(product((1, 3, 8), recorder.attended_lengths))
 
 
 @pytest.mark.parametrize("samples", [False, True])

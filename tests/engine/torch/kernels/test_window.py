@@ -27,7 +27,7 @@ def recorded_program() -> tuple[Program, dict[str, str]]:
         for binding in contract.bindings("input")
         if not binding.per_layer
     }
-    layout = record_layout({**inputs, "past_key_0": tape.named("past_key_0", None)}, quadratic=True)
+    layout = record_layout(inputs, quadratic=True)
     step = DecodeStep(tape, inputs, layout.positions, quadratic=True, mask_token_id=5, form="plugins")
     step.record(tape.named("hidden", None), lambda window: tape.op("Head", window, domain=DOMAIN))
     nodes = {node.op_type: node for node in tape.nodes if node.domain == DOMAIN}
@@ -70,7 +70,7 @@ def test_window_inputs_are_those_of_the_recorded_step(seed, rows):
         "logit_rows": torch.where(ends_prompt, last_alone, torch.where(slots < wanted[:, None], slots, -1)),
         "drafted_ids": integers(-1, 100, rows, width, 8),
     }
-    given_values = {**inputs, "hidden": torch.zeros(rows, width, 1), "past_key_0": torch.zeros(1, 1, 64, 1)}
+    given_values = {**inputs, "hidden": torch.zeros(rows, width, 1)}
     expected = dict(zip(RECORDED, PROGRAM.run(given_values), strict=True))
     found = window_inputs(inputs)
     for name in NAMES:
