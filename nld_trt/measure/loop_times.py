@@ -91,11 +91,7 @@ def measure_loop(session: Session, *, rows: int, context: int, block_length: int
     _check(session.info, rows, context, block_length)
     linear = _Loop(session, names.LINEAR, rows, context, block_length, needed)
     token = _Loop(session, names.AR, rows, context, block_length, needed)
-    kinds: dict[str, Callable[[], StepBuffers]] = {
-        "one_token": lambda: _forward(session, rows, context, 1, causal=True),
-        "draft": lambda: _forward(session, rows, context, block_length, causal=False),
-        "verify": lambda: _forward(session, rows, context, block_length, causal=True),
-    }
+    kinds = _kinds(session, rows, context, block_length)
     times: dict[str, list[float]] = {name: [] for name in (*kinds, "round", "token_round", "host")}
     for repeat in range(repeats + _WARM_UP):
         found = {name: _timed(session, make()) for name, make in kinds.items()}
@@ -108,6 +104,35 @@ def measure_loop(session: Session, *, rows: int, context: int, block_length: int
     medians = {name: statistics.median(values) for name, values in times.items()}
     host_share = medians.pop("host")
     return LoopTimes(rows, context, block_length, repeats, host_share=host_share, **medians)
+
+
+def measure_forwards(
+    session: Session, *, rows: int, context: int, block_length: int, repeats: int
+) -> dict[str, float]:
+    """Time single forwards, whose context is whatever the caches hold: medians in seconds of ``one_token``, ``draft``
+    and ``verify``.
+
+    Raises:
+        InputError: the engine was built for fewer rows, shorter blocks or shorter sequences.
+    """
+    _check(session.info, rows, context, block_length)
+    kinds = _kinds(session, rows, context, block_length)
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    for repeat in range(repeats + _WARM_UP):
+        for name, make in kinds.items():
+            seconds = _timed(session, make())
+            if repeat >= _WARM_UP:
+                times[name].append(seconds)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _kinds(session: Session, rows: int, context: int, block_length: int) -> dict[str, Callable[[], StepBuffers]]:
+    """The forwards that are timed by themselves."""
+    return {
+        "one_token": lambda: _forward(session, rows, context, 1, causal=True),
+        "draft": lambda: _forward(session, rows, context, block_length, causal=False),
+        "verify": lambda: _forward(session, rows, context, block_length, causal=True),
+    }
 
 
 def _tokens_needed(context: int, block_length: int) -> int:

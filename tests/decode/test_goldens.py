@@ -4,52 +4,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.jsonl import run_lines
-
-GROUPS = ("core", "thinking_budget", "derived")
-NAMES = ("tiny-a", "tiny-b")
-_PARAMETERS = (
-    "max_new_tokens",
-    "block_length",
-    "threshold",
-    "eos_token_id",
-    "max_thinking_tokens",
-    "end_think_token_id",
-)
-
-
-def golden_cases(goldens, name):
-    cases = json.loads((goldens / name / "cases.json").read_text(encoding="utf-8"))["cases"]
-    return [case for case in cases if case["group"] in GROUPS]
-
-
-def request_line(case):
-    parameters = {key: case["params"][key] for key in _PARAMETERS if key in case["params"]}
-    mode = {"linear_spec": "linear", "linear_spec_lora": "linear"}.get(case["mode"], case["mode"])
-    values = {"id": case["id"], "prompt_ids": case["prompt_ids"], "mode": mode, "lora": case["mode"].endswith("lora")}
-    return json.dumps(values | parameters)
-
-
-def differences(cases, results):
-    """Ids of cases whose tokens, forward count, acceptance or denoise passes differ from the reference."""
-    wrong = []
-    for case, result in zip(cases, results, strict=True):
-        expected = {"output_ids": case.get("output_ids_truncated", case["output_ids"])}
-        # No reference says how many forwards quadratic takes.
-        if case["nfe"] is not None:
-            expected["nfe"] = case["nfe"]
-        if "accepted" in case:
-            expected["accepted"] = case["accepted"]
-        if "blocks" in case:
-            expected["denoise_passes"] = [block["denoise_passes"] for block in case["blocks"]]
-        if any(result.get(key) != value for key, value in expected.items()):
-            wrong.append(case["id"])
-    return wrong
+from tests.golden_cases import NAMES, differences, golden_cases, request_line
 
 
 @pytest.mark.parametrize("name", NAMES)

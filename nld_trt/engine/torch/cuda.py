@@ -9,13 +9,14 @@ nothing. All forwards share the pool, because they never overlap and nothing in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from nld_trt import names
 from nld_trt.engine.gpu.arena import Side
 from nld_trt.engine.gpu.executor import BoundForward, Caches
 from nld_trt.engine.gpu.kernels.image import compile_kernels
@@ -151,7 +152,14 @@ def open_on_gpu(path: Path, info: EngineInfo, progress: Progress = SILENT) -> Gp
         InputError: the file is damaged, or a library that the kernels need is not installed.
         OperationError: the GPU's memory is too small, or the GPU does not work.
     """
-    gpu = Device.open("running a torch engine on a GPU", "torch")
+    return open_weights(lambda device: EngineWeights.load(path, device, progress), info, progress)
+
+
+def open_weights(
+    load: Callable[[torch.device], EngineWeights], info: EngineInfo, progress: Progress = SILENT
+) -> GpuSession:
+    """Open a session on weights that ``load`` puts on the GPU; see :func:`open_on_gpu`."""
+    gpu = Device.open("running a torch engine on a GPU", names.TORCH)
     device = torch.device("cuda", 0)
     properties = torch.cuda.get_device_properties(device)
     launcher: Launcher | None = None
@@ -163,9 +171,8 @@ def open_on_gpu(path: Path, info: EngineInfo, progress: Progress = SILENT) -> Gp
             "the engine is larger than the decode kernels take: the operators run by their definitions, which is slower"
         )
     try:
-        weights = EngineWeights.load(path, device, progress)
         model = FusedModel(
-            weights,
+            load(device),
             info,
             device,
             processors=properties.multi_processor_count,

@@ -12,9 +12,9 @@ from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from tests.conftest import GOLDEN_LIMITS
-from tests.decode.test_goldens import differences, golden_cases, request_line
 from tests.engine.gpu.kernels.libraries import library
 from tests.engine.torch.kernels.interpreted import open_interpreted
+from tests.golden_cases import differences, golden_cases, request_line
 
 __all__ = ["library"]
 

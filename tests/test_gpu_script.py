@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""``bench/gpu.py`` in its form for CPUs: what a GPU machine runs works before there is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def run(root, output, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "bench/gpu.py", "-o", str(output), "--cpu", "--quick", *arguments],
+        cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    output = tmp_path_factory.mktemp("gpu") / "gpu.json"
+    return output, run(root, output)
+
+
+def test_the_engine_is_exact_and_the_tools_run(finished):
+    output, done = finished
+    assert done.returncode == 0, done.stderr
+    parts = json.loads(output.read_text(encoding="utf-8"))["parts"]
+    assert parts["exactness"]["passed"] is True
+    assert {row["mode"] for row in parts["tiny"]["sweep"]} >= {"ar", "diffusion", "linear"}
+
+
+def test_parts_that_need_a_gpu_say_what_they_lack(finished):
+    output, done = finished
+    parts = json.loads(output.read_text(encoding="utf-8"))["parts"]
+    assert {name for name, part in parts.items() if "lacks" in part} == {"kernels", "shapes", "peers"}
+    assert "this machine lacks an NVIDIA GPU with PyTorch for CUDA" in done.stdout
+
+
+def test_finished_parts_are_kept(root, finished):
+    output, _ = finished
+    before = json.loads(output.read_text(encoding="utf-8"))["parts"]["exactness"]
+    again = run(root, output, "--parts", "1")
+    assert f"1 exactness: kept from {output}" in again.stdout
+    assert json.loads(output.read_text(encoding="utf-8"))["parts"]["exactness"] == before
+
+
+def test_unknown_parts_are_refused_with_those_that_exist(root, tmp_path):
+    done = run(root, tmp_path / "gpu.json", "--parts", "7")
+    assert done.returncode == 2
+    assert "the parts are 1, 2, 3, 4, 5" in done.stderr
