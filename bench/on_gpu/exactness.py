@@ -9,6 +9,7 @@ row's tokens do not depend on the batch; logits against those of ONNX Runtime on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def _logits_of(session: Session, tokens: np.ndarray, cached: int, causal: bool) 
     chunk = session.info.limits.prompt_chunk
     session.reserve(1, len(tokens) + session.info.limits.max_block_length)
     places = [*range(0, cached, chunk), cached]
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in pairwise(places):
         _pass(session, tokens[start:stop], start, True, 1)
     width = len(tokens) - cached
     return _pass(session, tokens[cached:], cached, causal, width)["logits"][0, :width].copy()

@@ -3,8 +3,8 @@
 """Part 4: AR against what a user would pick: transformers with a static cache, eager and compiled.
 
 The class is the one that `nld-trt convert --to ministral3` exports to, with the 8B model's shapes and random weights.
-The time is that of ``generate`` for _TOKENS tokens after the first, greedy, after a prompt of _CONTEXT tokens. Ours is the
-AR round of the decode loop over as many cached tokens, in the same process.
+The time is that of ``generate`` for _TOKENS tokens after the first, greedy, after a prompt of _CONTEXT tokens. Ours is
+the AR round of the decode loop over as many cached tokens, in the same process.
 """
 
 from __future__ import annotations
@@ -66,26 +66,29 @@ def _transformers(transformers: Any, *, compiled: bool, repeats: int) -> float:
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     if compiled:
         model.forward = torch.compile(model.forward, mode="reduce-overhead", fullgraph=True)
-    prompt = torch.randint(1000, 2000, (1, _CONTEXT), device="cuda")
-
-    def seconds(tokens: int) -> float:
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        model.generate(
-            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=tokens, min_new_tokens=tokens,
-            do_sample=False, cache_implementation="static", disable_compile=not compiled,
-        )  # fmt: skip
-        torch.cuda.synchronize()
-        return time.perf_counter() - started
-
     for _ in range(2):
-        seconds(_TOKENS + 1)
+        _seconds(model, _TOKENS + 1, compiled)
     # The prefill, and whatever else a call costs once, is in both.
-    found = sorted((seconds(_TOKENS + 1) - seconds(1)) / _TOKENS for _ in range(repeats))
+    found = sorted(
+        (_seconds(model, _TOKENS + 1, compiled) - _seconds(model, 1, compiled)) / _TOKENS for _ in range(repeats)
+    )
     del model
     gc.collect()
     torch.cuda.empty_cache()
     return found[len(found) // 2] * 1e3
+
+
+def _seconds(model: Any, tokens: int, compiled: bool) -> float:
+    """The time of one call of ``generate``."""
+    prompt = torch.randint(1000, 2000, (1, _CONTEXT), device="cuda")
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    model.generate(
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=tokens, min_new_tokens=tokens,
+        do_sample=False, cache_implementation="static", disable_compile=not compiled,
+    )  # fmt: skip
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 _KEYS = (

@@ -106,9 +106,7 @@ def measure_loop(session: Session, *, rows: int, context: int, block_length: int
     return LoopTimes(rows, context, block_length, repeats, host_share=host_share, **medians)
 
 
-def measure_forwards(
-    session: Session, *, rows: int, context: int, block_length: int, repeats: int
-) -> dict[str, float]:
+def measure_forwards(session: Session, *, rows: int, context: int, block_length: int, repeats: int) -> dict[str, float]:
     """Time single forwards, whose context is whatever the caches hold: medians in seconds of ``one_token``, ``draft``
     and ``verify``.
 

@@ -17,7 +17,7 @@ from nld_trt.engine.torch.kernels.rotary import Rows
 _TOKENS, _OUTPUTS = 16, 64
 
 
-@triton.jit(do_not_specialize=["count", "tokens", "hidden", "rank"])
+@triton.jit(do_not_specialize=["count", "tokens"])
 def _add_draft(
     projected, narrow, lora_b, draft_adapter, cache_length, valid_count, causal, segments,
     count, tokens, hidden, rank, R: tl.constexpr, TOKENS: tl.constexpr, OUTPUTS: tl.constexpr, PRECISE: tl.constexpr,

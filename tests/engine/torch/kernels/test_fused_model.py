@@ -43,7 +43,7 @@ def short_cases(goldens, mode: str, count: int):
 @pytest.mark.parametrize("mode", MODES)
 def test_golden_cases_match_token_for_token(goldens, opened, mode):
     session, launcher = opened
-    cases = short_cases(goldens, mode, 3)
+    cases = short_cases(goldens, mode, 2)
     assert cases
     assert differences(cases, list(run_lines(map(request_line, cases), Batch(session)))) == []
     assert set(launcher.launched) == {"LogitStatistics", "DecodeStep", "Advance"}
@@ -52,5 +52,5 @@ def test_golden_cases_match_token_for_token(goldens, opened, mode):
 @pytest.mark.slow
 def test_golden_cases_of_all_modes_match_in_one_batch(goldens, opened):
     session, _ = opened
-    cases = [case for mode in MODES for case in short_cases(goldens, mode, 8)]
+    cases = [case for mode in MODES for case in short_cases(goldens, mode, 4)]
     assert differences(cases, list(run_lines(map(request_line, cases), Batch(session)))) == []

@@ -19,6 +19,7 @@ from nld_trt.engine.torch.fused import FusedBlocks
 from nld_trt.engine.torch.kernels.attention import splits_for
 from nld_trt.engine.torch.kernels.fp8 import quantize
 from nld_trt.engine.torch.kernels.packed import packed_product
+from nld_trt.engine.torch.layout import Part
 from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.model.config import ModelConfig
 
@@ -185,6 +186,23 @@ def test_rounding_to_fp8_is_that_of_pytorch(scale):
 def test_rounding_to_fp8_keeps_what_is_too_large_at_the_largest_number():
     values, _ = quantize(torch.tensor([[1e6, -1e6]]), 1.0)
     assert values.float().tolist() == [[448.0, -448.0]]
+
+
+@pytest.mark.parametrize("form", ["fp8", "fp8_per_token"])
+def test_products_of_fp8_are_those_of_unpacked_weights(info, form):
+    bf16 = replace(info, precision="bf16")
+    blocks = FusedBlocks(bf16, CPU, processors=4, has_fp8=True)
+    scale = 0.0078125
+    part = Part("stack.0", form, (), 32, 16, input_scale=scale if form == "fp8" else None)
+    tensors = {
+        WEIGHT: torch.randn(32, 16).to(torch.float8_e4m3fn),
+        ROW_SCALE: torch.rand(32) + 0.5,
+    }
+    x = (torch.stack([FP8_NUMBERS.roll(places) for places in range(5)]).repeat(1, 2) * scale).bfloat16()
+    layer = blocks.linear(part, tensors)
+    assert type(layer).__name__ == "Fp8Part"
+    expected = linear.UnpackedPart.of(part, tensors, torch.bfloat16)(x)
+    torch.testing.assert_close(layer(x), expected, rtol=2e-2, atol=2e-2)
 
 
 def test_engines_without_quadratic_passes_have_the_same_attention(info):
