@@ -161,7 +161,7 @@ def main() -> int:
     torch.zeros(1, device="cuda")  # creates the CUDA context that both sides share
     capability = gpu.known_capability()
     image = compile_kernels(capability)
-    kernels = Kernels(open_device(), image)
+    kernels = Kernels(open_device(), image.cubin)
     wrong = check.problems(partial(step, kernels), partial(advance, kernels))
     if wrong:
         print("\n".join(wrong), file=sys.stderr)

@@ -19,7 +19,7 @@ from torch import Tensor
 from nld_trt import names
 from nld_trt.engine.gpu.arena import Side
 from nld_trt.engine.gpu.executor import BoundForward, Caches
-from nld_trt.engine.gpu.kernels.image import compile_kernels
+from nld_trt.engine.gpu.kernels.cache import cached_cubin
 from nld_trt.engine.gpu.kernels.launcher import Kernels
 from nld_trt.engine.gpu.session import GpuSession
 from nld_trt.engine.session import EngineInfo
@@ -165,7 +165,7 @@ def open_weights(
     launcher: Launcher | None = None
     if fits(info):
         with progress.stage("compiling the decode kernels"):
-            launcher = Kernels(gpu, compile_kernels(f"{properties.major}.{properties.minor}"))
+            launcher = Kernels(gpu, cached_cubin(f"{properties.major}.{properties.minor}"))
     else:
         progress.note(
             "the engine is larger than the decode kernels take: the operators run by their definitions, which is slower"

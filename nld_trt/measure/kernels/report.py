@@ -77,7 +77,7 @@ def report_kernels(device: Gpu, *, check_only: bool = False, progress: Progress 
         compiled = image.compile_kernels(capability)
         compiled_bandwidth = bandwidth.compile_bandwidth(capability)
     opened = open_device()
-    made = Kernels(opened, compiled)
+    made = Kernels(opened, compiled.cubin)
     with progress.stage("checking against the definition"):
         wrong = check.problems(partial(step, made), partial(advance, made))
     report: dict[str, Any] = {

@@ -63,7 +63,7 @@ def machine(fake, monkeypatch) -> FakeCuda:
 
 
 def problems(fake) -> list[str]:
-    kernels = Kernels(Device(fake), IMAGE)
+    kernels = Kernels(Device(fake), IMAGE.cubin)
     return check.problems(partial(step, kernels), partial(advance, kernels))
 
 

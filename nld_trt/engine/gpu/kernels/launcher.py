@@ -8,7 +8,6 @@ import ctypes
 from collections.abc import Mapping
 from typing import Any
 
-from nld_trt.engine.gpu.kernels.image import Image
 from nld_trt.engine.gpu.kernels.launch import Sizes, launch
 from nld_trt.engine.gpu.kernels.spec import Operator
 from nld_trt.machine.device import Device
@@ -27,9 +26,9 @@ def open_device() -> Device:
 class Kernels:
     """The compiled kernels, loaded onto a GPU."""
 
-    def __init__(self, device: Device, image: Image) -> None:
+    def __init__(self, device: Device, cubin: bytes) -> None:
         self.device = device
-        self._module = device.load(image.cubin)
+        self._module = device.load(cubin)
         self._functions: dict[str, Any] = {}
 
     def launch(
