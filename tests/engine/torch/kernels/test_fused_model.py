@@ -7,7 +7,9 @@ from __future__ import annotations
 import pytest
 
 from nld_trt.decode.batch import Batch
+from nld_trt.decode.generate import generate
 from nld_trt.decode.jsonl import run_lines
+from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -54,3 +56,28 @@ def test_golden_cases_of_all_modes_match_in_one_batch(goldens, opened):
     session, _ = opened
     cases = [case for mode in MODES for case in short_cases(goldens, mode, 4)]
     assert differences(cases, list(run_lines(map(request_line, cases), Batch(session)))) == []
+
+
+# Requests whose tokens are sampled, or verified by more than the AR prediction: fields of a request by name.
+SAMPLED = {
+    "ar": {"mode": "ar"},
+    "ar with filters": {"mode": "ar", "top_k": 20, "top_p": 0.9},
+    "diffusion": {"mode": "diffusion", "block_length": 4},
+    "linear": {"mode": "linear", "block_length": 4},
+    "linear by rejection": {"mode": "linear", "block_length": 4, "acceptance": "reject"},
+    "quadratic by an ensemble": {"mode": "quadratic", "block_length": 2, "ensemble": 0.5},
+}
+
+
+QUICK = ("linear by rejection", "quadratic by an ensemble")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SAMPLED]
+)
+def test_sampled_tokens_are_those_of_the_cpu(folder, opened, name):
+    session, _ = opened
+    request = Request(prompt_ids=(3, 14, 15, 92), max_new_tokens=6, temperature=0.8, seed=7, **SAMPLED[name])
+    found, expected = (dict(generate(Batch(each), [request]))[0] for each in (session, folder.open_session("torch")))
+    assert found.tokens == expected.tokens
+    assert len(found.tokens) > 1
