@@ -55,6 +55,7 @@ CAPABILITIES: Final = (
     "build-kernels",
     *(f"run-{name}" for name in BACKENDS),
     "serve",
+    "openai-front",
     "client",
     "sweep-plots",
     "gpu-telemetry",
@@ -127,5 +128,7 @@ DEFAULT_HOST: Final = "127.0.0.1"
 HTTP_PORT: Final = 8000
 GRPC_PORT: Final = 8001
 METRICS_PORT: Final = 8002
+# NVIDIA's OpenAI front listens on the same.
+OPENAI_PORT: Final = 9000
 DEFAULT_START_TIMEOUT: Final = 600.0
 DEFAULT_CLIENT_TIMEOUT: Final = 300.0

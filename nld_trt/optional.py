@@ -14,6 +14,7 @@ from nld_trt.errors import InputError
 EXTRAS: dict[str, str] = {
     "cuda": "rtx",
     "datasets": "quantize",
+    "fastapi": "openai",
     "grpc": "serve",
     "huggingface_hub": "hub",
     "matplotlib": "plot",
@@ -26,6 +27,7 @@ EXTRAS: dict[str, str] = {
     "torch": "torch",
     "transformers": "dev",
     "tritonclient": "serve",
+    "uvicorn": "openai",
 }
 
 

@@ -30,6 +30,7 @@ TORCH_USERS = ("nld_trt.model.network", "nld_trt.quantization", "nld_trt.engine.
 LOADED_BY: dict[str, tuple[str, ...]] = {
     "cuda": (),
     "datasets": (),
+    "fastapi": ("nld_trt.serving.openai.app",),
     "grpc": (),
     "huggingface_hub": (),
     "jinja2": ("nld_trt.model.text.sandbox",),
@@ -39,12 +40,14 @@ LOADED_BY: dict[str, tuple[str, ...]] = {
     "onnxruntime": (),
     "pynvml": (),
     "pytriton": (),
+    "starlette": tuple(f"nld_trt.serving.openai.{name}" for name in ("app", "body", "stream")),
     "tensorrt": (),
     "tensorrt_rtx": (),
     "torch": TORCH_USERS,
     "transformers": (),
     "triton": ("nld_trt.engine.torch.kernels",),
     "tritonclient": (),
+    "uvicorn": (),
 }
 
 # Library -> modules, or packages, that may use it at all, at import or later. Others have no such bound.

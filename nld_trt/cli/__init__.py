@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("nld_trt.cli.evaluate", "Score an engine's answers and count its forwards per token."),
     "repo": ("nld_trt.cli.repo", "Write a Triton Inference Server model repository."),
     "serve": ("nld_trt.cli.serve", "Start Triton Inference Server on a model repository."),
+    "front": ("nld_trt.cli.front", "Serve OpenAI's clients in front of a running Triton server."),
     "client": ("nld_trt.cli.client", "Send a prompt to a running server."),
     "sweep": ("nld_trt.cli.sweep", "Measure throughput over modes, block lengths and concurrency."),
     "bench": ("nld_trt.cli.bench", "Check and time parts of an engine against what the hardware allows."),

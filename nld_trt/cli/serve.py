@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nld_trt import names
+from nld_trt.cli._front import advise, front_beside, listen
 from nld_trt.cli._output import json_option, output
 from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
+    from nld_trt.serving.openai.listener import Listener
     from nld_trt.serving.triton.server import TritonServer
 
 
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
 @click.option(
     "--metrics-port", type=int, default=names.METRICS_PORT, help="Port for Prometheus metrics; 0 for any free one."
 )
+@click.option(
+    "--openai-port", type=int, default=None,
+    help="Port for OpenAI's clients, 0 for any free one. Default: they are not served.",
+)  # fmt: skip
+@click.option(
+    "--api-key-file", type=click.Path(path_type=Path), default=None,
+    help="With --openai-port: file with one API key on each line, of which requests must have one.",
+)  # fmt: skip
 @click.option("--log-file", type=click.Path(path_type=Path), help="Log of the server. Default: a new temporary file.")
 @click.option(
     "--timeout", type=float, default=names.DEFAULT_START_TIMEOUT, help="Seconds that the models may take to load."
@@ -39,6 +49,8 @@ def command(
     http_port: int,
     grpc_port: int,
     metrics_port: int,
+    openai_port: int | None,
+    api_key_file: Path | None,
     print_only: bool,
     **options: Any,
 ) -> None:
@@ -50,9 +62,11 @@ def command(
     \b
     Examples:
       nld-trt serve repository
+      nld-trt serve repository --openai-port 9000
       nld-trt serve repository --http-port 0 --grpc-port 0 --metrics-port 0 --log-file server.log
       nld-trt serve repository --print
     """
+    from nld_trt.serving.openai.auth import Keys
     from nld_trt.serving.triton.container import container_commands
     from nld_trt.serving.triton.repository import model_names
     from nld_trt.serving.triton.running import running
@@ -66,12 +80,17 @@ def command(
         output.result({"commands": lines}, "\n".join(lines))
         return
     server = TritonServer(repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), **options)
-    with running(server, output):
-        _show(server, models)
+    keys = Keys.read(api_key_file)
+    listener = listen(host, openai_port)
+    with running(server, output), front_beside(server, models, listener, keys):
+        _show(server, models, listener)
+        if listener is not None:
+            advise(listener, models[0], keys)
+        output.note("Ctrl-C stops the server")
         server.wait()
 
 
-def _show(server: TritonServer, models: Sequence[str]) -> None:
+def _show(server: TritonServer, models: Sequence[str], listener: Listener | None) -> None:
     """Print where the server answers, and how to try it."""
     from nld_trt.serving.triton.readme import client_line, curl_line
 
@@ -81,13 +100,14 @@ def _show(server: TritonServer, models: Sequence[str]) -> None:
             "http": server.http_url,
             "grpc": server.grpc_url,
             "metrics": server.metrics_url,
+            **({} if listener is None else {"openai": listener.url}),
             "log": str(server.log_file),
             "pid": server.pid,
         },
         f"serving {', '.join(models)}\n"
         f"  HTTP     {server.http_url}\n  gRPC     {server.grpc_url}\n  metrics  {server.metrics_url}\n"
+        f"{'' if listener is None else f'  OpenAI   {listener.url}/v1{chr(10)}'}"
         f"  log      {server.log_file}",
     )
     for model in models:
         output.note(f"try: {curl_line(model, server.http_url)}\nor:  {client_line(model, server.grpc_url)}")
-    output.note("Ctrl-C stops the server")

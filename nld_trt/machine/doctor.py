@@ -175,6 +175,16 @@ AROUND_ENGINES: tuple[Capability, ...] = (
         "start Triton Inference Server here",
         (Tritonserver(), Package("numpy", "1.26", "serve", below="2"), *TEXT),
     ),
+    Capability(
+        "openai-front",
+        "serve OpenAI's clients in front of a server",
+        (
+            Package("fastapi", "0.165", "openai"),
+            Package("uvicorn", "0.54", "openai"),
+            Package("tritonclient", "2.57", "openai"),
+            *TEXT,
+        ),
+    ),
     Capability("client", "talk to a running server", (Package("tritonclient", "2.57", "serve"),)),
     Capability("sweep-plots", "draw the plots of a sweep", (Package("matplotlib", "3.9", "plot"),)),
     Capability(

@@ -18,6 +18,7 @@ PACKAGES = (
     "click",
     "cuda-bindings",
     "datasets",
+    "fastapi",
     "huggingface_hub",
     "jinja2",
     "matplotlib",
@@ -38,6 +39,7 @@ PACKAGES = (
     "torch",
     "transformers",
     "tritonclient",
+    "uvicorn",
 )
 
 

@@ -8,7 +8,7 @@ import math
 import time
 
 from nld_trt.errors import InputError, OperationError, shortened
-from nld_trt.serving.errors import Cancelled, Unavailable
+from nld_trt.serving.errors import WAITING, Cancelled, Unavailable
 
 _MICROSECONDS = 1e6
 # The weight of the newest request in the moving average of the time that a request takes.
@@ -61,8 +61,7 @@ class Deadline:
 
     def refusal(self, ahead: int, wait: float) -> OperationError:
         return Unavailable(
-            f"timeout is {self.seconds:g} s; {ahead} requests are waiting, and this one would start "
-            f"in about {wait:.2g} s",
+            f"timeout is {self.seconds:g} s; {ahead} {WAITING}, and this one would start in about {wait:.2g} s",
             fix="Send it again later, with a longer timeout, or to another server.",
         )
 

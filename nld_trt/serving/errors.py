@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from nld_trt.errors import OperationError
+
+# In every message of a request that is refused because of the queue, by which the OpenAI front knows it.
+WAITING: Final = "requests are waiting"
 
 
 class Unavailable(OperationError):

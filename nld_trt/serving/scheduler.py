@@ -22,7 +22,7 @@ from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError, OperationError
 from nld_trt.names import DEFAULT_MAX_WAITING
 from nld_trt.serving.deadlines import Deadline, Pace
-from nld_trt.serving.errors import QueueFull, Unavailable
+from nld_trt.serving.errors import WAITING, QueueFull, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Scheduler:
                 raise Unavailable("the server is shutting down and accepts no new requests")
             if self._pending >= self._max_pending:
                 raise QueueFull(
-                    f"{self._max_waiting} requests are waiting; no more are accepted until one has ended",
+                    f"{self._max_waiting} {WAITING}; no more are accepted until one has ended",
                     fix="Send it again later, or raise max_waiting in model.json.",
                 )
             if deadline is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from nld_trt.cli import run
 from nld_trt.errors import OperationError
-from nld_trt.serving.triton.client import _channel_options, stream
+from nld_trt.serving.triton.client import channel_options, stream
 
 # Nobody listens there, so what goes through it fails.
 PROXY = "http://127.0.0.1:9"
@@ -45,7 +45,7 @@ def test_server_on_this_machine_is_reached_past_the_proxy(server, capsys, host) 
     ],
 )  # fmt: skip
 def test_only_loopback_addresses_go_past_the_proxy(address, direct) -> None:
-    assert (("grpc.enable_http_proxy", 0) in _channel_options(address)) == direct
+    assert (("grpc.enable_http_proxy", 0) in channel_options(address)) == direct
 
 
 @pytest.mark.usefixtures("proxied")

@@ -255,7 +255,7 @@ def test_channel_asks_triton_about_open_requests_only() -> None:
         (QueueFull("3 requests wait"), Backend.TritonError.UNAVAILABLE, "UNAVAILABLE: 3 requests wait"),
         (Unavailable("too many wait"), Backend.TritonError.UNAVAILABLE, "UNAVAILABLE: too many wait"),
         (Cancelled("too late"), Backend.TritonError.CANCELLED, "CANCELLED: too late"),
-        (OperationError("device lost"), Backend.TritonError.INTERNAL, "device lost"),
+        (OperationError("device lost"), Backend.TritonError.INTERNAL, "INTERNAL: device lost"),
     ],
 )
 def test_error_has_triton_s_code_and_says_it_where_the_request_is_not_at_fault(error, code, message) -> None:

@@ -33,6 +33,7 @@ class Chunk:
         tokens: number of tokens that this chunk adds.
         output_ids: the ids of these tokens, in answers to ``input_ids``.
         finish_reason: empty until the last chunk.
+        acceptance_histogram: number of verified drafts of which 0, 1, 2, … tokens were accepted.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Chunk:
     acceptance_length: float | None = None
     nfe: int | None = None
     seed: int | None = None
+    acceptance_histogram: tuple[int, ...] = ()
 
 
 def stream(
@@ -74,24 +76,24 @@ def stream(
         OperationError: the server cannot be reached, takes longer than ``timeout``, or reports an error.
     """
     grpc = require("tritonclient.grpc", wanted_by="client")
-    address = _address(url)
+    address = grpc_address(url)
     given = {"stream": True, **{name: value for name, value in inputs.items() if value is not None}}
-    tensors = [_tensor(grpc, name, value) for name, value in given.items()]
+    tensors = [input_tensor(grpc, name, value) for name, value in given.items()]
     _check_seconds("timeout", timeout)
-    microseconds = _microseconds(deadline)
+    limit = microseconds(deadline)
     responses: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
-    client = grpc.InferenceServerClient(address, channel_args=_channel_options(address))
+    client = grpc.InferenceServerClient(address, channel_args=channel_options(address))
     finished = False
     try:
         client.start_stream(lambda result, error: responses.put((result, error)))
-        _send(client, model, tensors, microseconds)
+        _send(client, model, tensors, limit)
         while not finished:
             result, error = _next(responses, address, timeout)
             if error is not None:
                 finished = True
                 raise _failure(error, address, model)
             finished = result.get_response().parameters["triton_final_response"].bool_param
-            chunk = _chunk(result)
+            chunk = read_response(result)
             if chunk is not None:
                 yield chunk
     finally:
@@ -99,7 +101,8 @@ def stream(
         client.close()
 
 
-def _address(url: str) -> str:
+def grpc_address(url: str) -> str:
+    """Returns ``HOST:PORT`` of an address that a user gave. Raises InputError if it is not one of gRPC."""
     scheme, mark, rest = url.rpartition("://")
     if mark and scheme != "grpc":
         raise InputError(
@@ -112,7 +115,8 @@ def _address(url: str) -> str:
     return f"{host}:{port}"
 
 
-def _tensor(grpc: Any, name: str, value: Any) -> Any:
+def input_tensor(grpc: Any, name: str, value: Any) -> Any:
+    """Make an input of tritonclient from a plain value. Raises InputError if the model has no such input or type."""
     import numpy as np
 
     if name not in INPUTS:
@@ -135,7 +139,7 @@ def _tensor(grpc: Any, name: str, value: Any) -> Any:
     return sent
 
 
-def _microseconds(deadline: float | None) -> int | None:
+def microseconds(deadline: float | None) -> int | None:
     """Convert a deadline to microseconds, which is Triton's unit."""
     if deadline is None:
         return None
@@ -148,14 +152,16 @@ def _check_seconds(name: str, seconds: float) -> None:
         raise InputError(f"the {name} is {seconds:g} s; it must be above 0 and at most {_LONGEST_DEADLINE:g}")
 
 
-def _channel_options(address: str) -> list[tuple[str, int]]:
+def channel_options(address: str) -> list[tuple[str, int]]:
+    """Returns gRPC's options for a channel to a server."""
     # Messages may have any length, which is what tritonclient sets where no options are given.
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     # gRPC uses the proxy of the environment even for addresses of this machine, so it is switched off for these.
-    return [*options, ("grpc.enable_http_proxy", 0)] if _is_loopback(address) else options
+    return [*options, ("grpc.enable_http_proxy", 0)] if is_loopback(address) else options
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether ``HOST:PORT`` is an address of this machine, which no proxy reaches."""
     host = address.rpartition(":")[0].strip("[]").lower()
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -198,7 +204,7 @@ def _next(responses: queue.SimpleQueue[tuple[Any, Any]], address: str, timeout: 
 def _failure(error: Any, address: str, model: str) -> NldError:
     text = str(error.message())
     if "UNAVAILABLE" in str(error.status()):
-        proxy = None if _is_loopback(address) else _proxy()
+        proxy = None if is_loopback(address) else _proxy()
         host = address.rpartition(":")[0]
         return OperationError(
             f"no Triton server answers at {address}: {text}",
@@ -211,7 +217,7 @@ def _failure(error: Any, address: str, model: str) -> NldError:
     return kind(f"the server at {address} did not serve the request to {model}: {message}")
 
 
-def _chunk(result: Any) -> Chunk | None:
+def read_response(result: Any) -> Chunk | None:
     """Read a response. Returns None for the empty one that only marks the end."""
     values = {name: array.tolist() for name in OUTPUTS if (array := result.as_numpy(name)) is not None}
     if not values:
@@ -228,4 +234,5 @@ def _chunk(result: Any) -> Chunk | None:
         acceptance_length=single.get("acceptance_length"),
         nfe=single.get("nfe"),
         seed=single.get("seed"),
+        acceptance_histogram=tuple(values.get("acceptance_histogram", ())),
     )

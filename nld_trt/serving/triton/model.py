@@ -47,7 +47,7 @@ _CODES: tuple[tuple[type[NldError], str], ...] = (
     (Cancelled, "CANCELLED"),
     (NldError, "INTERNAL"),
 )
-_SPOKEN_CODES = ("UNAVAILABLE", "CANCELLED")
+_SPOKEN_CODES = ("UNAVAILABLE", "CANCELLED", "INTERNAL")
 # Triton waits for open requests before it finalises a model, so a short time is enough here.
 _CLOSE_SECONDS = 5.0
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -85,5 +86,21 @@ def _statistics(row: Row) -> dict[str, Any]:
         return {}
     result = Result.of(row)
     told: dict[str, Any] = {"nfe": result.nfe, "seed": result.seed}
+    told["acceptance_histogram"] = _acceptance_histogram(row)
     told |= {figure.name: result.figures[figure.name] for figure in FIGURES if figure.name in OUTPUTS}
     return {name: value for name, value in told.items() if value is not None}
+
+
+def _acceptance_histogram(row: Row) -> list[int] | None:
+    """Returns how many drafts had 0, 1, 2, … of their tokens accepted, or None where nothing was drafted.
+
+    A block is a token that is certain and drafts, so the list is as long as the block. Of the last draft only what
+    was emitted counts, so that the mean is the acceptance length.
+    """
+    rounds = list(row.counters.accepted)
+    if not rounds:
+        return None
+    # The prefill's token belongs to no round.
+    rounds[-1] = max(len(row.emitted) - 1 - sum(rounds[:-1]), 1)
+    accepted = Counter(count - 1 for count in rounds)
+    return [accepted[drafts] for drafts in range(max(row.request.block_length, *rounds))]

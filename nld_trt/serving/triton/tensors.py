@@ -102,6 +102,12 @@ TENSORS: tuple[Tensor, ...] = (
     _output("mode", "STRING", "mode that decoded this request"),
     _output(TOKENS_PER_FORWARD.name, "FP32", f"last response: {TOKENS_PER_FORWARD.meaning}"),
     _output(ACCEPTANCE_LENGTH.name, "FP32", f"last response, linear and quadratic: {ACCEPTANCE_LENGTH.meaning}"),
+    _output(
+        "acceptance_histogram",
+        "INT32",
+        "last response, linear and quadratic: number of drafts of which 0, 1, 2, … tokens were accepted and emitted",
+        many=True,
+    ),
     _output("nfe", "INT32", "last response: forward evaluations, by the reference's counting rule"),
     _output("seed", "UINT64", "last response at a temperature above 0: the seed of the sampling"),
 )

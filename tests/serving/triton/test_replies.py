@@ -123,3 +123,14 @@ def test_cancelled_request_ends_with_that_reason(answer, steps) -> None:
     assert final
     assert outputs["finish_reason"] == "cancelled"
     assert ("nfe" in outputs) == (steps > 0)
+
+
+def test_histogram_has_the_acceptance_length_as_its_mean(answer) -> None:
+    """Of a block of 32 tokens the last draft is cut, because only 24 tokens were asked for."""
+    responses, row = answer(stream=True)
+    last = responses[-1][0]
+    histogram = last["acceptance_histogram"]
+    assert len(histogram) == row.request.block_length
+    assert sum(histogram) == len(row.counters.accepted)
+    mean = 1 + sum(drafts * count for drafts, count in enumerate(histogram)) / sum(histogram)
+    assert mean == pytest.approx(last["acceptance_length"])

@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses, files of keys, and limits that cannot be used."""
+
+from __future__ import annotations
+
+import pytest
+
+from nld_trt.errors import InputError
+from nld_trt.serving.openai import metrics
+from nld_trt.serving.openai.auth import Keys
+from nld_trt.serving.openai.limits import Limits
+from nld_trt.serving.openai.listener import Listener
+from nld_trt.serving.openai.usage import speculation
+
+
+def test_port_that_is_taken_is_told_at_once() -> None:
+    first = Listener()
+    first.socket.listen()
+    with pytest.raises(InputError, match=f"port {first.port} of 127.0.0.1 cannot be used"):
+        Listener(port=first.port)
+    first.close()
+
+
+@pytest.mark.parametrize(("host", "local"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)])
+def test_only_loopback_is_local(host: str, local: bool) -> None:
+    listener = Listener(host)
+    assert listener.is_local is local
+    assert listener.url.endswith(f":{listener.port}")
+    listener.close()
+
+
+def test_port_that_does_not_exist() -> None:
+    with pytest.raises(InputError, match="between 0 and 65535"):
+        Listener(port=70000)
+
+
+def test_file_of_keys(tmp_path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("# ours\n\none \nzwei\n", encoding="utf-8")
+    keys = Keys.read(path)
+    keys.check("Bearer one")
+    keys.check("bearer zwei")
+    assert not Keys.read(None)
+
+
+@pytest.mark.parametrize("content", [None, "", "# nothing\n", b"\xff"], ids=str)
+def test_file_without_a_key_is_refused(tmp_path, content) -> None:
+    path = tmp_path / "keys"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match="keys"):
+        Keys.read(path)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_limits_are_above_0(value: float) -> None:
+    with pytest.raises(InputError, match="timeout"):
+        Limits(timeout=value)
+
+
+def test_drafts_of_no_token() -> None:
+    """A block of one token has none to accept."""
+    assert speculation((3,))["draft_acceptance_rate"] == 0.0
+
+
+def test_documentation_has_the_metrics(root) -> None:
+    page = (root / "docs" / "serving.md").read_text(encoding="utf-8")
+    assert f"<!-- front metrics -->\n{metrics.markdown_table()}\n<!-- /front metrics -->" in page
