@@ -132,3 +132,5 @@ METRICS_PORT: Final = 8002
 OPENAI_PORT: Final = 9000
 DEFAULT_START_TIMEOUT: Final = 600.0
 DEFAULT_CLIENT_TIMEOUT: Final = 300.0
+# Of a request to the OpenAI front: the text of any prompt that fits, while tokenizing it holds up nobody for long.
+DEFAULT_MAX_BODY_BYTES: Final = 1024 * 1024

@@ -31,7 +31,7 @@ from nld_trt.cli._output import json_option, output
     "--triton-metrics", default=None, metavar="URL",
     help="Address of the Triton server's metrics, which /metrics then has as well.",
 )  # fmt: skip
-@click.option("--max-body-bytes", type=int, default=2 * 1024 * 1024, help="Longest body of a request.")
+@click.option("--max-body-bytes", type=int, default=names.DEFAULT_MAX_BODY_BYTES, help="Longest body of a request.")
 @click.option(
     "--timeout", type=float, default=names.DEFAULT_CLIENT_TIMEOUT,
     help="Longest wait for the server's next piece, or for a whole answer that is not streamed, in seconds.",

@@ -43,6 +43,7 @@ class Front:
     Attributes:
         models: names of the models that are served, which are those of the server.
         created: when the front was started, in seconds since 1970.
+        stopping: is set when no answer may go on.
     """
 
     link: Link
@@ -51,6 +52,7 @@ class Front:
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
     created: int = field(default_factory=lambda: int(time.time()))
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def complete(self, request: Request, form: Form) -> Response:
         """Answer a request for a completion, whole or as a stream.
@@ -80,7 +82,7 @@ class Front:
         asked = parse(await self._body(request), form, self.models, max_choices=self.limits.max_choices)
         answer = Answer(asked)
         watch.tally = answer.tally
-        arrivals = choices(asked, self.link, self.limits)
+        arrivals = choices(asked, self.link, self.limits, self.stopping)
         stack.push_async_callback(arrivals.aclose)
         if not asked.stream:
             body = await while_connected(answer.whole(arrivals), request.receive)

@@ -16,13 +16,19 @@ from nld_trt.serving.triton.client import Chunk
 
 # The finish reason of a request that nobody cancelled here: the server is ending.
 _CANCELLED = "cancelled"
+_STOPPED = "the server is stopping and ended the answer"
 
 
-async def choices(asked: Asked, link: Link, limits: Limits) -> AsyncGenerator[tuple[int, Chunk], None]:
+async def choices(
+    asked: Asked, link: Link, limits: Limits, stopping: asyncio.Event
+) -> AsyncGenerator[tuple[int, Chunk], None]:
     """Ask for every choice, and yield each chunk with the number of its choice. Closing the generator cancels all.
 
+    Args:
+        stopping: is set when no answer may go on.
+
     Raises:
-        ApiError: a choice failed; the others are cancelled.
+        ApiError: a choice failed, and the others are cancelled; or the front is stopping.
     """
     # A reader that is slow holds up the choices: nothing piles up here.
     arrived: asyncio.Queue[tuple[int, Chunk] | BaseException | None] = asyncio.Queue(maxsize=1)
@@ -35,15 +41,19 @@ async def choices(asked: Asked, link: Link, limits: Limits) -> AsyncGenerator[tu
             async with aclosing(source):
                 async for chunk in source:
                     if chunk.finish_reason == _CANCELLED:
-                        raise ApiError(UNAVAILABLE, "the server is stopping and ended the answer")
+                        raise ApiError(UNAVAILABLE, _STOPPED)
                     await arrived.put((number, chunk))
             await arrived.put(None)
         except Exception as error:
             await arrived.put(error)
 
-    tasks = [asyncio.create_task(ask(number)) for number in range(len(asked.inputs))]
+    async def stop() -> None:
+        await stopping.wait()
+        await arrived.put(ApiError(UNAVAILABLE, _STOPPED))
+
+    running = len(asked.inputs)
+    tasks = [asyncio.create_task(each) for each in (*map(ask, range(running)), stop())]
     try:
-        running = len(tasks)
         while running:
             match await arrived.get():
                 case None:

@@ -27,7 +27,7 @@ class Limits:
         exit_seconds: time in which open requests may end when the front is stopped.
     """
 
-    max_body_bytes: int = 2 * 1024 * 1024
+    max_body_bytes: int = names.DEFAULT_MAX_BODY_BYTES
     max_header_bytes: int = 32 * 1024
     max_choices: int = 16
     max_open: int = 1024

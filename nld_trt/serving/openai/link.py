@@ -24,6 +24,8 @@ from nld_trt.serving.triton.client import (
 
 # Seconds that a question about the server's state may take.
 _QUESTION_SECONDS: Final = 5.0
+# gRPC would try ever more rarely to reach a server that is being restarted, at last every two minutes.
+_RECONNECT: Final = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000)]
 
 
 class Link(Protocol):
@@ -80,7 +82,7 @@ class TritonLink:
         self._client: Any = None
 
     async def connect(self) -> None:
-        options = channel_options(self._address)
+        options = [*channel_options(self._address), *_RECONNECT]
         self._client = self._aio.InferenceServerClient(self._address, channel_args=options)
 
     async def close(self) -> None:

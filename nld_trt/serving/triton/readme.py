@@ -35,6 +35,7 @@ prompt.
 
 ```
 nld-trt serve .                          # the tritonserver of this machine
+nld-trt serve . --openai-port 9000       # the same, with a front for OpenAI's clients: http://localhost:9000/v1
 ```
 
 ```

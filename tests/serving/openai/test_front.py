@@ -276,11 +276,14 @@ def test_client_that_reads_nothing_is_given_up(front_with) -> None:
         assert client.link.cancelled.wait(30)
 
 
-def test_stopping_ends_requests_that_do_not_end(front_with) -> None:
-    client = front_with(chunk("37"), None, exit_seconds=1)
+def test_stopping_ends_open_requests_with_an_error(front_with) -> None:
+    client = front_with(chunk("37"), None, exit_seconds=0.2)
     connection = client.connect()
     connection.request("POST", CHAT, json.dumps({"messages": MESSAGES, "stream": True}))
     assert client.link.waiting.wait(30)
-    client.front.__exit__(None, None, None)
-    assert client.link.cancelled.wait(30)
+    client.front.stop()
+    assert client.link.cancelled.is_set()
+    *_, error, done, _ = connection.getresponse().read().decode().split("\n\n")
+    assert json.loads(error.removeprefix("data: "))["error"]["code"] == "unavailable"
+    assert done == "data: [DONE]"
     connection.close()

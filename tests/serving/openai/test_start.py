@@ -4,6 +4,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
 import pytest
 
 from nld_trt.errors import InputError
@@ -67,3 +75,28 @@ def test_drafts_of_no_token() -> None:
 def test_documentation_has_the_metrics(root) -> None:
     page = (root / "docs" / "serving.md").read_text(encoding="utf-8")
     assert f"<!-- front metrics -->\n{metrics.markdown_table()}\n<!-- /front metrics -->" in page
+
+
+def test_command_answers_without_triton_and_stops_well() -> None:
+    """Triton may be started later: until then the front says that it is not ready."""
+    unused = Listener()
+    command = [sys.executable, "-m", "nld_trt", "-q", "front", "--triton", f"127.0.0.1:{unused.port}", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--json"], stdout=subprocess.PIPE, text=True, encoding="utf-8",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        told = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{told['url']}/health/live", timeout=30) as response:
+            assert response.status == 200
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            opener.open(f"{told['url']}/health/ready", timeout=30)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        unused.close()

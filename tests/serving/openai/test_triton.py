@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -212,6 +213,33 @@ def test_full_queue_is_told_as_a_rate_limit(served_engine, tmp_path) -> None:
         assert caught.value.response.headers["retry-after"] == "1"
         for stream in streams:
             stream.close()
+
+
+def test_server_that_is_killed_ends_streams_and_one_that_comes_back_is_found(served_engine, tmp_path) -> None:
+    repository = write_repository(served_engine, tmp_path / "repository").path
+    with TritonServer(repository, ports=FREE_PORTS, log_file=tmp_path / "log", timeout=300) as triton:
+        ports, link = triton.ports, TritonLink(triton.grpc_url)
+        with FrontServer(link, ["nld"], Listener()) as front, client_of(front) as client:
+            stream = iter(ask(client, max_tokens=400, stream=True, extra_body=LONG))
+            next(stream)
+            os.kill(triton.pid, signal.SIGKILL)
+            with pytest.raises(openai.APIError, match="does not answer"):
+                list(stream)
+            triton.stop()
+            with pytest.raises(openai.InternalServerError, match="does not answer"):
+                ask(client)
+            with TritonServer(repository, ports=ports, log_file=tmp_path / "log", timeout=300):
+                assert wait_until(lambda: health(front) == 200)
+                assert ask(client, max_tokens=5).choices[0].finish_reason == "length"
+
+
+def health(front: FrontServer) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", front.listener.port, timeout=30)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def test_serve_starts_the_front_and_stops_it(served_engine, tmp_path) -> None:
