@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nld_trt.cli._output import output
+from nld_trt.errors import InputError
 from nld_trt.optional import require
 
 if TYPE_CHECKING:
@@ -17,13 +18,19 @@ if TYPE_CHECKING:
     from nld_trt.serving.triton.server import TritonServer
 
 
-def listen(host: str, port: int | None) -> Listener | None:
+def listen(host: str, port: int | None, keys: Keys) -> Listener | None:
     """Take the address for OpenAI's clients, before the work begins. None without a port.
 
     Raises:
-        InputError: the address cannot be used, or a module that the front needs is not installed.
+        InputError: the address cannot be used, a module that the front needs is not installed, or there are keys for
+            no front.
     """
     if port is None:
+        if keys:
+            raise InputError(
+                "--api-key-file is for OpenAI's clients; Triton's own ports ask for no key",
+                fix="Add --openai-port PORT.",
+            )
         return None
     from nld_trt.serving.openai.listener import Listener
 

@@ -75,13 +75,15 @@ def command(
     models = model_names(repo_dir)
     if not options["timeout"] > 0:  # NaN fails this as well
         raise InputError(f"--timeout is {options['timeout']:g}; it must be above 0")
+    if print_only and openai_port is not None:
+        raise InputError("--print prints commands for Triton; the front is a command of its own: nld-trt front")
     if print_only:
         lines = container_commands(repo_dir.resolve(), host=host, ports=(http_port, grpc_port, metrics_port))
         output.result({"commands": lines}, "\n".join(lines))
         return
     server = TritonServer(repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), **options)
     keys = Keys.read(api_key_file)
-    listener = listen(host, openai_port)
+    listener = listen(host, openai_port, keys)
     with running(server, output), front_beside(server, models, listener, keys):
         _show(server, models, listener)
         if listener is not None:

@@ -85,9 +85,7 @@ class Front:
         arrivals = choices(asked, self.link, self.limits, self.stopping)
         stack.push_async_callback(arrivals.aclose)
         if not asked.stream:
-            body = await while_connected(answer.whole(arrivals), request.receive)
-            watch.arrived()
-            return JSONResponse(body)
+            return JSONResponse(await while_connected(answer.whole(arrivals), request.receive))
         chunks = answer.chunks(arrivals)
         stack.push_async_callback(chunks.aclose)
         first = await while_connected(anext(chunks), request.receive)

@@ -28,10 +28,13 @@ FAMILIES: Final = {
         Family("nld_front_open_requests", "gauge", "Requests being answered"),
     )
 }
+_FIRST: Final = "nld_front_time_to_first_token_seconds"
+_WHOLE: Final = "nld_front_request_seconds"
 HISTOGRAMS: Final = {
-    "nld_front_time_to_first_token_seconds": "Time from a request to the first text of its answer",
-    "nld_front_request_seconds": "Time from a request to the end of its answer",
+    _FIRST: "Time from a request with stream to the first event of its answer",
+    _WHOLE: "Time from a request to the end of its answer, of those that were answered to the end",
 }
+_OK: Final = 200
 # In the place of a status, for a client that closed the connection.
 LEFT: Final = "disconnected"
 
@@ -43,10 +46,10 @@ class Watch:
     Attributes:
         status: of its response.
         tally: what it took; None until it is asked.
-        first: time of the first text on the clock of ``time.monotonic``.
+        first: time of the first text of a stream on the clock of ``time.monotonic``.
     """
 
-    status: int | str = 200
+    status: int | str = _OK
     tally: Tally | None = None
     first: float | None = None
 
@@ -80,9 +83,9 @@ class Metrics:
             self._counts[("nld_front_prompt_tokens_total",)] += watch.tally.prompt_tokens
             self._counts[("nld_front_completion_tokens_total",)] += watch.tally.completion_tokens
         if watch.first is not None:
-            ends = (watch.first, time.monotonic())
-            for name, end in zip(HISTOGRAMS, ends, strict=True):
-                self._times[name].add(end - started)
+            self._times[_FIRST].add(watch.first - started)
+        if watch.status == _OK:
+            self._times[_WHOLE].add(time.monotonic() - started)
 
     def text(self) -> str:
         """Returns all series."""

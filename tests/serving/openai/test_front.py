@@ -185,13 +185,15 @@ def test_health_is_that_of_the_model(front) -> None:
 
 def test_metrics_have_ours_and_the_server_s(front) -> None:
     front.ask()
+    front.events()
     front.ask(model="gpt")
     text = front.send("GET", "/metrics")[2]
-    assert 'nld_front_requests_total{path="/v1/chat/completions",status="200"} 1\n' in text
+    assert 'nld_front_requests_total{path="/v1/chat/completions",status="200"} 2\n' in text
     assert 'nld_front_requests_total{path="/v1/chat/completions",status="404"} 1\n' in text
-    assert "nld_front_completion_tokens_total 6\n" in text
+    assert "nld_front_completion_tokens_total 12\n" in text
     assert "nld_front_open_requests 0\n" in text
     assert 'nld_front_time_to_first_token_seconds_bucket{le="+Inf"} 1\n' in text
+    assert "nld_front_request_seconds_count 2\n" in text
     assert text.endswith("nld_live_rows 0\n")
 
 

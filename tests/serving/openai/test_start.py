@@ -14,6 +14,7 @@ import urllib.request
 
 import pytest
 
+from nld_trt.cli import run
 from nld_trt.errors import InputError
 from nld_trt.serving.openai import metrics
 from nld_trt.serving.openai.auth import Keys
@@ -75,6 +76,25 @@ def test_drafts_of_no_token() -> None:
 def test_documentation_has_the_metrics(root) -> None:
     page = (root / "docs" / "serving.md").read_text(encoding="utf-8")
     assert f"<!-- front metrics -->\n{metrics.markdown_table()}\n<!-- /front metrics -->" in page
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--api-key-file", "{keys}"], "Add --openai-port PORT"),
+        (["--openai-port", "0", "--print"], "nld-trt front"),
+        (["--openai-port", "0", "--api-key-file", "{folder}/none"], "cannot be read"),
+        (["--openai-port", "70000"], "between 0 and 65535"),
+    ],
+)
+def test_serve_refuses_before_it_starts_triton(tmp_path, capsys, flags: list[str], message: str) -> None:
+    (tmp_path / "keys").write_text("secret\n", encoding="utf-8")
+    model = tmp_path / "repository" / "nld"
+    model.mkdir(parents=True)
+    (model / "config.pbtxt").write_text('name: "nld"\n', encoding="utf-8")
+    given = [flag.format(keys=tmp_path / "keys", folder=tmp_path) for flag in flags]
+    assert run(["serve", str(model.parent), *given]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_command_answers_without_triton_and_stops_well() -> None:

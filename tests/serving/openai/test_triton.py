@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import openai
@@ -149,8 +150,9 @@ def test_closing_a_stream_of_the_client_cancels_it(server, client) -> None:
     assert wait_until(lambda: server.total("nld_requests_total", finish_reason="cancelled") == cancelled + 1)
 
 
-def test_many_clients_get_what_each_gets_alone(front, direct) -> None:
-    """More than the engine has rows, a third of whom leave in the middle."""
+@pytest.mark.parametrize("clients", [24, pytest.param(64, marks=pytest.mark.slow)])
+def test_many_clients_get_what_each_gets_alone(server, front, direct, clients: int) -> None:
+    """More than the engine has rows. Of four, one reads slowly, and one leaves in the middle."""
     found: dict[int, str] = {}
 
     def use(number: int) -> None:
@@ -161,20 +163,27 @@ def test_many_clients_get_what_each_gets_alone(front, direct) -> None:
                 next(iter(stream))
                 stream.close()
             elif number % 4 == 2:
-                found[number] = text_of(ask(mine, stream=True, **options))
+                found[number] = text_of(slowly(ask(mine, stream=True, **options)))
             else:
                 found[number] = ask(mine, **options).choices[0].message.content
 
-    threads = [threading.Thread(target=use, args=(number,)) for number in range(24)]
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(120)
     assert found == {
         number: direct(PROMPT, mode=MODES[number % 3], max_tokens=20 + number).text
-        for number in range(24)
+        for number in range(clients)
         if number % 4 != 3
     }
+    assert wait_until(lambda: server.total("nld_live_rows") == server.total("nld_waiting_requests") == 0)
+
+
+def slowly(chunks) -> Iterator:
+    for chunk in chunks:
+        time.sleep(0.02)
+        yield chunk
 
 
 def test_deadline_of_the_front_ends_an_answer(server) -> None:
