@@ -205,6 +205,7 @@ def test_without_a_server_there_is_503(server) -> None:
     unused.close()
 
 
+@pytest.mark.slow
 def test_full_queue_is_told_as_a_rate_limit(served_engine, tmp_path) -> None:
     repository = write_repository(served_engine, tmp_path / "repository").path
     settings = repository / "nld" / "1" / "model.json"
