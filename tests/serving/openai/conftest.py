@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ from nld_trt.serving.openai.limits import Limits
 from nld_trt.serving.openai.listener import Listener
 from nld_trt.serving.openai.server import FrontServer
 from nld_trt.serving.triton.client import Chunk
+
+# Tests start servers while gRPC runs in this process. Its handlers would go on polling in the child, whose files are
+# closed, and end it before it becomes the server.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 MESSAGES = [{"role": "user", "content": "Convert 37 km to m."}]
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"

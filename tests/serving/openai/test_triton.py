@@ -24,7 +24,7 @@ from nld_trt.serving.openai.link import TritonLink
 from nld_trt.serving.openai.listener import Listener
 from nld_trt.serving.openai.server import FrontServer
 from nld_trt.serving.triton.repository import write_repository
-from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
+from nld_trt.serving.triton.server import FREE_PORTS, Ports, TritonServer
 from tests.serving.conftest import LONG, wait_until
 
 pytestmark = pytest.mark.triton
@@ -238,7 +238,7 @@ def test_server_that_is_killed_ends_streams_and_one_that_comes_back_is_found(ser
             triton.stop()
             with pytest.raises(openai.InternalServerError, match="does not answer"):
                 ask(client)
-            with TritonServer(repository, ports=ports, log_file=tmp_path / "log", timeout=300):
+            with TritonServer(repository, ports=Ports(0, ports.grpc, 0), log_file=tmp_path / "log", timeout=300):
                 assert wait_until(lambda: health(front) == 200)
                 assert ask(client, max_tokens=5).choices[0].finish_reason == "length"
 
