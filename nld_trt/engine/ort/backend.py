@@ -21,6 +21,7 @@ from nld_trt.errors import InputError, OperationError
 from nld_trt.files import opened_path, path_of_library
 from nld_trt.graph import contract
 from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
+from nld_trt.graph.network.products import by_layer
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.interrupts import interruptible
 from nld_trt.model.checkpoint import Checkpoint
@@ -28,6 +29,8 @@ from nld_trt.progress import Progress
 
 # The operator whose kernels read packed weights. ONNX Runtime fuses dequantization and matrix product into it.
 _QUANTIZED_KERNEL = "MatMulNBits"
+# The operators that attend: one where every row has one new token, and one in all other forwards.
+_ATTENTION_KERNELS = ("GroupQueryAttention", "Attention")
 _KERNEL_SUFFIX = "_kernel_time"
 
 
@@ -75,7 +78,7 @@ class OrtBackend:
         return OrtSession(folder / artefact.files["model"], info)
 
     def _prove(self, model: Path, checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
-        """Load the graph as a session does, run one token, and compare bindings and kernels with the plan."""
+        """Load the graph as a session does, run both of its forms, and compare bindings and kernels with the plan."""
         import onnxruntime
 
         from nld_trt.engine.ort.session import session_options
@@ -90,14 +93,16 @@ class OrtBackend:
             )
             types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
             _refuse(_binding_problems(types, element, checkpoint, plan))
-            session.run(None, _one_token(checkpoint, plan))
+            for width in (1, 2):
+                session.run(None, _forward(checkpoint, plan, width))
             kernels = _kernels(path_of_library(session.end_profiling()))
-        found, wanted = Counter(kernels.values())["Attention"], checkpoint.config.num_hidden_layers
-        problems = [f"{found} attention nodes for {wanted} layers"] if found != wanted else []
-        readers = {name: LayerKernel(kind, kind == _QUANTIZED_KERNEL) for name, kind in kernels.items()}
+        counts, wanted = Counter(kernels.values()), checkpoint.config.num_hidden_layers
+        found = {kind: counts[kind] for kind in _ATTENTION_KERNELS}
+        problems = [f"{count} {kind} nodes for {wanted} layers" for kind, count in found.items() if count != wanted]
+        readers = {name: LayerKernel(kind, kind == _QUANTIZED_KERNEL) for name, kind in by_layer(kernels).items()}
         layers = LayerProof.compare(self.traits.name, checkpoint.formats, readers)
         _refuse([*problems, *layers.problems])
-        return {"attention_nodes": found, "activation": element, **layers.to_dict()}
+        return {"attention_nodes": found["Attention"], "activation": element, **layers.to_dict()}
 
 
 def _refuse(problems: list[str]) -> None:
@@ -119,9 +124,9 @@ def _binding_problems(types: Mapping[str, str], activation: str, checkpoint: Che
     return problems
 
 
-def _one_token(checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
-    """Make the inputs of the smallest forward, in which every run-time size is 1."""
-    run_time = dict.fromkeys(("batch", "width", "window", "slots", "capacity"), 1)
+def _forward(checkpoint: Checkpoint, plan: BuildPlan, width: int) -> dict[str, Any]:
+    """Make the inputs of a forward of one row with ``width`` new tokens, in which every other run-time size is 1."""
+    run_time = {**dict.fromkeys(("batch", "window", "slots"), 1), "width": width, "capacity": width}
     sizes = {**contract.fixed_axes(checkpoint.config), **run_time}
     activation = PRECISIONS[plan.precision].numpy_type
     feeds: dict[str, Any] = {}
@@ -129,7 +134,7 @@ def _one_token(checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
         dtype = activation if binding.dtype == "activation" else np.dtype(binding.dtype)
         for name in binding.names(checkpoint.config):
             feeds[name] = np.zeros([sizes[axis] for axis in binding.axes], dtype)
-    return {**feeds, "valid_count": np.ones(1, np.int32)}
+    return {**feeds, "valid_count": np.full(1, width, np.int32)}
 
 
 def _kernels(profile: Path) -> Mapping[str, str]:

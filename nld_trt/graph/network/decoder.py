@@ -90,12 +90,7 @@ class DecoderGraph:
         """Record everything from the token ids to the decode operators' outputs."""
         step = self._step_inputs()
         embedding = self._store(EMBEDDING, self.checkpoint.read(EMBEDDING))
-        x = embedding.take(self.inputs["tokens"])
-        for layer in range(self.config.num_hidden_layers):
-            self.tape.scope(f"layer_{layer}/")
-            x = self._layer(layer, x, step)
-        self.tape.scope("")
-        hidden = self._norm(x, FINAL_NORM, name="final_hidden")
+        hidden = self._layers(embedding.take(self.inputs["tokens"]), step)
         head = partial(self._linear, module=_HEAD, scale=read_prescale(self.checkpoint, _HEAD))
         tail = DecodeStep(
             self.tape,
@@ -103,9 +98,19 @@ class DecoderGraph:
             step.positions,
             quadratic=self.quadratic,
             mask_token_id=self.config.mask_token_id,
+            vocab_size=self.config.vocab_size,
             form=self.operators,
+            dialect=self.recorder.dialect,
         )
         tail.record(hidden, head)
+
+    def _layers(self, x: Value, step: StepInputs) -> Value:
+        """All decoder layers and the final norm."""
+        for layer in range(self.config.num_hidden_layers):
+            self.tape.scope(f"layer_{layer}/")
+            x = self._layer(layer, x, step)
+        self.tape.scope("")
+        return self._norm(x, FINAL_NORM, name="final_hidden")
 
     def _step_inputs(self) -> StepInputs:
         layout = record_layout(self.inputs, quadratic=self.quadratic)
