@@ -16,6 +16,7 @@ import numpy as np
 from nld_trt import names
 from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof
+from nld_trt.engine.ort.threads import Threads
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError, OperationError
 from nld_trt.files import opened_path, path_of_library
@@ -38,11 +39,9 @@ class OrtBackend:
     traits = BACKENDS[names.ORT]
 
     def check(self, plan: BuildPlan) -> None:
-        from nld_trt.engine.ort.session import default_threads
-
-        # A build ends by loading the engine, which reads the number of threads from the environment: a wrong number is
-        # refused here, before anything is written.
-        default_threads()
+        # A build ends by loading the engine, whose threads are set by the environment: wrong values are refused here,
+        # before anything is written.
+        Threads.from_environment()
         if plan.precision not in self.traits.precisions:
             raise InputError(
                 f"the ort backend cannot compute in {plan.precision}: ONNX Runtime has no such kernels for the CPU; "
