@@ -20,6 +20,7 @@ from nld_trt.graph.tape import DOMAIN, OPSET, Dialect, Tape, with_branches
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import ModelConfig
+from nld_trt.model.quantized.formats import LinearFormat
 
 MODEL_FILE, WEIGHTS_FILE = "model.onnx", "model.weights"
 # Opset 24 models are commonly written with IR version 11, which both runtimes read.
@@ -47,6 +48,7 @@ def write_graph(
     dialect: Dialect = "onnxruntime",
     operators: OperatorForm = "functions",
     debug: bool = False,
+    head: LinearFormat | None = None,
 ) -> Path:
     """Write the graph of ``checkpoint`` into ``folder`` and return the path of the model file.
 
@@ -58,6 +60,8 @@ def write_graph(
         operators: the form of the decode operators: ONNX functions, or the operators of plugins, which the library that
             reads the graph must have been given.
         debug: add the contract's debug outputs.
+        head: the format that the head is rounded to, of ``head.rounded_head_format``; None for the checkpoint's. Only
+            ``onnxruntime`` has one.
     """
     with WeightFile(folder / WEIGHTS_FILE) as weights:
         graph = _FORMS[dialect](
@@ -69,6 +73,7 @@ def write_graph(
             quadratic=limits.max_quadratic_length > 0,
             dialect=dialect,
             operators=operators,
+            head=head,
         )
         graph.record()
     fixed = contract.fixed_axes(checkpoint.config)

@@ -290,9 +290,9 @@ class Value:
     def cumsum(self, axis: int) -> Value:
         return self.tape.op("CumSum", self, self.tape.constant(axis, np.int64))
 
-    def argmax(self) -> Value:
+    def argmax(self, *, keepdims: bool = False) -> Value:
         """Index of the largest along the last axis, int64; the lowest index wins a tie."""
-        return self.tape.op("ArgMax", self, dtype=np.int64, axis=-1, keepdims=0, select_last_index=0)
+        return self.tape.op("ArgMax", self, dtype=np.int64, axis=-1, keepdims=int(keepdims), select_last_index=0)
 
     def sum(self, *axes: int, keepdims: bool = False) -> Value:
         return self._reduced("ReduceSum", axes, keepdims)

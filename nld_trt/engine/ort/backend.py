@@ -22,10 +22,12 @@ from nld_trt.errors import InputError, OperationError
 from nld_trt.files import opened_path, path_of_library
 from nld_trt.graph import contract
 from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
+from nld_trt.graph.network.head import HEAD_MODULE, rounded_head_format
 from nld_trt.graph.network.products import by_layer
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.interrupts import interruptible
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.quantized.formats import LinearFormat
 from nld_trt.progress import Progress
 
 # The operator whose kernels read packed weights. ONNX Runtime fuses dequantization and matrix product into it.
@@ -63,6 +65,7 @@ class OrtBackend:
                 adapter=plan.adapter,
                 static_capacity=False,
                 debug=plan.debug,
+                head=_head_format(checkpoint, plan),
             )
         with progress.stage("ort: loading and checking"):
             proof = self._prove(model, checkpoint, plan)
@@ -99,9 +102,17 @@ class OrtBackend:
         found = {kind: counts[kind] for kind in _ATTENTION_KERNELS}
         problems = [f"{count} {kind} nodes for {wanted} layers" for kind, count in found.items() if count != wanted]
         readers = {name: LayerKernel(kind, kind == _QUANTIZED_KERNEL) for name, kind in by_layer(kernels).items()}
-        layers = LayerProof.compare(self.traits.name, checkpoint.formats, readers)
+        head = _head_format(checkpoint, plan)
+        formats = {**checkpoint.formats, **({HEAD_MODULE: head} if head else {})}
+        layers = LayerProof.compare(self.traits.name, formats, readers)
         _refuse([*problems, *layers.problems])
-        return {"attention_nodes": found["Attention"], "activation": element, **layers.to_dict()}
+        rounded = {"head_rounded_to": head.to_dict()} if head else {}
+        return {"attention_nodes": found["Attention"], "activation": element, **rounded, **layers.to_dict()}
+
+
+def _head_format(checkpoint: Checkpoint, plan: BuildPlan) -> LinearFormat | None:
+    """The format that the build rounds the head to; None where it stays as the checkpoint has it."""
+    return rounded_head_format(checkpoint) if plan.head == names.DEFAULT_HEAD else None
 
 
 def _refuse(problems: list[str]) -> None:

@@ -20,24 +20,26 @@ from nld_trt.graph.tape import DOMAIN, Tape
 from tests.graph.functions import STEP, axes_of, open_nodes, run_operators, type_of
 
 MASK, VOCAB = 5, 12
+# One that is not looked at in groups, and one that is.
+VOCABS = (VOCAB, 256)
 HOLD, TOKEN, DIFFUSION = 0, 1, 2
 READ = ("temperature", "program", "causal", "cache_length", "sample", "tokens_left", "eos_token_id")
 
 
 @cache
-def short_end():
+def short_end(vocab=VOCAB):
     """A session that gives RESULTS, and whether the forward is one that has the short end."""
     tape = Tape()
     inputs = {name: TENSORS[name].on(tape, name) for name in READ}
     inputs["tokens"] = tape.named("tokens", np.int32)
-    best, finite = choose_greedily(tape.named("logits", np.float32), MASK, VOCAB)
+    best, usual = choose_greedily(tape.named("logits", np.float32), MASK, vocab)
     made = dict(zip(RESULTS, greedy_results(inputs, best), strict=True))
-    made |= {"greedy": are_greedy_tokens(inputs, MASK), "all_finite": finite}
+    made |= {"greedy": are_greedy_tokens(inputs, MASK), "usual": usual}
     for name, value in made.items():
         tape.op("Identity", value, name=f"out_{name}")
     return open_nodes(
         tape.nodes,
-        {"tokens": (np.int32, ["batch", "width"]), "logits": (np.float32, ["batch", "window", VOCAB]),
+        {"tokens": (np.int32, ["batch", "width"]), "logits": (np.float32, ["batch", "window", vocab]),
          **{name: (type_of(name), axes_of(name, {})) for name in READ}},
         {f"out_{name}": (value.dtype, None) for name, value in made.items()},
         initializers=tape.constants,
@@ -45,7 +47,7 @@ def short_end():
 
 
 def short(logits, **inputs):
-    session = short_end()
+    session = short_end(np.shape(logits)[-1])
     feeds = {"tokens": np.asarray(inputs["tokens"], np.int32), "logits": np.asarray(logits, np.float32)}
     feeds |= {name: np.asarray(inputs[name], type_of(name)) for name in READ}
     names = [each.name.removeprefix("out_") for each in session.get_outputs()]
@@ -77,12 +79,13 @@ def full(logits, **inputs):
 
 @st.composite
 def forwards(draw):
-    rows = draw(st.integers(1, 4))
+    rows, vocab = draw(st.integers(1, 4)), draw(st.sampled_from(VOCABS))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    logits = rng.normal(scale=3.0, size=(rows, 1, VOCAB)).astype(np.float32)
+    logits = rng.normal(scale=3.0, size=(rows, 1, vocab)).astype(np.float32)
     if draw(st.booleans()):
         logits = np.round(logits)  # ties
-    tokens = rng.choice([token for token in range(VOCAB) if token != MASK], (rows, 1))
+    logits[:, 0, MASK] = -9.0  # a row that would choose it does not take this end
+    tokens = rng.choice([token for token in range(vocab) if token != MASK], (rows, 1))
     return logits, {
         "tokens": tokens,
         "temperature": np.zeros(rows),
@@ -91,7 +94,7 @@ def forwards(draw):
         "cache_length": rng.integers(0, 50, rows),
         "sample": np.zeros(rows),
         "tokens_left": rng.integers(0, 4, rows),
-        "eos_token_id": np.concatenate([rng.integers(0, VOCAB, (rows, 3)), np.full((rows, 5), -1)], axis=1),
+        "eos_token_id": np.concatenate([rng.integers(0, vocab, (rows, 3)), np.full((rows, 5), -1)], axis=1),
     }
 
 
@@ -101,7 +104,7 @@ def test_it_gives_what_the_decode_operators_give(case):
     logits, inputs = case
     found, expected = short(logits, **inputs), full(logits, **inputs)
     assert found["greedy"].all()
-    assert found["all_finite"]
+    assert found["usual"]
     for name in RESULTS:
         assert found[name].dtype == expected[name].dtype, name
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
@@ -138,6 +141,13 @@ def test_other_forwards_do_not_take_it(change):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_logits_that_are_not_finite_do_not_take_it(value):
     logits = np.zeros((2, 1, VOCAB))
-    assert short(logits, **example())["all_finite"]
+    assert short(logits, **example())["usual"]
     logits[1, 0, 3] = value
-    assert not short(logits, **example())["all_finite"]
+    assert not short(logits, **example())["usual"]
+
+
+def test_a_row_that_would_choose_mask_does_not_take_it():
+    logits = np.zeros((2, 1, VOCAB))
+    assert short(logits, **example())["usual"]
+    logits[1, 0, MASK] = 1.0
+    assert not short(logits, **example())["usual"]
