@@ -79,6 +79,11 @@ if TYPE_CHECKING:
     help="Precision of cached keys and values. auto, engine: the engine's; auto says so where the checkpoint was made "
     "for another. checkpoint: that of the checkpoint, or no engine.",
 )  # fmt: skip
+@click.option(
+    "--head", type=click.Choice(names.HEADS), default=None, show_default=names.DEFAULT_HEAD,
+    help=f"Precision of the head. auto: for {names.ORT}, 4 bits where the checkpoint's layers have them; else the "
+    "checkpoint's. checkpoint: that of the checkpoint.",
+)  # fmt: skip
 @click.option("--debug-outputs", is_flag=True, help="Add logits and hidden states to the outputs, for comparisons.")
 @click.option("--force", is_flag=True, help="Replace an engine folder that exists.")
 @click.option("--dry-run", is_flag=True, help="Show what would be built, and stop.")

@@ -35,7 +35,8 @@ class BuildPlan:
         compute_capabilities: GPU targets such as ``12.0``; empty for backends that have none.
         debug: add the contract's debug outputs.
         plugins: run the decode operators as the project's own CUDA kernels, not as standard operators.
-        kv_cache: one of ``build_config.KV_CACHES``.
+        kv_cache: one of ``names.KV_CACHES``.
+        head: one of ``names.HEADS``.
     """
 
     backend: str
@@ -46,6 +47,7 @@ class BuildPlan:
     debug: bool = False
     plugins: bool = False
     kv_cache: str = names.DEFAULT_KV_CACHE
+    head: str = names.DEFAULT_HEAD
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -55,6 +57,7 @@ class BuildPlan:
             "adapter": self.adapter,
             "plugins": self.plugins,
             "kv_cache": self.kv_cache,
+            "head": self.head,
             **self.limits.to_dict(),
         }
 

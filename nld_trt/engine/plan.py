@@ -54,6 +54,7 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
             debug=debug,
             plugins=BACKENDS[name].takes_plugins and asked.plugins is not False,
             kv_cache=asked.kv_cache or names.DEFAULT_KV_CACHE,
+            head=asked.head or names.DEFAULT_HEAD,
         )
         for name in chosen
     ]

@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The threads of the CPU kernels: how many there are, and whether those without work spin or sleep.
+
+A thread that spins starts its next piece of work at once, and keeps a core busy that others may need. Users set both by
+environment variables, which hold for every command and for the Triton model.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from nld_trt.errors import InputError, shortened
+
+# The environment variables, for machines that several programs share.
+THREADS_VARIABLE: Final = "NLD_TRT_THREADS"
+SPIN_VARIABLE: Final = "NLD_TRT_SPIN"
+_MAX_THREADS: Final = 1024
+
+# When threads without work spin: never, only while a forward runs, or for a while after one as well.
+Spinning = Literal["never", "forward", "always"]
+DEFAULT_SPINNING: Final[Spinning] = "forward"
+
+# The entries of ONNX Runtime's session configuration that each of them needs.
+_ENTRIES: Final[Mapping[Spinning, Mapping[str, str]]] = {
+    "never": {"session.intra_op.allow_spinning": "0"},
+    "forward": {"session.force_spinning_stop": "1"},
+    "always": {},
+}
+
+
+@dataclass(frozen=True)
+class Threads:
+    """The threads of a session.
+
+    Attributes:
+        count: of the kernels' threads; 0 stands for one on each physical core.
+    """
+
+    count: int = 0
+    spinning: Spinning = DEFAULT_SPINNING
+
+    @classmethod
+    def from_environment(cls, count: int | None = None) -> Threads:
+        """What the environment variables say, or the defaults where they are not set.
+
+        Args:
+            count: wins over the environment's number of threads.
+
+        Raises:
+            InputError: one of them has a value that is none of its values.
+        """
+        return cls(_count() if count is None else count, _spinning())
+
+    @property
+    def entries(self) -> Mapping[str, str]:
+        """Entries of ONNX Runtime's session configuration."""
+        return _ENTRIES[self.spinning]
+
+
+def _count() -> int:
+    text = os.environ.get(THREADS_VARIABLE, "").strip()
+    if not text:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > _MAX_THREADS:
+        raise InputError(
+            f"the environment variable {THREADS_VARIABLE} is {shortened(text)!r}; it must be a whole number of threads "
+            f"from 0 to {_MAX_THREADS}, where 0 stands for one on each physical core",
+            fix=f"Set it to such a number, or remove it: unset {THREADS_VARIABLE}",
+        )
+    return int(text)
+
+
+def _spinning() -> Spinning:
+    text = os.environ.get(SPIN_VARIABLE, "").strip()
+    if not text:
+        return DEFAULT_SPINNING
+    for known in _ENTRIES:
+        if text == known:
+            return known
+    raise InputError(
+        f"the environment variable {SPIN_VARIABLE} is {shortened(text)!r}; it must be one of {', '.join(_ENTRIES)}",
+        fix=f"Set it to one of these, or remove it: unset {SPIN_VARIABLE}",
+    )
