@@ -23,6 +23,7 @@ from nld_trt.graph import contract
 from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.interrupts import interruptible
+from nld_trt.machine.threads import default_threads
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.progress import SILENT, Progress
 
@@ -35,8 +36,6 @@ class OrtBackend:
     traits = BACKENDS[names.ORT]
 
     def check(self, plan: BuildPlan) -> None:
-        from nld_trt.engine.ort.session import default_threads
-
         # A build ends by loading the engine, which reads the number of threads from the environment: a wrong number is
         # refused here, before anything is written.
         default_threads()

@@ -28,7 +28,7 @@ from nld_trt.machine.gpu import Gpu, present_gpus
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import linear_modules
 from nld_trt.model.safetensors_file import SafetensorsFile
-from nld_trt.optional import require
+from nld_trt.optional import available, install_command
 from nld_trt.progress import SILENT, Progress
 
 # Memory beside weights and caches: what PyTorch and its libraries take, and the activations of a forward.
@@ -75,7 +75,7 @@ class TorchBackend:
     def open(self, folder: Path, artefact: Artefact, info: EngineInfo, progress: Progress = SILENT) -> Session:
         path = folder / artefact.files["weights"]
         place = self._place(artefact)
-        require("torch", extra="torch", wanted_by="running a torch engine")
+        _check_installed()
         if place.gpu is None:
             from nld_trt.engine.torch.cpu import open_on_cpu
 
@@ -128,6 +128,15 @@ def _check_memory(gpu: Gpu, info: EngineInfo, weight_bytes: int) -> None:
         f"{human_bytes(gpu.memory_bytes)}",
         fix=fix,
     )
+
+
+def _check_installed() -> None:
+    """Refuse an engine where PyTorch is not installed."""
+    if not available("torch"):
+        raise InputError(
+            "running a torch engine needs the Python module torch, which is not installed",
+            fix=f"Install it: {install_command('torch')}",
+        )
 
 
 def _check_library(gpu: Gpu) -> None:
