@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nld_trt import names
-from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan
+from nld_trt.engine.backend import BACKENDS, TORCH_WITH_CUDA, Artefact, BuildPlan
 from nld_trt.engine.platforms import capabilities_for, titles_with
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.engine.torch.forms import OF_ALGORITHM
@@ -146,7 +146,7 @@ def _check_library(gpu: Gpu) -> None:
     if torch.version.cuda is None:
         raise InputError(
             f"this machine has {gpu.name}, and PyTorch {torch.__version__} here is a build for CPUs",
-            fix="Install a build with CUDA: see pytorch.org/get-started",
+            fix=TORCH_WITH_CUDA,
         )
     if not torch.cuda.is_available():
         raise InputError(

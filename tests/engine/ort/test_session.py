@@ -90,9 +90,7 @@ def test_a_compiled_engine_without_them_is_refused_with_the_command_that_makes_o
     artefact = folder.manifest.backends["ort"]
     compiled = replace(folder, manifest=replace(folder.manifest, backends={name: replace(artefact, backend=name)}))
     for asked in (name, None):
-        with pytest.raises(
-            InputError, match=rf"{name} engine .* without debug outputs.*\n.*--backend {name} --debug-"
-        ):
+        with pytest.raises(InputError, match=rf"{name} engine .* without debug outputs.*\n.*--backend {name} --debug-"):
             compiled.open_session(asked, debug=True)
     assert replace(compiled, manifest=replace(compiled.manifest, debug=True)).info(name, debug=True).debug
 
