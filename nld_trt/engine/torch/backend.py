@@ -16,7 +16,7 @@ from typing import Any
 
 from nld_trt import names
 from nld_trt.engine.backend import BACKENDS, TORCH_WITH_CUDA, Artefact, BuildPlan
-from nld_trt.engine.platforms import capabilities_for, titles_with
+from nld_trt.engine.platforms import PLATFORMS, capabilities_for, titles_with
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.engine.torch.forms import OF_ALGORITHM
 from nld_trt.engine.torch.layout import Part
@@ -103,8 +103,17 @@ class TorchBackend:
         raise InputError(
             f"the torch engine was built in {artefact.precision} for GPUs of compute capability {wanted}; this machine "
             f"has {found}",
-            fix="For this machine's CPU: nld-trt build CHECKPOINT -o ENGINE_DIR --backend torch --platform cpu",
+            fix=_rebuild(gpus),
         )
+
+
+def _rebuild(gpus: list[Gpu]) -> str:
+    """The command that builds an engine for this machine."""
+    build, capability = "nld-trt build CHECKPOINT -o ENGINE_DIR", gpus[0].known_capability() if gpus else None
+    for known in PLATFORMS.values():
+        if capability in known.compute_capabilities and names.TORCH in known.backends:
+            return f"Build for this GPU: {build} --platform {known.name} --backend {names.TORCH}"
+    return f"Build for this machine's CPU: {build} --platform {names.CPU} --backend {names.TORCH}"
 
 
 def _check_memory(gpu: Gpu, info: EngineInfo, weight_bytes: int) -> None:
