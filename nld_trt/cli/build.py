@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision", type=click.Choice(names.PRECISIONS), default=None,
-    help=f"Default: {names.FP32} for {names.ORT}, {names.BF16} for the others.",
+    help=f"Default: {names.FP32} on CPUs, {names.BF16} on GPUs.",
 )  # fmt: skip
 @click.option(
     "--max-batch-size",

@@ -9,17 +9,15 @@ environment variables, which hold for every command and for the Triton model.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from nld_trt.errors import InputError, shortened
+from nld_trt.machine.threads import default_threads
 
-# The environment variables, for machines that several programs share.
-THREADS_VARIABLE: Final = "NLD_TRT_THREADS"
+# The environment variable, for machines that several programs share.
 SPIN_VARIABLE: Final = "NLD_TRT_SPIN"
-_MAX_THREADS: Final = 1024
 
 # When threads without work spin: never, only while a forward runs, or for a while after one as well.
 Spinning = Literal["never", "forward", "always"]
@@ -54,25 +52,12 @@ class Threads:
         Raises:
             InputError: one of them has a value that is none of its values.
         """
-        return cls(_count() if count is None else count, _spinning())
+        return cls(default_threads() if count is None else count, _spinning())
 
     @property
     def entries(self) -> Mapping[str, str]:
         """Entries of ONNX Runtime's session configuration."""
         return _ENTRIES[self.spinning]
-
-
-def _count() -> int:
-    text = os.environ.get(THREADS_VARIABLE, "").strip()
-    if not text:
-        return 0
-    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > _MAX_THREADS:
-        raise InputError(
-            f"the environment variable {THREADS_VARIABLE} is {shortened(text)!r}; it must be a whole number of threads "
-            f"from 0 to {_MAX_THREADS}, where 0 stands for one on each physical core",
-            fix=f"Set it to such a number, or remove it: unset {THREADS_VARIABLE}",
-        )
-    return int(text)
 
 
 def _spinning() -> Spinning:

@@ -87,11 +87,19 @@ def test_a_compiled_engine_without_them_is_refused_with_the_command_that_makes_o
     folder = engine("tiny-a")
     artefact = folder.manifest.backends["ort"]
     compiled = replace(folder, manifest=replace(folder.manifest, backends={name: replace(artefact, backend=name)}))
-    with pytest.raises(InputError, match=rf"{name} engine .* without debug outputs.*\n.*--backend {name} --debug-o"):
-        compiled.open_session(name, debug=True)
-    with pytest.raises(InputError, match=rf"no backend .*\n.*{name}: .* without debug outputs"):
-        compiled.open_session(debug=True)
+    for asked in (name, None):
+        with pytest.raises(InputError, match=rf"{name} engine .* without debug outputs.*\n.*--backend {name} --debug-"):
+            compiled.open_session(asked, debug=True)
     assert replace(compiled, manifest=replace(compiled.manifest, debug=True)).info(name, debug=True).debug
+
+
+def test_several_backends_without_them_are_refused_with_the_reason_of_each(engine):
+    folder = engine("tiny-a")
+    artefact = folder.manifest.backends["ort"]
+    backends = {name: replace(artefact, backend=name) for name in ("trt-rtx", "trt")}
+    compiled = replace(folder, manifest=replace(folder.manifest, backends=backends))
+    with pytest.raises(InputError, match=r"no backend .*\n.*trt: .* without debug.*\n.*trt-rtx: .* without debug"):
+        compiled.open_session(debug=True)
 
 
 def test_no_forward_copies_a_cache(engine, tmp_path):
