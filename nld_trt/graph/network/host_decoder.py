@@ -100,13 +100,14 @@ class HostDecoderGraph(DecoderGraph):
         """Attention of all heads [B, S, heads · D], before the output projection. Writes the layer's caches."""
         tape, config = self.tape, self.config
         heads, kv_heads, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-        joined, parts = self._products(QKV, layer, x, scales, [heads * size, kv_heads * size, kv_heads * size])
+        counts = [heads, kv_heads, kv_heads]
+        joined, parts = self._products(QKV, layer, x, scales, [count * size for count in counts])
         past = [self.inputs[f"past_{part}_{layer}"] for part in ("key", "value")]
         # The operator rotates queries and keys by one table. Long contexts have one for each.
         packed = None if joined is None or step.query_cos.name != step.key_cos.name else joined
 
         def one_token() -> list[Value]:
-            new = self._rotated(parts(), step) if packed is None else [packed, tape.absent, tape.absent]
+            new = self._rotated(parts(), step, counts) if packed is None else [packed, tape.absent, tape.absent]
             tables = [] if packed is None else [step.key_cos, step.key_sin]
             return tape.ops(
                 "GroupQueryAttention", *new, *past, step.last_slot, step.most_slots, *tables, dtypes=[x.dtype] * 3,
@@ -115,10 +116,14 @@ class HostDecoderGraph(DecoderGraph):
             )  # fmt: skip
 
         def several_tokens() -> list[Value]:
-            query, key, value = (
-                self._heads(each, count)
-                for each, count in zip(self._rotated(parts(), step), (heads, kv_heads, kv_heads), strict=True)
-            )
+            if joined is None:
+                split = [self._heads(each, count) for each, count in zip(parts(), counts, strict=True)]
+            else:
+                # Heads are split after their transposition, where each of the three is in one piece.
+                every = self._heads(joined, sum(counts))
+                sizes = tape.constant(counts, np.int64)
+                split = tape.ops("Split", every, sizes, dtypes=[x.dtype] * len(counts), axis=1)
+            query, key, value = self._rotated(split, step)
             keys, values = (
                 tape.op("TensorScatter", old, new, step.write_at, axis=2)
                 for old, new in zip(past, (key, value), strict=True)
@@ -129,19 +134,20 @@ class HostDecoderGraph(DecoderGraph):
         present = [f"present_{part}_{layer}" for part in ("key", "value")]
         return tape.when(step.one_token, one_token, several_tokens, names=[f"attended_{layer}", *present])[0]
 
-    def _rotated(self, parts: list[Value], step: StepInputs) -> list[Value]:
-        """Queries, keys and values [B, S, heads · D], the first two rotated to their positions."""
+    def _rotated(self, parts: list[Value], step: StepInputs, counts: list[int] | None = None) -> list[Value]:
+        """Queries, keys and values, the first two rotated to their positions.
+
+        Args:
+            parts: [B, heads, S, D], or [B, S, heads · D] where there are ``counts``, the heads of each.
+        """
         query, key, value = parts
-        config = self.config
-
-        def rotated(x: Value, heads: int, cos: Value, sin: Value) -> Value:
-            return self.tape.op("RotaryEmbedding", x, cos, sin, step.positions, interleaved=0, num_heads=heads)
-
-        return [
-            rotated(query, config.num_attention_heads, step.query_cos, step.query_sin),
-            rotated(key, config.num_key_value_heads, step.key_cos, step.key_sin),
-            value,
-        ]
+        tables = [(step.query_cos, step.query_sin), (step.key_cos, step.key_sin)]
+        heads: list[dict[str, Any]] = [{}, {}] if counts is None else [{"num_heads": count} for count in counts[:2]]
+        query, key = (
+            self.tape.op("RotaryEmbedding", each, cos, sin, step.positions, interleaved=0, **count)
+            for each, (cos, sin), count in zip((query, key), tables, heads, strict=True)
+        )
+        return [query, key, value]
 
     def _added_projection(
         self, layer: int, x: Value, attended: Value, step: HostInputs, scales: Prescales, gamma: Value
