@@ -60,6 +60,7 @@ def _libraries(backends: Iterable[str]) -> str:
     """The argument of ``docker build`` for the extras that the backends need to run; empty if the default has them."""
     needs = [need for name in backends for need in BACKENDS[name].run_needs]
     extras = {need.extra for need in needs if isinstance(need, Package) and need.extra}
-    return (
-        "" if extras <= DEFAULT_EXTRAS else f" --build-arg {shlex.quote('EXTRAS=[' + ','.join(sorted(extras)) + ']')}"
-    )
+    if extras <= DEFAULT_EXTRAS:
+        return ""
+    listed = ",".join(sorted(extras))
+    return " --build-arg " + shlex.quote(f"EXTRAS=[{listed}]")
