@@ -54,7 +54,7 @@ def command(
       nld-trt serve repository --print
     """
     from nld_trt.serving.triton.container import container_commands
-    from nld_trt.serving.triton.repository import model_names
+    from nld_trt.serving.triton.repository import backends_of, model_names
     from nld_trt.serving.triton.running import running
     from nld_trt.serving.triton.server import Ports, TritonServer
 
@@ -62,7 +62,12 @@ def command(
     if not options["timeout"] > 0:  # NaN fails this as well
         raise InputError(f"--timeout is {options['timeout']:g}; it must be above 0")
     if print_only:
-        lines = container_commands(repo_dir.resolve(), host=host, ports=(http_port, grpc_port, metrics_port))
+        lines = container_commands(
+            repo_dir.resolve(),
+            backends=backends_of(repo_dir),
+            host=host,
+            ports=(http_port, grpc_port, metrics_port),
+        )
         output.result({"commands": lines}, "\n".join(lines))
         return
     server = TritonServer(repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), **options)
