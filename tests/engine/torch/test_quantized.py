@@ -39,7 +39,7 @@ def folders(root, tmp_path_factory):
         if case not in made:
             folder = tmp_path_factory.mktemp("quantized")
             convert(write_quantized(root / "examples" / "nld-tiny", folder / "export", EXPORTS[case]), folder / "made")
-            plans = [BuildPlan(name, "fp32", TINY_LIMITS, adapter=True) for name in ("ort", "torch")]
+            plans = [BuildPlan(name, "fp32", TINY_LIMITS, adapter=True, head="checkpoint") for name in ("ort", "torch")]
             build_engine(Checkpoint.open_converted(folder / "made"), plans, folder / "engine")
             made[case] = EngineFolder.open(folder / "engine")
         return made[case]
