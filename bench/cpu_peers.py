@@ -8,7 +8,8 @@
 
 All start from one random checkpoint (hidden 512, 8 layers, vocabulary 32,000), in FP32 and in 4 bits, head included.
 All have the same number of threads. The repeats of all of them are interleaved after an untimed one of each, and the
-medians are printed. Loading is not timed. A library that is not installed, or that cannot take the model, is named with
+medians are printed. Loading is not timed. On a machine with other work, `--processor-time --threads 1` compares the
+processor time of one thread. A library that is not installed, or that cannot take the model, is named with
 the reason. The `quantize` extra is required.
 """
 
@@ -27,6 +28,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import peer_engines
 from peer_engines import PEERS, Run, Timed, Tokens
 
 from nld_trt.decode.batch import Batch
@@ -65,8 +67,13 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--processor-time", action="store_true", help="time with the processor's clock, in one thread")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
+    if arguments.processor_time:
+        if arguments.threads != 1:
+            parser.error("--processor-time needs --threads 1: threads that wait would count")
+        peer_engines.clock = time.process_time
 
     missing: dict[str, str] = {}
     figures = {}
@@ -80,6 +87,7 @@ def main() -> None:
     result = {
         "command": " ".join(["python", *sys.argv]),
         "timed": f"prefill of {arguments.prompt_tokens} tokens, then {arguments.new_tokens - 1} greedy ones, one row",
+        "clock": "processor time" if arguments.processor_time else "wall time",
         "threads": arguments.threads,
         "repeats": arguments.repeats,
         "figures": figures,
@@ -143,14 +151,14 @@ def open_ours(checkpoint: Checkpoint, folder: Path, threads: int) -> Run:
 
     def run(prompt: Tokens, count: int) -> Timed:
         request = Request(tuple(prompt), mode="ar", max_new_tokens=count, eos_token_id=-1, temperature=0.0)
-        began = time.perf_counter()
+        began = peer_engines.clock()
         row = batch.submit(request)
         while not row.emitted:
             batch.step()
-        first = time.perf_counter()
+        first = peer_engines.clock()
         while batch.busy:
             batch.step()
-        return Timed(row.emitted, first - began, time.perf_counter() - first)
+        return Timed(row.emitted, first - began, peer_engines.clock() - first)
 
     return run
 
