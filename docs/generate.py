@@ -125,6 +125,7 @@ def support() -> str:
         "  every layer. An engine in which one layer's kernel does not is not published.",
         "- **fallback**: the result is right, and something of the saving is lost. `build` says so and goes on.",
         "- **not executed**: `trt` compiles the graph of `trt-rtx`. Nobody has run that; its proof decides on the GPU.",
+        "  `torch` was run on the CPU, and its kernels in Triton's interpreter; no GPU has run its quantized layers.",
         "- A number is the least compute capability that has the types.",
         "",
         "## How",

@@ -81,6 +81,9 @@ PRECISIONS: Final = (FP32, BF16, FP16)
 # engine's, without that note. checkpoint: the one that the checkpoint was made for, if the backend supports it.
 KV_CACHES: Final = ("auto", "engine", "checkpoint")
 
+# Precision of the head. auto: 4 bits on the CPU where the checkpoint's layers are, else the checkpoint's.
+HEADS: Final = ("auto", "checkpoint")
+
 # Sources of request defaults: the checkpoint's generation_config.json, or none.
 GENERATION_CONFIGS: Final = ("checkpoint", "none")
 
@@ -102,6 +105,7 @@ DEFAULT_MAX_SEQ_LEN: Final = 4096
 DEFAULT_PROMPT_CHUNK: Final = 512
 DEFAULT_MAX_WAITING: Final = 256
 DEFAULT_KV_CACHE: Final = "auto"
+DEFAULT_HEAD: Final = "auto"
 DEFAULT_GENERATION_CONFIG: Final = "checkpoint"
 
 # Weight of the AR prediction in the verification of quadratic mode; at 1 the text is that of ar.

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow
 def run(root, output, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "bench/gpu.py", "-o", str(output), "--cpu", "--quick", *arguments],
-        cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True, check=False,
+        cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True,
+        encoding="utf-8", check=False,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ NAMES_OF_PACKAGES = {
     Path("optional.py"),
     *(Path(folder, name) for folder, name in (("machine", "doctor.py"), ("machine", "installed.py"))),
     *(Path("quantization", name) for name in ("quantize.py", "modelopt.py")),
-    *(Path("engine", name) for name in ("backend.py", "torch/backend.py", "torch/cuda.py")),
+    *(Path("engine", name) for name in ("backend.py", "torch/backend.py")),
 }
 
 

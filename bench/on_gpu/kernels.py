@@ -19,7 +19,12 @@ def run(settings: Settings) -> dict[str, Any]:
     settings.need_gpu()
     target = settings.scratch / "kernels.json"
     done = subprocess.run(
-        [sys.executable, "bench/kernels.py", "-o", str(target)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "bench/kernels.py", "-o", str(target)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
     )
     if not target.exists():
         raise RuntimeError(f"bench/kernels.py failed:\n{done.stderr[-2000:]}")
@@ -34,6 +39,8 @@ def _sanitized(tool: str) -> str:
     if program is None:
         return "compute-sanitizer is not installed"
     check = [sys.executable, "-m", "nld_trt", "bench", "kernels", "--check-only"]
-    done = subprocess.run([program, "--tool", tool, *check], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program, "--tool", tool, *check], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False
+    )
     lines = [line for line in done.stdout.splitlines() if "SUMMARY" in line]
     return lines[-1].strip("= ") if lines else f"no summary, exit status {done.returncode}: {done.stderr[-500:]}"

@@ -43,7 +43,12 @@ def run(settings: Settings) -> dict[str, Any]:
 def _nld_trt(*arguments: str) -> None:
     """Raises RuntimeError with what the command printed, if it failed."""
     done = subprocess.run(
-        [sys.executable, "-m", "nld_trt", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "nld_trt", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"nld-trt {' '.join(arguments)} failed:\n{done.stderr[-3000:]}")

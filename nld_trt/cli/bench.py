@@ -106,7 +106,7 @@ def loop(engine_dir: Path, batch_size: int, output_file: Path | None, backend: s
 
     with writing(output_file) as write:
         with output.stage("opening engine"):
-            engine = Engine.open(engine_dir, backend=backend)
+            engine = Engine.open(engine_dir, backend=backend, progress=output)
         found = report_loop(engine, rows=batch_size, **settings, progress=output)
         report = {**origin(), **found.to_dict()}
         write(report, lambda: output.result(report, loop_text(report, found.times)))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision", type=click.Choice(names.PRECISIONS), default=None,
-    help=f"Default: {names.FP32} for {names.ORT}, {names.BF16} for the others.",
+    help=f"Default: {names.FP32} on CPUs, {names.BF16} on GPUs.",
 )  # fmt: skip
 @click.option(
     "--max-batch-size",
@@ -78,6 +78,11 @@ if TYPE_CHECKING:
     show_default=names.DEFAULT_KV_CACHE,
     help="Precision of cached keys and values. auto, engine: the engine's; auto says so where the checkpoint was made "
     "for another. checkpoint: that of the checkpoint, or no engine.",
+)  # fmt: skip
+@click.option(
+    "--head", type=click.Choice(names.HEADS), default=None, show_default=names.DEFAULT_HEAD,
+    help=f"Precision of the head. auto: for {names.ORT}, 4 bits where the checkpoint's layers have them; else the "
+    "checkpoint's. checkpoint: that of the checkpoint.",
 )  # fmt: skip
 @click.option("--debug-outputs", is_flag=True, help="Add logits and hidden states to the outputs, for comparisons.")
 @click.option("--force", is_flag=True, help="Replace an engine folder that exists.")

@@ -82,10 +82,11 @@ def command(
     settings = EvaluationSettings(**options)
     with writing(output_file) as write:
         with output.stage("opening engine"):
-            engine, reference = Engine.open(engine_dir, backend=backend, chat_template=chat_template), None
+            engine = Engine.open(engine_dir, backend=backend, chat_template=chat_template, progress=output)
+        reference = None
         if against is not None:
             with output.stage("opening the engine to compare with"):
-                reference = open_reference(against, engine, against_backend, settings)
+                reference = open_reference(against, engine, against_backend, settings, output)
         questions = read_questions_file(prompts, engine.codec)[:limit]
         found = evaluate_engines(engine, questions, settings, against=reference, progress=output)
         report = {**found.to_dict(), "prompts": prompts.name}

@@ -102,7 +102,11 @@ def _open(engine_dir: Path, backend: str | None, generation_config: str, chat_te
 
     with output.stage("opening engine"):
         return Engine.open(
-            engine_dir, backend=backend, chat_template=chat_template, generation_config=generation_config
+            engine_dir,
+            backend=backend,
+            chat_template=chat_template,
+            generation_config=generation_config,
+            progress=output,
         )
 
 

@@ -68,7 +68,7 @@ def command(
     """
     from nld_trt.serving.openai.auth import Keys
     from nld_trt.serving.triton.container import container_commands
-    from nld_trt.serving.triton.repository import model_names
+    from nld_trt.serving.triton.repository import backends_of, model_names
     from nld_trt.serving.triton.running import running
     from nld_trt.serving.triton.server import Ports, TritonServer
 
@@ -78,7 +78,12 @@ def command(
     if print_only and openai_port is not None:
         raise InputError("--print prints commands for Triton; the front is a command of its own: nld-trt front")
     if print_only:
-        lines = container_commands(repo_dir.resolve(), host=host, ports=(http_port, grpc_port, metrics_port))
+        lines = container_commands(
+            repo_dir.resolve(),
+            backends=backends_of(repo_dir),
+            host=host,
+            ports=(http_port, grpc_port, metrics_port),
+        )
         output.result({"commands": lines}, "\n".join(lines))
         return
     server = TritonServer(repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), **options)

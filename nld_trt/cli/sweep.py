@@ -84,7 +84,7 @@ def command(
 
     with nullcontext() if dry_run else results_of(output_dir):
         with output.stage("opening engine"):
-            engine = Engine.open(engine_dir, backend=backend, chat_template=options["chat_template"])
+            engine = Engine.open(engine_dir, backend=backend, chat_template=options["chat_template"], progress=output)
         lengths = None if block_lengths is None else _numbers("--block-length", block_lengths)
         settings = SweepSettings(block_lengths=lengths, concurrency=_numbers("--concurrency", concurrency), **options)
         planned = plan_sweep(engine, prompts, output_dir, settings)

@@ -104,18 +104,24 @@ class Batch:
         self._cancelled.append(row)
 
     def reset(self) -> None:
-        """Forget every request, in whatever state an interrupted step has left them; the session stays usable."""
-        if self._ahead is not None:
-            self.session.wait(self._ahead.buffers)
-        # A cache may hold numbers that are not finite, which the next request in that row would read.
-        if self._live:
-            self.session.reserve(self.session.row_count(len(self._live)), 1)
-        for index in range(len(self._live)):
-            self.session.clear_row(index)
-        self._waiting.clear()
-        self._live.clear()
-        self._cancelled.clear()
-        self._last = self._ahead = None
+        """Forget every request, in whatever state an interrupted step has left them; the session stays usable.
+
+        Raises:
+            OperationError: the session's device does not work. The requests are forgotten all the same.
+        """
+        try:
+            if self._ahead is not None:
+                self.session.wait(self._ahead.buffers)
+            # A cache may hold numbers that are not finite, which the next request in that row would read.
+            if self._live:
+                self.session.reserve(self.session.row_count(len(self._live)), 1)
+            for index in range(len(self._live)):
+                self.session.clear_row(index)
+        finally:
+            self._waiting.clear()
+            self._live.clear()
+            self._cancelled.clear()
+            self._last = self._ahead = None
 
     def step(self) -> list[Emission]:
         """Run one forward over every live row; returns what it added, one emission per row."""

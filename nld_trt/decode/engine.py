@@ -22,6 +22,7 @@ from nld_trt.errors import InputError
 from nld_trt.model.hub import refuse_hub_id
 from nld_trt.model.text.codec import Codec
 from nld_trt.names import DEFAULT_GENERATION_CONFIG, GENERATION_CONFIGS, ModeName
+from nld_trt.progress import SILENT, Progress
 
 
 class Engine:
@@ -63,16 +64,19 @@ class Engine:
         chat_template: str | os.PathLike[str] | None = None,
         generation_config: str = DEFAULT_GENERATION_CONFIG,
         max_batch_size: int | None = None,
+        progress: Progress = SILENT,
     ) -> Engine:
         """Verify an engine folder and start it.
 
         Args:
             folder: what ``nld-trt build`` wrote.
-            backend: ``ort``, ``trt-rtx`` or ``trt``; None means the first of the engine's that this machine can run.
+            backend: ``ort``, ``torch``, ``trt-rtx`` or ``trt``; None means the first of the engine's that this machine
+                can run.
             chat_template: name of one of the engine's templates, or path of a Jinja file; None means the engine's own.
             generation_config: where requests that say nothing have their defaults from: ``checkpoint``, whose
                 generation_config.json may name some, or ``none``. Its EOS ids count in both.
             max_batch_size: requests decoded together; None means as many as the engine was built for.
+            progress: is told how far the loading is.
 
         Raises:
             InputError: it is no engine folder, was changed, or none of its backends runs here.
@@ -94,7 +98,7 @@ class Engine:
             )
         # Before the session, whose opening takes longer and needs nothing of this.
         codec = Codec.open(folder.path, None if chat_template is None else os.fspath(chat_template))
-        return cls(folder, folder.open_session(backend), codec, max_batch_size=max_batch_size)
+        return cls(folder, folder.open_session(backend, progress=progress), codec, max_batch_size=max_batch_size)
 
     def generate(self, prompt: Prompt | None = None, /, **options: Unpack[Options]) -> Result:
         """Decode one prompt to its end.

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from nld_trt.decode.batch import Batch
@@ -202,7 +203,9 @@ class SharedBatch:
         for ticket in self._tickets.values():
             ticket.failure = OperationError(f"a forward that this request shared with others {why}")
         self._tickets.clear()
-        batch.reset()
+        # A device that is lost fails here again. What it failed with first is told; a later request finds it so.
+        with suppress(OperationError):
+            batch.reset()
 
 
 def _closed() -> OperationError:

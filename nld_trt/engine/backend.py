@@ -20,7 +20,7 @@ from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.engine.trt.flavour import TRT, TRT_RTX
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits, quadratic_width
-from nld_trt.machine.doctor import AnyGpu, Need, Package, Provider
+from nld_trt.machine.doctor import AnyGpu, GpuBuild, Need, Package, Provider
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.progress import SILENT, Progress
 
@@ -35,7 +35,8 @@ class BuildPlan:
         compute_capabilities: GPU targets such as ``12.0``; empty for backends that have none.
         debug: add the contract's debug outputs.
         plugins: run the decode operators as the project's own CUDA kernels, not as standard operators.
-        kv_cache: one of ``build_config.KV_CACHES``.
+        kv_cache: one of ``names.KV_CACHES``.
+        head: one of ``names.HEADS``.
     """
 
     backend: str
@@ -46,6 +47,7 @@ class BuildPlan:
     debug: bool = False
     plugins: bool = False
     kv_cache: str = names.DEFAULT_KV_CACHE
+    head: str = names.DEFAULT_HEAD
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -55,6 +57,7 @@ class BuildPlan:
             "adapter": self.adapter,
             "plugins": self.plugins,
             "kv_cache": self.kv_cache,
+            "head": self.head,
             **self.limits.to_dict(),
         }
 
@@ -175,6 +178,8 @@ def _gpu_of(capabilities: Iterable[str]) -> AnyGpu:
 
 _ORT = (Package("onnxruntime", "1.32"), Provider("CPUExecutionProvider"))
 _TORCH = Package("torch", "2.9", names.TORCH)
+# Advice, for a PyTorch that is a build for CPUs on a machine with a GPU.
+TORCH_WITH_CUDA = "Install a build of PyTorch with CUDA: see pytorch.org/get-started"
 _TRT = Package("tensorrt", "11.0", TRT.extra)
 _TRT_RTX = Package("tensorrt-rtx", "1.7", TRT_RTX.extra)
 
@@ -215,7 +220,7 @@ BACKENDS: dict[str, Traits] = {
             precisions=(names.BF16, names.FP16, names.FP32),
             cpu_precision=names.FP32,
             debug_on_demand=True,
-            run_needs=(_TORCH,),
+            run_needs=(_TORCH, GpuBuild("torch", TORCH_WITH_CUDA)),
         ),
         Traits(
             names.ORT,

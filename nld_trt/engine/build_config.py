@@ -40,6 +40,7 @@ class BuildConfig:
         lora: include the draft adapter.
         plugins: run the decode operators as CUDA kernels, where the backend takes plugins.
         kv_cache: precision of cached keys and values, in ``names.KV_CACHES``.
+        head: precision of the head, in ``names.HEADS``.
     """
 
     backends: tuple[str, ...] = ()
@@ -53,6 +54,7 @@ class BuildConfig:
     lora: bool | None = None
     plugins: bool | None = None
     kv_cache: str | None = None
+    head: str | None = None
 
     def __post_init__(self) -> None:
         """Check the values. Raises InputError, which lists every invalid one."""
@@ -96,8 +98,9 @@ class BuildConfig:
             ]
         if values["precision"] is not None and values["precision"] not in list(PRECISIONS):
             problems.append(f"precision is {values['precision']!r}; available: {', '.join(PRECISIONS)}")
-        if values["kv_cache"] is not None and values["kv_cache"] not in list(names.KV_CACHES):
-            problems.append(f"kv_cache is {values['kv_cache']!r}; available: {', '.join(names.KV_CACHES)}")
+        for key, words in (("kv_cache", names.KV_CACHES), ("head", names.HEADS)):
+            if values[key] is not None and values[key] not in list(words):
+                problems.append(f"{key} is {values[key]!r}; available: {', '.join(words)}")
         for key, least in _COUNTS.items():
             value = values[key]
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):

@@ -142,7 +142,7 @@ class EngineFolder:
 
         Raises:
             InputError: the engine has no such backend, none of its backends runs on this machine, or none has the
-                debug outputs that were asked for; the reason for each backend is given.
+                debug outputs that were asked for; the reason for each backend is given, and what helps if it has one.
         """
         built = self.manifest.backends
         if name is not None:
@@ -152,7 +152,7 @@ class EngineFolder:
                     fix=f"Build it with: nld-trt build CHECKPOINT -o {shlex.quote(str(self.path))} --backend {name}",
                 )
             return backend(name).open(self.path, built[name], self.info(name, debug=debug), progress)
-        reasons = []
+        refusals: dict[str, InputError] = {}
         for candidate in BACKENDS:
             if candidate not in built:
                 continue
@@ -160,9 +160,11 @@ class EngineFolder:
                 info = self.info(candidate, debug=debug)
                 return backend(candidate).open(self.path, built[candidate], info, progress)
             except InputError as error:
-                reasons.append(f"{candidate}: {error.what}")
+                refusals[candidate] = error
+        if len(refusals) == 1:
+            raise next(iter(refusals.values()))
         raise InputError(
             f"no backend of the engine in {self.path} runs on this machine",
-            details=reasons,
+            details=[f"{candidate}: {error.what}" for candidate, error in refusals.items()],
             fix=f"Build one that does: nld-trt build CHECKPOINT -o ENGINE_DIR --backend {names.ORT}",
         )

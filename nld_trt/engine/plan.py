@@ -26,8 +26,8 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
     targets every platform that prefers it.
 
     Raises:
-        InputError: none of the chosen backends runs on one of the platforms, or plugins are asked for and no backend
-            takes any.
+        InputError: none of the chosen backends runs on one of the platforms, one engine of a backend cannot serve all
+            of them, or plugins are asked for and no backend takes any.
     """
     limits = _limits(checkpoint, asked)
     platforms = [PLATFORMS[name] for name in asked.platforms]
@@ -43,6 +43,7 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
             fix=f"Add --backend {platform.backends[0]}, or leave --backend out.",
         )
     _check_plugins(chosen, asked)
+    _check_cpu(chosen, asked)
     adapter = checkpoint.adapter is not None if asked.lora is None else asked.lora
     return [
         BuildPlan(
@@ -54,6 +55,7 @@ def make_plans(checkpoint: Checkpoint, asked: BuildConfig, *, debug: bool = Fals
             debug=debug,
             plugins=BACKENDS[name].takes_plugins and asked.plugins is not False,
             kv_cache=asked.kv_cache or names.DEFAULT_KV_CACHE,
+            head=asked.head or names.DEFAULT_HEAD,
         )
         for name in chosen
     ]
@@ -66,10 +68,31 @@ def _check_plugins(chosen: Sequence[str], asked: BuildConfig) -> None:
     able = " or ".join(name for name, traits in BACKENDS.items() if traits.takes_plugins)
     flag = "--plugins" if asked.plugins else "--no-plugins"
     raise InputError(
-        f"{flag} was given for the {' and '.join(chosen)} backend, which runs the decode operators in their ONNX form; "
-        f"plugins exist for {able} only",
+        f"{flag} was given for the {' and '.join(chosen)} backend, and decode operators are plugins in {able} engines "
+        "only",
         fix=f"Leave {flag} out, or add --backend {able}.",
     )
+
+
+def _check_cpu(chosen: Sequence[str], asked: BuildConfig) -> None:
+    """Refuse a CPU beside GPUs, or in the precision of GPUs, where the only backend for it is one of GPUs."""
+    platforms = [PLATFORMS[name] for name in asked.platforms]
+    on_gpus = [platform.name for platform in platforms if platform.compute_capabilities]
+    if len(on_gpus) == len(platforms) or any(BACKENDS[name].device == "cpu" for name in chosen):
+        return
+    (name,) = [name for name in chosen if name in PLATFORMS[names.CPU].backends]
+    precision = BACKENDS[name].cpu_precision
+    if on_gpus:
+        raise InputError(
+            f"a {name} engine runs on the GPUs that it was built for or on the CPU, not on both of "
+            f"{', '.join(on_gpus)} and {names.CPU}",
+            fix=f"Add --backend {names.ORT} for the CPU, or build an engine folder for each.",
+        )
+    if asked.precision not in (None, precision):
+        raise InputError(
+            f"--precision {asked.precision} was asked for on the CPU, where {name} engines compute in {precision} only",
+            fix=f"Leave --precision out, or name a GPU's --platform. --backend {names.ORT} has {names.FP16}.",
+        )
 
 
 def _limits(checkpoint: Checkpoint, asked: BuildConfig) -> Limits:
@@ -89,8 +112,11 @@ def _precision(name: str, asked: BuildConfig) -> str:
     made = BACKENDS[name]
     if asked.precision is None:
         return made.cpu_precision if made.cpu_precision and _for_cpu(name, asked) else made.default_precision
-    if asked.precision not in made.precisions and len(asked.backends) > 1:
-        return made.default_precision
+    if len(asked.backends) > 1:
+        if made.cpu_precision and asked.platforms and _for_cpu(name, asked):
+            return made.cpu_precision
+        if asked.precision not in made.precisions:
+            return made.default_precision
     return asked.precision
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from onnx import FunctionProto, ModelProto, TensorProto, ValueInfoProto, helper
@@ -12,16 +13,21 @@ import nld_trt
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits
 from nld_trt.graph.network.decoder import DecoderGraph
+from nld_trt.graph.network.host_decoder import HostDecoderGraph
 from nld_trt.graph.precision import Precision
 from nld_trt.graph.step.decode_step import OperatorForm, decode_functions
-from nld_trt.graph.tape import DOMAIN, OPSET, Dialect, Tape
+from nld_trt.graph.tape import DOMAIN, OPSET, Dialect, Tape, with_branches
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import ModelConfig
+from nld_trt.model.quantized.formats import LinearFormat
 
 MODEL_FILE, WEIGHTS_FILE = "model.onnx", "model.weights"
 # Opset 24 models are commonly written with IR version 11, which both runtimes read.
 _IR_VERSION = 11
+
+# How the layers are recorded for each library.
+_FORMS: Mapping[Dialect, type[DecoderGraph]] = {"onnxruntime": HostDecoderGraph, "tensorrt": DecoderGraph}
 
 _TYPES = {
     "int32": TensorProto.INT32,
@@ -42,6 +48,7 @@ def write_graph(
     dialect: Dialect = "onnxruntime",
     operators: OperatorForm = "functions",
     debug: bool = False,
+    head: LinearFormat | None = None,
 ) -> Path:
     """Write the graph of ``checkpoint`` into ``folder`` and return the path of the model file.
 
@@ -53,9 +60,11 @@ def write_graph(
         operators: the form of the decode operators: ONNX functions, or the operators of plugins, which the library that
             reads the graph must have been given.
         debug: add the contract's debug outputs.
+        head: the format that the head is rounded to, of ``head.rounded_head_format``; None for the checkpoint's. Only
+            ``onnxruntime`` has one.
     """
     with WeightFile(folder / WEIGHTS_FILE) as weights:
-        graph = DecoderGraph(
+        graph = _FORMS[dialect](
             checkpoint,
             precision,
             weights,
@@ -64,6 +73,7 @@ def write_graph(
             quadratic=limits.max_quadratic_length > 0,
             dialect=dialect,
             operators=operators,
+            head=head,
         )
         graph.record()
     fixed = contract.fixed_axes(checkpoint.config)
@@ -95,7 +105,7 @@ def write_graph(
 
 def _domains(tape: Tape) -> dict[str, int]:
     """Version of every operator domain that the graph uses. ONNX Runtime refuses domains that it does not know."""
-    foreign = {node.domain for node in tape.nodes} - {"", DOMAIN}
+    foreign = {node.domain for node in with_branches(tape.nodes)} - {"", DOMAIN}
     return {"": OPSET, DOMAIN: 1, **dict.fromkeys(sorted(foreign), 1)}
 
 
@@ -103,7 +113,7 @@ def _functions(
     tape: Tape, config: ModelConfig, dialect: Dialect, operators: OperatorForm, quadratic: bool
 ) -> list[FunctionProto]:
     """The functions that the graph calls."""
-    called = {node.op_type for node in tape.nodes if node.domain == DOMAIN}
+    called = {node.op_type for node in with_branches(tape.nodes) if node.domain == DOMAIN}
     made = decode_functions(config.mask_token_id, config.vocab_size, dialect, quadratic=quadratic, form=operators)
     return [function for function in made if function.name in called]
 

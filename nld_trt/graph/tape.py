@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 DOMAIN = "nld"
 # Operators of TensorRT's own ONNX parser.
 TRT_DOMAIN = "trt"
+# Operators that ONNX Runtime adds to the standard ones.
+ORT_DOMAIN = "com.microsoft"
 OPSET = 24
 
 # The library that a graph is for. It matters only where one of them lacks a type or an operator.
@@ -42,6 +44,15 @@ class Tape:
     def scope(self, prefix: str) -> None:
         """Names recorded from here on start with ``prefix``."""
         self._scope = prefix
+
+    @property
+    def absent(self) -> Value:
+        """An optional input of a node that is left out before others that are not."""
+        return self.named("", None)
+
+    def fresh(self, stem: str) -> str:
+        """A name that no other value has."""
+        return self._name(stem)
 
     def named(self, name: str, dtype: npt.DTypeLike | None) -> Value:
         """A value that is not recorded here but exists: an input, or a weight.
@@ -92,29 +103,45 @@ class Tape:
         return [self.named(name, dtype) for name, dtype in zip(names, dtypes, strict=True)]
 
     def when(
-        self, condition: Value, then: Callable[[], Sequence[Value]], otherwise: Callable[[], Sequence[Value]]
+        self,
+        condition: Value,
+        then: Callable[[], Sequence[Value]],
+        otherwise: Callable[[], Sequence[Value]],
+        *,
+        names: Sequence[str] | None = None,
     ) -> list[Value]:
-        """One of two lists of values by a scalar bool: only the branch that is taken is computed.
+        """One of two lists of values by a bool of one element: only the branch that is taken is computed.
 
         What ``then`` and ``otherwise`` record belongs to their branch, and may read everything recorded before. What a
         branch reads is kept in memory for it, so a branch that is seldom taken had better read the sources of a large
-        value.
+        value. ``names`` are those of the results.
         """
         graphs = {}
         for side, record in (("then_branch", then), ("else_branch", otherwise)):
             graphs[side], dtypes = self._branch(side, record)
-        return self.ops("If", condition, dtypes=dtypes, **graphs)
+        return self.ops("If", condition, dtypes=dtypes, names=names, **graphs)
 
     def _branch(self, side: str, record: Callable[[], Sequence[Value]]) -> tuple[GraphProto, list[DType | None]]:
         """The branch as a graph, and the types of its values."""
         outer, self.nodes = self.nodes, []
         try:
-            # A branch must make its values itself, and may have been given some from outside.
-            values = [self.op("Identity", value) for value in record()]
+            values = self._made_here(record())
             outputs = [helper.make_tensor_value_info(value.name, element_type(value), None) for value in values]
             return helper.make_graph(self.nodes, self._name(side), [], outputs), [value.dtype for value in values]
         finally:
             self.nodes = outer
+
+    def _made_here(self, values: Sequence[Value]) -> list[Value]:
+        """The values, with copies of those that the branch was given from outside or that it gives twice.
+
+        A branch must make its values itself. Copying others than these would copy a whole cache in every forward.
+        """
+        made = {name for node in self.nodes for name in node.output}
+        own = []
+        for value in values:
+            own.append(value if value.name in made else self.op("Identity", value))
+            made.discard(value.name)
+        return own
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> Value:
         """A small constant, recorded once however often it is asked for."""
@@ -263,9 +290,9 @@ class Value:
     def cumsum(self, axis: int) -> Value:
         return self.tape.op("CumSum", self, self.tape.constant(axis, np.int64))
 
-    def argmax(self) -> Value:
+    def argmax(self, *, keepdims: bool = False) -> Value:
         """Index of the largest along the last axis, int64; the lowest index wins a tie."""
-        return self.tape.op("ArgMax", self, dtype=np.int64, axis=-1, keepdims=0, select_last_index=0)
+        return self.tape.op("ArgMax", self, dtype=np.int64, axis=-1, keepdims=int(keepdims), select_last_index=0)
 
     def sum(self, *axes: int, keepdims: bool = False) -> Value:
         return self._reduced("ReduceSum", axes, keepdims)
@@ -300,6 +327,14 @@ class Value:
 
 
 Operand = Value | npt.ArrayLike
+
+
+def with_branches(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """The nodes and those of all branches in them."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            yield from with_branches(attribute.g.node)
 
 
 def element_type(value: Value) -> int:

@@ -100,6 +100,26 @@ class AnyGpu:
 
 
 @dataclass(frozen=True)
+class GpuBuild:
+    """A build of a distribution that can use the machine's GPU, if it has one: wheels for CPUs alone say so in their
+    version, as in ``2.13.0+cpu``.
+
+    Attributes:
+        fix: what to do about a build for CPUs.
+    """
+
+    name: str
+    fix: str
+
+    def check(self, environment: Environment) -> Finding:
+        version = environment.packages.get(self.name, "")
+        if environment.gpus and version.endswith("+cpu"):
+            text = f"{self.name} {version} is a build for CPUs, and this machine has {environment.gpus[0].name}"
+            return Finding("missing", text, self.fix)
+        return Finding("ok", f"{self.name} is a build for this machine")
+
+
+@dataclass(frozen=True)
 class Tritonserver:
     """The server's binary."""
 

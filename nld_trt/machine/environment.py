@@ -17,6 +17,7 @@ from typing import Any
 import nld_trt
 from nld_trt.machine import host, installed
 from nld_trt.machine.gpu import VISIBLE_DEVICES, Gpu, driver_version, present_gpus
+from nld_trt.machine.threads import THREADS_VARIABLE
 
 SCHEMA_VERSION = 1
 
@@ -40,7 +41,7 @@ class Environment:
     cuda_visible_devices: str | None
     tritonserver: str | None
     docker: str | None
-    # The value of NLD_TRT_THREADS, which limits the threads of an `ort` engine.
+    # The value of NLD_TRT_THREADS, which limits the threads of every engine on the CPU.
     ort_threads: str | None = None
 
 
@@ -62,7 +63,7 @@ def collect() -> Environment:
         cuda_visible_devices=os.environ.get(VISIBLE_DEVICES),
         tritonserver=None if server is None else str(server),
         docker=shutil.which("docker"),
-        ort_threads=os.environ.get("NLD_TRT_THREADS"),
+        ort_threads=os.environ.get(THREADS_VARIABLE),
     )
 
 
@@ -78,6 +79,6 @@ def device_of(facts: Mapping[str, Any], *, gpu: bool) -> tuple[str, int]:
     """
     if not gpu:
         threads = facts.get("ort_threads")
-        limited = f", NLD_TRT_THREADS={threads}" if threads else ""
+        limited = f", {THREADS_VARIABLE}={threads}" if threads else ""
         return f"{facts['cpu']} ({facts['cpu_cores']} cores{limited})", 0
     return next((gpu["name"] for gpu in facts["gpus"]), "unknown GPU"), 1

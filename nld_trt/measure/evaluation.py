@@ -122,11 +122,18 @@ class Evaluation:
         ]
 
 
-def open_reference(folder: Path, candidate: Engine, backend: str | None, settings: EvaluationSettings) -> Engine:
+def open_reference(
+    folder: Path,
+    candidate: Engine,
+    backend: str | None,
+    settings: EvaluationSettings,
+    progress: Progress = SILENT,
+) -> Engine:
     """Open the engine that ``candidate`` is to be compared with.
 
     Args:
         backend: None means the one that runs ``candidate``.
+        progress: is told how far the loading is.
 
     Raises:
         InputError: the engine does not have that backend, or the two engines cannot be compared.
@@ -142,7 +149,7 @@ def open_reference(folder: Path, candidate: Engine, backend: str | None, setting
                 f"it has {', '.join(built)}",
                 fix=f"Compare with what it has: --against-backend {next(iter(built))}",
             )
-    return Engine.open(reference, backend=backend)
+    return Engine.open(reference, backend=backend, progress=progress)
 
 
 def evaluate_engines(
@@ -182,7 +189,7 @@ def evaluate_engines(
     if against is None:
         return Evaluation(scored[0], None, None, settings.batch_size, block_length)
     with progress.stage("comparing predictions", total=len(questions), unit="prompts") as stage:
-        candidate, reference = _with_logits(engine), _with_logits(against)
+        candidate, reference = _with_logits(engine, progress), _with_logits(against, progress)
         comparison = compare(
             reference,
             candidate,
@@ -239,11 +246,11 @@ def _scores(
     )
 
 
-def _with_logits(engine: Engine) -> Session:
+def _with_logits(engine: Engine, progress: Progress) -> Session:
     """Close the engine; return its session, or one with debug outputs in its place."""
     info, session = engine.info, engine.session
     engine.close()
     if info.debug:
         return session
     del session
-    return engine.folder.open_session(info.backend, debug=True)
+    return engine.folder.open_session(info.backend, debug=True, progress=progress)

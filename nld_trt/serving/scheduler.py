@@ -123,7 +123,7 @@ class Scheduler:
         job = Job(self._batch.resolved(request), listener, deadline)
         with self._wake:
             if self._failure is not None:
-                raise OperationError(self._failure.what, fix=self._failure.fix)
+                raise OperationError(self._failure.what, details=self._failure.details, fix=self._failure.fix)
             if self._closing:
                 raise Unavailable("the server is shutting down and accepts no new requests")
             if self._pending >= self._max_pending:
@@ -266,7 +266,13 @@ class Scheduler:
 
 
 def _internal(error: Exception) -> OperationError:
+    what, details = (error.what, error.details) if isinstance(error, NldError) else (_described(error), ())
     return OperationError(
-        f"the decode loop failed: {type(error).__name__}: {error}",
+        f"the decode loop failed: {what}",
+        details=details,
         fix="See the server's log, then unload and load the model.",
     )
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -8,6 +8,7 @@ import pytest
 
 from nld_trt import Engine, InputError
 from nld_trt.cli import run
+from nld_trt.cli._output import output
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_command_opens_its_engine_through_the_python_interface(words, backend, t
     opened = []
 
     def refuse(folder, **options):
-        opened.append((folder, options.get("backend")))
+        opened.append((folder, options.get("backend"), options["progress"]))
         raise InputError("not this time")
 
     monkeypatch.setattr(Engine, "open", refuse)
@@ -32,5 +33,5 @@ def test_command_opens_its_engine_through_the_python_interface(words, backend, t
     prompts.write_text('{"prompt": "x"}\n', encoding="utf-8")
     paths = {"ENGINE": tmp_path / "engine", "PROMPTS": prompts, "OUT": tmp_path / "out"}
     assert run([str(paths.get(word, word)) for word in words]) == 2
-    assert opened == [(tmp_path / "engine", backend)]
+    assert opened == [(tmp_path / "engine", backend, output)]
     assert "not this time" in capsys.readouterr().err

@@ -84,6 +84,13 @@ def test_machine_with_everything_can_do_everything(name: str) -> None:
         ("run-ort", {"ort_providers": ()}, "missing", "cannot be imported", "--force-reinstall onnxruntime"),
         ("run-trt-rtx", {"gpus": ()}, "missing", "no NVIDIA GPU", "an NVIDIA GPU of compute capability 8.6"),
         ("run-trt-rtx", {"gpus": (gpu("9.0", "H100"),)}, "missing", "no such GPU: H100 (9.0)", "use a machine with"),
+        (
+            "run-torch",
+            {"packages": packages(torch="2.13.0+cpu")},
+            "missing",
+            "torch 2.13.0+cpu is a build for CPUs, and this machine has RTX PRO 6000",
+            "Install a build of PyTorch with CUDA",
+        ),
         ("build-trt", {"gpus": (gpu("7.5"),)}, "missing", "no such GPU", "10.0 (GB200, B200)"),
         ("gpu-telemetry", {"gpus": ()}, "missing", "no NVIDIA GPU", "use a machine with an NVIDIA GPU"),
     ],
@@ -97,6 +104,11 @@ def test_what_is_wrong_is_named_with_its_fix(name, changes, state, finding, fix)
 
 def test_building_for_rtx_needs_no_gpu() -> None:
     assert judge(NAMED["build-trt-rtx"], machine(gpus=(), gpu_driver=None)).state == "ok"
+
+
+def test_pytorch_for_cpus_is_enough_where_there_is_no_gpu() -> None:
+    found = machine(gpus=(), gpu_driver=None, packages=packages(torch="2.13.0+cpu"))
+    assert judge(NAMED["run-torch"], found).state == "ok"
 
 
 def test_second_gpu_counts() -> None:

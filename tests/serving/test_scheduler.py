@@ -65,6 +65,8 @@ class HeldSession:
         self._left = FORWARDS
         self.released = threading.Event()
         self.broken = False
+        # The call that fails, and its error, as those of a GPU that is lost.
+        self.lost: tuple[str, Exception] | None = None
 
     def __getattr__(self, name):
         return getattr(self._session, name)
@@ -76,7 +78,16 @@ class HeldSession:
             self._left -= 1
         if self.broken:
             raise RuntimeError("device lost")
+        self._fail_in("launch")
         self._session.launch(buffers)
+
+    def wait(self, buffers) -> None:
+        self._fail_in("wait")
+        self._session.wait(buffers)
+
+    def _fail_in(self, call: str) -> None:
+        if self.lost is not None and self.lost[0] == call:
+            raise self.lost[1]
 
 
 def requests(count: int) -> list[Request]:
@@ -226,6 +237,28 @@ def test_failure_of_the_engine_reaches_every_client_and_later_ones(held, caplog)
         scheduler.submit(LONG, Client())
     assert "device lost" in caplog.text
     assert scheduler.pending == 0
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("call", ["launch", "wait"])
+def test_device_that_is_lost_is_told_to_every_client_by_its_reason(held, caplog, call, ahead) -> None:
+    scheduler, session = held
+    session.runs_ahead = ahead
+    clients = [Client() for _ in range(4)]
+    for client in clients:
+        scheduler.submit(LONG, client)
+    assert clients[0].started.wait(SECONDS)
+    session.lost = call, OperationError("cuEventSynchronize failed", details=["CUDA_ERROR_LAUNCH_FAILED"])
+    session.released.set()
+    assert all(client.ended.wait(SECONDS) for client in clients)
+    for client in clients:
+        assert client.error is not None
+        assert client.error.what == "the decode loop failed: cuEventSynchronize failed"
+        assert client.error.details == ("CUDA_ERROR_LAUNCH_FAILED",)
+    with pytest.raises(OperationError, match=r"Synchronize failed\n  CUDA_ERROR_LAUNCH_FAILED\n.*load the model"):
+        scheduler.submit(LONG, Client())
+    assert scheduler.pending == 0
+    scheduler.close(grace=SECONDS)
 
 
 def test_closing_lets_requests_end(session) -> None:

@@ -81,8 +81,6 @@ class Shape:
 class GpuSession:
     """Runs an engine on the current GPU. Not thread-safe: one decode loop owns it."""
 
-    runs_ahead = True
-
     def __init__(
         self,
         info: EngineInfo,
@@ -101,6 +99,8 @@ class GpuSession:
         """
         self.info = info
         self.device = device.kind
+        # On the CPU, ``launch`` returns when the forward has finished.
+        self.runs_ahead = device.kind == "gpu"
         self._device = device
         config, limits = info.config, info.limits
         row_shape = config.num_key_value_heads, limits.capacity, config.head_dim
@@ -137,6 +137,8 @@ class GpuSession:
         return self._lengths.all
 
     def row_count(self, rows: int) -> int:
+        if not self.runs_ahead:
+            return rows  # an empty row costs as much as any other, and there are no graphs to save
         most = self.info.limits.max_batch_size
         return min((count for count in _ROW_COUNTS if rows <= count < most), default=most)
 

@@ -16,18 +16,24 @@ import numpy as np
 from nld_trt import names
 from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan
 from nld_trt.engine.layer_proof import LayerKernel, LayerProof
+from nld_trt.engine.ort.threads import Threads
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError, OperationError
 from nld_trt.files import opened_path, path_of_library
 from nld_trt.graph import contract
 from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
+from nld_trt.graph.network.head import HEAD_MODULE, rounded_head_format
+from nld_trt.graph.network.products import by_layer
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.interrupts import interruptible
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.quantized.formats import LinearFormat
 from nld_trt.progress import SILENT, Progress
 
 # The operator whose kernels read packed weights. ONNX Runtime fuses dequantization and matrix product into it.
 _QUANTIZED_KERNEL = "MatMulNBits"
+# The operators that attend: one where every row has one new token, and one in all other forwards.
+_ATTENTION_KERNELS = ("GroupQueryAttention", "Attention")
 _KERNEL_SUFFIX = "_kernel_time"
 
 
@@ -35,11 +41,9 @@ class OrtBackend:
     traits = BACKENDS[names.ORT]
 
     def check(self, plan: BuildPlan) -> None:
-        from nld_trt.engine.ort.session import default_threads
-
-        # A build ends by loading the engine, which reads the number of threads from the environment: a wrong number is
-        # refused here, before anything is written.
-        default_threads()
+        # A build ends by loading the engine, whose threads are set by the environment: wrong values are refused here,
+        # before anything is written.
+        Threads.from_environment()
         if plan.precision not in self.traits.precisions:
             raise InputError(
                 f"the ort backend cannot compute in {plan.precision}: ONNX Runtime has no such kernels for the CPU; "
@@ -61,6 +65,7 @@ class OrtBackend:
                 adapter=plan.adapter,
                 static_capacity=False,
                 debug=plan.debug,
+                head=_head_format(checkpoint, plan),
             )
         with progress.stage("ort: loading and checking"):
             proof = self._prove(model, checkpoint, plan)
@@ -75,7 +80,7 @@ class OrtBackend:
         return OrtSession(folder / artefact.files["model"], info)
 
     def _prove(self, model: Path, checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
-        """Load the graph as a session does, run one token, and compare bindings and kernels with the plan."""
+        """Load the graph as a session does, run both of its forms, and compare bindings and kernels with the plan."""
         import onnxruntime
 
         from nld_trt.engine.ort.session import session_options
@@ -90,14 +95,24 @@ class OrtBackend:
             )
             types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
             _refuse(_binding_problems(types, element, checkpoint, plan))
-            session.run(None, _one_token(checkpoint, plan))
+            for width in (1, 2):
+                session.run(None, _forward(checkpoint, plan, width))
             kernels = _kernels(path_of_library(session.end_profiling()))
-        found, wanted = Counter(kernels.values())["Attention"], checkpoint.config.num_hidden_layers
-        problems = [f"{found} attention nodes for {wanted} layers"] if found != wanted else []
-        readers = {name: LayerKernel(kind, kind == _QUANTIZED_KERNEL) for name, kind in kernels.items()}
-        layers = LayerProof.compare(self.traits.name, checkpoint.formats, readers)
+        counts, wanted = Counter(kernels.values()), checkpoint.config.num_hidden_layers
+        found = {kind: counts[kind] for kind in _ATTENTION_KERNELS}
+        problems = [f"{count} {kind} nodes for {wanted} layers" for kind, count in found.items() if count != wanted]
+        readers = {name: LayerKernel(kind, kind == _QUANTIZED_KERNEL) for name, kind in by_layer(kernels).items()}
+        head = _head_format(checkpoint, plan)
+        formats = {**checkpoint.formats, **({HEAD_MODULE: head} if head else {})}
+        layers = LayerProof.compare(self.traits.name, formats, readers)
         _refuse([*problems, *layers.problems])
-        return {"attention_nodes": found, "activation": element, **layers.to_dict()}
+        rounded = {"head_rounded_to": head.to_dict()} if head else {}
+        return {"attention_nodes": found["Attention"], "activation": element, **rounded, **layers.to_dict()}
+
+
+def _head_format(checkpoint: Checkpoint, plan: BuildPlan) -> LinearFormat | None:
+    """The format that the build rounds the head to; None where it stays as the checkpoint has it."""
+    return rounded_head_format(checkpoint) if plan.head == names.DEFAULT_HEAD else None
 
 
 def _refuse(problems: list[str]) -> None:
@@ -119,9 +134,10 @@ def _binding_problems(types: Mapping[str, str], activation: str, checkpoint: Che
     return problems
 
 
-def _one_token(checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
-    """Make the inputs of the smallest forward, in which every run-time size is 1."""
-    run_time = dict.fromkeys(("batch", "width", "window", "slots", "attended", "capacity"), 1)
+def _forward(checkpoint: Checkpoint, plan: BuildPlan, width: int) -> dict[str, Any]:
+    """Make the inputs of a forward of one row with ``width`` new tokens, in which every other run-time size is 1."""
+    lengths = dict.fromkeys(("width", "attended", "capacity"), width)
+    run_time = {**dict.fromkeys(("batch", "window", "slots"), 1), **lengths}
     sizes = {**contract.fixed_axes(checkpoint.config), **run_time}
     activation = PRECISIONS[plan.precision].numpy_type
     feeds: dict[str, Any] = {}
@@ -129,7 +145,7 @@ def _one_token(checkpoint: Checkpoint, plan: BuildPlan) -> dict[str, Any]:
         dtype = activation if binding.dtype == "activation" else np.dtype(binding.dtype)
         for name in binding.names(checkpoint.config):
             feeds[name] = np.zeros([sizes[axis] for axis in binding.axes], dtype)
-    return {**feeds, "valid_count": np.ones(1, np.int32)}
+    return {**feeds, "valid_count": np.full(1, width, np.int32)}
 
 
 def _kernels(profile: Path) -> Mapping[str, str]:

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from nld_trt.engine.ort.threads import Threads
 from nld_trt.engine.session import Array, EngineInfo, StepBuffers
-from nld_trt.errors import InputError, shortened
 from nld_trt.files import opened_path
 from nld_trt.graph import contract
 from nld_trt.graph.export import load_graph
@@ -36,10 +34,6 @@ _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 # ONNX Runtime's option for the type in which 4-bit matrix kernels compute, and its values.
 _INT4_ACTIVATIONS, _FLOAT32, _INT8 = "session.qdq_matmulnbits_accuracy_level", "1", "4"
 
-# The environment variable that sets the kernels' threads, for machines that several programs share.
-THREADS_VARIABLE = "NLD_TRT_THREADS"
-_MAX_THREADS = 1024
-
 
 @dataclass
 class BoundStep:
@@ -56,40 +50,25 @@ class BoundStep:
     successor: BoundStep | None = None
 
 
-def default_threads() -> int:
-    """Read the kernels' number of threads from the environment variable NLD_TRT_THREADS; 0 if it is not set.
-
-    Raises:
-        InputError: its value is not an integer from 0 to 1024.
-    """
-    text = os.environ.get(THREADS_VARIABLE, "").strip()
-    if not text:
-        return 0
-    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > _MAX_THREADS:
-        raise InputError(
-            f"the environment variable {THREADS_VARIABLE} is {shortened(text)!r}; it must be a whole number of threads "
-            f"from 0 to {_MAX_THREADS}, where 0 stands for one on each physical core",
-            fix=f"Set it to such a number, or remove it: unset {THREADS_VARIABLE}",
-        )
-    return int(text)
-
-
 def session_options(threads: int | None = None, *, exact: bool = False) -> onnxruntime.SessionOptions:
     """Make the options with which every session of this backend is opened.
 
     Args:
         threads: number of threads of the kernels; 0 lets ONNX Runtime use every physical core, and None takes the
-            number from :func:`default_threads`.
+            number from the environment, which also says when they spin (:class:`Threads`).
         exact: 4-bit matrix kernels compute with float32 activations instead of activations that are rounded to 8
             bits in groups. This is slower; comparing the two shows the error of that rounding.
 
     Raises:
-        InputError: ``threads`` is None and the environment's number cannot be used.
+        InputError: what the environment says of the threads cannot be used.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = default_threads() if threads is None else threads
+    chosen = Threads.from_environment(threads)
+    options.intra_op_num_threads = chosen.count
+    for name, value in chosen.entries.items():
+        options.add_session_config_entry(name, value)
     options.log_severity_level = 3
     options.add_session_config_entry(_INT4_ACTIVATIONS, _FLOAT32 if exact else _INT8)
     return options

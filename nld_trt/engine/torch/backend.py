@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from nld_trt import names
-from nld_trt.engine.backend import BACKENDS, Artefact, BuildPlan
-from nld_trt.engine.platforms import capabilities_for, titles_with
+from nld_trt.engine.backend import BACKENDS, TORCH_WITH_CUDA, Artefact, BuildPlan
+from nld_trt.engine.platforms import PLATFORMS, capabilities_for, titles_with
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.engine.torch.forms import OF_ALGORITHM
 from nld_trt.engine.torch.layout import Part
@@ -28,7 +28,7 @@ from nld_trt.machine.gpu import Gpu, present_gpus
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import linear_modules
 from nld_trt.model.safetensors_file import SafetensorsFile
-from nld_trt.optional import require
+from nld_trt.optional import available, install_command
 from nld_trt.progress import SILENT, Progress
 
 # Memory beside weights and caches: what PyTorch and its libraries take, and the activations of a forward.
@@ -75,7 +75,7 @@ class TorchBackend:
     def open(self, folder: Path, artefact: Artefact, info: EngineInfo, progress: Progress = SILENT) -> Session:
         path = folder / artefact.files["weights"]
         place = self._place(artefact)
-        require("torch", extra="torch", wanted_by="running a torch engine")
+        _check_installed()
         if place.gpu is None:
             from nld_trt.engine.torch.cpu import open_on_cpu
 
@@ -103,8 +103,17 @@ class TorchBackend:
         raise InputError(
             f"the torch engine was built in {artefact.precision} for GPUs of compute capability {wanted}; this machine "
             f"has {found}",
-            fix="For this machine's CPU: nld-trt build CHECKPOINT -o ENGINE_DIR --backend torch --platform cpu",
+            fix=_rebuild(gpus),
         )
+
+
+def _rebuild(gpus: list[Gpu]) -> str:
+    """The command that builds an engine for this machine."""
+    build, capability = "nld-trt build CHECKPOINT -o ENGINE_DIR", gpus[0].known_capability() if gpus else None
+    for known in PLATFORMS.values():
+        if capability in known.compute_capabilities and names.TORCH in known.backends:
+            return f"Build for this GPU: {build} --platform {known.name} --backend {names.TORCH}"
+    return f"Build for this machine's CPU: {build} --platform {names.CPU} --backend {names.TORCH}"
 
 
 def _check_memory(gpu: Gpu, info: EngineInfo, weight_bytes: int) -> None:
@@ -130,6 +139,15 @@ def _check_memory(gpu: Gpu, info: EngineInfo, weight_bytes: int) -> None:
     )
 
 
+def _check_installed() -> None:
+    """Refuse an engine where PyTorch is not installed."""
+    if not available("torch"):
+        raise InputError(
+            "running a torch engine needs the Python module torch, which is not installed",
+            fix=f"Install it: {install_command('torch')}",
+        )
+
+
 def _check_library(gpu: Gpu) -> None:
     """Refuse a PyTorch that cannot use the GPU."""
     import torch
@@ -137,7 +155,7 @@ def _check_library(gpu: Gpu) -> None:
     if torch.version.cuda is None:
         raise InputError(
             f"this machine has {gpu.name}, and PyTorch {torch.__version__} here is a build for CPUs",
-            fix="Install a build with CUDA: see pytorch.org/get-started",
+            fix=TORCH_WITH_CUDA,
         )
     if not torch.cuda.is_available():
         raise InputError(

@@ -22,6 +22,7 @@ from nld_trt.engine.torch.network import Network
 from nld_trt.engine.torch.weights import EngineWeights
 from nld_trt.graph.contract import Phase
 from nld_trt.machine.host_device import HostDevice
+from nld_trt.machine.threads import default_threads
 from nld_trt.progress import SILENT, Progress
 
 
@@ -49,9 +50,13 @@ class CpuExecutor:
 def open_on_cpu(path: Path, info: EngineInfo, progress: Progress = SILENT) -> GpuSession:
     """Open a weight file on the CPU.
 
+    PyTorch's number of threads is one for the whole process; the environment variable NLD_TRT_THREADS sets it.
+
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged, or the variable is not a number of threads.
         OperationError: there is too little memory.
     """
+    if threads := default_threads():
+        torch.set_num_threads(threads)
     weights = EngineWeights.load(path, torch.device("cpu"), progress)
     return GpuSession(info, HostDevice(), lambda caches: CpuExecutor(weights, info, caches))

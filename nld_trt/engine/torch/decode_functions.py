@@ -43,9 +43,11 @@ class FunctionStep:
             if not binding.per_layer
         }
         hidden, positions = tape.named("hidden", None), tape.named("positions", "int64")
+        # The recorded step of TensorRT is the one without a branch around the operators.
         step = DecodeStep(
-            tape, inputs, positions, quadratic=quadratic, mask_token_id=config.mask_token_id, form="functions"
-        )
+            tape, inputs, positions, quadratic=quadratic, mask_token_id=config.mask_token_id,
+            vocab_size=config.vocab_size, form="functions", dialect="tensorrt",
+        )  # fmt: skip
         step.record(hidden, lambda window: tape.op(_HEAD, window, domain=DOMAIN))
         self.outputs = [
             binding.name

@@ -75,11 +75,10 @@ class KernelStep:
         rows, width = window["block"].shape
         flat = hidden.flatten(0, 1)
         logits = self._head(F.embedding(window["rows"].reshape(-1), flat)).reshape(rows, width, -1)
-        values = {**inputs, **window, "logits": logits, **outputs}
+        values = {**inputs, **window, **outputs, "logits": logits}
         self._limit(values, outputs, samples=samples)
         if "logits" in outputs:
             outputs["logits"].copy_(logits)
-            values["logits"] = logits
         sizes = checked_sizes(rows, width, logits.shape[-1])
         values["partials"] = torch.empty(
             (rows, width, sizes.splits, PARTIAL_WORDS), dtype=torch.int32, device=self._device

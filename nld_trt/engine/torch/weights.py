@@ -19,8 +19,6 @@ from nld_trt.files import opened_path
 from nld_trt.model.safetensors_file import SafetensorsFile
 from nld_trt.progress import SILENT, Progress
 
-_GB = 1e9
-
 
 @dataclass(frozen=True)
 class EngineWeights:
@@ -39,13 +37,16 @@ class EngineWeights:
         file = SafetensorsFile.open(path)
         size = path.stat().st_size
         mapped = torch.from_file(opened_path(path), shared=False, size=size, dtype=torch.uint8)
-        tensors = {}
-        on_gpu = device.type != "cpu"
-        with progress.stage("uploading weights" if on_gpu else "mapping weights", total=size / _GB, unit="GB") as stage:
-            for name, info in file.tensors.items():
-                stored = mapped[info.start : info.stop].view(STORED[info.dtype]).reshape(info.shape)
-                tensors[name] = stored.to(device) if on_gpu else stored
-                stage.advance(info.nbytes / _GB)
+        tensors = {
+            name: mapped[info.start : info.stop].view(STORED[info.dtype]).reshape(info.shape)
+            for name, info in file.tensors.items()
+        }
+        if device.type != "cpu":
+            unit, unit_bytes = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6)
+            with progress.stage("uploading weights", total=size / unit_bytes, unit=unit) as stage:
+                for name, stored in tensors.items():
+                    tensors[name] = stored.to(device)
+                    stage.advance(stored.nbytes / unit_bytes)
         stacks: dict[str, list[Part]] = {}
         for values in json.loads(file.metadata[PARTS_KEY]):
             part = Part.from_dict(values)

@@ -18,6 +18,7 @@ import numpy as np
 
 from nld_trt.graph import contract
 from nld_trt.graph.network.attention import AttendedPart
+from nld_trt.graph.network.head import HEAD_MODULE, rounded_head
 from nld_trt.graph.network.layout import record_layout
 from nld_trt.graph.network.linear import QuantizedLinear, Recorder, float_linear, quantized_linear
 from nld_trt.graph.network.prescale import BRANCHED, Prescales, read_prescale
@@ -27,11 +28,9 @@ from nld_trt.graph.tape import Dialect, Tape, Value, minimum
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.inventory import EMBEDDING, FINAL_NORM, HEAD
-from nld_trt.model.quantized.formats import PRE_QUANT_SCALE, Float32
+from nld_trt.model.inventory import EMBEDDING, FINAL_NORM
+from nld_trt.model.quantized.formats import PRE_QUANT_SCALE, Float32, LinearFormat
 from nld_trt.model.safetensors_file import Array
-
-_HEAD = HEAD.removesuffix(".weight")
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,7 @@ class DecoderGraph:
         quadratic: bool,
         dialect: Dialect,
         operators: OperatorForm,
+        head: LinearFormat | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
@@ -81,6 +81,7 @@ class DecoderGraph:
         self.adapter = checkpoint.adapter if adapter else None
         self.quadratic = quadratic
         self.operators: OperatorForm = operators
+        self.head = head
         self.tape = Tape()
         self.recorder = Recorder(self.tape, weights, precision, dialect)
         self.inputs = {
@@ -93,22 +94,27 @@ class DecoderGraph:
         """Record everything from the token ids to the decode operators' outputs."""
         step = self._step_inputs()
         embedding = self._store(EMBEDDING, self.checkpoint.read(EMBEDDING))
-        x = embedding.take(self.inputs["tokens"])
-        for layer in range(self.config.num_hidden_layers):
-            self.tape.scope(f"layer_{layer}/")
-            x = self._layer(layer, x, step)
-        self.tape.scope("")
-        hidden = self._norm(x, FINAL_NORM, name="final_hidden")
-        head = partial(self._linear, module=_HEAD, scale=read_prescale(self.checkpoint, _HEAD))
+        hidden = self._layers(embedding.take(self.inputs["tokens"]), step)
+        head = partial(self._linear, module=HEAD_MODULE, scale=read_prescale(self.checkpoint, HEAD_MODULE))
         tail = DecodeStep(
             self.tape,
             self.inputs,
             step.positions,
             quadratic=self.quadratic,
             mask_token_id=self.config.mask_token_id,
+            vocab_size=self.config.vocab_size,
             form=self.operators,
+            dialect=self.recorder.dialect,
         )
         tail.record(hidden, head)
+
+    def _layers(self, x: Value, step: StepInputs) -> Value:
+        """All decoder layers and the final norm."""
+        for layer in range(self.config.num_hidden_layers):
+            self.tape.scope(f"layer_{layer}/")
+            x = self._layer(layer, x, step)
+        self.tape.scope("")
+        return self._norm(x, FINAL_NORM, name="final_hidden")
 
     def _step_inputs(self) -> StepInputs:
         layout = record_layout(self.inputs, quadratic=self.quadratic)
@@ -218,6 +224,8 @@ class DecoderGraph:
         """The linear layer ``module``; ``scale`` [I] multiplies the input, ``factor`` [O] the output."""
         if scale is not None:
             x = x * self._store(f"{module}.{PRE_QUANT_SCALE}", scale)
+        if module == HEAD_MODULE and self.head is not None:
+            return quantized_linear(self.recorder, QuantizedLinear(module, rounded_head(self.checkpoint, self.head)), x)
         if module not in self.checkpoint.formats:
             return float_linear(self.recorder, module, self.checkpoint.read(f"{module}.weight"), x, factor)
         layer = QuantizedLinear(module, self.checkpoint.read_quantized(module), factor)

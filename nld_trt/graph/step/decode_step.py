@@ -17,6 +17,7 @@ from nld_trt.graph.step.advance import ADVANCE, advance
 from nld_trt.graph.step.candidates import DRAFT_CANDIDATES, draft_candidates
 from nld_trt.graph.step.choose import CHOOSE_TOKENS, CHOOSE_TOKENS_BY_ENSEMBLE, choose_tokens
 from nld_trt.graph.step.denoise import BLOCK_DENOISE, block_denoise
+from nld_trt.graph.step.greedy_token import RESULTS, are_greedy_tokens, choose_greedily, greedy_results
 from nld_trt.graph.step.plugin_form import PLUGIN_OPERATORS
 from nld_trt.graph.step.tensors import TENSORS, Operator
 from nld_trt.graph.step.verify import SPEC_VERIFY, spec_verify
@@ -65,7 +66,9 @@ class DecodeStep:
         *,
         quadratic: bool,
         mask_token_id: int,
+        vocab_size: int,
         form: OperatorForm,
+        dialect: Dialect,
     ) -> None:
         """
         Args:
@@ -79,16 +82,39 @@ class DecodeStep:
         self.positions = positions
         self.quadratic = quadratic
         self.mask_token_id = mask_token_id
+        self.vocab_size = vocab_size
         self.form: OperatorForm = form
+        self.dialect: Dialect = dialect
 
     def record(self, hidden: Value, head: Callable[[Value], Value]) -> None:
         """``hidden`` is [B, S, H]; ``head`` records the logits of some of it."""
         logit_rows = self.inputs["logit_rows"]
         index = maximum(logit_rows, 0).cast(np.int64)
         window = self.tape.op("GatherND", hidden, index.unsqueeze(2), batch_dims=1)
-        wanted = (logit_rows >= 0).cast(np.int32)
         logits = head(window)
         logits.cast(np.float32, name="logits")
+        if self.dialect == "tensorrt":
+            self._decode(logits, index)
+            return
+        best, is_greedy = self.tape.when(
+            are_greedy_tokens(self.inputs, self.mask_token_id),
+            lambda: choose_greedily(logits, self.mask_token_id, self.vocab_size),
+            lambda: [self.tape.constant([[0]], np.int64), self.tape.constant(False, np.bool_)],
+        )
+        self.tape.when(
+            is_greedy,
+            lambda: greedy_results(self.inputs, best),
+            lambda: self._decode(logits, index, prefix="decoded/"),
+            names=RESULTS,
+        )
+
+    def _decode(self, logits: Value, index: Value, prefix: str = "") -> list[Value]:
+        """Records the decode operators and returns the values of RESULTS, whose names start with ``prefix``.
+
+        Args:
+            index: [B, W] int64, the new token of each window slot.
+        """
+        wanted = (self.inputs["logit_rows"] >= 0).cast(np.int32)
         tensors: Tensors = {
             **self.inputs,
             "logits": logits,
@@ -98,7 +124,8 @@ class DecodeStep:
         tensors["verify_valid"] = self._verified(tensors["valid"])
         tensors |= self._sampling_inputs(index)
         for operator in self._operators():
-            self._call(operator, tensors)
+            self._call(operator, tensors, prefix)
+        return [tensors[name] for name in RESULTS if name in tensors]
 
     def _operators(self) -> tuple[Operator, ...]:
         choose = CHOOSE_TOKENS_BY_ENSEMBLE if self.quadratic else CHOOSE_TOKENS
@@ -137,13 +164,13 @@ class DecodeStep:
             "drafted_ids": where(verifies, self.inputs["drafted_ids"], -1),
         }
 
-    def _call(self, operator: Operator, tensors: Tensors) -> None:
+    def _call(self, operator: Operator, tensors: Tensors, prefix: str) -> None:
         """A node of the operator, whose outputs join ``tensors``."""
         outputs = self.tape.ops(
             operator.name,
             *(tensors[name] for name in operator.inputs),
             dtypes=[TENSORS[name].dtype for name in operator.outputs],
-            names=operator.outputs,
+            names=[f"{prefix}{name}" for name in operator.outputs],
             domain=DOMAIN,
             **operator.attributes(self.mask_token_id),
         )

@@ -98,7 +98,7 @@ def render_readme(model: str, serving: ServingSettings, manifest: Mapping[str, A
         rows=engine["limits"]["max_batch_size"],
         tokens=engine["limits"]["max_seq_len"],
         settings=FILE_NAME,
-        docker="\n".join(container_commands(Path("/path/to/this/folder"))),
+        docker="\n".join(container_commands(Path("/path/to/this/folder"), backends=engine["backends"])),
         curl=curl_line(model, mode=serving.defaults.mode),
         client=client_line(model),
         prompt=EXAMPLE_PROMPT,

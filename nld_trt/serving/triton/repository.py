@@ -140,6 +140,13 @@ def model_names(path: Path) -> list[str]:
     )
 
 
+def backends_of(path: Path) -> tuple[str, ...]:
+    """List the backends of all engines in a repository, as far as their manifests say."""
+    manifests = [file for name in model_names(path) if (file := path / name / MANIFEST_FILE).is_file()]
+    found = {backend for file in manifests for backend in read_json(file)["engine"]["backends"]}
+    return tuple(name for name in BACKENDS if name in found)
+
+
 def describe_repository(path: Path) -> dict[str, Any]:
     """Describe a repository, whose files are compared with their manifests.
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions of the embedded engine: debug outputs that it was built without, and the threads of its kernels."""
+"""Sessions of the embedded engine: debug outputs that it was built without, and caches in place."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from nld_trt.decode.fill import Pass, fill
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
-from nld_trt.engine.ort import session as ort_session
 from nld_trt.engine.session import execute
 from nld_trt.errors import InputError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
-from tests.recorded_progress import Recorded
 
 DEBUG = [binding.name for binding in contract.BINDINGS if binding.debug]
 
@@ -89,11 +87,19 @@ def test_a_compiled_engine_without_them_is_refused_with_the_command_that_makes_o
     folder = engine("tiny-a")
     artefact = folder.manifest.backends["ort"]
     compiled = replace(folder, manifest=replace(folder.manifest, backends={name: replace(artefact, backend=name)}))
-    with pytest.raises(InputError, match=rf"{name} engine .* without debug outputs.*\n.*--backend {name} --debug-o"):
-        compiled.open_session(name, debug=True)
-    with pytest.raises(InputError, match=rf"no backend .*\n.*{name}: .* without debug outputs"):
-        compiled.open_session(debug=True)
+    for asked in (name, None):
+        with pytest.raises(InputError, match=rf"{name} engine .* without debug outputs.*\n.*--backend {name} --debug-"):
+            compiled.open_session(asked, debug=True)
     assert replace(compiled, manifest=replace(compiled.manifest, debug=True)).info(name, debug=True).debug
+
+
+def test_several_backends_without_them_are_refused_with_the_reason_of_each(engine):
+    folder = engine("tiny-a")
+    artefact = folder.manifest.backends["ort"]
+    backends = {name: replace(artefact, backend=name) for name in ("trt-rtx", "trt")}
+    compiled = replace(folder, manifest=replace(folder.manifest, backends=backends))
+    with pytest.raises(InputError, match=r"no backend .*\n.*trt: .* without debug.*\n.*trt-rtx: .* without debug"):
+        compiled.open_session(debug=True)
 
 
 def test_no_forward_copies_a_cache(engine, tmp_path):
@@ -132,30 +138,3 @@ assert batch.steps > 20
     log = done.stdout + done.stderr
     assert "onnxruntime" in log
     assert "copying past" not in log.lower()
-
-
-@pytest.mark.parametrize(("text", "threads"), [("1", 1), (" 3 ", 3), ("0", 0), ("", 0), (None, 0)])
-def test_the_environment_sets_the_threads_that_the_caller_leaves_open(monkeypatch, text, threads):
-    monkeypatch.delenv("NLD_TRT_THREADS")
-    if text is not None:
-        monkeypatch.setenv("NLD_TRT_THREADS", text)
-    assert ort_session.session_options().intra_op_num_threads == threads
-    assert ort_session.session_options(2).intra_op_num_threads == 2
-
-
-@pytest.mark.parametrize("text", ["two", "-1", "1.5", "1025", "9" * 5000, "\u0664", "1 2"])
-def test_a_number_of_threads_that_is_none_is_refused(engine, monkeypatch, text):
-    monkeypatch.setenv("NLD_TRT_THREADS", text)
-    with pytest.raises(InputError, match=r"environment variable NLD_TRT_THREADS is '.*whole number") as caught:
-        engine("tiny-a").open_session("ort")
-    assert len(caught.value.what) < 200
-    assert caught.value.fix == "Set it to such a number, or remove it: unset NLD_TRT_THREADS"
-
-
-def test_a_build_refuses_such_a_number_before_it_writes(golden, monkeypatch, tmp_path):
-    monkeypatch.setenv("NLD_TRT_THREADS", "all")
-    plan = BuildPlan("ort", "fp32", Limits(1, 64, 8, 16), adapter=True)
-    told = Recorded()
-    with pytest.raises(InputError, match="NLD_TRT_THREADS is 'all'"):
-        build_engine(golden("tiny-a"), [plan], tmp_path / "engine", progress=told)
-    assert (told.stages, list(tmp_path.iterdir())) == ([], [])

@@ -29,7 +29,8 @@ def compiled(tmp_path, capability: str, *kernels: str) -> dict[str, dict[str, in
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, capability, *kernels],
-        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True,
+        encoding="utf-8", check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -12,8 +12,13 @@ import pytest
 import yaml
 
 from nld_trt.cli import run
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.build import build_engine
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.graph.contract import Limits
 from nld_trt.serving.triton import container
 from nld_trt.serving.triton.container import container_commands
+from nld_trt.serving.triton.repository import write_repository
 
 REPOSITORY = Path("/repositories/r")
 
@@ -45,6 +50,34 @@ def test_images_are_the_same(service, dockerfile) -> None:
     assert f"FROM {container.BASE_IMAGE}\n" in dockerfile
     assert f"--tag {container.IMAGE} " in container_commands(REPOSITORY)[0]
     assert service["build"]["dockerfile"] == container.DOCKERFILE
+
+
+@pytest.mark.parametrize(
+    ("backends", "argument"),
+    [
+        ((), ""),
+        (("ort",), ""),
+        (("ort", "trt-rtx"), ""),
+        (("torch",), "--build-arg 'EXTRAS=[torch]' "),
+        (("trt-rtx", "torch", "ort"), "--build-arg 'EXTRAS=[rtx,torch]' "),
+        (("trt",), "--build-arg 'EXTRAS=[tensorrt]' "),
+    ],
+)
+def test_image_gets_the_libraries_of_the_engines(dockerfile, backends, argument) -> None:
+    (build, _) = container_commands(REPOSITORY, backends=backends)
+    assert build == f"docker build --file {container.DOCKERFILE} {argument}--tag {container.IMAGE} ."
+    (default,) = container.DEFAULT_EXTRAS
+    assert f'ARG EXTRAS="[{default}]"\n' in dockerfile
+
+
+def test_print_and_readme_name_the_libraries_of_the_repository(golden, tmp_path, capsys) -> None:
+    plan = BuildPlan("torch", "bf16", Limits(2, 64, 8, 16), adapter=True, compute_capabilities=("9.0",))
+    build_engine(golden("nld-tiny"), [plan], tmp_path / "engine")
+    made = write_repository(EngineFolder.open(tmp_path / "engine"), tmp_path / "repository")
+    assert run(["serve", str(made.path), "--print", "--json"]) == 0
+    (build, _) = json.loads(capsys.readouterr().out)["commands"]
+    assert "--build-arg 'EXTRAS=[torch]' " in build
+    assert build in (made.path / "README.md").read_text(encoding="utf-8")
 
 
 def test_mounts_are_the_same_and_read_only(service, dockerfile) -> None:

@@ -31,9 +31,15 @@ def folder(golden, tmp_path_factory) -> EngineFolder:
 
 
 @pytest.fixture
-def opened(folder, library):
+def open_session(folder, library):
+    """Opens a session and the launcher of its decode kernels."""
     path = folder.path / folder.manifest.backends["torch"].files["weights"]
-    return open_interpreted(path, folder.info("torch"), library)
+    return lambda *, debug=False: open_interpreted(path, folder.info("torch", debug=debug), library)
+
+
+@pytest.fixture
+def opened(open_session):
+    return open_session()
 
 
 def short_cases(goldens, mode: str, count: int):
@@ -81,3 +87,10 @@ def test_sampled_tokens_are_those_of_the_cpu(folder, opened, name):
     found, expected = (dict(generate(Batch(each), [request]))[0] for each in (session, folder.open_session("torch")))
     assert found.tokens == expected.tokens
     assert len(found.tokens) > 1
+
+
+def test_debug_outputs_change_no_sampled_token(open_session):
+    request = Request(prompt_ids=(3, 14, 15), max_new_tokens=3, temperature=0.8, top_k=20, seed=7, mode="ar")
+    sessions = [open_session(debug=debug)[0] for debug in (True, False)]
+    with_logits, without = (dict(generate(Batch(session), [request]))[0].tokens for session in sessions)
+    assert with_logits == without

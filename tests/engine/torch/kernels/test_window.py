@@ -28,7 +28,16 @@ def recorded_program() -> tuple[Program, dict[str, str]]:
         if not binding.per_layer
     }
     layout = record_layout(inputs, quadratic=True)
-    step = DecodeStep(tape, inputs, layout.positions, quadratic=True, mask_token_id=5, form="plugins")
+    step = DecodeStep(
+        tape,
+        inputs,
+        layout.positions,
+        quadratic=True,
+        mask_token_id=5,
+        vocab_size=300,
+        form="plugins",
+        dialect="tensorrt",
+    )
     step.record(tape.named("hidden", None), lambda window: tape.op("Head", window, domain=DOMAIN))
     nodes = {node.op_type: node for node in tape.nodes if node.domain == DOMAIN}
     places = {"DraftCandidates": ("proposes",), "DecodeStep": NAMES}
