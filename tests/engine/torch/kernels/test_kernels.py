@@ -28,6 +28,11 @@ DRAFTS = 2
 LIMITS = Limits(max_batch_size=8, max_seq_len=256, max_block_length=16, prompt_chunk=64, max_quadratic_length=DRAFTS)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def info(golden) -> EngineInfo:
     config = golden("tiny-a").config
@@ -202,7 +207,8 @@ def test_products_of_fp8_are_those_of_unpacked_weights(info, form):
     layer = blocks.linear(part, tensors)
     assert type(layer).__name__ == "Fp8Part"
     expected = linear.UnpackedPart.of(part, tensors, torch.bfloat16)(x)
-    torch.testing.assert_close(layer(x), expected, rtol=2e-2, atol=2e-2)
+    # Sums of 16 products of up to 10 are rounded to BF16.
+    torch.testing.assert_close(layer(x), expected, rtol=2e-2, atol=0.1)
 
 
 def test_engines_without_quadratic_passes_have_the_same_attention(info):
