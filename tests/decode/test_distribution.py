@@ -122,7 +122,9 @@ def misfit(found, levels):
         for answer, count in found.items():
             cut[answer[:length]] += count
         counts = [cut.pop(answer, 0) for answer in shares]
-        expected = [*shares.values(), max(0.0, 1.0 - sum(shares.values()))]
+        # What probabilities that add up to 1 leave is a rounding error of their sum, and no probability.
+        left = 1.0 - sum(shares.values())
+        expected = [*shares.values(), left if left > 1e-9 else 0.0]
         statistic, limit = chi_square(np.array([*counts, cut.total()]), np.array(expected))
         ratios.append(statistic / limit)
     return max(ratios)
