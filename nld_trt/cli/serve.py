@@ -79,10 +79,7 @@ def command(
         raise InputError("--print prints commands for Triton; the front is a command of its own: nld-trt front")
     if print_only:
         lines = container_commands(
-            repo_dir.resolve(),
-            backends=backends_of(repo_dir),
-            host=host,
-            ports=(http_port, grpc_port, metrics_port),
+            repo_dir.resolve(), backends=backends_of(repo_dir), host=host, ports=(http_port, grpc_port, metrics_port)
         )
         output.result({"commands": lines}, "\n".join(lines))
         return
