@@ -9,7 +9,6 @@ is opened.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -33,13 +32,6 @@ from nld_trt.progress import SILENT, Progress
 
 # Memory beside weights and caches: what PyTorch and its libraries take, and the activations of a forward.
 _RESERVE_BYTES = 1_500_000_000
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where an engine runs on this machine: a GPU, or the CPU where ``gpu`` is None."""
-
-    gpu: Gpu | None
 
 
 class TorchBackend:
@@ -74,30 +66,30 @@ class TorchBackend:
 
     def open(self, folder: Path, artefact: Artefact, info: EngineInfo, progress: Progress = SILENT) -> Session:
         path = folder / artefact.files["weights"]
-        place = self._place(artefact)
+        gpu = self._gpu(artefact)
         _check_installed()
-        if place.gpu is None:
+        if gpu is None:
             from nld_trt.engine.torch.cpu import open_on_cpu
 
             return open_on_cpu(path, info, progress)
-        _check_memory(place.gpu, info, path.stat().st_size)
-        _check_library(place.gpu)
+        _check_memory(gpu, info, path.stat().st_size)
+        _check_library(gpu)
         from nld_trt.engine.torch.cuda import open_on_gpu
 
         return open_on_gpu(path, info, progress)
 
-    def _place(self, artefact: Artefact) -> _Place:
-        """The device of this machine that the engine was built for.
+    def _gpu(self, artefact: Artefact) -> Gpu | None:
+        """The GPU of this machine that the engine was built for; None where it runs on the CPU.
 
         Raises:
-            InputError: this machine has none.
+            InputError: it runs on neither.
         """
         built, gpus = artefact.compute_capabilities, present_gpus()
         able = built or capabilities_for(names.TORCH)
         if gpus and gpus[0].known_capability() in able:
-            return _Place(gpus[0])
+            return gpus[0]
         if not built and artefact.precision == names.FP32:
-            return _Place(None)
+            return None
         found = f"{gpus[0].name} ({gpus[0].known_capability()})" if gpus else "no NVIDIA GPU whose driver answers"
         wanted = ", ".join(f"{name}{titles_with(name)}" for name in able)
         raise InputError(

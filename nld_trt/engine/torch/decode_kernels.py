@@ -20,7 +20,7 @@ from nld_trt.engine.session import EngineInfo
 from nld_trt.engine.torch.blocks import LinearLayer
 from nld_trt.engine.torch.kernels.window import window_inputs
 from nld_trt.engine.torch.onnx_program import Program
-from nld_trt.engine.torch.types import of_numpy_name
+from nld_trt.engine.torch.types import OF_NUMPY
 from nld_trt.graph.contract import quadratic_width
 from nld_trt.graph.step.candidates import DRAFT_CANDIDATES, draft_candidates
 from nld_trt.graph.step.tensors import TENSORS
@@ -86,7 +86,7 @@ class KernelStep:
         for operator in OPERATORS.values():
             for name in operator.outputs:
                 if name not in values:
-                    dtype = of_numpy_name(TENSORS[name].dtype)
+                    dtype = OF_NUMPY[TENSORS[name].dtype]
                     values[name] = torch.empty(sizes.shape(name), dtype=dtype, device=self._device)
             addresses = {name: values[name].data_ptr() for name in (*operator.inputs, *operator.outputs)}
             self._launcher.launch(operator, sizes, addresses, self._info.precision, self._info.config.mask_token_id)

@@ -19,7 +19,7 @@ from torch import Tensor
 from nld_trt.engine.session import EngineInfo
 from nld_trt.engine.torch.blocks import DraftAdapter, LayerCaches, LinearLayer
 from nld_trt.engine.torch.eager import RotaryTables
-from nld_trt.engine.torch.forms import FORMS, ROW_SCALE, SCALE, WEIGHT
+from nld_trt.engine.torch.forms import FORMS, FP4, FP4_BOTH, FP8, FP8_PER_TOKEN, INT4, ROW_SCALE, SCALE, WEIGHT
 from nld_trt.engine.torch.kernels.attention import attend
 from nld_trt.engine.torch.kernels.draft import add_draft
 from nld_trt.engine.torch.kernels.fp8 import quantize
@@ -35,8 +35,8 @@ from nld_trt.engine.torch.writer import FACTOR
 
 # The inputs of the step contract that positions and masks depend on.
 _INTEGERS = ("tokens", "cache_length", "valid_count", "causal", "segments", "draft_adapter")
-_FP8_FORMS = ("fp8", "fp8_per_token")
-_PACKED_FORMS = ("int4", "fp4", "fp4_both")
+_FP8_FORMS = (FP8.name, FP8_PER_TOKEN.name)
+_PACKED_FORMS = (INT4.name, FP4.name, FP4_BOTH.name)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ import numpy as np
 from nld_trt.engine.torch.forms import OF_ALGORITHM
 from nld_trt.graph.network.prescale import BRANCHED, Prescales, read_prescale
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.config import ModelConfig
 from nld_trt.model.inventory import HEAD, linear_modules
 from nld_trt.model.quantized.formats import INPUT_SCALE, Float32
 
@@ -94,12 +93,6 @@ def plan_head(checkpoint: Checkpoint) -> Iterator[Part]:
     """The parts of the head."""
     module = HEAD.removesuffix(".weight")
     yield from _parts(HEAD_STACK, [_matrix(checkpoint, module, read_prescale(checkpoint, module))])
-
-
-def stack_names(config: ModelConfig) -> list[str]:
-    """The names of all stacks, in the order in which the network uses them."""
-    layers = [f"layers.{layer}.{stack}" for layer in range(config.num_hidden_layers) for stack in STACKS]
-    return [*layers, HEAD_STACK]
 
 
 def _matrix(checkpoint: Checkpoint, module: str, factor: Float32 | None) -> _Matrix:

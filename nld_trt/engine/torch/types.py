@@ -38,11 +38,6 @@ OF_NUMPY: Mapping[str, torch.dtype] = {
 }
 
 
-def of_numpy_name(name: str) -> torch.dtype:
-    """The element type in PyTorch that NumPy calls ``name``."""
-    return OF_NUMPY[name]
-
-
 def of_numpy(dtype: np.dtype[np.generic]) -> torch.dtype:
     """The same element type in PyTorch."""
     return OF_NUMPY[dtype.name]
