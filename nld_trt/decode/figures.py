@@ -24,11 +24,13 @@ class Counters:
         forwards: forwards that the request took part in, by kind; a chunked prefill counts every chunk.
         accepted: linear and quadratic: tokens of each verify pass, matching draft tokens + 1, before any cut.
         denoise_passes: diffusion: denoise passes of each block.
+        cached_tokens: prompt tokens whose keys and values were another request's.
     """
 
     forwards: Counter[PassKind] = field(default_factory=Counter)
     accepted: list[int] = field(default_factory=list)
     denoise_passes: list[int] = field(default_factory=list)
+    cached_tokens: int = 0
 
     def nfe(self, mode: ModeName, emitted: int) -> int:
         """Number of forward evaluations by the reference's rules (docs/model.md, Counting)."""

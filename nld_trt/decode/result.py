@@ -27,6 +27,7 @@ class Result:
         seed: of the samples; None where nothing was sampled.
         error: why it ended, where ``finish_reason`` is ``error``; the tokens before are good.
         prompt_tokens: tokens of the prompt.
+        cached_tokens: those of them whose keys and values were another request's.
         seconds: from the call to the last token, waiting for a row included; None where nobody measured.
         time_to_first_token: seconds from the call to the first committed tokens; None likewise, or without any.
     """
@@ -43,6 +44,7 @@ class Result:
     seed: int | None = None
     error: str | None = None
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     seconds: float | None = None
     time_to_first_token: float | None = None
 
@@ -75,6 +77,7 @@ class Result:
             seed=row.request.seed if row.request.samples else None,
             error=None if row.error is None else str(row.error),
             prompt_tokens=len(row.request.prompt_ids),
+            cached_tokens=row.counters.cached_tokens,
         )
 
     def or_raise(self) -> Result:

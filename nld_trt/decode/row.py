@@ -41,12 +41,16 @@ class Row:
     """The life of one request. It knows its own tokens and lengths, and not who shares its batch.
 
     Attributes:
+        number: of the request, in the order in which they came.
         emitted: generated tokens, prompt excluded.
         spoiled: a pass gave logits that are not finite, so that the cache may hold such numbers too.
     """
 
-    def __init__(self, request: ResolvedRequest, mask_token_id: int, text: TextStream | None) -> None:
+    def __init__(
+        self, request: ResolvedRequest, mask_token_id: int, text: TextStream | None, *, number: int = 0
+    ) -> None:
         self.request = request
+        self.number = number
         self.mode = MODE_TYPES[request.mode](request, mask_token_id)
         self.emitted: list[int] = []
         self.counters = Counters()
@@ -97,6 +101,20 @@ class Row:
     def tokens_left(self) -> int:
         """Tokens that may still be emitted."""
         return self.request.max_new_tokens - len(self.emitted)
+
+    @property
+    def prompt_left(self) -> int:
+        """Prompt tokens that are not in the cache."""
+        return max(0, len(self.request.prompt_ids) - self._cached)
+
+    @property
+    def widest(self) -> int:
+        """The most tokens of a pass after the prompt."""
+        return self.mode.widest
+
+    def begin_after(self, cached: int) -> None:
+        """Take the keys and values of the prompt's first ``cached`` tokens as they are in the row's cache."""
+        self._cached = self.counters.cached_tokens = cached
 
     def next_pass(self, chunk: int) -> Pass:
         """The row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
