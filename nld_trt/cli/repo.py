@@ -46,6 +46,15 @@ if TYPE_CHECKING:
     default=names.DEFAULT_MAX_WAITING,
     help="Requests that may wait for a free row; more are refused.",
 )
+@click.option(
+    "--max-num-batched-tokens", type=int, default=None, show_default=False,
+    help="Tokens of one round of forwards while prompts are read. Default: a chunk of a prompt takes no longer than a "
+    "forward of the requests that wait for it.",
+)  # fmt: skip
+@click.option(
+    "--enable-prefix-caching/--no-enable-prefix-caching", "prefix_caching", default=True,
+    help="Keep keys and values of ended requests for prompts that begin alike.",
+)  # fmt: skip
 @click.option("--raw", is_flag=True, help="Do not put texts into the chat template, unless a request says raw=false.")
 @click.option(
     "--chat-template", metavar="NAME|FILE", default=None, show_default=False,

@@ -24,6 +24,8 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "backend": ((str, _NONE), "a text or null"),
     "defaults": ((dict,), "an object"),
     "max_waiting": ((int,), "a whole number"),
+    "max_num_batched_tokens": ((int, _NONE), "a whole number or null"),
+    "prefix_caching": ((bool,), "true or false"),
     "generation_config": ((str,), "a text"),
     "ignore_penalties": ((bool,), "true or false"),
     "mode": ((str,), "a text"),
@@ -63,6 +65,9 @@ class ServingSettings:
         engine: engine folder, relative to the file's own.
         backend: a backend of the engine; None means the first that the machine can run.
         max_waiting: requests that may wait for a free row; more are refused at once.
+        max_num_batched_tokens: tokens that a round of forwards may compute while prompts are read; None lets a chunk
+            of a prompt take as long as a forward of the requests that wait for it.
+        prefix_caching: keep the keys and values of ended requests for those whose prompts begin alike.
         generation_config: source of request defaults: ``checkpoint``, or ``none`` for greedy answers of any length that
             fits. The checkpoint's EOS ids are used with both.
         ignore_penalties: ignore frequency and presence penalties, which no mode supports, instead of refusing
@@ -73,6 +78,8 @@ class ServingSettings:
     backend: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
     max_waiting: int = names.DEFAULT_MAX_WAITING
+    max_num_batched_tokens: int | None = None
+    prefix_caching: bool = True
     generation_config: str = names.DEFAULT_GENERATION_CONFIG
     ignore_penalties: bool = False
 
@@ -91,6 +98,8 @@ class ServingSettings:
             )
         if self.max_waiting < 0:
             raise InputError(f"max_waiting is {self.max_waiting}; it must be 0 or more")
+        if self.max_num_batched_tokens is not None and self.max_num_batched_tokens < 1:
+            raise InputError(f"max_num_batched_tokens is {self.max_num_batched_tokens}; it must be 1 or more")
 
     def to_dict(self) -> dict[str, Any]:
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}

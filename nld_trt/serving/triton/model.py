@@ -12,6 +12,7 @@ import importlib
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,6 +33,7 @@ from nld_trt.names import NEVER
 from nld_trt.serving.deadlines import read_timeout
 from nld_trt.serving.errors import Cancelled, Unavailable
 from nld_trt.serving.metrics import Family, Metrics, Series
+from nld_trt.serving.outbox import Outbox
 from nld_trt.serving.scheduler import Scheduler
 from nld_trt.serving.settings import FILE_NAME, ServingSettings
 from nld_trt.serving.triton.intake import check_parameters, read_inputs
@@ -50,6 +52,8 @@ _CODES: tuple[tuple[type[NldError], str], ...] = (
 _SPOKEN_CODES = ("UNAVAILABLE", "CANCELLED", "INTERNAL")
 # Triton waits for open requests before it finalises a model, so a short time is enough here.
 _CLOSE_SECONDS = 5.0
+# Text that is ready waits no longer than this for more that goes with it.
+_RESPONSE_SECONDS = 0.01
 
 
 class TritonPythonModel:
@@ -73,7 +77,7 @@ class TritonPythonModel:
                 parameters = json.loads(request.parameters() or "{}")
                 check_parameters(parameters, self._settings)
                 timeout = read_timeout(request.timeout() or parameters.get("timeout", 0))
-                self._scheduler.submit(intake.request, Reply(intake, channel), timeout=timeout)
+                self._scheduler.submit(intake.request, Reply(intake, channel, self._outbox), timeout=timeout)
             except NldError as error:
                 channel.fail(error)
             except Exception as error:
@@ -82,6 +86,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         self._scheduler.close(grace=_CLOSE_SECONDS)
+        self._outbox.close()
 
     def _open(self, folder: Path, model: str) -> None:
         started = time.monotonic()
@@ -93,7 +98,11 @@ class TritonPythonModel:
         self._codec = Codec.open(engine.path)
         opened = time.monotonic()
         warm_up(self._session)
-        batch = Batch(self._session, self._codec)
+        batch = Batch(
+            self._session, self._codec, prefix_caching=self._settings.prefix_caching,
+            max_num_batched_tokens=self._settings.max_num_batched_tokens,
+        )  # fmt: skip
+        self._outbox = Outbox(_RESPONSE_SECONDS)
         metrics = Metrics(TritonMetrics(self._pb, model))
         self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=metrics)
         info = self._session.info
@@ -147,11 +156,14 @@ class TritonChannel:
         self._pb = pb
         self._sender = sender
         self._ended = False
+        # Responses are sent on one thread, and whether the client has gone is asked on another.
+        self._asking = threading.Lock()
 
     def send(self, outputs: Outputs, *, final: bool) -> None:
         tensors = [self._tensor(name, value) for name, value in outputs.items()]
         flags = self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
-        self._ended = final
+        if final:
+            self._end()
         self._sender.send(self._pb.InferenceResponse(output_tensors=tensors), flags=flags)
 
     def fail(self, error: NldError) -> None:
@@ -160,12 +172,17 @@ class TritonChannel:
         # the request's fault therefore begin with the code.
         text = f"{code}: {error}" if code in _SPOKEN_CODES else str(error)
         found = self._pb.TritonError(text, getattr(self._pb.TritonError, code))
-        self._ended = True
+        self._end()
         self._sender.send(self._pb.InferenceResponse(error=found), flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def is_cancelled(self) -> bool:
         # Triton 2.51 crashes with a segmentation fault when asked about a request that has had its last response.
-        return not self._ended and bool(self._sender.is_cancelled())
+        with self._asking:
+            return not self._ended and bool(self._sender.is_cancelled())
+
+    def _end(self) -> None:
+        with self._asking:
+            self._ended = True
 
     def _tensor(self, name: str, value: Any) -> Any:
         tensor = OUTPUTS[name]

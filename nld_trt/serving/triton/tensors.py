@@ -108,6 +108,7 @@ TENSORS: tuple[Tensor, ...] = (
         "last response, linear and quadratic: number of drafts of which 0, 1, 2, … tokens were accepted and emitted",
         many=True,
     ),
+    _output("cached_tokens", "INT32", "last response: tokens of the prompt whose keys and values were in the cache"),
     _output("nfe", "INT32", "last response: forward evaluations, by the reference's counting rule"),
     _output("seed", "UINT64", "last response at a temperature above 0: the seed of the sampling"),
 )
