@@ -22,6 +22,7 @@ Parts:
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -196,7 +197,7 @@ def prompts(engine: EngineFolder, url: str, seconds: float) -> dict[str, Callabl
 def between(begun: float, ended: float, arrived: Sequence[tuple[float, int]]) -> list[float]:
     """Seconds between tokens: those that arrived together share the time since the response before."""
     gaps: list[float] = []
-    for (before, _), (now, tokens) in zip(arrived, arrived[1:], strict=False):
+    for (before, _), (now, tokens) in itertools.pairwise(arrived):
         if begun <= now <= ended and tokens:
             gaps += [(now - before) / tokens] * tokens
     return gaps
