@@ -18,6 +18,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from nld_trt import names
+from nld_trt.decode.auto.costs import CostTable
+from nld_trt.decode.auto.steering import Steering
 from nld_trt.decode.fill import fill, idle_pass, outcomes
 from nld_trt.decode.places import Places, Zone
 from nld_trt.decode.request import Request, ResolvedRequest
@@ -27,6 +30,8 @@ from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
 from nld_trt.model.text.codec import Codec
 
+# Between two forwards the host takes less than this, unless it waits for requests.
+_HOST_SECONDS = 0.005
 # Caches that no live row has filled shrink, unless a donor fills them to this fraction.
 _KEPT_TIMES = 2
 
@@ -60,8 +65,10 @@ class Batch:
         prefix_caching: rows of ended requests are kept for requests whose prompts begin alike.
         max_num_batched_tokens: tokens that a round of forwards may compute while prompts are read; None lets a
             chunk of a prompt take as long as a forward of the rows that wait for it.
+        costs: what forwards of the session cost, by which requests of mode auto are decoded; None refuses them.
 
     Attributes:
+        steering: what decides how requests of mode auto are decoded; None without costs.
         max_rows: requests decoded together.
         engine_seconds: wall time inside the engine; what is left of the loop's time is the host's.
         steps: forwards executed.
@@ -75,6 +82,7 @@ class Batch:
         max_rows: int | None = None,
         prefix_caching: bool = False,
         max_num_batched_tokens: int | None = None,
+        costs: CostTable | None = None,
     ) -> None:
         self.session = session
         self.codec = codec
@@ -85,12 +93,14 @@ class Batch:
         self._waiting: deque[Row] = deque()
         self._places = Places(session, self.max_rows, keeps_donors=prefix_caching)
         self._turns = Turns(limits.prompt_chunk, max_num_batched_tokens)
+        self.steering = None if costs is None else Steering(session, costs)
         self._prompt_turns = 0
         self._submitted = 0
         self._cancelled: list[Row] = []
         self._last: Forward | None = None
         self._ahead: Forward | None = None
-        self._idle_since = 0.0
+        # When the results of the last forward were there.
+        self._read = 0.0
 
     @property
     def busy(self) -> bool:
@@ -121,7 +131,13 @@ class Batch:
         """
         if request.stop and self.codec is None:
             raise InputError("the engine has no tokenizer, so it cannot look for stop strings")
-        return request.resolved(self.session.info) if isinstance(request, Request) else request
+        resolved = request.resolved(self.session.info) if isinstance(request, Request) else request
+        if resolved.auto and self.steering is None:
+            raise InputError(
+                f"mode is {names.AUTO!r}, which follows the load of a server or a sweep; here is none",
+                fix=f"Use mode {names.LINEAR}, which is the fastest for one user, or nld-trt repo and nld-trt serve.",
+            )
+        return resolved
 
     def cancel(self, row: Row) -> None:
         """Drop a request before the next forward; a finished one is left as it is.
@@ -153,10 +169,12 @@ class Batch:
         """Run one forward; returns what it added, one emission for each of its rows."""
         ended = [row.cancel() for row in self._cancelled]
         self._cancelled.clear()
+        if self._ahead is None:
+            ended += self._steer()
         forward, self._ahead = self._ahead or self._launch(), None
         if forward is None:
             return ended
-        if self.session.runs_ahead and self._has_all_rows(forward) and self._goes_on(forward):
+        if self._may_run_ahead(forward):
             self._ahead = self._follow(forward)
         emissions = self._finish(forward)
         if self._ahead is None:
@@ -262,8 +280,21 @@ class Batch:
             and not (self._waiting and len(self._places.live) < self.max_rows)
         )
 
-    def _has_all_rows(self, forward: Forward) -> bool:
-        return forward.rows == self._places.live
+    def _may_run_ahead(self, forward: Forward) -> bool:
+        """Whether the forward after ``forward`` can be started before the host has read its results."""
+        live = self._places.live
+        waits = self.steering is not None and self.steering.waits(live)
+        return self.session.runs_ahead and forward.rows == live and self._goes_on(forward) and not waits
+
+    def _steer(self) -> list[Emission]:
+        """Have requests of mode auto that begin a round decode as was decided."""
+        if self.steering is None:
+            return []
+        live = self._places.live
+        if self.steering.waits(live):
+            # The engine has prepared passes of another kind.
+            self._last = None
+        return self.steering.steer(live)
 
     def _finish(self, forward: Forward) -> list[Emission]:
         """Wait for a forward and give its rows their results."""
@@ -272,11 +303,15 @@ class Batch:
         now = time.perf_counter()
         self.engine_seconds += now - waited
         # A forward that was started ahead has run since the one before it ended.
-        seconds = now - max(forward.started, self._idle_since)
-        self._idle_since = now
+        seconds = now - max(forward.started, self._read)
+        # What the host has done between two forwards, unless it had nothing to do.
+        waited_for = max(0.0, forward.started - self._read)
+        self._read = now
         buffers = forward.buffers
         self._turns.ran(forward.turn, forward.counts, buffers.rows * buffers.width, seconds)
         self._last = forward
+        if self.steering is not None and forward.turn != PROMPTS and waited_for < _HOST_SECONDS:
+            self.steering.timed(buffers.rows, buffers.width, seconds + waited_for)
         passes = [row.pending for row in forward.rows]
         emissions = []
         for row, outcome in zip(forward.rows, outcomes(forward.buffers, passes), strict=True):
@@ -285,6 +320,8 @@ class Batch:
             else:
                 # The row ended while the engine went on. This pass does not count, but it has written to the cache.
                 row.spoiled |= not outcome.finite
+        if self.steering is not None:
+            self.steering.learn(forward.rows, self._places.live)
         return emissions
 
     def _retire(self) -> None:
@@ -292,6 +329,8 @@ class Batch:
         for row in self._places.live:
             if row.finish_reason is not None:
                 self._places.leave(row)
+                if self.steering is not None:
+                    self.steering.forget(row)
 
     def _admit(self) -> None:
         while self._waiting and len(self._places.live) < self.max_rows:

@@ -135,7 +135,6 @@ def _acceptance_histogram(row: Row) -> list[int] | None:
     rounds = list(row.counters.accepted)
     if not rounds:
         return None
-    # The prefill's token belongs to no round.
-    rounds[-1] = max(len(row.emitted) - 1 - sum(rounds[:-1]), 1)
+    rounds[-1] = max(rounds[-1] - row.counters.dropped, 1)
     accepted = Counter(count - 1 for count in rounds)
     return [accepted[drafts] for drafts in range(max(row.request.block_length, *rounds))]
