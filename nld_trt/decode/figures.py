@@ -24,11 +24,13 @@ class Counters:
         forwards: forwards that the request took part in, by kind; a chunked prefill counts every chunk.
         accepted: linear and quadratic: tokens of each verify pass, matching draft tokens + 1, before any cut.
         denoise_passes: diffusion: denoise passes of each block.
+        cached_tokens: tokens of the prompt that the cache already had.
     """
 
     forwards: Counter[PassKind] = field(default_factory=Counter)
     accepted: list[int] = field(default_factory=list)
     denoise_passes: list[int] = field(default_factory=list)
+    cached_tokens: int = 0
 
     def nfe(self, mode: ModeName, emitted: int) -> int:
         """Number of forward evaluations by the reference's rules (docs/model.md, Counting)."""
@@ -184,13 +186,18 @@ def figures_of(counts: Counts) -> dict[str, float | None]:
 
 @dataclass
 class Timing:
-    """Clock readings of one request, in seconds, and the tokens that had come by then."""
+    """Clock readings of one request, in seconds, and the tokens that had come by then.
+
+    Attributes:
+        longest_gap: longest time between two chunks.
+    """
 
     submitted: float
     first_chunk: float = 0.0
     first_tokens: int = 0
     last_chunk: float = 0.0
     tokens: int = 0
+    longest_gap: float = 0.0
 
     def add(self, tokens: int, now: float) -> None:
         """Take in tokens that came at ``now``; a forward that brought none is no chunk."""
@@ -198,6 +205,8 @@ class Timing:
             return
         if not self.first_tokens:
             self.first_chunk, self.first_tokens = now, tokens
+        else:
+            self.longest_gap = max(self.longest_gap, now - self.last_chunk)
         self.last_chunk = now
         self.tokens += tokens
 

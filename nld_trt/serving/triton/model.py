@@ -82,6 +82,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         self._scheduler.close(grace=_CLOSE_SECONDS)
+        self._metrics.close()
 
     def _open(self, folder: Path, model: str) -> None:
         started = time.monotonic()
@@ -94,9 +95,10 @@ class TritonPythonModel:
         opened = time.monotonic()
         warm_up(self._session)
         batch = Batch(self._session, self._codec)
-        metrics = Metrics(TritonMetrics(self._pb, model))
-        self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=metrics)
         info = self._session.info
+        cache_tokens = info.limits.max_batch_size * info.limits.max_seq_len
+        self._metrics = Metrics(TritonMetrics(self._pb, model), cache_tokens=cache_tokens)
+        self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=self._metrics)
         log.info(
             "%s: %s %s, batch %d, %d tokens, opened in %.1f s, warmed up in %.1f s", model, info.backend,
             info.precision, info.limits.max_batch_size, info.limits.max_seq_len, opened - started,
@@ -185,9 +187,8 @@ class TritonMetrics:
 
     def __call__(self, family: Family, labels: Mapping[str, str]) -> Series:
         if family.name not in self._families:
-            kinds = {"counter": self._pb.MetricFamily.COUNTER, "gauge": self._pb.MetricFamily.GAUGE}
-            self._families[family.name] = self._pb.MetricFamily(
-                name=family.name, description=family.help, kind=kinds[family.kind]
-            )
-        series: Series = self._families[family.name].Metric(labels={"model": self._model, **labels})
+            kind = getattr(self._pb.MetricFamily, family.kind.upper())
+            self._families[family.name] = self._pb.MetricFamily(name=family.name, description=family.help, kind=kind)
+        buckets = {"buckets": list(family.buckets)} if family.buckets else {}
+        series: Series = self._families[family.name].Metric(labels={"model": self._model, **labels}, **buckets)
         return series
