@@ -21,6 +21,7 @@ DEFAULT_MAX_WAITING = 256
 _NONE = type(None)
 _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "engine": ((str,), "a text"),
+    "alternatives": ((list,), "a list of texts"),
     "backend": ((str, _NONE), "a text or null"),
     "defaults": ((dict,), "an object"),
     "max_waiting": ((int,), "a whole number"),
@@ -61,6 +62,7 @@ class ServingSettings:
 
     Attributes:
         engine: engine folder, relative to the file's own.
+        alternatives: engines of the same checkpoint for other GPUs. The one for the server's GPU is chosen at load.
         backend: a backend of the engine; None means the first that the machine can run.
         max_waiting: requests that may wait for a free row; more are refused at once.
         generation_config: source of request defaults: ``checkpoint``, or ``none`` for greedy answers of any length that
@@ -70,14 +72,22 @@ class ServingSettings:
     """
 
     engine: str = "engine"
+    alternatives: tuple[str, ...] = ()
     backend: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
     max_waiting: int = names.DEFAULT_MAX_WAITING
     generation_config: str = names.DEFAULT_GENERATION_CONFIG
     ignore_penalties: bool = False
 
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """All engine folders, the preferred one first."""
+        return (self.engine, *self.alternatives)
+
     def check(self) -> None:
         """Check the settings. Raises InputError, which names an invalid one."""
+        if not all(isinstance(name, str) for name in self.alternatives):
+            raise InputError(f"alternatives is {shortened(repr(self.alternatives))}; it must be a list of texts")
         mode, maximum, block = self.defaults.mode, self.defaults.max_tokens, self.defaults.block_length
         if mode not in MODES:
             raise InputError(f"the default mode is {mode!r}; supported: {', '.join(MODES)}")
@@ -93,7 +103,7 @@ class ServingSettings:
             raise InputError(f"max_waiting is {self.max_waiting}; it must be 0 or more")
 
     def to_dict(self) -> dict[str, Any]:
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        return {"schema_version": SCHEMA_VERSION, **asdict(self), "alternatives": [*self.alternatives]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ServingSettings:
@@ -112,7 +122,8 @@ class ServingSettings:
         _check_types(rest)
         _check_types(rest.get("defaults", {}))
         try:
-            settings = cls(**{**rest, "defaults": Defaults(**rest.get("defaults", {}))})
+            lists = {"alternatives": tuple(rest.get("alternatives", ()))}
+            settings = cls(**{**rest, **lists, "defaults": Defaults(**rest.get("defaults", {}))})
         except TypeError as error:
             raise InputError(f"{FILE_NAME} has a name that is not a setting: {error}") from error
         settings.check()

@@ -23,7 +23,7 @@ import numpy as np
 
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request, modes_of
-from nld_trt.engine.folder import EngineFolder
+from nld_trt.engine.choice import open_fitting
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError
 from nld_trt.files import inside, path_of_library, read_json
@@ -87,9 +87,8 @@ class TritonPythonModel:
     def _open(self, folder: Path, model: str) -> None:
         started = time.monotonic()
         self._settings = ServingSettings.from_dict(read_json(folder / FILE_NAME))
-        engine = EngineFolder.open(inside(folder, self._settings.engine)).with_defaults(
-            self._settings.generation_config
-        )
+        paths = [inside(folder, name) for name in self._settings.engines]
+        engine = open_fitting(paths, self._settings.backend).with_defaults(self._settings.generation_config)
         self._session = engine.open_session(self._settings.backend)
         self._codec = Codec.open(engine.path)
         opened = time.monotonic()
