@@ -146,7 +146,8 @@ class Metrics:
         self._lock = threading.Lock()
         self._news = _News(levels={(CACHE_CAPACITY.name,): cache_tokens})
         self._changed = threading.Event()
-        self._changed.set()
+        # An autoscaler needs the gauges of a pod that has had no request.
+        self.stepped((), live=0, waiting=0, cached=0)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nld-metrics", daemon=True)
         self._thread.start()

@@ -164,6 +164,13 @@ def test_running_rows_fill_the_cache(session, server, metrics) -> None:
     scheduler.close(grace=SECONDS)
 
 
+def test_gauges_are_there_before_the_first_request(server, metrics) -> None:
+    metrics.close()
+    gauges = {family.name for family in FAMILIES.values() if family.kind == "gauge"}
+    assert {name for (name,) in server.series} == gauges
+    assert sum(server.total(name) for name in gauges) == server.total("nld_kv_cache_capacity_tokens") == CACHE_TOKENS
+
+
 def test_switches_are_counted_by_their_reason(server, metrics) -> None:
     for _ in range(3):
         metrics.switched("linear", "ar", "rows")
