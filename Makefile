@@ -51,5 +51,5 @@ $(VENV)/.installed-demo: $(VENV)/.created pyproject.toml constraints.txt
 # torch first and by version, so that whichever build this machine's pip prefers (CPU or CUDA) meets the extras' need.
 $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml constraints.txt
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable '.[all,dev]'
+	$(PIP) --editable '.[all,dev,deploy-tests]'
 	@touch $@

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 @click.command("repo")
 @engine_argument
 @output_folder_option("Repository folder to write.")
+@click.option(
+    "--also", type=click.Path(path_type=Path), multiple=True, metavar="ENGINE_DIR",
+    help="Engine of the same checkpoint for other GPUs. Repeatable. A server takes the one for its GPU.",
+)  # fmt: skip
 @click.option("--name", default=names.DEFAULT_MODEL_NAME, help="Name of the model, as in its URL.")
 @click.option(
     "--backend", type=click.Choice(names.BACKENDS), default=None, show_default=False,
@@ -65,7 +69,14 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace a repository that exists.")
 @json_option
 def command(
-    engine_dir: Path, output_dir: Path, *, name: str, chat_template: str | None, force: bool, **options: Any
+    engine_dir: Path,
+    output_dir: Path,
+    *,
+    also: tuple[Path, ...],
+    name: str,
+    chat_template: str | None,
+    force: bool,
+    **options: Any,
 ) -> None:
     """Write a Triton Inference Server model repository around an engine.
 
@@ -77,17 +88,19 @@ def command(
     Examples:
       nld-trt repo engine -o repository
       nld-trt repo engine -o repository --name nld-8b --raw
+      nld-trt repo engine-h100 --also engine-gb200 -o repository
     """
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import human_bytes
     from nld_trt.serving.triton.repository import write_repository
 
     with output.stage("opening engine"):
-        engine = EngineFolder.open(engine_dir)
+        engine, *others = [EngineFolder.open(path) for path in (engine_dir, *also)]
     serving = _settings(**options)
     repository = write_repository(
-        engine, output_dir, name=name, serving=serving, chat_template=chat_template, command=command_line(), force=force
-    )
+        engine, output_dir, also=others, name=name, serving=serving, chat_template=chat_template,
+        command=command_line(), force=force,
+    )  # fmt: skip
     files, linked = repository.manifest["files"], repository.linked
     size = sum(record["size"] for record in files.values())
     facts = {"repository": str(output_dir), "model": name, "files": len(files), "bytes": size, "linked": linked}

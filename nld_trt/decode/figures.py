@@ -205,13 +205,18 @@ def figures_of(counts: Counts) -> dict[str, float | None]:
 
 @dataclass
 class Timing:
-    """Clock readings of one request, in seconds, and the tokens that had come by then."""
+    """Clock readings of one request, in seconds, and the tokens that had come by then.
+
+    Attributes:
+        longest_gap: longest time between two chunks.
+    """
 
     submitted: float
     first_chunk: float = 0.0
     first_tokens: int = 0
     last_chunk: float = 0.0
     tokens: int = 0
+    longest_gap: float = 0.0
 
     def add(self, tokens: int, now: float) -> None:
         """Take in tokens that came at ``now``; a forward that brought none is no chunk."""
@@ -219,6 +224,8 @@ class Timing:
             return
         if not self.first_tokens:
             self.first_chunk, self.first_tokens = now, tokens
+        else:
+            self.longest_gap = max(self.longest_gap, now - self.last_chunk)
         self.last_chunk = now
         self.tokens += tokens
 

@@ -21,6 +21,7 @@ DEFAULT_MAX_WAITING = 256
 _NONE = type(None)
 _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "engine": ((str,), "a text"),
+    "alternatives": ((list,), "a list of texts"),
     "backend": ((str, _NONE), "a text or null"),
     "defaults": ((dict,), "an object"),
     "max_waiting": ((int,), "a whole number"),
@@ -63,6 +64,7 @@ class ServingSettings:
 
     Attributes:
         engine: engine folder, relative to the file's own.
+        alternatives: engines of the same checkpoint for other GPUs. The one for the server's GPU is chosen at load.
         backend: a backend of the engine; None means the first that the machine can run.
         max_waiting: requests that may wait for a free row; more are refused at once.
         max_num_batched_tokens: tokens that a round of forwards may compute while prompts are read; None lets a chunk
@@ -75,6 +77,7 @@ class ServingSettings:
     """
 
     engine: str = "engine"
+    alternatives: tuple[str, ...] = ()
     backend: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
     max_waiting: int = names.DEFAULT_MAX_WAITING
@@ -83,8 +86,15 @@ class ServingSettings:
     generation_config: str = names.DEFAULT_GENERATION_CONFIG
     ignore_penalties: bool = False
 
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """All engine folders, the preferred one first."""
+        return (self.engine, *self.alternatives)
+
     def check(self) -> None:
         """Check the settings. Raises InputError, which names an invalid one."""
+        if not all(isinstance(name, str) for name in self.alternatives):
+            raise InputError(f"alternatives is {shortened(repr(self.alternatives))}; it must be a list of texts")
         mode, maximum, block = self.defaults.mode, self.defaults.max_tokens, self.defaults.block_length
         if mode not in MODES:
             raise InputError(f"the default mode is {mode!r}; supported: {', '.join(MODES)}")
@@ -102,7 +112,7 @@ class ServingSettings:
             raise InputError(f"max_num_batched_tokens is {self.max_num_batched_tokens}; it must be 1 or more")
 
     def to_dict(self) -> dict[str, Any]:
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        return {"schema_version": SCHEMA_VERSION, **asdict(self), "alternatives": [*self.alternatives]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ServingSettings:
@@ -121,7 +131,8 @@ class ServingSettings:
         _check_types(rest)
         _check_types(rest.get("defaults", {}))
         try:
-            settings = cls(**{**rest, "defaults": Defaults(**rest.get("defaults", {}))})
+            lists = {"alternatives": tuple(rest.get("alternatives", ()))}
+            settings = cls(**{**rest, **lists, "defaults": Defaults(**rest.get("defaults", {}))})
         except TypeError as error:
             raise InputError(f"{FILE_NAME} has a name that is not a setting: {error}") from error
         settings.check()

@@ -24,7 +24,7 @@ import numpy as np
 
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request, modes_of
-from nld_trt.engine.folder import EngineFolder
+from nld_trt.engine.choice import open_fitting
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError
 from nld_trt.files import inside, path_of_library, read_json
@@ -87,13 +87,13 @@ class TritonPythonModel:
     def finalize(self) -> None:
         self._scheduler.close(grace=_CLOSE_SECONDS)
         self._outbox.close()
+        self._metrics.close()
 
     def _open(self, folder: Path, model: str) -> None:
         started = time.monotonic()
         self._settings = ServingSettings.from_dict(read_json(folder / FILE_NAME))
-        engine = EngineFolder.open(inside(folder, self._settings.engine)).with_defaults(
-            self._settings.generation_config
-        )
+        paths = [inside(folder, name) for name in self._settings.engines]
+        engine = open_fitting(paths, self._settings.backend).with_defaults(self._settings.generation_config)
         self._session = engine.open_session(self._settings.backend)
         self._codec = Codec.open(engine.path)
         opened = time.monotonic()
@@ -103,9 +103,10 @@ class TritonPythonModel:
             max_num_batched_tokens=self._settings.max_num_batched_tokens,
         )  # fmt: skip
         self._outbox = Outbox(_RESPONSE_SECONDS)
-        metrics = Metrics(TritonMetrics(self._pb, model))
-        self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=metrics)
         info = self._session.info
+        cache_tokens = info.limits.max_batch_size * info.limits.max_seq_len
+        self._metrics = Metrics(TritonMetrics(self._pb, model), cache_tokens=cache_tokens)
+        self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=self._metrics)
         log.info(
             "%s: %s %s, batch %d, %d tokens, opened in %.1f s, warmed up in %.1f s", model, info.backend,
             info.precision, info.limits.max_batch_size, info.limits.max_seq_len, opened - started,
@@ -202,9 +203,8 @@ class TritonMetrics:
 
     def __call__(self, family: Family, labels: Mapping[str, str]) -> Series:
         if family.name not in self._families:
-            kinds = {"counter": self._pb.MetricFamily.COUNTER, "gauge": self._pb.MetricFamily.GAUGE}
-            self._families[family.name] = self._pb.MetricFamily(
-                name=family.name, description=family.help, kind=kinds[family.kind]
-            )
-        series: Series = self._families[family.name].Metric(labels={"model": self._model, **labels})
+            kind = getattr(self._pb.MetricFamily, family.kind.upper())
+            self._families[family.name] = self._pb.MetricFamily(name=family.name, description=family.help, kind=kind)
+        buckets = {"buckets": list(family.buckets)} if family.buckets else {}
+        series: Series = self._families[family.name].Metric(labels={"model": self._model, **labels}, **buckets)
         return series

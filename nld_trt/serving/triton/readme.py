@@ -89,16 +89,18 @@ All are optional, except that a request has one of `text_input`, `messages` and 
 
 def render_readme(model: str, serving: ServingSettings, manifest: Mapping[str, Any]) -> str:
     engine = manifest["engine"]
+    built = [engine, *manifest["alternatives"].values()]
+    backends = list(dict.fromkeys(name for each in built for name in each["backends"]))
     return _TEMPLATE.format(
         model=model,
         version=manifest["tool_version"],
         command=manifest["command"],
         engine=engine["name"],
-        backends=", ".join(engine["backends"]),
+        backends=", ".join(backends),
         rows=engine["limits"]["max_batch_size"],
         tokens=engine["limits"]["max_seq_len"],
         settings=FILE_NAME,
-        docker="\n".join(container_commands(Path("/path/to/this/folder"), backends=engine["backends"])),
+        docker="\n".join(container_commands(Path("/path/to/this/folder"), backends=backends)),
         curl=curl_line(model, mode=serving.defaults.mode),
         client=client_line(model),
         prompt=EXAMPLE_PROMPT,
