@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     help="Backend to serve with. Default: the first that the server's machine can run.",
 )  # fmt: skip
 @click.option(
-    "--mode", type=click.Choice(names.MODES), default=names.DEFAULT_MODE, help="Mode of requests that name none."
+    "--mode",
+    type=click.Choice(names.SERVED_MODES),
+    default=names.DEFAULT_SERVED_MODE,
+    help="Mode of requests that name none; auto follows the load.",
 )
 @click.option("--block-length", type=int, default=None, help="For requests that give none. Default: the checkpoint's.")
 @click.option(

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from nld_trt import names
 from nld_trt.decode.auto.costs import CostTable
-from nld_trt.decode.auto.steering import Steering
+from nld_trt.decode.auto.steering import Steering, Switch
 from nld_trt.decode.fill import fill, idle_pass, outcomes
 from nld_trt.decode.places import Places, Zone
 from nld_trt.decode.request import Request, ResolvedRequest
@@ -149,6 +149,10 @@ class Batch:
         elif row not in self._places.live or row.finish_reason is not None or row in self._cancelled:
             return
         self._cancelled.append(row)
+
+    def take_switches(self) -> list[Switch]:
+        """Changes of how requests of mode auto are decoded, since the last call."""
+        return [] if self.steering is None else self.steering.take_switches()
 
     def reset(self) -> None:
         """Forget every request, in whatever state an interrupted step has left them; the session stays usable.

@@ -110,7 +110,7 @@ class Field:
         meaning = self.meaning.format(null="null")
         default = "" if self.default is None else f" Default: {self.default}."
         # A sentence that begins with a mode keeps the mode's spelling.
-        if meaning.partition(":")[0] not in names.MODES:
+        if meaning.partition(":")[0] not in names.SERVED_MODES:
             meaning = meaning[0].upper() + meaning[1:]
         return f"{meaning}.{default}"
 
@@ -192,7 +192,7 @@ FIELDS: Final[dict[str, Field]] = {
             tensor=Tensor("raw", "BOOL"),
         ),
         Field(
-            "mode", (str,), "decoding mode", names.DEFAULT_MODE, flag=True, choices=names.MODES,
+            "mode", (str,), "decoding mode", names.DEFAULT_MODE, flag=True, choices=names.SERVED_MODES,
             tensor=Tensor("mode", "STRING"),
         ),
         Field(
@@ -278,6 +278,11 @@ FIELDS: Final[dict[str, Field]] = {
             "1, which gives the text of ar", flag=True,
             range=Range(lambda value: 0.0 <= value <= 1.0, "between 0 and 1, which is AR alone"),
             tensor=Tensor("ensemble", "FP32"),
+        ),
+        Field(
+            "allow_diffusion", (bool,),
+            "auto: the text may be other than that of ar, so that diffusion may be chosen as well", "false", flag=True,
+            tensor=Tensor("allow_diffusion", "BOOL"),
         ),
     )
 }  # fmt: skip

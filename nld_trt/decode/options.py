@@ -51,6 +51,7 @@ class Options(TypedDict, total=False):
     seed: int | None
     acceptance: AcceptanceName | None
     ensemble: float | None
+    allow_diffusion: bool | None
 
 
 def make_request(prompt: Prompt | None, options: Mapping[str, Any], codec: Codec | None) -> Request:

@@ -149,7 +149,9 @@ def origin_of(folder: EngineFolder, session: Session, *, command: str = "") -> O
     )
 
 
-def load_or_measure(folder: EngineFolder, session: Session, *, progress: Progress = SILENT) -> CostTable:
+def load_or_measure(
+    folder: EngineFolder, session: Session, *, budget: float = DEFAULT_BUDGET, progress: Progress = SILENT
+) -> CostTable:
     """The cost table of an engine on this machine: the stored one, or one that is measured now and stored.
 
     No request may be decoded by ``session`` meanwhile. A folder that cannot be written is no error: the table is then
@@ -161,7 +163,7 @@ def load_or_measure(folder: EngineFolder, session: Session, *, progress: Progres
     if stored is not None:
         log.info("cost table: %s", place.path)
         return stored
-    table = measure_costs(session, origin_of(folder, session, command="first load"), progress=progress)
+    table = measure_costs(session, origin_of(folder, session, command="first load"), budget=budget, progress=progress)
     if place.store(table) is not None:
         log.info("cost table: measured, and stored in %s", place.path)
     return table

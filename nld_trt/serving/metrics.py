@@ -156,7 +156,7 @@ class Metrics:
         with self._lock:
             for emission in emissions:
                 if emission.tokens:
-                    self._news.counts[TOKENS.name, emission.row.request.mode] += len(emission.tokens)
+                    self._news.counts[TOKENS.name, emission.row.mode.request.mode] += len(emission.tokens)
             levels = self._news.levels
             levels[(LIVE.name,)] = live
             levels[(WAITING.name,)] = waiting

@@ -21,7 +21,7 @@ from nld_trt.decode.figures import Timing
 from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError, OperationError
-from nld_trt.names import DEFAULT_MAX_WAITING
+from nld_trt.names import DEFAULT_MAX_WAITING, ModeName
 from nld_trt.serving.deadlines import Deadline, Pace
 from nld_trt.serving.errors import WAITING, QueueFull, Unavailable
 
@@ -54,6 +54,9 @@ class Observer(Protocol):
 
     def stepped(self, emissions: Sequence[Emission], live: int, waiting: int, cached: int) -> None:
         """Count a forward, of which every result is delivered. ``cached`` tokens of live rows are in the KV cache."""
+
+    def switched(self, from_mode: ModeName, to_mode: ModeName, reason: str) -> None:
+        """Count a change of the mode, or of the block length within it, that requests of mode auto are decoded in."""
 
 
 class Job:
@@ -171,6 +174,8 @@ class Scheduler:
                 for emission in emissions:
                     self._deliver(emission)
                 if self._observer is not None:
+                    for switch in self._batch.take_switches():
+                        self._observer.switched(switch.before.mode, switch.after.mode, switch.cause)
                     live = self._batch.live_rows
                     cached = sum(row.cache_length for row in self._jobs)
                     self._observer.stepped(emissions, live, len(self._jobs) - live, cached)

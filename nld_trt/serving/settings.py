@@ -11,7 +11,7 @@ from typing import Any
 from nld_trt import names
 from nld_trt.decode.fields import FIELDS
 from nld_trt.errors import InputError, shortened
-from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES, ModeName
+from nld_trt.names import DEFAULT_SERVED_MODE, DEFAULT_THRESHOLDS, SERVED_MODES, ModeName
 
 FILE_NAME = "model.json"
 # Version 2 renamed ignore_sampling to ignore_penalties.
@@ -50,7 +50,7 @@ class Defaults:
         raw: use the prompt without the chat template.
     """
 
-    mode: ModeName = DEFAULT_MODE
+    mode: ModeName = DEFAULT_SERVED_MODE
     block_length: int | None = None
     thresholds: Mapping[ModeName, float | None] = field(default_factory=lambda: dict(DEFAULT_THRESHOLDS))
     max_tokens: int | None = None
@@ -96,8 +96,8 @@ class ServingSettings:
         if not all(isinstance(name, str) for name in self.alternatives):
             raise InputError(f"alternatives is {shortened(repr(self.alternatives))}; it must be a list of texts")
         mode, maximum, block = self.defaults.mode, self.defaults.max_tokens, self.defaults.block_length
-        if mode not in MODES:
-            raise InputError(f"the default mode is {mode!r}; supported: {', '.join(MODES)}")
+        if mode not in SERVED_MODES:
+            raise InputError(f"the default mode is {mode!r}; supported: {', '.join(SERVED_MODES)}")
         FIELDS["max_new_tokens"].check(maximum, "the default max_tokens")
         FIELDS["block_length"].check(block, "the default block_length")
         for name, value in self.defaults.thresholds.items():

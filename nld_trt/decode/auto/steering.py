@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,11 @@ from nld_trt.decode.auto.costs import CostTable
 from nld_trt.decode.auto.live import LiveCosts
 from nld_trt.decode.row import Emission, Row
 from nld_trt.engine.session import Session
+
+log = logging.getLogger(__name__)
+
+# Forwards between two looks at how far the table is off.
+_CHECK_EVERY = 256
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class Steering:
         self._told: dict[Row, int] = {}
         self._decision: Decision | None = None
         self._switches: list[Switch] = []
+        self._timed = 0
+        self._warned = False
 
     def learn(self, rows: Sequence[Row], live: Sequence[Row]) -> None:
         """Take in what a forward has given its rows, and decide anew where a round has ended.
@@ -62,8 +70,12 @@ class Steering:
                 self._switches.append(Switch(before.candidate, self._decision.candidate, self._decision.cause))
 
     def timed(self, rows: int, width: int, seconds: float) -> None:
-        """Take in the seconds of a forward of rows that decode."""
+        """Take in the seconds of a forward of rows that decode. A table that is far off is said once."""
         self.costs.observe(rows, width, seconds)
+        self._timed += 1
+        if not self._warned and self._timed % _CHECK_EVERY == 0 and (off := self.costs.off):
+            self._warned = True
+            log.warning("%s; nld-trt bench loop --table measures it again", off)
 
     def waits(self, live: Sequence[Row]) -> bool:
         """Whether some request is to decode in another way from its next round on."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from nld_trt.serving.openai.request import Asked
@@ -56,6 +57,9 @@ class Tally:
         (last,) = self._last
         told: dict[str, Any] = {
             "mode": last.mode,
+            "mode_tokens": None if last.mode_tokens is None else json.loads(last.mode_tokens),
+            "mode_switches": last.mode_switches,
+            "mode_reason": last.mode_reason,
             "tokens_per_forward": _rounded(last.tokens_per_forward),
             "acceptance_length": _rounded(last.acceptance_length),
             "nfe": last.nfe,

@@ -22,12 +22,18 @@ from typing import Any
 
 import numpy as np
 
+from nld_trt import names
+from nld_trt.decode.auto.candidate import BLOCK_LENGTHS
+from nld_trt.decode.auto.costs import CostTable
+from nld_trt.decode.auto.stored import TablePlace
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request, modes_of
 from nld_trt.engine.choice import open_fitting
+from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError
 from nld_trt.files import inside, path_of_library, read_json
+from nld_trt.measure.cost_table import load_or_measure
 from nld_trt.model.text.codec import Codec
 from nld_trt.names import NEVER
 from nld_trt.serving.deadlines import read_timeout
@@ -52,6 +58,8 @@ _CODES: tuple[tuple[type[NldError], str], ...] = (
 _SPOKEN_CODES = ("UNAVAILABLE", "CANCELLED", "INTERNAL")
 # Triton waits for open requests before it finalises a model, so a short time is enough here.
 _CLOSE_SECONDS = 5.0
+# For timing forwards when a model is loaded for the first time. Serving corrects what is measured so briefly.
+_COSTS_SECONDS = 2.0
 # Text that is ready waits no longer than this for more that goes with it.
 _RESPONSE_SECONDS = 0.01
 
@@ -100,7 +108,7 @@ class TritonPythonModel:
         warm_up(self._session)
         batch = Batch(
             self._session, self._codec, prefix_caching=self._settings.prefix_caching,
-            max_num_batched_tokens=self._settings.max_num_batched_tokens,
+            max_num_batched_tokens=self._settings.max_num_batched_tokens, costs=self._costs(engine),
         )  # fmt: skip
         self._outbox = Outbox(_RESPONSE_SECONDS)
         info = self._session.info
@@ -114,6 +122,12 @@ class TritonPythonModel:
         )  # fmt: skip
         for line in info.generation.notes:
             log.info("%s: %s", model, line)
+
+    def _costs(self, engine: EngineFolder) -> CostTable | None:
+        """What forwards cost, for mode auto; measured now only if requests are in that mode by default."""
+        if self._settings.defaults.mode == names.AUTO:
+            return load_or_measure(engine, self._session, budget=_COSTS_SECONDS)
+        return TablePlace.of(engine, self._session.info.backend, gpu=self._session.device == "gpu").load()
 
 
 def warm_up(session: Session) -> None:
@@ -135,10 +149,15 @@ def warm_up(session: Session) -> None:
         counts = {session.row_count(rows + 1) for rows in range(info.limits.max_batch_size)}
         temperatures = [0.0, 1.0]
     lengths = session.attended_lengths
-    for length, mode, temperature, rows in product(lengths, modes_of(info), temperatures, sorted(counts)):
+    ways: list[tuple[names.ModeName, int | None]] = [(mode, None) for mode in modes_of(info)]
+    if session.runs_ahead:
+        # The blocks that mode auto chooses from.
+        ways += [(names.LINEAR, block) for block in BLOCK_LENGTHS if block < info.default_block_length]
+    for length, (mode, block), temperature, rows in product(lengths, ways, temperatures, sorted(counts)):
         request = Request(
-            prompt, mode, max_new_tokens=tokens, threshold=0.0, eos_token_id=NEVER, temperature=temperature
-        )
+            prompt, mode, max_new_tokens=tokens, block_length=block, threshold=0.0, eos_token_id=NEVER,
+            temperature=temperature,
+        )  # fmt: skip
         if length > lengths[0]:
             # A request that is ended early may ask for as many tokens as the slots hold.
             most = min(length - batch.resolved(request).overhang, info.limits.max_seq_len) - len(prompt)

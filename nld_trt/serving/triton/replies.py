@@ -7,6 +7,7 @@ Emissions come on the decode loop's thread, and responses go on the outbox's.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections import Counter
@@ -121,6 +122,12 @@ def _statistics(row: Row) -> dict[str, Any]:
         return {}
     result = Result.of(row)
     told: dict[str, Any] = {"nfe": result.nfe, "seed": result.seed, "cached_tokens": result.cached_tokens}
+    if row.request.auto:
+        told |= {
+            "mode_tokens": json.dumps(result.mode_tokens, sort_keys=True),
+            "mode_switches": result.switches,
+            "mode_reason": result.last_switch,
+        }
     told["acceptance_histogram"] = _acceptance_histogram(row)
     told |= {figure.name: result.figures[figure.name] for figure in FIGURES if figure.name in OUTPUTS}
     return {name: value for name, value in told.items() if value is not None}
