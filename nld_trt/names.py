@@ -90,6 +90,9 @@ GENERATION_CONFIGS: Final = ("checkpoint", "none")
 # Released sizes (nld_trt.model.synthetic).
 MODEL_SIZES: Final = ("3b", "8b", "14b")
 
+# The mode of a server that chooses among ar, linear and diffusion by its load (docs/auto.md).
+AUTO: Final = "auto"
+
 DEFAULT_MODE: Final[ModeName] = LINEAR
 DEFAULT_MAX_NEW_TOKENS: Final = 512
 # The model card's thresholds (docs/model.md, Defaults): confidence 0.9 in diffusion, one-pass drafts in linear.
@@ -138,3 +141,17 @@ DEFAULT_START_TIMEOUT: Final = 600.0
 DEFAULT_CLIENT_TIMEOUT: Final = 300.0
 # Of a request to the OpenAI front: the text of any prompt that fits, while tokenizing it holds up nobody for long.
 DEFAULT_MAX_BODY_BYTES: Final = 1024 * 1024
+
+# What a simulated server may be given: costs of published forwards (nld_trt.measure.simulate.published), published
+# acceptance (nld_trt.decode.auto.shapes), and closed loops (nld_trt.measure.simulate.trace).
+PUBLISHED_TABLES: Final = ("published-b200", "published-b200-served")
+WORKLOADS: Final = (
+    "speed-bench", "coding", "math", "reasoning", "multilingual", "qa", "rag", "writing", "nine-tasks",
+)  # fmt: skip
+TRACES: Final = ("1-128-1", "doubling")
+# The average over SPEED-Bench: what a server expects before it has decoded anything, too.
+DEFAULT_WORKLOAD: Final = "speed-bench"
+DEFAULT_SIMULATED_USERS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+DEFAULT_SIMULATED_ROWS: Final = 256
+DEFAULT_SIMULATED_TOKENS: Final = 256
+DEFAULT_SIMULATED_SECONDS: Final = 10.0
