@@ -94,6 +94,9 @@ GENERATION_CONFIGS: Final = ("checkpoint", "none")
 # Released sizes (nld_trt.model.synthetic).
 MODEL_SIZES: Final = ("3b", "8b", "14b")
 
+# The mode of a server that chooses among ar, linear and diffusion by its load (docs/auto.md).
+AUTO: Final = "auto"
+
 DEFAULT_MODE: Final[ModeName] = LINEAR
 DEFAULT_MAX_NEW_TOKENS: Final = 512
 # The model card's thresholds (docs/model.md, Defaults): confidence 0.9 in diffusion, one-pass drafts in linear.

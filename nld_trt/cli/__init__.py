@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "front": ("nld_trt.cli.front", "Serve OpenAI's clients in front of a running Triton server."),
     "client": ("nld_trt.cli.client", "Send a prompt to a running server."),
     "sweep": ("nld_trt.cli.sweep", "Measure throughput over modes, block lengths and concurrency."),
+    "simulate": ("nld_trt.cli.simulate", "Simulate a server that chooses its mode by its load."),
     "bench": ("nld_trt.cli.bench", "Check and time parts of an engine against what the hardware allows."),
     "doctor": ("nld_trt.cli.doctor", "Say what this machine can do, what is missing and how to get it."),
     "synthetic": ("nld_trt.cli.synthetic", "Write a checkpoint of random weights in the shape of a release."),

@@ -14,6 +14,7 @@ import click
 
 from nld_trt import names
 from nld_trt.decode.fields import FIELDS, SAMPLING, Field
+from nld_trt.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -151,3 +152,17 @@ def modes_option(function: Command) -> Command:
     return click.option(
         "--modes", default=None, help=f"Comma list of {', '.join(names.VARIANTS)}. Default: all the engine has."
     )(function)
+
+
+def whole_numbers(flag: str, text: str) -> list[int]:
+    """Return the whole numbers of a comma list, each once.
+
+    Raises:
+        InputError: the text is no such list.
+    """
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise InputError(
+            f"{flag} is {text!r}; it must be whole numbers with commas between them, such as 1,2,4"
+        ) from None

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nld_trt import names
-from nld_trt.cli._options import backend_option, chat_template_option, engine_argument, modes_option, prompts_option
+from nld_trt.cli._options import (
+    backend_option,
+    chat_template_option,
+    engine_argument,
+    modes_option,
+    prompts_option,
+    whole_numbers,
+)
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._spelling import output_folder_option
 from nld_trt.errors import InputError
@@ -85,8 +92,9 @@ def command(
     with nullcontext() if dry_run else results_of(output_dir):
         with output.stage("opening engine"):
             engine = Engine.open(engine_dir, backend=backend, chat_template=options["chat_template"], progress=output)
-        lengths = None if block_lengths is None else _numbers("--block-length", block_lengths)
-        settings = SweepSettings(block_lengths=lengths, concurrency=_numbers("--concurrency", concurrency), **options)
+        lengths = None if block_lengths is None else whole_numbers("--block-length", block_lengths)
+        users = whole_numbers("--concurrency", concurrency)
+        settings = SweepSettings(block_lengths=lengths, concurrency=users, **options)
         planned = plan_sweep(engine, prompts, output_dir, settings)
         if dry_run:
             _show_plan(planned)
@@ -130,17 +138,3 @@ def _draw(plots: bool | None, rows: Sequence[Mapping[str, Any]], planned: Planne
 
     with output.stage("drawing plots"):
         return [path.name for path in draw(rows, planned.sweep.folder, planned.title)]
-
-
-def _numbers(flag: str, text: str) -> list[int]:
-    """Return the whole numbers of a comma list, each once.
-
-    Raises:
-        InputError: the text is no such list.
-    """
-    try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise InputError(
-            f"{flag} is {text!r}; it must be whole numbers with commas between them, such as 1,2,4"
-        ) from None
