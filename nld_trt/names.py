@@ -94,8 +94,6 @@ GENERATION_CONFIGS: Final = ("checkpoint", "none")
 # Released sizes (nld_trt.model.synthetic).
 MODEL_SIZES: Final = ("3b", "8b", "14b")
 
-# The mode of a server that chooses among ar, linear and diffusion by its load (docs/auto.md).
-AUTO: Final = "auto"
 
 DEFAULT_MODE: Final[ModeName] = LINEAR
 DEFAULT_MAX_NEW_TOKENS: Final = 512
