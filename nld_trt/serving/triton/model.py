@@ -90,7 +90,7 @@ class TritonPythonModel:
             self._settings.generation_config
         )
         self._session = engine.open_session(self._settings.backend)
-        self._codec = Codec.open(engine.path)
+        self._codec = Codec.open(engine.path, max_tokens=self._session.info.limits.max_seq_len)
         opened = time.monotonic()
         warm_up(self._session)
         batch = Batch(self._session, self._codec)
