@@ -10,6 +10,16 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from nld_trt.decode.row import Emission, Row
+from nld_trt.errors import InputError, NldError
+from nld_trt.serving.errors import QueueFull, Unavailable
+
+# Why a request is refused, by the kind of its error; the first match is used.
+REASONS: tuple[tuple[type[NldError], str], ...] = (
+    (InputError, "invalid"),
+    (QueueFull, "queue_full"),
+    (Unavailable, "unavailable"),
+    (NldError, "failed"),
+)
 
 Kind = Literal["counter", "gauge"]
 
@@ -28,6 +38,7 @@ FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         Family("nld_requests_total", "counter", "Requests that ended", ("mode", "finish_reason")),
+        Family("nld_refused_requests_total", "counter", "Requests that were refused", ("reason",)),
         Family("nld_tokens_total", "counter", "Generated tokens", ("mode",)),
         Family("nld_forwards_total", "counter", "Forwards that ended requests took part in", ("mode", "kind")),
         Family("nld_rounds_total", "counter", "Draft and verify rounds of ended requests"),
@@ -79,6 +90,10 @@ class Metrics:
             self._add("nld_tokens_total", count, mode)
         self._show("nld_live_rows", live)
         self._show("nld_waiting_requests", waiting)
+
+    def refused(self, error: NldError) -> None:
+        """Count a request that was not accepted. It is called on the thread that reads requests."""
+        self._add("nld_refused_requests_total", 1, next(name for kind, name in REASONS if isinstance(error, kind)))
 
     def _ended(self, row: Row) -> None:
         mode, counters = row.request.mode, row.counters

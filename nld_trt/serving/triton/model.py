@@ -35,6 +35,8 @@ from nld_trt.serving.metrics import Family, Metrics, Series
 from nld_trt.serving.scheduler import Scheduler
 from nld_trt.serving.settings import FILE_NAME, ServingSettings
 from nld_trt.serving.triton.intake import check_parameters, read_inputs
+from nld_trt.serving.triton.notice import NoticeReader
+from nld_trt.serving.triton.probe import PARAMETER, WELL, check_health
 from nld_trt.serving.triton.replies import Outputs, Reply
 from nld_trt.serving.triton.tensors import OUTPUTS
 
@@ -68,20 +70,37 @@ class TritonPythonModel:
         for request in requests:
             channel = TritonChannel(self._pb, request.get_response_sender())
             try:
-                tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-                intake = read_inputs(tensors, self._settings, self._session.info, self._codec)
-                parameters = json.loads(request.parameters() or "{}")
-                check_parameters(parameters, self._settings)
-                timeout = read_timeout(request.timeout() or parameters.get("timeout", 0))
-                self._scheduler.submit(intake.request, Reply(intake, channel), timeout=timeout)
+                self._take(request, channel)
             except NldError as error:
-                channel.fail(error)
+                self._refuse(channel, error)
             except Exception as error:
                 log.exception("a request could not be read")
-                channel.fail(NldError(f"internal error: {type(error).__name__}: {error}"))
+                self._refuse(channel, NldError(f"internal error: {type(error).__name__}: {error}"))
 
     def finalize(self) -> None:
+        self._notice.close()
         self._scheduler.close(grace=_CLOSE_SECONDS)
+
+    def _take(self, request: Any, channel: TritonChannel) -> None:
+        """Queue a request, or answer the probe.
+
+        Raises:
+            NldError: it is refused.
+        """
+        parameters = json.loads(request.parameters() or "{}")
+        if parameters.get(PARAMETER):
+            check_health(self._scheduler)
+            channel.send(WELL, final=True)
+            return
+        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        intake = read_inputs(tensors, self._settings, self._session.info, self._codec)
+        check_parameters(parameters, self._settings)
+        timeout = read_timeout(request.timeout() or parameters.get("timeout", 0))
+        self._scheduler.submit(intake.request, Reply(intake, channel), timeout=timeout)
+
+    def _refuse(self, channel: TritonChannel, error: NldError) -> None:
+        self._metrics.refused(error)
+        channel.fail(error)
 
     def _open(self, folder: Path, model: str) -> None:
         started = time.monotonic()
@@ -94,8 +113,9 @@ class TritonPythonModel:
         opened = time.monotonic()
         warm_up(self._session)
         batch = Batch(self._session, self._codec)
-        metrics = Metrics(TritonMetrics(self._pb, model))
-        self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=metrics)
+        self._metrics = Metrics(TritonMetrics(self._pb, model))
+        self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=self._metrics)
+        self._notice = NoticeReader(self._scheduler.close)
         info = self._session.info
         log.info(
             "%s: %s %s, batch %d, %d tokens, opened in %.1f s, warmed up in %.1f s", model, info.backend,
