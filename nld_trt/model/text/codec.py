@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+# Texts of the token that ends the thinking before an answer, by which checkpoints differ.
+_END_OF_THINKING = ("</think>", "[/THINK]")
+
+
 class Codec:
     """A checkpoint's tokenizer and chat templates.
 
@@ -70,6 +74,12 @@ class Codec:
                 raise
             templates = {}
         return cls(found.tokenizer, template.choose(templates, chat_template), found.special, max_tokens)
+
+    @property
+    def end_of_thinking(self) -> int | None:
+        """The id of the token that ends the thinking before an answer; None where the tokenizer has none."""
+        found = (self._tokenizer.token_to_id(text) for text in _END_OF_THINKING)
+        return next((token for token in found if token is not None), None)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Encode a whole text, with the tokens that the tokenizer's post-processor adds, such as BOS.

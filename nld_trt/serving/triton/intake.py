@@ -75,6 +75,8 @@ def read_inputs(
         for field in FIELDS.values()
         if field.setting and field.tensor is not None and field.tensor.name in values
     }
+    if "max_thinking_tokens" in given and "end_think_token_id" not in given and codec is not None:
+        given["end_think_token_id"] = codec.end_of_thinking
     given |= {
         "mode": mode,
         "lora": given.get("lora", settings.defaults.lora),

@@ -38,6 +38,7 @@ from nld_trt.serving.triton.intake import check_parameters, read_inputs
 from nld_trt.serving.triton.notice import NoticeReader
 from nld_trt.serving.triton.probe import PARAMETER, WELL, check_health
 from nld_trt.serving.triton.replies import Outputs, Reply
+from nld_trt.serving.triton.served_model import check_decoupled, check_settings
 from nld_trt.serving.triton.tensors import OUTPUTS
 
 log = logging.getLogger(__name__)
@@ -60,8 +61,11 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname).1s %(name)s: %(message)s")
         self._pb = importlib.import_module("triton_python_backend_utils")
+        folder = path_of_library(args["model_repository"])
         try:
-            self._open(path_of_library(args["model_repository"]) / args["model_version"], args["model_name"])
+            policy = json.loads(args["model_config"]).get("model_transaction_policy", {})
+            check_decoupled(policy.get("decoupled", False), folder)
+            self._open(folder / args["model_version"], args["model_name"])
         except NldError as error:
             raise self._pb.TritonModelException(str(error)) from error
 
@@ -108,6 +112,7 @@ class TritonPythonModel:
         engine = EngineFolder.open(inside(folder, self._settings.engine)).with_defaults(
             self._settings.generation_config
         )
+        check_settings(self._settings, engine.manifest)
         self._session = engine.open_session(self._settings.backend)
         self._codec = Codec.open(engine.path, max_tokens=self._session.info.limits.max_seq_len)
         opened = time.monotonic()

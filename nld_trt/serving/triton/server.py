@@ -28,6 +28,7 @@ from nld_trt.serving.triton.notice import VARIABLE, give_notice
 from nld_trt.serving.triton.ports import FREE_PORTS, Ports
 from nld_trt.serving.triton.processes import EndWatch, kill_group, wait_for_group
 from nld_trt.serving.triton.repository import model_names
+from nld_trt.serving.triton.served_model import check_model
 from nld_trt.serving.triton.server_folder import no_temporary_folder, server_folder
 from nld_trt.serving.triton.workplace import PREFIX, plain_path
 
@@ -128,10 +129,12 @@ class TritonServer:
         """Start the server and wait until its models are ready.
 
         Raises:
-            InputError: there is no repository or no server, or a port is taken.
+            InputError: there is no repository or no server, a model cannot be served as it is configured, or a port
+                is taken.
             OperationError: the server ended or was not ready in time. The message has the end of its log.
         """
-        model_names(self.repository)
+        for name in model_names(self.repository):
+            check_model(self.repository / name)
         try:
             self.ports = self.ports.claimed(self.host)
             self.log_file = self.log_file or _new_log()

@@ -321,3 +321,17 @@ def test_many_empty_texts_are_not_free(read, info) -> None:
 def test_more_token_ids_than_fit_are_refused_by_number(read) -> None:
     with pytest.raises(InputError, match="input_ids has 513 values; the engine was built for 512"):
         read(input_ids=[7] * 513)
+
+
+def test_thinking_budget_takes_the_tokenizer_s_marker(read, codec) -> None:
+    request = read(text_input="a", mode="ar", max_thinking_tokens=5).request
+    assert (request.max_thinking_tokens, request.end_think_token_id) == (5, codec.end_of_thinking)
+    assert codec.encode_part("</think>") == (codec.end_of_thinking,)
+    assert read(text_input="a", mode="ar", max_thinking_tokens=5, end_think_token_id=7).request.end_think_token_id == 7
+
+
+def test_thinking_budget_without_a_marker_is_refused(read) -> None:
+    with pytest.raises(InputError, match="max_thinking_tokens and end_think_token_id must be given together"):
+        read(input_ids=[5], mode="ar", max_thinking_tokens=5, tokenizer=None)
+    with pytest.raises(InputError, match="max_thinking_tokens is not supported in linear mode"):
+        read(text_input="a", mode="linear", max_thinking_tokens=5)
