@@ -146,6 +146,10 @@ METRICS_PORT: Final = 8002
 # NVIDIA's OpenAI front listens on the same.
 OPENAI_PORT: Final = 9000
 DEFAULT_START_TIMEOUT: Final = 600.0
+# Seconds that open requests have to end when a server is stopped.
+DEFAULT_SHUTDOWN_TIMEOUT: Final = 10.0
+# Seconds without an answer from a model after which its server is started again.
+DEFAULT_PATIENCE: Final = 10.0
 DEFAULT_CLIENT_TIMEOUT: Final = 300.0
 # Of a request to the OpenAI front: the text of any prompt that fits, while tokenizing it holds up nobody for long.
 DEFAULT_MAX_BODY_BYTES: Final = 1024 * 1024

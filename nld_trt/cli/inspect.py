@@ -28,8 +28,16 @@ def command(path: Path) -> None:
     Example:
       nld-trt inspect engine
     """
+    from nld_trt.files.unfinished import unfinished
+
     if not path.is_dir():
         raise InputError(f"{path} is not a folder")
+    work = unfinished(path)
+    if work is not None:
+        raise InputError(
+            f"{path} is {work}, and is not complete",
+            fix="Run that command again if it was interrupted, with the same -o.",
+        )
     for is_kind, describe in KINDS:
         if is_kind(path):
             facts = describe(path)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
     from nld_trt.serving.openai.listener import Listener
+    from nld_trt.serving.triton.ports import Ports
     from nld_trt.serving.triton.server import TritonServer
 
 
@@ -40,6 +42,14 @@ if TYPE_CHECKING:
 @click.option(
     "--timeout", type=float, default=names.DEFAULT_START_TIMEOUT, help="Seconds that the models may take to load."
 )
+@click.option(
+    "--shutdown-timeout", type=float, default=names.DEFAULT_SHUTDOWN_TIMEOUT,
+    help="Seconds that open requests have to end when the server is stopped.",
+)  # fmt: skip
+@click.option(
+    "--patience", type=float, default=names.DEFAULT_PATIENCE,
+    help="Seconds without an answer from a model after which the server is started again.",
+)  # fmt: skip
 @click.option("--print", "print_only", is_flag=True, help="Print the commands that serve from a container, and stop.")
 @json_option
 def command(
@@ -52,12 +62,14 @@ def command(
     openai_port: int | None,
     api_key_file: Path | None,
     print_only: bool,
+    patience: float,
     **options: Any,
 ) -> None:
     """Start Triton Inference Server on a model repository and stay with it.
 
     The server is the tritonserver on PATH, else the one that the package nvidia-pytriton carries. Ctrl-C,
-    SIGTERM or SIGHUP stops it: open requests have ten seconds to end.
+    SIGTERM or SIGHUP stops it: open requests have some seconds to end. A server whose model dies or hangs is
+    started again.
 
     \b
     Examples:
@@ -67,23 +79,19 @@ def command(
       nld-trt serve repository --print
     """
     from nld_trt.serving.openai.auth import Keys
-    from nld_trt.serving.triton.container import container_commands
-    from nld_trt.serving.triton.repository import backends_of, model_names
+    from nld_trt.serving.triton.ports import Ports
+    from nld_trt.serving.triton.repository import model_names
     from nld_trt.serving.triton.running import running
-    from nld_trt.serving.triton.server import Ports, TritonServer
+    from nld_trt.serving.triton.server import TritonServer
+    from nld_trt.serving.triton.watchdog import Watchdog
 
     models = model_names(repo_dir)
-    if not options["timeout"] > 0:  # NaN fails this as well
-        raise InputError(f"--timeout is {options['timeout']:g}; it must be above 0")
-    if print_only and openai_port is not None:
-        raise InputError("--print prints commands for Triton; the front is a command of its own: nld-trt front")
+    _check_above_0(timeout=options["timeout"], patience=patience, shutdown_timeout=options["shutdown_timeout"])
+    ports = Ports(http_port, grpc_port, metrics_port)
     if print_only:
-        lines = container_commands(
-            repo_dir.resolve(), backends=backends_of(repo_dir), host=host, ports=(http_port, grpc_port, metrics_port)
-        )
-        output.result({"commands": lines}, "\n".join(lines))
+        _print_commands(repo_dir, host, ports, with_front=openai_port is not None)
         return
-    server = TritonServer(repo_dir, host=host, ports=Ports(http_port, grpc_port, metrics_port), **options)
+    server = TritonServer(repo_dir, host=host, ports=ports, **options)
     keys = Keys.read(api_key_file)
     listener = listen(host, openai_port, keys)
     with running(server, output), front_beside(server, models, listener, keys):
@@ -91,7 +99,28 @@ def command(
         if listener is not None:
             advise(listener, models[0], keys)
         output.note("Ctrl-C stops the server")
-        server.wait()
+        Watchdog(server, models, patience=patience, progress=output).watch()
+
+
+def _check_above_0(**seconds: float) -> None:
+    for name, value in seconds.items():
+        if not value > 0:  # NaN fails this as well
+            raise InputError(f"--{name.replace('_', '-')} is {value:g}; it must be above 0")
+
+
+def _print_commands(repo_dir: Path, host: str, ports: Ports, *, with_front: bool) -> None:
+    """Print the commands that serve from a container.
+
+    Raises:
+        InputError: the front was asked for as well.
+    """
+    from nld_trt.serving.triton.container import container_commands
+    from nld_trt.serving.triton.repository import backends_of
+
+    if with_front:
+        raise InputError("--print prints commands for Triton; the front is a command of its own: nld-trt front")
+    lines = container_commands(repo_dir.resolve(), backends=backends_of(repo_dir), host=host, ports=astuple(ports))
+    output.result({"commands": lines}, "\n".join(lines))
 
 
 def _show(server: TritonServer, models: Sequence[str], listener: Listener | None) -> None:

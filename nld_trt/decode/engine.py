@@ -106,7 +106,11 @@ class Engine:
                 fix=f"Rebuild with nld-trt build --max-batch-size {max_batch_size}." if max_batch_size > most else None,
             )
         # Before the session, whose opening takes longer and needs nothing of this.
-        codec = Codec.open(folder.path, None if chat_template is None else os.fspath(chat_template))
+        codec = Codec.open(
+            folder.path,
+            None if chat_template is None else os.fspath(chat_template),
+            max_tokens=folder.manifest.limits.max_seq_len,
+        )
         session = folder.open_session(backend, progress=progress)
         return cls(folder, session, codec, max_batch_size=max_batch_size, prefix_caching=prefix_caching)
 

@@ -231,8 +231,12 @@ FIELDS: Final[dict[str, Field]] = {
         Field(
             "max_thinking_tokens", (int,), "tokens of thinking after which the marker is forced, in ar and diffusion",
             "no limit", range=Range(lambda value: value >= 0, "0 or more"),
+            tensor=Tensor("max_thinking_tokens", "INT32"),
         ),
-        Field("end_think_token_id", (int,), "token id of that marker"),
+        Field(
+            "end_think_token_id", (int,), "token id of that marker",
+            tensor=Tensor("end_think_token_id", "INT32", default="that of the tokenizer's `</think>`"),
+        ),
         Field(
             "temperature", _NUMBER, "0: the most likely token; above 0: tokens are sampled", "the checkpoint's, or 0",
             flag=True,

@@ -13,8 +13,18 @@ from typing import Literal, Protocol
 
 from nld_trt.decode.figures import ACCEPTANCE_LENGTH, Counts
 from nld_trt.decode.row import Emission, Row
+from nld_trt.errors import InputError, NldError
 from nld_trt.names import ModeName
+from nld_trt.serving.errors import QueueFull, Unavailable
 from nld_trt.serving.scheduler import Job
+
+# Why a request is refused, by the kind of its error; the first match is used.
+REASONS: tuple[tuple[type[NldError], str], ...] = (
+    (InputError, "invalid"),
+    (QueueFull, "queue_full"),
+    (Unavailable, "unavailable"),
+    (NldError, "failed"),
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +52,7 @@ class Family:
 
 
 REQUESTS = Family("nld_requests_total", "counter", "Requests that ended", ("mode", "finish_reason"))
+REFUSED = Family("nld_refused_requests_total", "counter", "Requests that were refused", ("reason",))
 TOKENS = Family("nld_tokens_total", "counter", "Generated tokens", ("mode",))
 FORWARDS = Family("nld_forwards_total", "counter", "Forwards that ended requests took part in", ("mode", "kind"))
 ROUNDS = Family("nld_rounds_total", "counter", "Draft and verify rounds of ended requests")
@@ -89,8 +100,8 @@ ACCEPTANCE = Family(
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        REQUESTS, TOKENS, FORWARDS, ROUNDS, ACCEPTED, PROMPT_TOKENS, PREFIX_TOKENS, SWITCHES, LIVE, WAITING, CACHE_USED,
-        CACHE_CAPACITY, CACHE_UTILIZATION, QUEUE, TTFT, ITL, LONGEST_GAP, LATENCY, ACCEPTANCE,
+        REQUESTS, REFUSED, TOKENS, FORWARDS, ROUNDS, ACCEPTED, PROMPT_TOKENS, PREFIX_TOKENS, SWITCHES, LIVE, WAITING,
+        CACHE_USED, CACHE_CAPACITY, CACHE_UTILIZATION, QUEUE, TTFT, ITL, LONGEST_GAP, LATENCY, ACCEPTANCE,
     )
 }  # fmt: skip
 
@@ -162,6 +173,12 @@ class Metrics:
             levels[(WAITING.name,)] = waiting
             levels[(CACHE_USED.name,)] = cached
             levels[(CACHE_UTILIZATION.name,)] = cached / self._cache_tokens
+        self._changed.set()
+
+    def refused(self, error: NldError) -> None:
+        """Count a request that was not accepted. It may be called from any thread."""
+        with self._lock:
+            self._news.counts[REFUSED.name, next(name for kind, name in REASONS if isinstance(error, kind))] += 1
         self._changed.set()
 
     def ended(self, job: Job, row: Row) -> None:

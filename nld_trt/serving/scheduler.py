@@ -24,6 +24,7 @@ from nld_trt.errors import NldError, OperationError
 from nld_trt.names import DEFAULT_MAX_WAITING, ModeName
 from nld_trt.serving.deadlines import Deadline, Pace
 from nld_trt.serving.errors import WAITING, QueueFull, Unavailable
+from nld_trt.serving.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Scheduler:
     def __init__(
         self, batch: Batch, *, max_waiting: int = DEFAULT_MAX_WAITING, observer: Observer | None = None
     ) -> None:
+        self.pulse = Pulse()
         self._batch = batch
         self._info = batch.session.info
         self._observer = observer
@@ -188,7 +190,9 @@ class Scheduler:
             while not self._inbox and not self._batch.busy:
                 if self._closing:
                     return False
+                self.pulse.rest()
                 self._wake.wait()
+            self.pulse.beat()
             fresh = list(self._inbox)
             self._inbox.clear()
         for job in fresh:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nld_trt.errors import InputError
 from nld_trt.files.json_text import is_unicode
 from nld_trt.model.text import template
+from nld_trt.model.text.ceiling import check_ceiling
 from nld_trt.model.text.conversation import Conversation
 from nld_trt.model.text.streaming import TextStream
 from nld_trt.model.text.template import ChatTemplate
@@ -20,26 +21,39 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+# Texts of the token that ends the thinking before an answer, by which checkpoints differ.
+_END_OF_THINKING = ("</think>", "[/THINK]")
+
+
 class Codec:
     """A checkpoint's tokenizer and chat templates.
 
     Attributes:
         templates: the chat templates by name; ``default`` is the one for conversations without tools.
+        max_tokens: texts that certainly have more tokens are refused before they are tokenized; None for no limit.
     """
 
-    def __init__(self, tokenizer: Tokenizer, templates: Mapping[str, ChatTemplate], special: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        templates: Mapping[str, ChatTemplate],
+        special: Mapping[str, str],
+        max_tokens: int | None = None,
+    ) -> None:
+        self.max_tokens = max_tokens
         self._tokenizer = tokenizer
         self._special = dict(special)
         self.templates = dict(templates)
         self._fronts = _fronts(tokenizer, special.get("bos_token"))
 
     @classmethod
-    def open(cls, folder: Path, chat_template: str | None = None) -> Codec | None:
+    def open(cls, folder: Path, chat_template: str | None = None, *, max_tokens: int | None = None) -> Codec | None:
         """Open the codec of an engine or checkpoint folder. Returns None if it has no tokenizer.
 
         Args:
             chat_template: name of one of the checkpoint's templates, or path of a Jinja file, to be used for every
                 conversation; None for the checkpoint's templates.
+            max_tokens: what an engine was built for; None for texts of any length.
 
         Raises:
             InputError: a tokenizer or template file cannot be read, or there is no such template.
@@ -59,7 +73,13 @@ class Codec:
             if chat_template is None or not template.is_readable(chat_template):
                 raise
             templates = {}
-        return cls(found.tokenizer, template.choose(templates, chat_template), found.special)
+        return cls(found.tokenizer, template.choose(templates, chat_template), found.special, max_tokens)
+
+    @property
+    def end_of_thinking(self) -> int | None:
+        """The id of the token that ends the thinking before an answer; None where the tokenizer has none."""
+        found = (self._tokenizer.token_to_id(text) for text in _END_OF_THINKING)
+        return next((token for token in found if token is not None), None)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Encode a whole text, with the tokens that the tokenizer's post-processor adds, such as BOS.
@@ -79,10 +99,12 @@ class Codec:
         """Encode a text that continues another one, without the tokens that the post-processor adds.
 
         Raises:
-            InputError: the text is not Unicode.
+            InputError: the text is not Unicode, or has more tokens than ``max_tokens`` by far.
         """
         if not is_unicode(text):
             raise InputError("the prompt has text that is not Unicode")
+        if self.max_tokens is not None:
+            check_ceiling(text, self.max_tokens, self._count)
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def render(self, conversation: Conversation) -> str:
@@ -124,6 +146,9 @@ class Codec:
         if raw:
             return self.encode(prompt)
         return self.encode_conversation(Conversation.of_prompt(prompt, system))
+
+    def _count(self, text: str) -> int:
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))

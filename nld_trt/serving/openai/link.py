@@ -21,6 +21,7 @@ from nld_trt.serving.triton.client import (
     microseconds,
     read_response,
 )
+from nld_trt.serving.triton.probe import PARAMETER
 
 # Seconds that a question about the server's state may take.
 _QUESTION_SECONDS: Final = 5.0
@@ -38,7 +39,7 @@ class Link(Protocol):
         """Release everything."""
 
     async def ready(self, model: str) -> bool:
-        """Whether the server answers and has loaded the model."""
+        """Whether the server answers, has loaded the model, and the model is able to decode."""
 
     async def metrics(self) -> str:
         """Returns the server's own metrics as Prometheus writes them, or nothing if they cannot be had."""
@@ -92,8 +93,12 @@ class TritonLink:
         from tritonclient.utils import InferenceServerException
 
         try:
-            return bool(await self._client.is_model_ready(model, client_timeout=_QUESTION_SECONDS))
-        except InferenceServerException:
+            if not await self._client.is_model_ready(model, client_timeout=_QUESTION_SECONDS):
+                return False
+            # Triton says ready also when the model's process is dead, so the model is asked itself.
+            probe = self.generate(model, {}, {PARAMETER: True}, timeout=_QUESTION_SECONDS, deadline=None)
+            return [chunk async for chunk in probe] != []
+        except (InferenceServerException, ApiError):
             return False
 
     async def metrics(self) -> str:

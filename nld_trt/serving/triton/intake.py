@@ -18,6 +18,7 @@ from nld_trt.model.text.conversation import BESIDE, Conversation, parse_beside
 from nld_trt.model.text.prompt import refuse_beside
 from nld_trt.names import NEVER, SERVED_MODES, ModeName
 from nld_trt.serving.settings import ServingSettings
+from nld_trt.serving.triton.sizes import check_sizes
 from nld_trt.serving.triton.tensors import INPUTS
 
 # Penalties, which no mode supports. The value 0 has no effect and is accepted.
@@ -60,6 +61,7 @@ def read_inputs(
     Raises:
         InputError: a value cannot be used. The message names the tensor, its value and what is possible.
     """
+    check_sizes(tensors, info.limits.max_seq_len)
     values = {name: _value(name, array) for name, array in tensors.items()}
     if not settings.ignore_penalties:
         _refuse_penalties(values)
@@ -73,6 +75,8 @@ def read_inputs(
         for field in FIELDS.values()
         if field.setting and field.tensor is not None and field.tensor.name in values
     }
+    if "max_thinking_tokens" in given and "end_think_token_id" not in given and codec is not None:
+        given["end_think_token_id"] = codec.end_of_thinking
     given |= {
         "mode": mode,
         "lora": given.get("lora", settings.defaults.lora),

@@ -43,7 +43,10 @@ from nld_trt.serving.outbox import Outbox
 from nld_trt.serving.scheduler import Scheduler
 from nld_trt.serving.settings import FILE_NAME, ServingSettings
 from nld_trt.serving.triton.intake import check_parameters, read_inputs
+from nld_trt.serving.triton.notice import NoticeReader
+from nld_trt.serving.triton.probe import PARAMETER, WELL, check_health
 from nld_trt.serving.triton.replies import Outputs, Reply
+from nld_trt.serving.triton.served_model import check_decoupled, check_settings
 from nld_trt.serving.triton.tensors import OUTPUTS
 
 log = logging.getLogger(__name__)
@@ -70,8 +73,11 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname).1s %(name)s: %(message)s")
         self._pb = importlib.import_module("triton_python_backend_utils")
+        folder = path_of_library(args["model_repository"])
         try:
-            self._open(path_of_library(args["model_repository"]) / args["model_version"], args["model_name"])
+            policy = json.loads(args["model_config"]).get("model_transaction_policy", {})
+            check_decoupled(policy.get("decoupled", False), folder)
+            self._open(folder / args["model_version"], args["model_name"])
         except NldError as error:
             raise self._pb.TritonModelException(str(error)) from error
 
@@ -80,30 +86,48 @@ class TritonPythonModel:
         for request in requests:
             channel = TritonChannel(self._pb, request.get_response_sender())
             try:
-                tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-                intake = read_inputs(tensors, self._settings, self._session.info, self._codec)
-                parameters = json.loads(request.parameters() or "{}")
-                check_parameters(parameters, self._settings)
-                timeout = read_timeout(request.timeout() or parameters.get("timeout", 0))
-                self._scheduler.submit(intake.request, Reply(intake, channel, self._outbox), timeout=timeout)
+                self._take(request, channel)
             except NldError as error:
-                channel.fail(error)
+                self._refuse(channel, error)
             except Exception as error:
                 log.exception("a request could not be read")
-                channel.fail(NldError(f"internal error: {type(error).__name__}: {error}"))
+                self._refuse(channel, NldError(f"internal error: {type(error).__name__}: {error}"))
 
     def finalize(self) -> None:
+        self._notice.close()
         self._scheduler.close(grace=_CLOSE_SECONDS)
         self._outbox.close()
         self._metrics.close()
+
+    def _take(self, request: Any, channel: TritonChannel) -> None:
+        """Queue a request, or answer the probe.
+
+        Raises:
+            NldError: it is refused.
+        """
+        parameters = json.loads(request.parameters() or "{}")
+        if parameters.get(PARAMETER):
+            check_health(self._scheduler)
+            channel.send(WELL, final=True)
+            return
+        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        intake = read_inputs(tensors, self._settings, self._session.info, self._codec)
+        check_parameters(parameters, self._settings)
+        timeout = read_timeout(request.timeout() or parameters.get("timeout", 0))
+        self._scheduler.submit(intake.request, Reply(intake, channel, self._outbox), timeout=timeout)
+
+    def _refuse(self, channel: TritonChannel, error: NldError) -> None:
+        self._metrics.refused(error)
+        channel.fail(error)
 
     def _open(self, folder: Path, model: str) -> None:
         started = time.monotonic()
         self._settings = ServingSettings.from_dict(read_json(folder / FILE_NAME))
         paths = [inside(folder, name) for name in self._settings.engines]
         engine = open_fitting(paths, self._settings.backend).with_defaults(self._settings.generation_config)
+        check_settings(self._settings, engine.manifest)
         self._session = engine.open_session(self._settings.backend)
-        self._codec = Codec.open(engine.path)
+        self._codec = Codec.open(engine.path, max_tokens=self._session.info.limits.max_seq_len)
         opened = time.monotonic()
         warm_up(self._session)
         batch = Batch(
@@ -115,6 +139,7 @@ class TritonPythonModel:
         cache_tokens = info.limits.max_batch_size * info.limits.max_seq_len
         self._metrics = Metrics(TritonMetrics(self._pb, model), cache_tokens=cache_tokens)
         self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=self._metrics)
+        self._notice = NoticeReader(self._scheduler.close)
         log.info(
             "%s: %s %s, batch %d, %d tokens, opened in %.1f s, warmed up in %.1f s", model, info.backend,
             info.precision, info.limits.max_batch_size, info.limits.max_seq_len, opened - started,

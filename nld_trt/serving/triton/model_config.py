@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from nld_trt.errors import InputError
+from nld_trt.model.text.files import read_text
 from nld_trt.optional import require
 from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
 
@@ -42,6 +44,16 @@ def render_config(model: str, *, instance_kind: str, comment: str) -> str:
     text = f"{comment}\nmax_batch_size: 0\n{text_format.MessageToString(config)}"
     assert text_format.Parse(text, messages.ModelConfig()) == config
     return text
+
+
+def read_config(folder: Path) -> Any:
+    """Returns the configuration of the model in ``folder``, a protobuf message.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    file = folder / FILE_NAME
+    return parse_config(read_text(file), file)
 
 
 def parse_config(text: str, place: object) -> Any:

@@ -1,9 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Detects child processes that ended without their parent noticing, from Linux's list of processes."""
+"""The processes of a server: children that ended without their parent noticing, and the group of all of them."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -41,3 +43,27 @@ class EndWatch:
         now = time.monotonic()
         self._since = {child: self._since.get(child, now) for child in unnoticed_ends(self._parent)}
         return any(now - since > self._patience for since in self._since.values())
+
+
+def wait_for_group(group: int, seconds: float) -> bool:
+    """Wait until a process group has no process. Returns whether that was so in time."""
+    deadline = time.monotonic() + seconds
+    while _send(group, 0):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def kill_group(group: int) -> None:
+    """Kill all processes of a group. It may have none."""
+    _send(group, signal.SIGKILL)
+
+
+def _send(group: int, number: int) -> bool:
+    """Send a signal to a process group. Returns whether it has any process."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True

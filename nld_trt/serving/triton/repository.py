@@ -32,10 +32,10 @@ from nld_trt.serving import settings
 from nld_trt.serving.settings import ServingSettings
 from nld_trt.serving.triton import model_config
 from nld_trt.serving.triton.readme import render_readme
+from nld_trt.serving.triton.served_model import VERSION, check_model, check_settings
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
-VERSION = "1"
 # The files that an operator may edit. A change of any other file is damage.
 EDITABLE = (model_config.FILE_NAME, f"{VERSION}/{settings.FILE_NAME}")
 
@@ -100,7 +100,7 @@ def write_repository(
     _check_name(name)
     engines = {"engine" if index == 1 else f"engine-{index}": each for index, each in enumerate((engine, *also), 1)}
     for each in engines.values():
-        _check_settings(serving, each.manifest)
+        check_settings(serving, each.manifest)
         _check_is_of_the_same_model(engine, each)
     check_each_is_chosen_somewhere([*engines.values()])
     template = None if chat_template is None else _template(engine, chat_template)
@@ -161,13 +161,12 @@ def describe_repository(path: Path) -> dict[str, Any]:
     """Describe a repository, whose files are compared with their manifests.
 
     Raises:
-        InputError: it is not a repository, or files have changed since it was written; all of them are listed.
+        InputError: it is not a repository, files have changed since it was written, all of which are listed, or a
+            model cannot be served as it is configured.
     """
     models = {}
     for name in model_names(path):
-        config = model_config.parse_config(
-            (path / name / model_config.FILE_NAME).read_text(encoding="utf-8"), path / name / model_config.FILE_NAME
-        )
+        config = model_config.read_config(path / name)
         manifest = read_json(path / name / MANIFEST_FILE)
         problems = _damage(path / name, manifest)
         if problems:
@@ -176,6 +175,7 @@ def describe_repository(path: Path) -> dict[str, Any]:
                 details=problems,
                 fix=f"Write it again: nld-trt repo ENGINE_DIR -o {shlex.quote(str(path))} --force",
             )
+        check_model(path / name)
         models[name] = {
             "edited": _edited(path / name, manifest),
             "decoupled": config.model_transaction_policy.decoupled,
@@ -201,35 +201,6 @@ def _check_name(name: str) -> None:
         raise InputError(
             f"--name is {name!r}; a model name starts with a letter or digit and has letters, digits, '.', '_' and '-'"
         )
-
-
-def _check_settings(serving: ServingSettings, manifest: Manifest) -> None:
-    serving.check()
-    if serving.backend is not None and serving.backend not in manifest.backends:
-        raise InputError(f"the engine has no {serving.backend} backend; it has {', '.join(manifest.backends)}")
-    limits, defaults = manifest.limits, serving.defaults
-    if defaults.block_length is not None and defaults.block_length > limits.max_block_length:
-        raise InputError(
-            f"the default block_length is {defaults.block_length}; the engine was built for {limits.max_block_length}",
-        )
-    drafts = limits.max_quadratic_length
-    if defaults.mode == names.QUADRATIC and not drafts:
-        raise InputError(
-            "the default mode is quadratic, and the engine was built without quadratic passes",
-            fix="Use another --mode, or rebuild with nld-trt build --quadratic-length 8.",
-        )
-    if defaults.mode == names.QUADRATIC and (defaults.block_length or 0) > drafts:
-        raise InputError(
-            f"the default mode is quadratic and the default block_length {defaults.block_length}; the engine was built "
-            f"for quadratic passes of up to {drafts} drafts",
-            fix="Use a smaller --block-length, or leave it out.",
-        )
-    if defaults.max_tokens is not None and defaults.max_tokens >= limits.max_seq_len:
-        raise InputError(
-            f"the default max_tokens is {defaults.max_tokens}; the engine has {limits.max_seq_len}, prompt included"
-        )
-    if defaults.lora and not manifest.has_adapter:
-        raise InputError("--lora was asked for and the engine has no draft adapter", fix="Leave it out.")
 
 
 def _check_is_of_the_same_model(first: EngineFolder, other: EngineFolder) -> None:

@@ -4,51 +4,48 @@
 
 from __future__ import annotations
 
-import ctypes
+import math
 import os
 import re
 import signal
-import socket
 import subprocess
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from nld_trt import names
 from nld_trt.errors import InputError, OperationError
+from nld_trt.serving.triton.guard import Guard
+from nld_trt.serving.triton.hardening import body_limit, raise_stack_limit
 from nld_trt.serving.triton.installation import find_installation
-from nld_trt.serving.triton.processes import EndWatch
+from nld_trt.serving.triton.notice import VARIABLE, give_notice
+from nld_trt.serving.triton.ports import FREE_PORTS, Ports
+from nld_trt.serving.triton.processes import EndWatch, kill_group, wait_for_group
 from nld_trt.serving.triton.repository import model_names
+from nld_trt.serving.triton.served_model import check_model
 from nld_trt.serving.triton.server_folder import no_temporary_folder, server_folder
 from nld_trt.serving.triton.workplace import PREFIX, plain_path
 
-# The time for which Triton lets open requests end when it is told to stop. A little later it is killed.
-_EXIT_SECONDS = 10
-_KILL_SECONDS = _EXIT_SECONDS + 5.0
+# After the time that open requests have to end, the model answers those that have not. Triton gets some seconds more to
+# send these answers and to end, and is then killed.
+_EXIT_SECONDS = 5
+_KILL_SECONDS = 5.0
 # The time within which Triton notices the end of a process. It notices an orderly end at once.
 _NOTICE_SECONDS = 5.0
+# The time that stubs have to end after their server.
+_STUB_SECONDS = 3.0
 _LOG_LINES = 25
 
+# So that a default is not a call.
+_DEFAULT_PORTS = Ports()
 
-@dataclass(frozen=True)
-class Ports:
-    """The ports on which a server listens; 0 means any free port."""
-
-    http: int = names.HTTP_PORT
-    grpc: int = names.GRPC_PORT
-    metrics: int = names.METRICS_PORT
-
-
-FREE_PORTS = Ports(0, 0, 0)
+__all__ = ["FREE_PORTS", "Ports", "TritonServer", "last_lines"]
 
 
 class TritonServer:
@@ -66,9 +63,10 @@ class TritonServer:
         repository: Path,
         *,
         host: str = names.DEFAULT_HOST,
-        ports: Ports = Ports(),
+        ports: Ports = _DEFAULT_PORTS,
         log_file: Path | None = None,
         timeout: float = names.DEFAULT_START_TIMEOUT,
+        shutdown_timeout: float = names.DEFAULT_SHUTDOWN_TIMEOUT,
     ) -> None:
         """Prepare a server, without starting it.
 
@@ -76,15 +74,20 @@ class TritonServer:
             host: address to listen on.
             log_file: file for the server's output; a new file in the temporary folder if None.
             timeout: seconds within which the models must be loaded.
+            shutdown_timeout: seconds that open requests have to end when the server is stopped; those that have not
+                ended then get a last response with the finish reason ``cancelled``.
         """
         self.repository = repository
         self.host = host
         self.ports = ports
         self.log_file = log_file
         self.timeout = timeout
+        self.shutdown_timeout = shutdown_timeout
         # The repository's path on the server's command line.
         self._served = repository
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
+        self._work: Path | None = None
         self._cleanup = ExitStack()
 
     @property
@@ -105,10 +108,13 @@ class TritonServer:
         return self._process.pid
 
     @property
+    def reachable_host(self) -> str:
+        """An address at which this machine reaches the server."""
+        return "localhost" if self.host in ("0.0.0.0", "::") else self.host
+
+    @property
     def _reachable(self) -> str:
-        if self.host in ("0.0.0.0", "::"):
-            return "localhost"
-        return f"[{self.host}]" if ":" in self.host else self.host
+        return f"[{self.reachable_host}]" if ":" in self.reachable_host else self.reachable_host
 
     def __enter__(self) -> Self:
         self.start()
@@ -123,34 +129,41 @@ class TritonServer:
         """Start the server and wait until its models are ready.
 
         Raises:
-            InputError: there is no repository or no server, or a port is taken.
+            InputError: there is no repository or no server, a model cannot be served as it is configured, or a port
+                is taken.
             OperationError: the server ended or was not ready in time. The message has the end of its log.
         """
-        model_names(self.repository)
+        for name in model_names(self.repository):
+            check_model(self.repository / name)
         try:
-            work = self._cleanup.enter_context(server_folder())
-            installation = find_installation(work)
-            self.ports = _claim(self.host, self.ports)
+            self.ports = self.ports.claimed(self.host)
             self.log_file = self.log_file or _new_log()
-            self._served = plain_path(self.repository, work / "repository")
-            command = [str(installation.executable), *installation.arguments, *self._arguments(work.name)]
-            with _open_log(self.log_file) as log:
-                self._process = subprocess.Popen(
-                    command,
-                    # A model's process looks for modules in its working folder first, which must not be the user's.
-                    cwd=work,
-                    env={**os.environ, **installation.variables},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    # In a separate group, Ctrl-C reaches only this process, and stop() reaches every stub.
-                    start_new_session=True,
-                    preexec_fn=_follow_parent(),
-                )
-            self._wait_ready()
+            _empty_log(self.log_file)
+            self._launch(self.log_file)
         except BaseException:
             self.stop()
             raise
+
+    def restart(self) -> None:
+        """Kill the server with all its processes, and start it again on the same ports. Open requests break off.
+
+        Raises:
+            OperationError: the server ended or was not ready in time.
+        """
+        assert self.log_file is not None, "the server is not started"
+        self.kill()
+        try:
+            self._launch(self.log_file)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def ended(self) -> str | None:
+        """How the server ended; None while it runs."""
+        assert self._process is not None, "the server is not started"
+        status = self._process.poll()
+        return None if status is None else f"tritonserver ended ({_how(status)})"
 
     def wait(self) -> None:
         """Wait until the server ends.
@@ -160,23 +173,54 @@ class TritonServer:
         """
         assert self._process is not None, "the server is not started"
         self._process.wait()
-        raise self._failure(f"tritonserver ended ({_how(self._process.returncode)})")
+        raise self.failure(f"tritonserver ended ({_how(self._process.returncode)})")
 
     def stop(self) -> None:
         """End the server: terminate it, and kill it if it does not end in time. Does nothing if it is not running."""
-        process, self._process = self._process, None
+        process = self._process
         try:
-            if process is not None:
+            if process is not None and self._work is not None:
+                give_notice(self._work, self.shutdown_timeout)
                 process.terminate()
-                process.wait(_KILL_SECONDS)
-        except subprocess.TimeoutExpired:
+                process.wait(self.shutdown_timeout + _EXIT_SECONDS + _KILL_SECONDS)
+                wait_for_group(process.pid, _STUB_SECONDS)
+        except (subprocess.TimeoutExpired, OSError):
             pass
         finally:  # this also runs after a second Ctrl-C
-            if process is not None:
-                process.kill()
-                process.wait()
-                _end_group(process.pid)
-            self._cleanup.close()
+            self.kill()
+
+    def kill(self) -> None:
+        """End the server and its stubs at once. Does nothing if it is not running."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            kill_group(process.pid)
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.dismiss()
+        self._cleanup.close()
+
+    def _launch(self, log_file: Path) -> None:
+        self._work = work = self._cleanup.enter_context(server_folder())
+        installation = find_installation(work)
+        self._served = plain_path(self.repository, work / "repository")
+        arguments = (*installation.arguments, *body_limit(installation.executable), *self._arguments(work.name))
+        with _open_log(log_file) as log:
+            self._process = subprocess.Popen(
+                [str(installation.executable), *arguments],
+                # A model's process looks for modules in its working folder first, which must not be the user's.
+                cwd=work,
+                env={**os.environ, **installation.variables, VARIABLE: str(work)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # In a separate group, Ctrl-C reaches only this process, and kill() reaches every stub.
+                start_new_session=True,
+                preexec_fn=raise_stack_limit,
+            )
+        self._guard = Guard(self._process.pid)
+        self._wait_ready()
 
     def _arguments(self, shared_memory: str) -> list[str]:
         return [
@@ -185,7 +229,7 @@ class TritonServer:
             "--load-model=*",
             # The configuration is complete. Auto-completion would start every stub twice.
             "--disable-auto-complete-config",
-            f"--exit-timeout-secs={_EXIT_SECONDS}",
+            f"--exit-timeout-secs={math.ceil(self.shutdown_timeout) + _EXIT_SECONDS}",
             f"--backend-config=python,shm-region-prefix-name={shared_memory}",
             f"--http-address={self.host}",
             f"--http-port={self.ports.http}",
@@ -201,14 +245,15 @@ class TritonServer:
         ends = EndWatch(self._process.pid, _NOTICE_SECONDS)
         while not _answers(f"{self.http_url}/v2/health/ready"):
             if self._process.poll() is not None:
-                raise self._failure(f"tritonserver ended while starting ({_how(self._process.returncode)})")
+                raise self.failure(f"tritonserver ended while starting ({_how(self._process.returncode)})")
             if ends.overdue():
-                raise self._failure("the process of a model died while starting, and tritonserver waits for it")
+                raise self.failure("the process of a model died while starting, and tritonserver waits for it")
             if time.monotonic() > deadline:
-                raise self._failure(f"tritonserver was not ready within {self.timeout:g} s", "Raise --timeout.")
+                raise self.failure(f"tritonserver was not ready within {self.timeout:g} s", "Raise --timeout.")
             time.sleep(0.1)
 
-    def _failure(self, what: str, fix: str = "See the whole log.") -> OperationError:
+    def failure(self, what: str, fix: str = "See the whole log.") -> OperationError:
+        """Returns the error for something that the server did, with the end of its log."""
         assert self.log_file is not None
         lines = [line.replace(str(self._served), str(self.repository)) for line in last_lines(self.log_file)]
         return OperationError(what, details=lines, fix=f"{fix} It is in {self.log_file}.")
@@ -226,29 +271,6 @@ def last_lines(log_file: Path, count: int = _LOG_LINES) -> list[str]:
         return list(deque((line for line in told if line and not re.match(r"[+|]", line)), maxlen=count))
 
 
-def _claim(host: str, ports: Ports) -> Ports:
-    """Replace zeros by free ports. All are held until all are chosen, so that they differ."""
-    with ExitStack() as held:
-        chosen = []
-        for name, port in zip(("http", "grpc", "metrics"), astuple(ports), strict=True):
-            listener = held.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((host, port))
-                listener.listen()
-            except OverflowError as error:
-                raise InputError(f"--{name}-port is {port}; it must be between 0 and 65535") from error
-            except socket.gaierror as error:
-                raise InputError(f"--host is {host!r}, which is not an address: {error.strerror}") from error
-            except OSError as error:
-                raise InputError(
-                    f"port {port} of {host} cannot be used: {error.strerror}",
-                    fix=f"Choose another with --{name}-port, or any free one with --{name}-port 0.",
-                ) from error
-            chosen.append(listener.getsockname()[1])
-    return Ports(*chosen)
-
-
 def _new_log() -> Path:
     try:
         handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=".log")
@@ -258,11 +280,16 @@ def _new_log() -> Path:
     return Path(name)
 
 
-def _open_log(path: Path) -> BinaryIO:
+def _empty_log(path: Path) -> None:
     try:
-        return path.open("wb")
+        path.open("wb").close()
     except OSError as error:
         raise InputError(f"--log-file {path} cannot be written: {error.strerror}") from error
+
+
+def _open_log(path: Path) -> BinaryIO:
+    """Open a log to add to it, so that a server that is started again keeps what the one before it wrote."""
+    return path.open("ab")
 
 
 def _answers(url: str) -> bool:
@@ -273,38 +300,6 @@ def _answers(url: str) -> bool:
             return int(response.status) == 200
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _follow_parent() -> Callable[[], None] | None:
-    """Returns a function for the server's process that makes Linux end it when this process is killed.
-
-    The kernel watches the thread that started the server. Threads other than the main one may end long before the
-    process, so they get None.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    library = ctypes.CDLL(None)
-    set_death_signal = 1
-    return lambda: library.prctl(set_death_signal, signal.SIGTERM)
-
-
-def _end_group(group: int) -> None:
-    """Wait a moment for the stubs, which end when their server has ended, and kill those that remain."""
-    deadline = time.monotonic() + 3.0
-    while _send(group, 0):
-        if time.monotonic() > deadline:
-            _send(group, signal.SIGKILL)
-            return
-        time.sleep(0.05)
-
-
-def _send(group: int, number: int) -> bool:
-    """Send a signal to a process group. Returns whether it has any process."""
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _how(status: int) -> str:

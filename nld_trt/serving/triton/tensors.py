@@ -88,7 +88,17 @@ TENSORS: tuple[Tensor, ...] = (
     _input("stream", "BOOL", "a response per committed piece of text, instead of one at the end (default false)"),
     *(_field(name) for name in ("max_new_tokens", "mode", "block_length", "threshold", "lora", "stop", "eos_token_id")),
     _input("ignore_eos", "BOOL", "do not stop at the end-of-sequence token, for benchmarks"),
-    *(_field(name) for name in (*SAMPLING, "acceptance", "ensemble", "allow_diffusion")),
+    *(
+        _field(name)
+        for name in (
+            *SAMPLING,
+            "acceptance",
+            "ensemble",
+            "allow_diffusion",
+            "max_thinking_tokens",
+            "end_think_token_id",
+        )
+    ),
     _input("frequency_penalty", "FP32", "0, the only value that is supported"),
     _input("presence_penalty", "FP32", "0, the only value that is supported"),
     _input("exclude_input_in_output", "BOOL", "false puts `text_input` before the first text (default true)"),

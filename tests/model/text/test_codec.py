@@ -103,3 +103,20 @@ def test_file_that_is_not_utf_8_is_refused_by_name(converted, tmp_path, name) ->
     (tmp_path / "copy" / name).write_bytes('{"x": "é"}'.encode("latin-1"))
     with pytest.raises(InputError, match=f"{name} is not UTF-8"):
         Codec.open(tmp_path / "copy")
+
+
+def test_a_text_that_is_far_too_long_is_refused_after_its_first_part(root, monkeypatch):
+    codec = Codec.open(root / "examples" / "nld-tiny", max_tokens=512)
+    counted = []
+    count = codec._count
+    monkeypatch.setattr(codec, "_count", lambda text: counted.append(len(text)) or count(text))
+    with pytest.raises(InputError, match="more than 512 tokens already; the engine was built for 512"):
+        codec.encode("word " * 1_000_000)
+    assert sum(counted) < 100_000
+
+
+def test_a_long_text_that_fits_keeps_its_tokens(root):
+    free = Codec.open(root / "examples" / "nld-tiny")
+    text = "sort 42, é and 日本 " * 5_000
+    ids = free.encode(text)
+    assert Codec.open(root / "examples" / "nld-tiny", max_tokens=len(ids)).encode(text) == ids

@@ -125,6 +125,7 @@ def test_client_refuses_a_timeout_that_is_no_time(capsys, seconds: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["nan", "0", "-1"])
-def test_serve_refuses_a_timeout_that_is_no_time(repository, capsys, seconds: str) -> None:
-    assert run(["serve", str(repository), "--timeout", seconds]) == 2
-    assert f"--timeout is {float(seconds):g}; it must be above 0" in capsys.readouterr().err
+@pytest.mark.parametrize("flag", ["--timeout", "--shutdown-timeout", "--patience"])
+def test_serve_refuses_a_time_that_is_none(repository, capsys, flag: str, seconds: str) -> None:
+    assert run(["serve", str(repository), flag, seconds]) == 2
+    assert f"{flag} is {float(seconds):g}; it must be above 0" in capsys.readouterr().err

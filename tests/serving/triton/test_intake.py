@@ -16,6 +16,7 @@ from nld_trt.model.generation import GenerationDefaults
 from nld_trt.model.text.codec import Codec
 from nld_trt.serving.settings import Defaults, ServingSettings
 from nld_trt.serving.triton.intake import Intake, check_parameters, read_inputs
+from nld_trt.serving.triton.sizes import text_limit
 from nld_trt.serving.triton.tensors import INPUTS
 
 STANDARD = ServingSettings()
@@ -166,7 +167,7 @@ def test_tools_documents_and_variables_reach_the_template(read, served_engine, t
         ({"messages": ""}, "messages is not JSON"),
         ({"messages": "[]"}, "messages is []; it must be a list"),
         ({"messages": "null"}, "messages is None; it must be a list"),
-        ({"messages": "[" * 100_000}, "messages is "),
+        ({"messages": "[" * 60_000}, "messages is "),
         (
             {"messages": '[{"role": "user", "content": 1' + "0" * 4999 + "}]"},
             "messages has a whole number of 5000 digits",
@@ -302,3 +303,35 @@ def test_settings_survive_the_file() -> None:
 def test_edited_settings_are_checked(change, message) -> None:
     with pytest.raises(InputError, match=message):
         ServingSettings.from_dict({**ServingSettings().to_dict(), **change})
+
+
+@pytest.mark.parametrize("name", ["text_input", "messages", "tools", "system"])
+def test_more_text_than_the_engine_can_use_is_refused_unread(read, info, name) -> None:
+    text = "[" * (text_limit(info.limits.max_seq_len) + 1)  # as JSON this would have its own error
+    beside = {} if name in ("text_input", "messages") else {"text_input": "a"}
+    with pytest.raises(InputError, match=rf"{name} has \d+ bytes.*the engine was built for 512 tokens"):
+        read(**beside, **{name: text}, tokenizer=None)
+
+
+def test_many_empty_texts_are_not_free(read, info) -> None:
+    with pytest.raises(InputError, match=r"stop_words has \d+ bytes"):
+        read(text_input="a", stop_words=[""] * text_limit(info.limits.max_seq_len))
+
+
+def test_more_token_ids_than_fit_are_refused_by_number(read) -> None:
+    with pytest.raises(InputError, match="input_ids has 513 values; the engine was built for 512"):
+        read(input_ids=[7] * 513)
+
+
+def test_thinking_budget_takes_the_tokenizer_s_marker(read, codec) -> None:
+    request = read(text_input="a", mode="ar", max_thinking_tokens=5).request
+    assert (request.max_thinking_tokens, request.end_think_token_id) == (5, codec.end_of_thinking)
+    assert codec.encode_part("</think>") == (codec.end_of_thinking,)
+    assert read(text_input="a", mode="ar", max_thinking_tokens=5, end_think_token_id=7).request.end_think_token_id == 7
+
+
+def test_thinking_budget_without_a_marker_is_refused(read) -> None:
+    with pytest.raises(InputError, match="max_thinking_tokens and end_think_token_id must be given together"):
+        read(input_ids=[5], mode="ar", max_thinking_tokens=5, tokenizer=None)
+    with pytest.raises(InputError, match="max_thinking_tokens is not supported in linear mode"):
+        read(text_input="a", mode="linear", max_thinking_tokens=5)

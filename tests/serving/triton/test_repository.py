@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nld_trt.cli import run
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -20,6 +21,7 @@ from nld_trt.model.text.codec import Codec
 from nld_trt.serving.settings import Defaults, ServingSettings
 from nld_trt.serving.triton.model_config import parse_config
 from nld_trt.serving.triton.repository import describe_repository, model_names, write_repository
+from nld_trt.serving.triton.served_model import check_model
 from nld_trt.serving.triton.tensors import INPUTS, OUTPUTS
 
 
@@ -223,3 +225,36 @@ def test_readme_has_a_line_for_every_client(repository) -> None:
         "aiperf profile",
     ):
         assert part in text
+
+
+def change_default(repository, **values) -> None:
+    settings = repository / "nld" / "1" / "model.json"
+    content = json.loads(settings.read_text(encoding="utf-8"))
+    content["defaults"] |= values
+    settings.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["inspect", "serve"])
+def test_default_that_the_engine_cannot_serve_is_refused_by_name(repository, capsys, command) -> None:
+    change_default(repository, mode="quadratic")
+    assert run([command, str(repository)]) == 2
+    said = capsys.readouterr().err
+    assert "1/model.json: the default mode is quadratic, and the engine was built without quadratic passes" in said
+
+
+@pytest.mark.parametrize("command", ["inspect", "serve"])
+@pytest.mark.parametrize("edited", ["decoupled: false", ""])
+def test_model_that_would_answer_within_its_call_is_refused_by_name(repository, capsys, command, edited) -> None:
+    config = repository / "nld" / "config.pbtxt"
+    text = config.read_text(encoding="utf-8")
+    assert "decoupled: true" in text
+    config.write_text(text.replace("decoupled: true", edited), encoding="utf-8")
+    assert run([command, str(repository)]) == 2
+    assert "nld/config.pbtxt has no model_transaction_policy with decoupled: true" in capsys.readouterr().err
+
+
+def test_model_of_others_in_the_repository_is_left_alone(repository) -> None:
+    other = repository / "other"
+    other.mkdir()
+    (other / "config.pbtxt").write_text('name: "other" backend: "python"', encoding="utf-8")
+    check_model(other)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -20,23 +21,19 @@ import pytest
 from nld_trt.errors import InputError, OperationError
 from nld_trt.machine import installed
 from nld_trt.serving.triton import installation
+from nld_trt.serving.triton import server as server_module
 from nld_trt.serving.triton.repository import model_names
 from nld_trt.serving.triton.server import FREE_PORTS, Ports, TritonServer, last_lines
+from tests.serving.command import Command, group_lives, servers_of
 from tests.serving.conftest import LONG, Server, wait_until
 
 pytestmark = pytest.mark.triton
 
 
-def group_lives(group: int) -> bool:
-    return any(group_of(process) == group for process in psutil.process_iter())
-
-
-def group_of(process: psutil.Process) -> int | None:
-    """None for one that ended, also while this looked at it."""
-    try:
-        return None if process.status() == psutil.STATUS_ZOMBIE else os.getpgid(process.pid)
-    except (ProcessLookupError, psutil.NoSuchProcess):
-        return None
+def shared_memory(pid: int) -> list[Path]:
+    """The regions that a server shares with its models."""
+    (option,) = [part for part in psutil.Process(pid).cmdline() if "shm-region-prefix-name=" in part]
+    return list(Path("/dev/shm").glob(f"{option.partition('prefix-name=')[2]}*"))
 
 
 def start(repository: Path, tmp_path: Path, **options) -> TritonServer:
@@ -192,51 +189,6 @@ def test_something_that_is_no_repository_is_refused_before_anything_starts(serve
     assert not (tmp_path / "server.log").exists()
 
 
-class Command:
-    """``nld-trt serve`` as a process."""
-
-    def __init__(self, repository: Path, *options: str) -> None:
-        arguments = ["serve", str(repository), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", *options]
-        # What starts the tests in the background may have them ignore Ctrl-C, and they would pass that on.
-        code = (
-            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-            "from nld_trt.cli import main; main()"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
-
-    def facts(self) -> dict:
-        """The object that --json prints when the server is ready."""
-        assert self.process.stdout is not None
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line)
-            if line == "}\n":
-                break
-        return json.loads("".join(lines))
-
-    def talk(self) -> str:
-        """What it says on stderr until it is done with that."""
-        assert self.process.stderr is not None
-        lines = []
-        for line in self.process.stderr:
-            lines.append(line)
-            if "Ctrl-C" in line:
-                break
-        return "".join(lines)
-
-    def end(self, number: int) -> tuple[int, str]:
-        """(exit status, rest of stderr) after a signal."""
-        self.process.send_signal(number)
-        _, err = self.process.communicate(timeout=120)
-        return self.process.returncode, err
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_serve_command_ends_cleanly_on_a_signal(repository, tmp_path, number) -> None:
     command = Command(repository, "--json", "--log-file", str(tmp_path / "server.log"))
@@ -252,17 +204,25 @@ def test_serve_command_ends_cleanly_on_a_signal(repository, tmp_path, number) ->
     assert not group_lives(facts["pid"])
 
 
-def test_serve_command_tells_when_its_server_dies(repository, tmp_path) -> None:
+@pytest.mark.slow
+def test_serve_command_gives_up_a_server_that_dies_again_and_again(repository, tmp_path) -> None:
     command = Command(repository, "--json", "--log-file", str(tmp_path / "server.log"))
-    pid = command.facts()["pid"]
-    (name,) = [part for part in psutil.Process(pid).cmdline() if "shm-region-prefix-name=" in part]
-    region = name.partition("prefix-name=")[2]
-    assert list(Path("/dev/shm").glob(f"{region}*"))
-    os.kill(pid, signal.SIGKILL)
+    facts = command.facts()
+    regions, killed = [], 0
+    for _ in range(4):
+        assert wait_until(lambda before=killed: {server.pid for server in servers_of(command.process.pid)} - {before})
+        assert wait_until(lambda: server_module._answers(f"{facts['http']}/v2/health/ready"))
+        time.sleep(1)  # what the command needs to see that as well
+        (server,) = servers_of(command.process.pid)
+        regions += shared_memory(server.pid)
+        killed = server.pid
+        server.kill()
     _, err = command.process.communicate(timeout=120)
     assert command.process.returncode == 1
-    assert "tritonserver ended (signal SIGKILL)" in err
-    assert not list(Path("/dev/shm").glob(f"{region}*"))
+    assert err.count("the server is started again") == 3
+    assert "tritonserver ended (signal SIGKILL), after 3 new starts within 10 minutes" in err
+    assert len(regions) >= 4
+    assert not [region for region in regions if region.exists()]
     assert str(tmp_path / "server.log") in err
 
 

@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Clients with open streams."""
+
+from __future__ import annotations
+
+import threading
+
+from nld_trt.errors import OperationError
+from nld_trt.serving.triton.client import stream
+from tests.serving.conftest import wait_until
+
+# A token of its own for every response, for some seconds.
+ENDLESS = {"input_ids": [1, 5, 6], "max_tokens": 500, "mode": "ar", "ignore_eos": True}
+
+
+class Streams:
+    """Clients with open streams, and how each of them ended."""
+
+    def __init__(self, url: str, count: int, **inputs) -> None:
+        self.ends: list[str] = []
+        self.chunks = 0
+        self._question = {**ENDLESS, **inputs}
+        self._threads = [threading.Thread(target=self._ask, args=(url,)) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def wait_until_open(self) -> None:
+        assert wait_until(lambda: self.chunks > 2 * len(self._threads))
+
+    def wait_until_ended(self, seconds: float) -> list[str]:
+        for thread in self._threads:
+            thread.join(seconds)
+        assert not any(thread.is_alive() for thread in self._threads)
+        return self.ends
+
+    def _ask(self, url: str) -> None:
+        end = ""
+        try:
+            for chunk in stream(url, timeout=60, **self._question):
+                self.chunks += 1
+                end = chunk.finish_reason
+        except OperationError as error:
+            end = str(error)
+        self.ends.append(end)
