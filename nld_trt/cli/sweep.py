@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("sweep")
 @engine_argument
-@prompts_option("JSONL file with prompts: real text, not random tokens.")
+@prompts_option("JSONL file with prompts, AIPerf's or SPEED-Bench's: real text, not random tokens.")
 @output_folder_option("Results folder; an earlier sweep in it is continued.")
 @modes_option
 @click.option(
@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     help="Commit confidence in diffusion.",
 )
 @click.option(
-    "--requests", type=int, default=16, show_default=True, help="Requests per repeat; the prompts are reused in order."
-)
+    "--requests", type=int, default=None,
+    help="Requests per repeat; the prompts are reused in order. "
+    f"Default: {names.DEFAULT_SWEEP_REQUESTS}, or each conversation of SPEED-Bench once.",
+)  # fmt: skip
 @click.option("--max-new-tokens", type=int, default=128, show_default=True, help="Limit per request.")
 @click.option("--ignore-eos", is_flag=True, help="Generate exactly --max-new-tokens, so that all points do equal work.")
 @click.option("--warmup", type=int, default=2, show_default=True, help="Untimed requests before each point.")
@@ -79,8 +81,9 @@ def command(
     _check(prompts, plots, options)
     from nld_trt.decode.engine import Engine
     from nld_trt.measure.sweep import report
-    from nld_trt.measure.sweep.plan import SweepSettings, plan_sweep
-    from nld_trt.measure.sweep.run import results_of
+    from nld_trt.measure.sweep.plan import plan_sweep
+    from nld_trt.measure.sweep.results import results_of
+    from nld_trt.measure.sweep.settings import SweepSettings
 
     with nullcontext() if dry_run else results_of(output_dir):
         with output.stage("opening engine"):
@@ -110,7 +113,7 @@ def _check(prompts: Path, plots: bool | None, options: Mapping[str, Any]) -> Non
     if not prompts.is_file():
         raise InputError(f"--prompts {prompts} is not a file")
     for name, least in (("requests", 1), ("repeats", 1), ("warmup", 0)):
-        if options[name] < least:
+        if options[name] is not None and options[name] < least:
             raise InputError(f"--{name} is {options[name]}; it must be at least {least}")
     if plots:
         optional.require("matplotlib", wanted_by="sweep --plots")
@@ -129,7 +132,7 @@ def _draw(plots: bool | None, rows: Sequence[Mapping[str, Any]], planned: Planne
     from nld_trt.measure.sweep.plots import draw
 
     with output.stage("drawing plots"):
-        return [path.name for path in draw(rows, planned.sweep.folder, planned.title)]
+        return [path.name for path in draw(rows, planned.sweep.results.folder, planned.title)]
 
 
 def _numbers(flag: str, text: str) -> list[int]:
