@@ -51,7 +51,8 @@ class Prober:
         for name in names.MODES if named is None else dict.fromkeys(named):
             found, problems = self._lengths(name, settings)
             if named is not None and not found:
-                raise InputError(f"the server at {self.server} refused mode {name}: {next(iter(problems.values()))}")
+                reason = next(iter(problems.values()))
+                raise InputError(f"the server at {self.server} cannot decode in mode {name}: {reason}")
             left_out |= problems
             points += [
                 Point(name, length, _threshold(name, settings), count)
