@@ -125,6 +125,8 @@ DEFAULT_ENSEMBLE: Final = 1.0
 # What evaluations and sweeps measure: a mode, with the draft adapter or without it (nld_trt.measure.variant).
 LINEAR_NO_LORA: Final = "linear-no-lora"
 VARIANTS: Final = (AR, DIFFUSION, LINEAR, LINEAR_NO_LORA, QUADRATIC)
+# Requests of a sweep, for each repeat of a point.
+DEFAULT_SWEEP_REQUESTS: Final = 16
 
 # Quantization recipes that are shipped (quantize/), and flags that are short for some of them.
 QFORMATS: Final = ("int4_awq", "int4_rtn", "fp8", "fp8_pc_pt", "w4a16_nvfp4", "nvfp4")

@@ -24,14 +24,14 @@ from nld_trt.engine.session import EngineInfo
 from nld_trt.measure.sweep.closed_loop import Run, percentiles
 from nld_trt.measure.sweep.point import Point, Workload
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _STATISTICS = ("avg", "p50", "p90", "p99")
 
 COLUMNS: tuple[str, ...] = (
     "model", "model_sha256", "backend", "precision", "device", "num_gpus",
     "mode", "block_length", "threshold", "concurrency",
-    "requests_ok", "repeats", "output_tokens", "duration_s",
+    "requests_ok", "requests_failed", "repeats", "output_tokens", "duration_s",
     *(f"{name}_{statistic}" for name in (latency.name for latency in LATENCIES) for statistic in _STATISTICS),
     "output_tps", "output_tps_min", "output_tps_max", "tps_per_user", "tps_per_gpu", "request_throughput",
     "tokens_per_forward", "acceptance_length", "denoising_steps_per_block", "host_share", "version",
@@ -66,6 +66,7 @@ def row(
         "threshold": point.threshold,
         "concurrency": point.concurrency,
         "requests_ok": requests,
+        "requests_failed": 0,  # one would have ended the sweep
         "repeats": workload.repeats,
         "output_tokens": counts.tokens,
         "duration_s": counts.seconds,

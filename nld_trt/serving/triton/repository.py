@@ -30,8 +30,8 @@ from nld_trt.model.text.files import TEMPLATE_FILE, TEMPLATES_FOLDER
 from nld_trt.model.text.template import DEFAULT_NAME as DEFAULT_TEMPLATE
 from nld_trt.serving import settings
 from nld_trt.serving.settings import ServingSettings
-from nld_trt.serving.triton import model_config
-from nld_trt.serving.triton.readme import render_readme
+from nld_trt.serving.triton import aiperf_config, model_config
+from nld_trt.serving.triton.readme import EXAMPLE_PROMPT, render_readme
 from nld_trt.serving.triton.served_model import VERSION, check_model, check_settings
 
 MANIFEST_FILE = "manifest.json"
@@ -120,6 +120,10 @@ def write_repository(
         write_json(work / name / MANIFEST_FILE, manifest)
         readme = render_readme(name, serving, manifest)
         (work / "README.md").write_text(readme, encoding="utf-8", errors="backslashreplace")
+        benchmark = aiperf_config.render_aiperf_config(
+            name, manifest["engine"], default=serving.defaults.mode, prompt=EXAMPLE_PROMPT
+        )
+        (work / aiperf_config.FILE_NAME).write_text(benchmark, encoding="utf-8")
     return Repository(target, name, manifest, linked)
 
 
