@@ -48,6 +48,7 @@ class Request:
         ensemble: quadratic: weight of the AR prediction in verifying, the rest is the diffusion's. Below 1 the
             text is no longer that of ar.
         max_thinking_tokens, end_think_token_id: the marker is forced once so many tokens were generated without it.
+        keep_markers: the text has the markers of thinking and tool calls (``Codec.stream``).
     """
 
     prompt_ids: tuple[int, ...]
@@ -67,6 +68,7 @@ class Request:
     max_thinking_tokens: int | None = None
     end_think_token_id: int | None = None
     ensemble: float = names.DEFAULT_ENSEMBLE
+    keep_markers: bool = False
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -103,6 +105,7 @@ class Request:
             max_thinking_tokens=self.max_thinking_tokens,
             end_think_token_id=self.end_think_token_id,
             ensemble=self.ensemble,
+            keep_markers=self.keep_markers,
             **{"seed": fresh_seed() if sampling["temperature"] else None, **sampling},
         )
         check_sampling(resolved.sampling, resolved.mode)
@@ -139,6 +142,7 @@ class ResolvedRequest:
     max_thinking_tokens: int | None
     end_think_token_id: int | None
     ensemble: float
+    keep_markers: bool
 
     @property
     def sampling(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Chunk:
         output_ids: the ids of these tokens, in answers to ``input_ids``.
         finish_reason: empty until the last chunk.
         acceptance_histogram: number of verified drafts of which 0, 1, 2, … tokens were accepted.
+        cached_tokens: tokens of the prompt that were not computed again; None if the server does not say.
     """
 
     text: str
@@ -47,6 +48,7 @@ class Chunk:
     nfe: int | None = None
     seed: int | None = None
     acceptance_histogram: tuple[int, ...] = ()
+    cached_tokens: int | None = None
 
 
 def stream(
@@ -235,4 +237,5 @@ def read_response(result: Any) -> Chunk | None:
         nfe=single.get("nfe"),
         seed=single.get("seed"),
         acceptance_histogram=tuple(values.get("acceptance_histogram", ())),
+        cached_tokens=single.get("cached_tokens"),
     )
