@@ -132,6 +132,10 @@ class Codec:
     def decode(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
+    def token_text(self, token: int) -> str:
+        """The text of one token, which for a special one is its name."""
+        return str(self._tokenizer.decode([token], skip_special_tokens=False))
+
     def stream(self, stop: Sequence[str] = (), *, keep_markers: bool = False, prompt: Sequence[int] = ()) -> TextStream:
         """Decode an answer as it arrives.
 
