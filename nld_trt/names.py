@@ -153,6 +153,11 @@ DEFAULT_SHUTDOWN_TIMEOUT: Final = 10.0
 # Seconds without an answer from a model after which its server is started again.
 DEFAULT_PATIENCE: Final = 10.0
 DEFAULT_CLIENT_TIMEOUT: Final = 300.0
+# The comparison of another server with an engine: prompts of each range, tokens of each answer, and the nats between
+# two tokens that are as good as equally likely.
+DEFAULT_CHECK_SAMPLES: Final = 8
+DEFAULT_CHECK_TOKENS: Final = 32
+DEFAULT_TIE: Final = 0.25
 # Of a request to the OpenAI front: the text of any prompt that fits, while tokenizing it holds up nobody for long.
 DEFAULT_MAX_BODY_BYTES: Final = 1024 * 1024
 

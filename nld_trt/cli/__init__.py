@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("nld_trt.cli.serve", "Start Triton Inference Server on a model repository."),
     "front": ("nld_trt.cli.front", "Serve OpenAI's clients in front of a running Triton server."),
     "client": ("nld_trt.cli.client", "Send a prompt to a running server."),
+    "check-server": ("nld_trt.cli.check_server", "Compare another server's answers with those of an engine."),
     "sweep": ("nld_trt.cli.sweep", "Measure throughput over modes, block lengths and concurrency."),
     "simulate": ("nld_trt.cli.simulate", "Simulate a server that chooses its mode by its load."),
     "bench": ("nld_trt.cli.bench", "Check and time parts of an engine against what the hardware allows."),

@@ -117,7 +117,9 @@ class Batch:
             InputError: the request does not fit this engine. Nothing is queued.
         """
         resolved = self.resolved(request)
-        text = self.codec.stream(resolved.stop) if self.codec is not None else None
+        text = None
+        if self.codec is not None:
+            text = self.codec.stream(resolved.stop, keep_markers=resolved.keep_markers, prompt=resolved.prompt_ids)
         row = Row(resolved, self.session.info.config.mask_token_id, text, number=self._submitted)
         self._submitted += 1
         self._waiting.append(row)

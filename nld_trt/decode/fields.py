@@ -229,6 +229,12 @@ FIELDS: Final[dict[str, Field]] = {
             tensor=Tensor("stop_words", "STRING", many=True),
         ),
         Field(
+            "keep_markers", (bool,),
+            "leave the markers of thinking and tool calls in the text, such as `<think>`; other special tokens have "
+            "none",
+            "false", tensor=Tensor("keep_markers", "BOOL"),
+        ),
+        Field(
             "max_thinking_tokens", (int,), "tokens of thinking after which the marker is forced, in ar and diffusion",
             "no limit", range=Range(lambda value: value >= 0, "0 or more"),
             tensor=Tensor("max_thinking_tokens", "INT32"),

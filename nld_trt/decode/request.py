@@ -57,6 +57,7 @@ class Request:
             text is no longer that of ar.
         allow_diffusion: auto: the text may be other than that of ar, so that diffusion may be chosen.
         max_thinking_tokens, end_think_token_id: the marker is forced once so many tokens were generated without it.
+        keep_markers: the text has the markers of thinking and tool calls (``Codec.stream``).
     """
 
     prompt_ids: tuple[int, ...]
@@ -77,6 +78,7 @@ class Request:
     end_think_token_id: int | None = None
     ensemble: float = names.DEFAULT_ENSEMBLE
     allow_diffusion: bool = False
+    keep_markers: bool = False
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -116,6 +118,7 @@ class Request:
             end_think_token_id=self.end_think_token_id,
             ensemble=self.ensemble,
             allow_diffusion=self.allow_diffusion,
+            keep_markers=self.keep_markers,
             **{"seed": fresh_seed() if sampling["temperature"] else None, **sampling},
         )
         check_sampling(resolved.sampling, resolved.mode)
@@ -153,6 +156,7 @@ class ResolvedRequest:
     end_think_token_id: int | None
     ensemble: float
     allow_diffusion: bool = False
+    keep_markers: bool = False
 
     def as_mode(self, mode: ModeName, block_length: int) -> ResolvedRequest:
         """This request of mode auto, as it is decoded for a while."""

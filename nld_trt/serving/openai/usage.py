@@ -17,6 +17,7 @@ class Tally:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._prompt_tokens = [0] * asked.prompts
+        self._cached_tokens: dict[int, int] = {}
         self.completion_tokens = 0
         self._last: list[Chunk] = []
 
@@ -25,6 +26,9 @@ class Tally:
         self.completion_tokens += chunk.tokens
         if chunk.finish_reason:
             self._last.append(chunk)
+        if chunk.cached_tokens is not None:
+            prompt = self._asked.prompt_of(choice)
+            self._cached_tokens[prompt] = max(chunk.cached_tokens, self._cached_tokens.get(prompt, 0))
 
     @property
     def prompt_tokens(self) -> int:
@@ -39,6 +43,8 @@ class Tally:
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
         }
+        if self._cached_tokens:
+            usage["prompt_tokens_details"] = {"cached_tokens": sum(self._cached_tokens.values())}
         drafts = [speculation(chunk.acceptance_histogram) for chunk in self._last if chunk.acceptance_histogram]
         if drafts:
             accepted = sum(each["num_accepted_draft_tokens"] for each in drafts)

@@ -36,6 +36,7 @@ class Chunk:
         mode_tokens, mode_switches, mode_reason: auto: tokens by the mode that made them, an object in JSON, how often
             mode or block length have changed, and why they last did.
         acceptance_histogram: number of verified drafts of which 0, 1, 2, … tokens were accepted.
+        cached_tokens: tokens of the prompt that were not computed again; None if the server does not say.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Chunk:
     mode_tokens: str | None = None
     mode_switches: int | None = None
     mode_reason: str | None = None
+    cached_tokens: int | None = None
 
 
 def stream(
@@ -243,6 +245,7 @@ def read_response(result: Any) -> Chunk | None:
         mode_tokens=_text(single.get("mode_tokens")),
         mode_switches=single.get("mode_switches"),
         mode_reason=_text(single.get("mode_reason")),
+        cached_tokens=single.get("cached_tokens"),
     )
 
 

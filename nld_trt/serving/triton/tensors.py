@@ -86,7 +86,19 @@ TENSORS: tuple[Tensor, ...] = (
         for name in ("prompt", "prompt_ids", "messages", "tools", "documents", "chat_template_kwargs", "system", "raw")
     ),
     _input("stream", "BOOL", "a response per committed piece of text, instead of one at the end (default false)"),
-    *(_field(name) for name in ("max_new_tokens", "mode", "block_length", "threshold", "lora", "stop", "eos_token_id")),
+    *(
+        _field(name)
+        for name in (
+            "max_new_tokens",
+            "mode",
+            "block_length",
+            "threshold",
+            "lora",
+            "stop",
+            "keep_markers",
+            "eos_token_id",
+        )
+    ),
     _input("ignore_eos", "BOOL", "do not stop at the end-of-sequence token, for benchmarks"),
     *(
         _field(name)
