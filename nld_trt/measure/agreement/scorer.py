@@ -85,7 +85,7 @@ class Scorer:
         text = ForcedText(tuple(tokens), prompt_length, number=0, name="of the server")
         window = limits.max_block_length
         chunk = max(1, min(limits.prompt_chunk, prompt_length, limits.capacity - len(tokens)))
-        session.reserve(1, min(len(tokens) + max(chunk, window), limits.capacity), empty=True)
+        session.reserve(1, min(len(tokens) + max(chunk, window), limits.capacity), held=0)
         found: list[Any] = []
         for each in text.causal_passes(chunk, window):
             outputs = run_passes(session, [each]).outputs
