@@ -125,6 +125,8 @@ DEFAULT_ENSEMBLE: Final = 1.0
 # What evaluations and sweeps measure: a mode, with the draft adapter or without it (nld_trt.measure.variant).
 LINEAR_NO_LORA: Final = "linear-no-lora"
 VARIANTS: Final = (AR, DIFFUSION, LINEAR, LINEAR_NO_LORA, QUADRATIC)
+# Those of a sweep, whose load mode auto follows.
+SWEPT_VARIANTS: Final = (*VARIANTS, AUTO)
 # Requests of a sweep, for each repeat of a point.
 DEFAULT_SWEEP_REQUESTS: Final = 16
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -147,11 +147,9 @@ def prompts_option(help_text: str) -> Callable[[Command], Command]:
     return click.option("--prompts", type=click.Path(path_type=Path), required=True, help=help_text)
 
 
-def modes_option(function: Command) -> Command:
-    """``--modes``: the variants that a measurement measures, as the text that was given."""
-    return click.option(
-        "--modes", default=None, help=f"Comma list of {', '.join(names.VARIANTS)}. Default: all the engine has."
-    )(function)
+def modes_option(variants: Sequence[str]) -> Callable[[Command], Command]:
+    """``--modes``: those of ``variants`` that a measurement measures, as the text that was given."""
+    return click.option("--modes", default=None, help=f"Comma list of {', '.join(variants)}. Default: all there are.")
 
 
 def whole_numbers(flag: str, text: str) -> list[int]:

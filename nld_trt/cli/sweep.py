@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="ENGINE_DIR|URL")
 @prompts_option("JSONL file with prompts, AIPerf's or SPEED-Bench's: real text, not random tokens.")
 @output_folder_option("Results folder; an earlier sweep in it is continued.")
-@modes_option
+@modes_option(names.SWEPT_VARIANTS)
 @click.option(
     "--block-length", "block_lengths", default=None,
     help="Comma list. Default: the checkpoint's; in quadratic mode no more than the engine was built for.",

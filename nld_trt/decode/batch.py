@@ -93,7 +93,9 @@ class Batch:
         self._waiting: deque[Row] = deque()
         self._places = Places(session, self.max_rows, keeps_donors=prefix_caching)
         self._turns = Turns(limits.prompt_chunk, max_num_batched_tokens)
-        self.steering = None if costs is None else Steering(session, costs)
+        self.steering: Steering | None = None
+        if costs is not None:
+            self.follow_load(costs)
         self._prompt_turns = 0
         self._submitted = 0
         self._cancelled: list[Row] = []
@@ -151,6 +153,10 @@ class Batch:
         elif row not in self._places.live or row.finish_reason is not None or row in self._cancelled:
             return
         self._cancelled.append(row)
+
+    def follow_load(self, costs: CostTable) -> None:
+        """Take requests of mode auto from now on, and decode them by what forwards of the session cost."""
+        self.steering = Steering(self.session, costs)
 
     def take_switches(self) -> list[Switch]:
         """Changes of how requests of mode auto are decoded, since the last call."""

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nld_trt import names
 from nld_trt.decode.engine import Engine
 from nld_trt.machine import environment
+from nld_trt.measure.cost_table import load_or_measure
 from nld_trt.measure.prompt_lines import read_prompt_file
 from nld_trt.measure.questions import Question, questions_of
 from nld_trt.measure.sweep.point import grid
 from nld_trt.measure.sweep.results import Results
 from nld_trt.measure.sweep.run import Sweep
 from nld_trt.measure.sweep.settings import SweepSettings
-from nld_trt.measure.variant import greedy_note, parse_variants
+from nld_trt.measure.variant import SWEPT, greedy_note, parse_variants
 from nld_trt.progress import SILENT, Progress
 
 
@@ -67,6 +69,9 @@ class PlannedSweep:
             if line is not None:
                 progress.note(line)
         self.sweep.results.prepare(self.facts)
+        if names.AUTO in self.sweep.variants:
+            engine = self.engine
+            engine.decoder.follow_load(load_or_measure(engine.folder, engine.session, progress=progress))
         model = self.engine.folder.manifest.model
         return self.sweep.run(
             self.engine.decoder, self.questions, model, self.device, self.gpus, resume=resume, progress=progress
@@ -82,7 +87,7 @@ def plan_sweep(engine: Engine, prompts: Path, folder: Path, settings: SweepSetti
         InputError: a prompt or a setting does not fit the engine.
     """
     info, model = engine.info, engine.folder.manifest.model
-    variants = parse_variants(settings.modes, info)
+    variants = parse_variants(settings.modes, info, known=SWEPT)
     chosen = grid(
         variants,
         settings.block_lengths,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nld_trt import names
 from nld_trt.decode.figures import TOKENS_PER_FORWARD, TOKENS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-BY_MODE, PARETO = "by_mode.png", "pareto.png"
+BY_MODE, PARETO, OVER_LOAD = "by_mode.png", "pareto.png", "over_load.png"
 
 
 def draw(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
-    """Write both plots into ``folder`` and return their paths."""
+    """Write the plots into ``folder`` and return their paths."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -38,6 +39,11 @@ def draw(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
     axis.set_title(title, fontsize="medium")
     figure.savefig(folder / PARETO, dpi=120)
     paths.append(folder / PARETO)
+    figure, axis = plt.subplots(figsize=(7, 5), layout="constrained")
+    _over_load(axis, rows)
+    axis.set_title(title, fontsize="medium")
+    figure.savefig(folder / OVER_LOAD, dpi=120)
+    paths.append(folder / OVER_LOAD)
     plt.close("all")
     return paths
 
@@ -60,6 +66,23 @@ def _bars(axis: Axes, rows: Sequence[Row], column: str, label: str) -> None:
     axis.grid(axis="y", alpha=0.3)
     if len(levels) > 1:
         axis.legend()
+
+
+def _over_load(axis: Axes, rows: Sequence[Row]) -> None:
+    """Draw tokens/s over the requests in flight: a line per mode and block length, mode auto above the others."""
+    for name in dict.fromkeys(_series(row) for row in rows):
+        points = sorted((row["concurrency"], row["output_tps"]) for row in rows if _series(row) == name)
+        levels, totals = zip(*points, strict=True)
+        style: dict[str, Any] = {"color": "black", "linewidth": 2.5, "zorder": 3} if name == names.AUTO else {}
+        axis.plot(levels, totals, marker="o", label=name, **style)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(sorted({row["concurrency"] for row in rows}))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set_xlabel("requests in flight")
+    axis.set_ylabel(f"output {TOKENS_PER_SECOND.header}, all requests")
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.legend(loc="best")
 
 
 def _pareto(axis: Axes, rows: Sequence[Row]) -> None:
