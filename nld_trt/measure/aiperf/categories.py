@@ -14,6 +14,7 @@ from nld_trt.decode.figures import ACCEPTANCE_LENGTH, TOKENS_PER_FORWARD
 from nld_trt.files import publish_file
 from nld_trt.measure.aiperf.records import ServedRequest
 from nld_trt.measure.aiperf.row import Drafts
+from nld_trt.measure.sweep.report import series
 
 CATEGORIES_CSV: Final = "categories.csv"
 COLUMNS: Final = (
@@ -66,18 +67,14 @@ def category_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
     """
     shown: dict[tuple[str, str], Mapping[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row["concurrency"]):
-        shown.setdefault((row["category"], _series(row)), row)
-    modes = list(dict.fromkeys(_series(row) for row in rows))
+        shown.setdefault((row["category"], series(row)), row)
+    modes = list(dict.fromkeys(series(row) for row in rows))
     figure = ACCEPTANCE_LENGTH
     cells = [
         [category, *(figure.text((shown.get((category, mode)) or {}).get(figure.name)) for mode in modes)]
         for category in sorted({row["category"] for row in rows})
     ]
     return ["category", *modes], cells
-
-
-def _series(row: Mapping[str, Any]) -> str:
-    return row["mode"] if row["block_length"] is None else f"{row['mode']}, block {row['block_length']}"
 
 
 def _rounded(figure: float | None) -> float | None:

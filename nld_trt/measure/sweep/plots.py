@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nld_trt import names
 from nld_trt.decode.figures import TOKENS_PER_FORWARD, TOKENS_PER_SECOND
+from nld_trt.measure.sweep.report import series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,20 +49,16 @@ def draw(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
     return paths
 
 
-def _series(row: Row) -> str:
-    return row["mode"] if row["block_length"] is None else f"{row['mode']}, block {row['block_length']}"
-
-
 def _bars(axis: Axes, rows: Sequence[Row], column: str, label: str) -> None:
     """Draw a group of bars per mode and block length, with a bar per concurrency."""
-    series = list(dict.fromkeys(_series(row) for row in rows))
+    groups = list(dict.fromkeys(series(row) for row in rows))
     levels = sorted({row["concurrency"] for row in rows})
     width = 0.8 / len(levels)
     for index, level in enumerate(levels):
-        values = {_series(row): row[column] for row in rows if row["concurrency"] == level}
-        places = [place + (index - (len(levels) - 1) / 2) * width for place in range(len(series))]
-        axis.bar(places, [values.get(name) or 0.0 for name in series], width, label=f"concurrency {level}")
-    axis.set_xticks(range(len(series)), series, rotation=25, ha="right")
+        values = {series(row): row[column] for row in rows if row["concurrency"] == level}
+        places = [place + (index - (len(levels) - 1) / 2) * width for place in range(len(groups))]
+        axis.bar(places, [values.get(name) or 0.0 for name in groups], width, label=f"concurrency {level}")
+    axis.set_xticks(range(len(groups)), groups, rotation=25, ha="right")
     axis.set_ylabel(label)
     axis.grid(axis="y", alpha=0.3)
     if len(levels) > 1:
@@ -87,11 +84,11 @@ def _over_load(axis: Axes, rows: Sequence[Row]) -> None:
 
 def _pareto(axis: Axes, rows: Sequence[Row]) -> None:
     """Draw tokens/s/user against total tokens/s: a line per mode and block length, a point per concurrency."""
-    for name in dict.fromkeys(_series(row) for row in rows):
+    for name in dict.fromkeys(series(row) for row in rows):
         points = sorted(
             (row["concurrency"], row["tps_per_user"], row["output_tps"])
             for row in rows
-            if _series(row) == name and row["tps_per_user"] is not None
+            if series(row) == name and row["tps_per_user"] is not None
         )
         if not points:
             continue

@@ -91,6 +91,11 @@ def row(
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
 
 
+def series(row: Mapping[str, Any]) -> str:
+    """Return the name of the points that differ from this one in concurrency only."""
+    return row["mode"] if row["block_length"] is None else f"{row['mode']}, block {row['block_length']}"
+
+
 def terminal_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Return column titles and cells for the terminal; the best throughput is marked."""
     best = max((row["output_tps"] for row in rows), default=None)

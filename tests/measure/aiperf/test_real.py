@@ -109,5 +109,5 @@ def test_the_configuration_of_a_repository_is_valid(aiperf, triton, tmp_path) ->
         env=environment(os.environ), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "(9 variations)" in done.stdout
-    assert "mode_linear__concurrency_8" in done.stdout
+    for level in (1, 4, 8):
+        assert f"mode_linear__concurrency_{level}" in done.stdout
