@@ -20,10 +20,10 @@ from typing import Final
 
 from nld_trt.decode.auto.shapes import Shape, expected_tokens
 
-# Rounds at each position that what was expected counts for, against those that were seen.
-_WEIGHT: Final = 16.0
-# Rounds that ended, at any position, which a factor of 1 counts for.
-_WEIGHT_OF_FACTOR: Final = 16.0
+# What was expected counts for so many rounds at each position, and for so many ends of rounds at all positions
+# together. A published shape says little of a server's content, and a server's rounds say much of its next request.
+_WEIGHT_OF_SHAPE: Final = 4.0
+_WEIGHT_OF_SERVER: Final = 16.0
 # Rounds that a request and a server remember. Content changes, and acceptance with it: the last rounds say something of
 # the next (an EWMA correlates 0.63 with the next round where that was measured), and little of a later one.
 _REQUEST_MEMORY: Final = 64.0
@@ -40,11 +40,13 @@ class Hazards:
 
     Args:
         memory: rounds that are remembered at each position.
+        weight: rounds that what was expected counts for, at each position, and of ends at all positions together.
         longest: the longest block that is ever asked for.
     """
 
-    def __init__(self, memory: float, longest: int) -> None:
+    def __init__(self, memory: float, weight: float, longest: int) -> None:
         self.longest = longest
+        self._weight = weight
         self._keep = 1 - 1 / memory
         self._rounds = [0.0] * (longest - 1)
         self._ends = [0.0] * (longest - 1)
@@ -66,9 +68,10 @@ class Hazards:
         """The hazards ``expected``, times the factor by which ends were more or fewer than expected, and weighed
         against what was seen at each position."""
         foreseen = sum(map(mul, expected, self._rounds))
-        weight = _WEIGHT * (_WEIGHT_OF_FACTOR + sum(self._ends)) / (_WEIGHT_OF_FACTOR + foreseen)
+        factor = (self._weight + sum(self._ends)) / (self._weight + foreseen)
+        weight = self._weight
         return [
-            min(1.0, (weight * hazard + ended) / (_WEIGHT + count))
+            min(1.0, (weight * factor * hazard + ended) / (weight + count))
             for hazard, count, ended in zip(expected, self._rounds, self._ends, strict=True)
         ]
 
@@ -88,7 +91,7 @@ class Prior:
         self.longest = longest
         self.version = 0
         self._shape = [shape.hazard(position) for position in range(1, longest)]
-        self._seen = Hazards(_SERVER_MEMORY, longest)
+        self._seen = Hazards(_SERVER_MEMORY, _WEIGHT_OF_SHAPE, longest)
         self._known: tuple[int, list[float]] | None = None
 
     def add(self, accepted: int, block_length: int) -> None:
@@ -116,7 +119,7 @@ class Acceptance:
 
     def __init__(self, prior: Prior) -> None:
         self._prior = prior
-        self._seen = Hazards(_REQUEST_MEMORY, prior.longest)
+        self._seen = Hazards(_REQUEST_MEMORY, _WEIGHT_OF_SERVER, prior.longest)
         self._tokens: list[float] = []
         # Rounds of this request since, and the prior's version from which on it is computed anew.
         self._rounds = 0
@@ -126,7 +129,9 @@ class Acceptance:
         """Take in a verified draft.
 
         Args:
-            accepted: its acceptance length before any cut, the bonus token included: 1 to ``block_length``.
+            accepted: tokens that it emitted, the bonus token included, 1 to ``block_length``. Where an EOS or a limit
+            cut
+                them, acceptance ended there.
             block_length: of the draft, with the bonus token.
         """
         assert 1 <= accepted <= block_length

@@ -85,9 +85,15 @@ class RowHistory:
         self._acceptance = acceptance
         self._denoising = denoising
 
-    def verified(self, accepted: int, block_length: int) -> None:
-        """Take in a verify pass: its acceptance length before any cut, 1 to ``block_length``."""
-        self._acceptance.observe(accepted, block_length)
+    def verified(self, emitted: int, block_length: int) -> None:
+        """Take in a verify pass.
+
+        Args:
+            emitted: tokens that it emitted, the bonus token included, 1 to ``block_length``: its acceptance length, or
+                less where an EOS or a limit cut it. A shorter block would have emitted no more before the cut.
+            block_length: of the draft, with the bonus token.
+        """
+        self._acceptance.observe(emitted, block_length)
 
     def denoised(self, tokens: int, forwards: int) -> None:
         """Take in a committed block of diffusion: its tokens, and its denoise passes and commit pass."""

@@ -132,14 +132,12 @@ class _Request:
 
     def decode(self, candidate: Candidate) -> int:
         """Decode a round; returns its tokens."""
-        if candidate.mode == names.LINEAR:
-            accepted = self.acceptance.next(candidate.block_length)
-            if self.history is not None:
-                self.history.verified(accepted, candidate.block_length)
-        else:
-            accepted = 1
+        drafted = candidate.mode == names.LINEAR
+        accepted = self.acceptance.next(candidate.block_length) if drafted else 1
         emitted = min(accepted, self.left)
         self.left -= emitted
+        if drafted and self.history is not None:
+            self.history.verified(emitted, candidate.block_length)
         return emitted
 
 
