@@ -111,7 +111,8 @@ def _request_option(field: Field, defaults: bool) -> Callable[[Command], Command
     settings: dict[str, Any] = {"default": None, "help": (field if defaults else field.at_server).help}
     name = field.option
     if field.choices:
-        settings["type"] = click.Choice(field.choices)
+        # Mode auto follows the load of a server, and a command that decodes by itself has none.
+        settings["type"] = click.Choice([each for each in field.choices if each != names.AUTO or not defaults])
     elif field.name in ("system", "stop"):
         settings["type"] = TEXT
     elif float in field.types:

@@ -75,7 +75,8 @@ class Field:
         default: what a request gets that does not have the field; None where that is nothing.
         setting: the request has it under this name. Others make up its prompt, or are given back with the result.
         flag: commands have an option for it.
-        choices: the texts that it may be.
+        choices: the texts that it may be; auto only at a server.
+        served: only requests to a server have it.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Field:
     setting: bool = True
     flag: bool = False
     choices: tuple[str, ...] = ()
+    served: bool = False
     range: Range | None = None
     tensor: Tensor | None = None
 
@@ -291,7 +293,7 @@ FIELDS: Final[dict[str, Field]] = {
         ),
         Field(
             "allow_diffusion", (bool,),
-            "auto: the text may be other than that of ar, so that diffusion may be chosen as well", "false", flag=True,
+            "auto: the text may be other than that of ar, so that diffusion may be chosen as well", "false", served=True,
             tensor=Tensor("allow_diffusion", "BOOL"),
         ),
     )
@@ -305,6 +307,8 @@ def markdown_table() -> str:
     """The fields of requests files as documentation shows them."""
     lines = ["| field | type | meaning | default |", "|---|---|---|---|"]
     for field in FIELDS.values():
-        kinds = ", ".join(f"`{choice}`" for choice in field.choices) or field.kinds
+        if field.served:
+            continue
+        kinds = ", ".join(f"`{choice}`" for choice in field.choices if choice != names.AUTO) or field.kinds
         lines.append(f"| `{field.name}` | {kinds} | {field.meaning.format(null='null')} | {field.default or 'none'} |")
     return "\n".join(lines)

@@ -48,7 +48,7 @@ class Prober:
             return self._without_modes(settings, named)
         points: list[Point] = []
         left_out: dict[str, str] = {}
-        for name in names.MODES if named is None else dict.fromkeys(named):
+        for name in names.SERVED_MODES if named is None else dict.fromkeys(named):
             found, problems = self._lengths(name, settings)
             if named is not None and not found:
                 reason = next(iter(problems.values()))
@@ -73,7 +73,7 @@ class Prober:
 
     def _lengths(self, name: str, settings: SweepSettings) -> tuple[list[int | None], dict[str, str]]:
         """Return the block lengths that the mode can be measured at, and the server's reason for each other one."""
-        asked = [None] if settings.block_lengths is None or name == names.AR else settings.block_lengths
+        asked = [None] if settings.block_lengths is None or name in (names.AR, names.AUTO) else settings.block_lengths
         found: list[int | None] = []
         problems: dict[str, str] = {}
         for length in dict.fromkeys(asked):

@@ -67,8 +67,8 @@ def _bars(axis: Axes, rows: Sequence[Row], column: str, label: str) -> None:
 
 def _over_load(axis: Axes, rows: Sequence[Row]) -> None:
     """Draw tokens/s over the requests in flight: a line per mode and block length, mode auto above the others."""
-    for name in dict.fromkeys(_series(row) for row in rows):
-        points = sorted((row["concurrency"], row["output_tps"]) for row in rows if _series(row) == name)
+    for name in dict.fromkeys(series(row) for row in rows):
+        points = sorted((row["concurrency"], row["output_tps"]) for row in rows if series(row) == name)
         levels, totals = zip(*points, strict=True)
         style: dict[str, Any] = {"color": "black", "linewidth": 2.5, "zorder": 3} if name == names.AUTO else {}
         axis.plot(levels, totals, marker="o", label=name, **style)

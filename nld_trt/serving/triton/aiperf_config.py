@@ -78,7 +78,9 @@ def render_aiperf_config(model: str, engine: Mapping[str, Any], *, default: str,
         prompt: an example of one.
     """
     limits = engine["limits"]
-    modes = [mode for mode in names.MODES if mode != names.QUADRATIC or limits["max_quadratic_length"]]
+    # A server whose default is another mode has not timed its engine for auto.
+    missing = {names.QUADRATIC: not limits["max_quadratic_length"], names.AUTO: default != names.AUTO}
+    modes = [mode for mode in names.SERVED_MODES if not missing.get(mode)]
     rows = limits["max_batch_size"]
     levels = [level for level in (_STEP**power for power in range(8)) if level < rows] + [rows]
     return _TEMPLATE.format(
