@@ -293,7 +293,8 @@ FIELDS: Final[dict[str, Field]] = {
         ),
         Field(
             "allow_diffusion", (bool,),
-            "auto: the text may be other than that of ar, so that diffusion may be chosen as well", "false", served=True,
+            "auto: the text may be other than that of ar, so that diffusion may be chosen as well", "false",
+            served=True,
             tensor=Tensor("allow_diffusion", "BOOL"),
         ),
     )
