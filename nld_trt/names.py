@@ -126,6 +126,11 @@ DEFAULT_CALIBRATION_SEQ_LEN: Final = 512
 # Shares of calibration tokens in causal text, masked blocks and drafts with the adapter.
 DEFAULT_CALIBRATION_MIX: Final = (0.5, 0.25, 0.25)
 
+# Programs that can serve a repository: Triton with our model, or TensorRT-LLM's own container, for AR alone.
+TRITON: Final = "triton"
+TENSORRT_LLM: Final = "tensorrt-llm"
+SERVERS: Final = (TRITON, TENSORRT_LLM)
+
 # A server and its clients. Ports are those of Triton; times are in seconds.
 DEFAULT_MODEL_NAME: Final = "nld"
 DEFAULT_HOST: Final = "127.0.0.1"

@@ -81,6 +81,7 @@ class Difference:
         position: of the token in the sequence.
         server, engine: the tokens as text; a token that ends the answer is written as it is.
         margin: nats between them.
+        goes_on: our engine ends the answer there, and the server's token is what follows such an end.
     """
 
     prompt: int
@@ -275,10 +276,16 @@ class Examination:
                         server=self._codec.token_text(each.answer[place]),
                         engine=self._codec.token_text(score.best[place]),
                         margin=score.margins[place],
-                        goes_on=place == each.own_ended,
+                        goes_on=place == each.own_ended and self._passed_the_end(each, place, score.best[place]),
                     )
                 )
         return min(found, key=lambda each: each.position, default=None)
+
+    def _passed_the_end(self, heard: Heard, place: int, end: int) -> bool:
+        """Whether the server's token follows an end of the answer, which it generated and which has no text."""
+        answer = (*heard.answer[:place], end, heard.answer[place])
+        margins = self._scorer.score(heard.prompt, answer, stopped=False).margins
+        return margins[-1] <= self._settings.tie
 
     def _judge(self, rows: Sequence[Row]) -> None:
         """Say which facts the differences are about, as far as the positions show it."""
