@@ -130,6 +130,12 @@ DEFAULT_CALIBRATION_MIX: Final = (0.5, 0.25, 0.25)
 TRITON: Final = "triton"
 TENSORRT_LLM: Final = "tensorrt-llm"
 SERVERS: Final = (TRITON, TENSORRT_LLM)
+# Which elements of a head such a program rotates together: those of its two halves, or neighbours.
+HALVES: Final = "halves"
+PAIRS: Final = "pairs"
+ROTARY_LAYOUTS: Final = (HALVES, PAIRS)
+# What check-server calls a server that should have been given the other layout.
+INTERLEAVED: Final = "rotation of neighbouring elements"
 
 # A server and its clients. Ports are those of Triton; times are in seconds.
 DEFAULT_MODEL_NAME: Final = "nld"

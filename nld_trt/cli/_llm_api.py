@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -14,9 +15,9 @@ from nld_trt.cli._output import output
 from nld_trt.cli._report import command_line
 from nld_trt.errors import InputError
 
-# Options of both kinds of repository; of the others, the one that is for TensorRT-LLM alone.
+# Options of both kinds of repository; of the others, those that are for TensorRT-LLM alone.
 _SHARED = {"engine_dir", "output_dir", "name", "serve_with", "force", "json"}
-_OWN = {"max_seq_len"}
+_OWN = {"max_seq_len", "rotary_layout"}
 
 
 def refuse_others_options(serve_with: str) -> None:
@@ -31,14 +32,12 @@ def refuse_others_options(serve_with: str) -> None:
             )
 
 
-def write_llm_api(checkpoint: Path, target: Path, *, name: str, max_seq_len: int | None, force: bool) -> None:
+def write_llm_api(checkpoint: Path, target: Path, *, name: str, **options: Any) -> None:
     """Write the repository, and say what it is not."""
     from nld_trt.serving.triton.llm_api import write_llm_api_repository
     from nld_trt.serving.triton.llm_api_readme import UNVERIFIED
 
-    facts = write_llm_api_repository(
-        checkpoint, target, name=name, max_seq_len=max_seq_len, command=command_line(), force=force
-    )
+    facts = write_llm_api_repository(checkpoint, target, name=name, command=command_line(), **options)
     output.result(
         {**facts, "unverified": UNVERIFIED},
         f"model {name} for TensorRT-LLM in {target}: contexts of at most {facts['max_seq_len']:,} tokens",

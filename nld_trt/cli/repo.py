@@ -62,11 +62,15 @@ if TYPE_CHECKING:
     "--max-seq-len", type=int, default=None, show_default=f"{names.DEFAULT_MAX_SEQ_LEN}, or what is right",
     help="Longest context of TensorRT-LLM, prompt and answer.",
 )  # fmt: skip
+@click.option(
+    "--rotary-layout", type=click.Choice(names.ROTARY_LAYOUTS), default=names.HALVES,
+    help="Elements of a head that TensorRT-LLM rotates together; check-server says if it is not this.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a repository that exists.")
 @json_option
 def command(
     engine_dir: Path, output_dir: Path, *, name: str, chat_template: str | None, force: bool, serve_with: str,
-    max_seq_len: int | None, **options: Any,
+    max_seq_len: int | None, rotary_layout: str, **options: Any,
 ) -> None:  # fmt: skip
     """Write a Triton Inference Server model repository around an engine.
 
@@ -86,7 +90,9 @@ def command(
     """
     refuse_others_options(serve_with)
     if serve_with == names.TENSORRT_LLM:
-        write_llm_api(engine_dir, output_dir, name=name, max_seq_len=max_seq_len, force=force)
+        write_llm_api(
+            engine_dir, output_dir, name=name, max_seq_len=max_seq_len, rotary_layout=rotary_layout, force=force
+        )
         return
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import human_bytes

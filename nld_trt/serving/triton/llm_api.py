@@ -22,6 +22,7 @@ from nld_trt import names
 from nld_trt.errors import InputError
 from nld_trt.files import inside, publish_folder, read_json, write_json
 from nld_trt.model.checkpoint import CONFIG_FILE
+from nld_trt.model.head_order import write_as_pairs
 from nld_trt.serving.triton.container import MOUNT
 from nld_trt.serving.triton.llm_api_readme import render_readme
 from nld_trt.serving.triton.model_config import FILE_NAME, render_python_config
@@ -34,7 +35,8 @@ SETTINGS: Final = "model.yaml"
 CHECKPOINT: Final = "checkpoint"
 _MODEL_TYPE: Final = "ministral3"
 # Files of an export that its readers open.
-_SUFFIXES: Final = (".safetensors", ".json", ".jinja")
+_WEIGHTS: Final = ".safetensors"
+_SUFFIXES: Final = (_WEIGHTS, ".json", ".jinja")
 
 # Inputs and outputs of the container's model that a client of text needs: name, type and whether it may hold many.
 _INPUTS: Final = (
@@ -124,6 +126,7 @@ def write_llm_api_repository(
     *,
     name: str = names.DEFAULT_MODEL_NAME,
     max_seq_len: int | None = None,
+    rotary_layout: str = names.HALVES,
     command: str = "nld-trt repo",
     force: bool = False,
 ) -> dict[str, Any]:
@@ -131,6 +134,8 @@ def write_llm_api_repository(
 
     Args:
         max_seq_len: longest context, prompt and answer; None for the default, or as much as is right.
+        rotary_layout: one of ``names.ROTARY_LAYOUTS``; pairs are for a server that rotates neighbouring elements of a
+            head, and take a copy of the weights.
 
     Returns:
         What was written, for the user.
@@ -145,13 +150,16 @@ def write_llm_api_repository(
     with publish_folder(target, force, marker=MARKER) as work:
         version = work / name / VERSION
         (version / CHECKPOINT).mkdir(parents=True)
-        linked = _take_checkpoint(export, version / CHECKPOINT)
+        linked = _take_checkpoint(export, version / CHECKPOINT, rotary_layout)
         write_json(version / CHECKPOINT / CONFIG_FILE, export.mistral_config(length))
         config = render_python_config(name, _INPUTS, _OUTPUTS, required=_REQUIRED, comment=f"Made by: {command}")
         (work / name / FILE_NAME).write_text(config, encoding="utf-8", errors="backslashreplace")
         place = f"{MOUNT}/{name}/{VERSION}/{CHECKPOINT}"
         (version / SETTINGS).write_text(_settings(place, length), encoding="utf-8")
-        facts = {"serve_with": names.TENSORRT_LLM, "model": name, "max_seq_len": length, "command": command}
+        facts = {
+            "serve_with": names.TENSORRT_LLM, "model": name, "max_seq_len": length, "rotary_layout": rotary_layout,
+            "command": command,
+        }  # fmt: skip
         write_json(work / MARKER, {**facts, "tool_version": nld_trt.__version__})
         readme = render_readme(name, length, command)
         (work / "README.md").write_text(readme, encoding="utf-8", errors="backslashreplace")
@@ -173,8 +181,8 @@ def _checked_length(export: Export, asked: int | None) -> int:
     return asked
 
 
-def _take_checkpoint(export: Export, target: Path) -> int:
-    """Link or copy the export's files but its configuration. Returns how many were linked."""
+def _take_checkpoint(export: Export, target: Path, rotary_layout: str) -> int:
+    """Link, copy or reorder the export's files but its configuration. Returns how many were linked."""
     linked = 0
     for path in sorted(export.folder.rglob("*")):
         relative = path.relative_to(export.folder).as_posix()
@@ -182,6 +190,9 @@ def _take_checkpoint(export: Export, target: Path) -> int:
             continue
         source, copy = inside(export.folder, relative), target / relative
         copy.parent.mkdir(parents=True, exist_ok=True)
+        if rotary_layout == names.PAIRS and path.suffix == _WEIGHTS:
+            write_as_pairs(source, copy, int(export.config["head_dim"]))
+            continue
         try:
             os.link(source.resolve(), copy)
             linked += 1

@@ -58,6 +58,7 @@ nld-trt check-server http://localhost:8100 --engine ENGINE_DIR --checkpoint CHEC
 ```
 
 The engine is one that nld-trt built from the same release. If the answers differ, `check-server` says by which fault.
+If that is "{interleaved}", write the repository again with `--rotary-layout {pairs}`.
 
 ## Start
 
@@ -89,5 +90,7 @@ def render_readme(model: str, max_seq_len: int, command: str) -> str:
         copies=copies,
         mount=MOUNT,
         image=IMAGE,
+        interleaved=names.INTERLEAVED,
+        pairs=names.PAIRS,
         port=names.HTTP_PORT,
     )

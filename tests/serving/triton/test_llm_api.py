@@ -13,7 +13,9 @@ import yaml
 
 from nld_trt.cli import run
 from nld_trt.errors import InputError
+from nld_trt.model.head_order import as_halves
 from nld_trt.model.ministral3 import export_ministral3
+from nld_trt.model.safetensors_file import SafetensorsFile
 from nld_trt.serving.triton.llm_api import write_llm_api_repository
 from nld_trt.serving.triton.llm_api_readme import FILES
 from nld_trt.serving.triton.model_config import parse_config
@@ -88,6 +90,23 @@ def codec_ids(engine) -> list[int]:
     codec = Codec.open(engine("nld-tiny").path)
     assert codec is not None
     return list(codec.encode("The lamp is green and the chair is red, " * 8))
+
+
+def test_pairs_are_the_halves_of_a_program_that_rotates_neighbours(export, tmp_path) -> None:
+    write_llm_api_repository(export, tmp_path / "r", rotary_layout="pairs")
+    before, after = (
+        SafetensorsFile.open(folder / "model.safetensors")
+        for folder in (export, tmp_path / "r" / "nld" / "1" / "checkpoint")
+    )
+    assert list(before.tensors) == list(after.tensors)
+    for name in before.tensors:
+        old, new = before.read(name), after.read(name)
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            assert (new[:32][0::2] == old[:16]).all()
+            assert (new[:32][1::2] == old[16:32]).all()
+            assert (as_halves(new, 32) == old).all()
+        else:
+            assert (new == old).all()
 
 
 def test_readme_says_what_to_take_and_what_was_not_verified(repository) -> None:
