@@ -141,6 +141,17 @@ DEFAULT_CALIBRATION_SEQ_LEN: Final = 512
 # Shares of calibration tokens in causal text, masked blocks and drafts with the adapter.
 DEFAULT_CALIBRATION_MIX: Final = (0.5, 0.25, 0.25)
 
+# Programs that can serve a repository: Triton with our model, or TensorRT-LLM's own container, for AR alone.
+TRITON: Final = "triton"
+TENSORRT_LLM: Final = "tensorrt-llm"
+SERVERS: Final = (TRITON, TENSORRT_LLM)
+# Which elements of a head such a program rotates together: those of its two halves, or neighbours.
+HALVES: Final = "halves"
+PAIRS: Final = "pairs"
+ROTARY_LAYOUTS: Final = (HALVES, PAIRS)
+# What check-server calls a server that should have been given the other layout.
+INTERLEAVED: Final = "rotation of neighbouring elements"
+
 # A server and its clients. Ports are those of Triton; times are in seconds.
 DEFAULT_MODEL_NAME: Final = "nld"
 DEFAULT_HOST: Final = "127.0.0.1"

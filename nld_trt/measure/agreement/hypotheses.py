@@ -15,8 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from nld_trt import names
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
@@ -25,6 +23,7 @@ from nld_trt.engine.session import Session
 from nld_trt.errors import InputError
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import RopeParameters
+from nld_trt.model.head_order import as_halves, is_rotated
 from nld_trt.model.safetensors_file import Array
 
 # Values of rope_theta that releases of this family have, and what older models had.
@@ -64,7 +63,7 @@ def hypotheses(rope: RopeParameters) -> list[Hypothesis]:
         Hypothesis("YaRN's magnitude, no query scale", {**magnitude, **no_scale}),
         Hypothesis("plain rotary frequencies, no YaRN", plain),
         Hypothesis("plain rotary frequencies, no query scale", {**plain, **no_scale}),
-        Hypothesis("rotation of neighbouring elements", interleaved=True),
+        Hypothesis(names.INTERLEAVED, interleaved=True),
         *(Hypothesis(f"rope_theta {theta:g}", {"rope_theta": theta}) for theta in _THETAS),
     ]
     return [each for each in listed if each.interleaved or replace(rope, **each.rope) != rope]
@@ -99,16 +98,8 @@ def check_same_model(checkpoint: Checkpoint, engine: EngineFolder) -> None:
 
 @dataclass(frozen=True)
 class _Interleaved(Checkpoint):
-    """A checkpoint whose queries and keys have the elements of each head in another order.
-
-    Half-split rotation of the reordered elements is the rotation of neighbouring ones, and attention does not depend on
-    the order.
-    """
+    """A checkpoint whose elements are taken for pairs: rotating its halves is rotating the stored neighbours."""
 
     def read(self, name: str) -> Array:
         weight = super().read(name)
-        if not name.endswith(("q_proj.weight", "k_proj.weight")):
-            return weight
-        size = self.config.head_dim
-        order = np.concatenate([np.arange(0, size, 2), np.arange(1, size, 2)])
-        return weight.reshape(-1, size, weight.shape[-1])[:, order].reshape(weight.shape)
+        return as_halves(weight, self.config.head_dim) if is_rotated(name) else weight
