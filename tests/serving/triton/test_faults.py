@@ -105,6 +105,19 @@ def test_open_streams_get_a_last_response_when_the_server_is_stopped(serve) -> N
     assert not group_lives(facts["pid"])
 
 
+@pytest.mark.slow
+def test_connection_without_a_request_does_not_hold_the_server_up(serve) -> None:
+    command, facts = serve("--shutdown-timeout", "30")
+    connection = http.client.HTTPConnection(facts["http"].removeprefix("http://"), timeout=30)
+    connection.request("GET", "/v2/health/live")
+    connection.getresponse().read()
+    begin = time.monotonic()
+    status, _ = command.end(signal.SIGTERM)
+    assert status == 0
+    assert time.monotonic() - begin < 20
+    connection.close()
+
+
 def test_a_killed_command_leaves_no_process_of_long_streams(serve) -> None:
     command, facts = serve()
     streams = Streams(facts["grpc"], 6)
