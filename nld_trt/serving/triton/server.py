@@ -192,6 +192,8 @@ class TritonServer:
                 self.announce_stop()
                 process.terminate()
                 self._wait_end(process)
+                process.kill()
+                process.wait()
                 wait_for_group(process.pid, _STUB_SECONDS)
         finally:  # this also runs after a second Ctrl-C
             self.kill()

@@ -16,20 +16,9 @@ from nld_trt.errors import OperationError
 from nld_trt.serving.triton.client import stream
 from tests.serving.command import Command, group_lives, servers_of, stub_of
 from tests.serving.conftest import wait_until
-from tests.serving.triton.streams import Streams
+from tests.serving.triton.streams import Streams, get
 
 pytestmark = pytest.mark.triton
-
-
-def get(url: str, path: str) -> int:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except ConnectionError:
-        return 0
-    finally:
-        connection.close()
 
 
 @pytest.fixture
