@@ -16,11 +16,15 @@ from pathlib import Path
 import pytest
 
 from nld_trt.errors import OperationError
+from nld_trt.serving.openai.link import TritonLink
+from nld_trt.serving.openai.listener import Listener
+from nld_trt.serving.openai.server import FrontServer
 from nld_trt.serving.triton.client import stream
+from nld_trt.serving.triton.probe import ask_state
 from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 from tests.serving.command import Command
 from tests.serving.conftest import Server, wait_until
-from tests.serving.triton.streams import Streams
+from tests.serving.triton.streams import Streams, get
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
@@ -80,6 +84,24 @@ def test_engine_that_fails_ends_every_request_and_is_started_again(repository, t
     status, err = command.end(signal.SIGTERM)
     assert status == 0
     assert "the model cannot decode: the decode loop failed: RuntimeError: the device is gone" in err
+
+
+def test_model_whose_decode_loop_has_ended_is_not_ready(repository, tmp_path) -> None:
+    fault = tmp_path / "fault"
+    (repository / "nld" / "1" / "model.py").write_text(FAILING_MODEL.format(file=str(fault)), encoding="utf-8")
+    with start(repository, tmp_path) as triton:
+        front = FrontServer(TritonLink(triton.grpc_url), ["nld"], Listener())
+        with front:
+            assert get(front.listener.url, "/health/ready") == 200
+            fault.touch()
+            with pytest.raises(
+                OperationError, match="INTERNAL: the decode loop failed: RuntimeError: the device is gone"
+            ):
+                Server(triton).ask(text_input="hello")
+            assert get(front.listener.url, "/health/ready") == 503
+        assert get(triton.http_url, "/v2/models/nld/ready") == 200, "which is why the model is asked"
+        state, words = ask_state("127.0.0.1", triton.ports.http, "nld", 10)
+    assert (state, "the model cannot decode: the decode loop failed" in words) == ("ill", True)
 
 
 def test_full_queue_refuses_at_once_and_is_counted(repository, tmp_path) -> None:

@@ -16,20 +16,9 @@ from nld_trt.errors import OperationError
 from nld_trt.serving.triton.client import stream
 from tests.serving.command import Command, group_lives, servers_of, stub_of
 from tests.serving.conftest import wait_until
-from tests.serving.triton.streams import Streams
+from tests.serving.triton.streams import Streams, get
 
 pytestmark = pytest.mark.triton
-
-
-def get(url: str, path: str) -> int:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except ConnectionError:
-        return 0
-    finally:
-        connection.close()
 
 
 @pytest.fixture
@@ -103,6 +92,19 @@ def test_open_streams_get_a_last_response_when_the_server_is_stopped(serve) -> N
     _, err = command.process.communicate(timeout=60)
     assert command.process.returncode == 0, err
     assert not group_lives(facts["pid"])
+
+
+@pytest.mark.slow
+def test_connection_without_a_request_does_not_hold_the_server_up(serve) -> None:
+    command, facts = serve("--shutdown-timeout", "30")
+    connection = http.client.HTTPConnection(facts["http"].removeprefix("http://"), timeout=30)
+    connection.request("GET", "/v2/health/live")
+    connection.getresponse().read()
+    begin = time.monotonic()
+    status, _ = command.end(signal.SIGTERM)
+    assert status == 0
+    assert time.monotonic() - begin < 20
+    connection.close()
 
 
 def test_a_killed_command_leaves_no_process_of_long_streams(serve) -> None:
