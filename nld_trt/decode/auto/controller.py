@@ -212,7 +212,7 @@ class Controller:
     def _take(self, best: Candidate, cause: Cause, rows: int, rates: dict[Candidate, float]) -> Decision:
         kept = self._decision
         against = f", {kept.candidate} {rates[kept.candidate]:.0f}" if kept and kept.candidate in rates else ""
-        reason = f"{cause}: {rows} rows, {best} at {rates[best]:.0f} tokens/s{against}"
+        reason = f"{cause}: {_counted(rows)}, {best} at {rates[best]:.0f} tokens/s{against}"
         self._decision = Decision(best.mode, best.block_length, cause, reason)
         self._rounds = self._unprobed_rounds = 0
         self._lost = self._unprobed_seconds = 0.0
@@ -232,5 +232,9 @@ class Controller:
             return kept
         self.probes += 1
         self._unprobed_rounds, self._unprobed_seconds = 0, 0.0
-        reason = f"{PROBE}: one round of drafts in {AUTOREGRESSIVE}, at {rows} rows"
+        reason = f"{PROBE}: one round of drafts in {AUTOREGRESSIVE}, at {_counted(rows)}"
         return replace(kept, mode=best.mode, block_length=best.block_length, cause=PROBE, reason=reason)
+
+
+def _counted(rows: int) -> str:
+    return f"{rows} row{'s' * (rows != 1)}"

@@ -56,7 +56,7 @@ def test_the_first_decision_is_the_best_by_brute_force(rows, workload):
     decision = found.decide([found.join()] * rows)
     assert expected[decision.candidate] == pytest.approx(max(expected.values()))
     assert decision.cause == FIRST
-    assert decision.reason.startswith(f"first: {rows} rows, {decision.candidate} at ")
+    assert decision.reason.startswith(f"first: {rows} row{'s' * (rows > 1)}, {decision.candidate} at ")
 
 
 def test_few_rows_draft_and_many_do_not():
