@@ -149,8 +149,9 @@ SERVERS: Final = (TRITON, TENSORRT_LLM)
 HALVES: Final = "halves"
 PAIRS: Final = "pairs"
 ROTARY_LAYOUTS: Final = (HALVES, PAIRS)
-# What check-server calls a server that should have been given the other layout.
-INTERLEAVED: Final = "rotation of neighbouring elements"
+# What check-server calls a server that has halves and rotates neighbours, and one that has pairs and rotates halves.
+NEIGHBOURS_ROTATED: Final = "rotation of neighbouring elements"
+PAIRS_NOT_ROTATED: Final = "rotation of halves, with heads stored as pairs"
 
 # A server and its clients. Ports are those of Triton; times are in seconds.
 DEFAULT_MODEL_NAME: Final = "nld"

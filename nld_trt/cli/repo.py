@@ -79,8 +79,8 @@ if TYPE_CHECKING:
     help="Longest context of TensorRT-LLM, prompt and answer.",
 )  # fmt: skip
 @click.option(
-    "--rotary-layout", type=click.Choice(names.ROTARY_LAYOUTS), default=names.HALVES,
-    help="Elements of a head that TensorRT-LLM rotates together; check-server says if it is not this.",
+    "--rotary-layout", type=click.Choice(names.ROTARY_LAYOUTS), default=names.PAIRS,
+    help="Elements of a head that TensorRT-LLM rotates together, by its sources; check-server says if that is wrong.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a repository that exists.")
 @json_option

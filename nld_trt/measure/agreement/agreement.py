@@ -62,6 +62,7 @@ class Heard:
         answer: its tokens, with one that ends answers where the server ended it.
         own_ended: number of tokens after which our own engine ends an answer to the prompt; None if it does not.
         silent: the server has the text of our own answer, which it does not end; what follows has no text.
+        empty: there is no text and no end, while our own answer has some.
     """
 
     prompt: tuple[int, ...]
@@ -69,6 +70,7 @@ class Heard:
     stopped: bool
     own_ended: int | None
     silent: bool
+    empty: bool
     reply: Reply
 
 
@@ -100,6 +102,7 @@ class Row:
         first_position, last_position: of the answers' tokens.
         agreed: tokens that our engine would have chosen as well; ``ties`` are not among them.
         endless: answers whose text agrees and that do not end.
+        empty: answers without any text that do not end.
         logprob_error: largest difference of a token's log-probability; None if the server tells none.
     """
 
@@ -111,6 +114,7 @@ class Row:
     ties: int
     difference: Difference | None
     endless: int
+    empty: int
     logprob_error: float | None
 
     @property
@@ -256,9 +260,10 @@ class Examination:
             and len(own.output_ids) < self._settings.max_tokens
             and answer == tuple(spelled)
         )
+        empty = not reply.stopped and not answer and bool(spelled)
         if reply.stopped:
             answer = (*answer, ends[0])
-        return Heard(prompt, answer, reply.stopped, ended, silent, reply)
+        return Heard(prompt, answer, reply.stopped, ended, silent, empty, reply)
 
     def _row(self, name: str, heard: Sequence[Heard]) -> Row:
         scores = [self._scorer.score(each.prompt, each.answer, stopped=each.stopped) for each in heard]
@@ -273,6 +278,7 @@ class Examination:
             ties=int((margins <= self._settings.tie).sum()) - agreed,
             difference=self._first_difference(heard, scores),
             endless=sum(each.silent for each in heard),
+            empty=sum(each.empty for each in heard),
             logprob_error=_logprob_error(heard, scores),
         )
 
@@ -304,8 +310,10 @@ class Examination:
 
     def _judge(self, rows: Sequence[Row]) -> None:
         """Say which facts the differences are about, as far as the positions show it."""
+        empty = [row for row in rows if row.empty]
+        self._facts += [f"answers: {row.empty} of the range {row.name} have no text and no end" for row in empty]
         ends = [row for row in rows if row.endless or (row.difference is not None and row.difference.goes_on)]
-        if ends:
+        if ends and not empty:
             tokens = ", ".join(map(self._codec.token_text, self._engine.manifest.config.eos_token_ids))
             self._facts.append(f"EOS set: the server goes on where an answer ends; the model ends it with {tokens}")
         apart = [row for row in rows if self._differs(row)]

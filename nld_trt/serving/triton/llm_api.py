@@ -126,7 +126,7 @@ def write_llm_api_repository(
     *,
     name: str = names.DEFAULT_MODEL_NAME,
     max_seq_len: int | None = None,
-    rotary_layout: str = names.HALVES,
+    rotary_layout: str = names.PAIRS,
     command: str = "nld-trt repo",
     force: bool = False,
 ) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def write_llm_api_repository(
     Args:
         max_seq_len: longest context, prompt and answer; None for the default, or as much as is right.
         rotary_layout: one of ``names.ROTARY_LAYOUTS``; pairs are for a server that rotates neighbouring elements of a
-            head, and take a copy of the weights.
+            head, and take a copy of the weights. By its sources, TensorRT-LLM does that where there is YaRN.
 
     Returns:
         What was written, for the user.
@@ -161,7 +161,7 @@ def write_llm_api_repository(
             "command": command,
         }  # fmt: skip
         write_json(work / MARKER, {**facts, "tool_version": nld_trt.__version__})
-        readme = render_readme(name, length, command)
+        readme = render_readme(name, length, rotary_layout, command)
         (work / "README.md").write_text(readme, encoding="utf-8", errors="backslashreplace")
     return {"repository": str(target), **facts, "linked": linked}
 

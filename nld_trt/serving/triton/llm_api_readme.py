@@ -18,8 +18,10 @@ FILES: Final = ("model.py", "helpers.py")
 UNVERIFIED: Final = (
     "Nothing of TensorRT-LLM was run to make or to test this repository. Its sources say that dense Mistral has no "
     "query scale, which is why contexts are limited, and that with YaRN it rotates neighbouring elements of a head, "
-    "which would be wrong for these weights. Compare its answers before anybody relies on them: nld-trt check-server"
+    "which decides how heads are stored. Compare its answers before anybody relies on them: nld-trt check-server"
 )
+# What check-server says if the layout is not the one that the server rotates.
+_MISMATCHES: Final = {names.HALVES: names.NEIGHBOURS_ROTATED, names.PAIRS: names.PAIRS_NOT_ROTATED}
 
 _TEMPLATE: Final = """\
 # {model}: AR decoding with TensorRT-LLM
@@ -58,7 +60,7 @@ nld-trt check-server http://localhost:8100 --engine ENGINE_DIR --checkpoint CHEC
 ```
 
 The engine is one that nld-trt built from the same release. If the answers differ, `check-server` says by which fault.
-If that is "{interleaved}", write the repository again with `--rotary-layout {pairs}`.
+If that is "{mismatch}", write the repository again with `--rotary-layout {other}`.
 
 ## Start
 
@@ -77,7 +79,7 @@ curl localhost:{port}/v2/models/{model}/generate -d '{{"text_input": "…", "sam
 """
 
 
-def render_readme(model: str, max_seq_len: int, command: str) -> str:
+def render_readme(model: str, max_seq_len: int, rotary_layout: str, command: str) -> str:
     copies = "\n".join(
         f"docker run --rm --entrypoint cat {IMAGE} {SOURCES}/{file} > {model}/1/{file}" for file in FILES
     )
@@ -90,7 +92,7 @@ def render_readme(model: str, max_seq_len: int, command: str) -> str:
         copies=copies,
         mount=MOUNT,
         image=IMAGE,
-        interleaved=names.INTERLEAVED,
-        pairs=names.PAIRS,
+        mismatch=_MISMATCHES[rotary_layout],
+        other=next(layout for layout in names.ROTARY_LAYOUTS if layout != rotary_layout),
         port=names.HTTP_PORT,
     )

@@ -69,13 +69,23 @@ def test_server_with_another_template_is_named(peer, examine) -> None:
     assert all(row.differing == 0 for row in found.rows[:-1])
 
 
+def test_server_whose_answers_are_empty_does_not_agree(engine, serve) -> None:
+    def respond(path, body):
+        return 200, {"choices": [{"text": "", "message": {"content": None}, "finish_reason": "length"}]}
+
+    server = OpenAIServer(serve(respond), model="m", timeout=60)
+    found = Examination(server, engine("nld-tiny"), FEW).run()
+    assert found.facts[0] == "answers: 1 of the range short have no text and no end"
+
+
 def wrong(golden, ending: str) -> Hypothesis:
     (found,) = (each for each in hypotheses(golden("nld-tiny").config.rope) if each.name.endswith(ending))
     return found
 
 
 SLOW = [
-    pytest.param(ending, marks=pytest.mark.slow) for ending in ("magnitude on cos and sin", "neighbouring elements")
+    pytest.param(ending, marks=pytest.mark.slow)
+    for ending in ("magnitude on cos and sin", "neighbouring elements", "heads stored as pairs")
 ]
 
 

@@ -57,7 +57,7 @@ def test_settings_name_the_checkpoint_in_the_container_and_its_longest_context(r
 
 def test_checkpoint_is_a_dense_mistral_of_that_length(repository, export) -> None:
     folder = repository / "nld" / "1" / "checkpoint"
-    assert (folder / "model.safetensors").samefile(export / "model.safetensors")
+    assert (folder / "tokenizer.json").samefile(export / "tokenizer.json")
     assert {path.name for path in folder.iterdir()} == {path.name for path in export.iterdir()}
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert (config["architectures"], config["model_type"]) == (["MistralForCausalLM"], "mistral")
@@ -68,8 +68,14 @@ def test_checkpoint_is_a_dense_mistral_of_that_length(repository, export) -> Non
 
 
 @pytest.mark.slow
-def test_dense_mistral_of_transformers_is_the_same_network_below_the_query_scale(repository, engine, codec_ids) -> None:
-    """The configuration that TensorRT-LLM reads, read by another program that has the same class."""
+def test_dense_mistral_of_transformers_is_the_same_network_below_the_query_scale(
+    export, engine, codec_ids, tmp_path
+) -> None:
+    """The configuration that TensorRT-LLM reads, read by another program that has the same class and rotates halves."""
+    repository = tmp_path / "r"
+    write_llm_api_repository(export, repository, rotary_layout="halves")
+    weights = repository / "nld" / "1" / "checkpoint" / "model.safetensors"
+    assert weights.samefile(export / "model.safetensors")
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     from tests.near_ties import next_logits
@@ -93,7 +99,7 @@ def codec_ids(engine) -> list[int]:
 
 
 def test_pairs_are_the_halves_of_a_program_that_rotates_neighbours(export, tmp_path) -> None:
-    write_llm_api_repository(export, tmp_path / "r", rotary_layout="pairs")
+    write_llm_api_repository(export, tmp_path / "r")
     before, after = (
         SafetensorsFile.open(folder / "model.safetensors")
         for folder in (export, tmp_path / "r" / "nld" / "1" / "checkpoint")
@@ -116,6 +122,10 @@ def test_readme_says_what_to_take_and_what_was_not_verified(repository) -> None:
         assert f"/{file} > nld/1/{file}" in text
         assert not (repository / "nld" / "1" / file).exists()
     assert "nld-trt check-server http://localhost:8100 --engine" in text
+    assert (
+        'rotation of halves, with heads stored as pairs", write the repository again with `--rotary-layout halves`'
+        in text
+    )
     assert "at most 1,024\ntokens" in text
 
 
