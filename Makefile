@@ -4,6 +4,8 @@
 #   make demo        install without torch, run the demonstration
 #   make test        install everything, run the tests that are quick
 #   make test-slow   the others: whole builds, servers, packaging
+#   make test-aiperf sweeps of a server with AIPerf, which gets an environment of its own
+#   make test-clients   OpenAI's other clients, in an environment of their own
 #   make lint        ruff and mypy
 #   make clean       remove what these made
 #
@@ -12,11 +14,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AIPERF := $(CURDIR)/.venv-aiperf
+CLIENTS := .venv-clients
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 # worksteal: each worker starts with a part of the list, so that few of them make what neighbouring tests share.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-aiperf test-clients lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -28,13 +32,19 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
 
+test-aiperf: $(VENV)/.installed-dev $(AIPERF)/.installed
+	NLD_TRT_SWEEP_AIPERF=$(AIPERF)/bin/aiperf $(PYTEST) -m slow tests/measure/aiperf
+
+test-clients: $(CLIENTS)/.installed
+	$(CLIENTS)/bin/python -m pytest -p no:cacheprovider -k "langchain or litellm" tests/serving/openai
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(AIPERF) $(CLIENTS) build dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -51,5 +61,17 @@ $(VENV)/.installed-demo: $(VENV)/.created pyproject.toml constraints.txt
 # torch first and by version, so that whichever build this machine's pip prefers (CPU or CUDA) meets the extras' need.
 $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml constraints.txt
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable '.[all,dev]'
+	$(PIP) --editable '.[all,dev,deploy-tests]'
+	@touch $@
+
+# Its libraries exclude those of this project, so that only its own version is taken from the constraints.
+$(AIPERF)/.installed: $(VENV)/.created constraints.txt
+	$(BIN)/python -m venv $(AIPERF)
+	$(AIPERF)/bin/python -m pip install --disable-pip-version-check "$$(grep '^aiperf==' constraints.txt)"
+	@touch $@
+
+$(CLIENTS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+	    --editable '.[serve,openai,clients]'
 	@touch $@

@@ -2,16 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the reference pages that follow from the code: the step contract, quantization support, the command line.
 
+Tables inside other pages, between two comments with the table's name, are written too.
+
 python docs/generate.py            # write
 python docs/generate.py --check    # exit 1 if a page is stale
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
+import yaml
 
 from nld_trt.cli import cli
 from nld_trt.engine.backend import BACKENDS
@@ -27,6 +33,9 @@ from nld_trt.graph.step.plugin_form import PLUGIN_OPERATORS
 from nld_trt.graph.step.tensors import TENSORS
 from nld_trt.graph.step.verify import SPEC_VERIFY
 from nld_trt.model.quantized.formats import ALGORITHMS
+from nld_trt.resources import data_folder
+from nld_trt.serving import metrics
+from nld_trt.serving.openai import metrics as front_metrics
 
 HERE = Path(__file__).parent
 
@@ -213,7 +222,49 @@ def _help_of(group: click.Group, name: str, context: click.Context) -> str:
     )
 
 
-PAGES = {"step-contract.md": step_contract, "support.md": support, "cli.md": command_line}
+def chart_values() -> str:
+    """The values of the Helm chart, with the meanings that its schema gives."""
+    chart = data_folder("deploy") / "helm" / "nld-trt"
+    schema = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
+    defaults = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))
+    lines = ["| value | default | meaning |", "|---|---|---|"]
+    for name, default, meaning in _values(schema, defaults):
+        shown = "–" if default in ("", [], {}) else f"`{json.dumps(default).strip(chr(34))}`"
+        lines.append(f"| `{name}` | {shown} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _values(schema: Mapping[str, Any], defaults: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, str]]:
+    for name, default in defaults.items():
+        found, path = schema["properties"][name], f"{above}{name}"
+        # Objects that Kubernetes defines are values of their own.
+        if isinstance(default, dict) and found.get("additionalProperties") is False and name != "resources":
+            yield from _values(found, default, f"{path}.")
+        else:
+            yield path, default, found["description"]
+
+
+def _with_sections(name: str) -> str:
+    """The page called ``name`` with its tables as they should be."""
+    page = (HERE / name).read_text(encoding="utf-8")
+    for section, render in SECTIONS[name].items():
+        before, start, rest = page.partition(f"<!-- {section} -->\n")
+        _, end, after = rest.partition(f"<!-- /{section} -->")
+        assert end, f"docs/{name} has no place for {section}"
+        page = f"{before}{start}{render()}\n{end}{after}"
+    return page
+
+
+SECTIONS = {
+    "serving.md": {"metrics": metrics.markdown_table, "front metrics": front_metrics.markdown_table},
+    "deploying.md": {"chart values": chart_values},
+}
+PAGES = {
+    "step-contract.md": step_contract,
+    "support.md": support,
+    "cli.md": command_line,
+    **{name: lambda name=name: _with_sections(name) for name in SECTIONS},
+}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The whole path on nld-tiny: convert, build, repository, server, one streamed answer per mode, a table.
+"""The whole path on nld-tiny: convert, build, repository, server, an answer per mode, a table, a picture over load.
 
 `make demo` runs it. Every step is a command that a user would type, and is printed before it runs.
 """
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from nld_trt.cli._output import output
+from nld_trt.measure.sweep.plots import OVER_LOAD
 from nld_trt.serving.triton.client import Chunk, stream
 from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 
@@ -26,6 +27,7 @@ VARIANTS = {
     "diffusion": {"mode": "diffusion"},
     "linear": {"mode": "linear", "lora": True},
     "linear-no-lora": {"mode": "linear", "lora": False},
+    "auto": {"mode": "auto"},
 }
 
 
@@ -51,6 +53,11 @@ def main() -> None:
         rows,
         title="nld-tiny through Triton, embedded engine on this CPU, one request at a time",
     )
+    nld_trt(
+        "sweep", engine, "--backend", "ort", "--prompts", ROOT / "examples" / "nld-tiny" / "eval.jsonl", "-o",
+        folder / "sweep", "--modes", "ar,linear,auto", "--concurrency", "1,2,4,8", "--requests", 32, "--repeats", 1,
+    )  # fmt: skip
+    print(f"\nthroughput over load, with auto among the modes: {folder / 'sweep' / OVER_LOAD}")
     print(f"\nfinished in {time.monotonic() - started:.0f} s; everything is in {folder}/")
 
 

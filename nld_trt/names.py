@@ -11,12 +11,16 @@ from __future__ import annotations
 from typing import Final, Literal
 
 # Decoding modes (docs/decoding.md).
-ModeName = Literal["ar", "diffusion", "linear", "quadratic"]
+ModeName = Literal["ar", "diffusion", "linear", "quadratic", "auto"]
 AR: Final = "ar"
 DIFFUSION: Final = "diffusion"
 LINEAR: Final = "linear"
 QUADRATIC: Final = "quadratic"
 MODES: Final[tuple[ModeName, ...]] = (AR, DIFFUSION, LINEAR, QUADRATIC)
+# The mode that chooses among ar, linear and diffusion by the load, round by round (docs/auto.md).
+AUTO: Final = "auto"
+SERVED_MODES: Final[tuple[ModeName, ...]] = (*MODES, AUTO)
+DEFAULT_SERVED_MODE: Final = AUTO
 # Modes that draft and verify. They draft with the adapter where there is one.
 SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC)
 
@@ -90,10 +94,17 @@ GENERATION_CONFIGS: Final = ("checkpoint", "none")
 # Released sizes (nld_trt.model.synthetic).
 MODEL_SIZES: Final = ("3b", "8b", "14b")
 
+
 DEFAULT_MODE: Final[ModeName] = LINEAR
 DEFAULT_MAX_NEW_TOKENS: Final = 512
 # The model card's thresholds (docs/model.md, Defaults): confidence 0.9 in diffusion, one-pass drafts in linear.
-DEFAULT_THRESHOLDS: Final[dict[ModeName, float | None]] = {AR: None, DIFFUSION: 0.9, LINEAR: 0.0, QUADRATIC: None}
+DEFAULT_THRESHOLDS: Final[dict[ModeName, float | None]] = {
+    AR: None,
+    DIFFUSION: 0.9,
+    LINEAR: 0.0,
+    QUADRATIC: None,
+    AUTO: 0.9,  # of the blocks that it decodes by diffusion
+}
 # An EOS id that no token has: decoding does not stop at an EOS token.
 NEVER: Final = -1
 
@@ -114,6 +125,10 @@ DEFAULT_ENSEMBLE: Final = 1.0
 # What evaluations and sweeps measure: a mode, with the draft adapter or without it (nld_trt.measure.variant).
 LINEAR_NO_LORA: Final = "linear-no-lora"
 VARIANTS: Final = (AR, DIFFUSION, LINEAR, LINEAR_NO_LORA, QUADRATIC)
+# Those of a sweep, whose load mode auto follows.
+SWEPT_VARIANTS: Final = (*VARIANTS, AUTO)
+# Requests of a sweep, for each repeat of a point.
+DEFAULT_SWEEP_REQUESTS: Final = 16
 
 # Quantization recipes that are shipped (quantize/), and flags that are short for some of them.
 QFORMATS: Final = ("int4_awq", "int4_rtn", "fp8", "fp8_pc_pt", "w4a16_nvfp4", "nvfp4")
@@ -125,6 +140,17 @@ DEFAULT_CALIBRATION_SIZE: Final = 128
 DEFAULT_CALIBRATION_SEQ_LEN: Final = 512
 # Shares of calibration tokens in causal text, masked blocks and drafts with the adapter.
 DEFAULT_CALIBRATION_MIX: Final = (0.5, 0.25, 0.25)
+
+# Programs that can serve a repository: Triton with our model, or TensorRT-LLM's own container, for AR alone.
+TRITON: Final = "triton"
+TENSORRT_LLM: Final = "tensorrt-llm"
+SERVERS: Final = (TRITON, TENSORRT_LLM)
+# Which elements of a head such a program rotates together: those of its two halves, or neighbours.
+HALVES: Final = "halves"
+PAIRS: Final = "pairs"
+ROTARY_LAYOUTS: Final = (HALVES, PAIRS)
+# What check-server calls a server that should have been given the other layout.
+INTERLEAVED: Final = "rotation of neighbouring elements"
 
 # A server and its clients. Ports are those of Triton; times are in seconds.
 DEFAULT_MODEL_NAME: Final = "nld"
@@ -140,5 +166,24 @@ DEFAULT_SHUTDOWN_TIMEOUT: Final = 10.0
 # Seconds without an answer from a model after which its server is started again.
 DEFAULT_PATIENCE: Final = 10.0
 DEFAULT_CLIENT_TIMEOUT: Final = 300.0
+# The comparison of another server with an engine: prompts of each range, tokens of each answer, and the nats between
+# two tokens that are as good as equally likely.
+DEFAULT_CHECK_SAMPLES: Final = 8
+DEFAULT_CHECK_TOKENS: Final = 32
+DEFAULT_TIE: Final = 0.25
 # Of a request to the OpenAI front: the text of any prompt that fits, while tokenizing it holds up nobody for long.
 DEFAULT_MAX_BODY_BYTES: Final = 1024 * 1024
+
+# What a simulated server may be given: costs of published forwards (nld_trt.measure.simulate.published), published
+# acceptance (nld_trt.decode.auto.shapes), and closed loops (nld_trt.measure.simulate.trace).
+PUBLISHED_TABLES: Final = ("published-b200", "published-b200-served")
+WORKLOADS: Final = (
+    "speed-bench", "coding", "math", "reasoning", "multilingual", "qa", "rag", "writing", "nine-tasks",
+)  # fmt: skip
+TRACES: Final = ("1-128-1", "doubling")
+# The average over SPEED-Bench: what a server expects before it has decoded anything, too.
+DEFAULT_WORKLOAD: Final = "speed-bench"
+DEFAULT_SIMULATED_USERS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+DEFAULT_SIMULATED_ROWS: Final = 256
+DEFAULT_SIMULATED_TOKENS: Final = 256
+DEFAULT_SIMULATED_SECONDS: Final = 10.0

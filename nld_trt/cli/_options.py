@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import click
 
 from nld_trt import names
 from nld_trt.decode.fields import FIELDS, SAMPLING, Field
+from nld_trt.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -110,7 +111,8 @@ def _request_option(field: Field, defaults: bool) -> Callable[[Command], Command
     settings: dict[str, Any] = {"default": None, "help": (field if defaults else field.at_server).help}
     name = field.option
     if field.choices:
-        settings["type"] = click.Choice(field.choices)
+        # Mode auto follows the load of a server, and a command that decodes by itself has none.
+        settings["type"] = click.Choice([each for each in field.choices if each != names.AUTO or not defaults])
     elif field.name in ("system", "stop"):
         settings["type"] = TEXT
     elif float in field.types:
@@ -146,8 +148,20 @@ def prompts_option(help_text: str) -> Callable[[Command], Command]:
     return click.option("--prompts", type=click.Path(path_type=Path), required=True, help=help_text)
 
 
-def modes_option(function: Command) -> Command:
-    """``--modes``: the variants that a measurement measures, as the text that was given."""
-    return click.option(
-        "--modes", default=None, help=f"Comma list of {', '.join(names.VARIANTS)}. Default: all the engine has."
-    )(function)
+def modes_option(variants: Sequence[str]) -> Callable[[Command], Command]:
+    """``--modes``: those of ``variants`` that a measurement measures, as the text that was given."""
+    return click.option("--modes", default=None, help=f"Comma list of {', '.join(variants)}. Default: all there are.")
+
+
+def whole_numbers(flag: str, text: str) -> list[int]:
+    """Return the whole numbers of a comma list, each once.
+
+    Raises:
+        InputError: the text is no such list.
+    """
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise InputError(
+            f"{flag} is {text!r}; it must be whole numbers with commas between them, such as 1,2,4"
+        ) from None

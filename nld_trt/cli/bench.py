@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nld_trt.cli._costs import measure_table
 from nld_trt.cli._kernels import kernels_text, resources_text
 from nld_trt.cli._options import backend_option, engine_argument
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import origin, writing
 from nld_trt.cli._spelling import output_file_option
+from nld_trt.errors import InputError
 
 if TYPE_CHECKING:
     from nld_trt.measure.loop_times import LoopTimes
@@ -52,7 +55,7 @@ def kernels(output_file: Path | None, check_only: bool, compile_only: bool, capa
       nld-trt bench kernels -o kernels.json
       nld-trt bench kernels --compile-only --compute-capability 9.0
     """
-    from nld_trt.errors import InputError, OperationError
+    from nld_trt.errors import OperationError
     from nld_trt.measure.kernels import report as kernels_report
 
     if check_only and compile_only:
@@ -86,10 +89,16 @@ def kernels(output_file: Path | None, check_only: bool, compile_only: bool, capa
     show_default=True,
     help="Timed repetitions of each forward; the report has their medians.",
 )
+@click.option(
+    "--table", is_flag=True,
+    help="Time forwards over rows and block lengths instead, and store the times beside the engine, for auto.",
+)  # fmt: skip
 @output_file_option("Write the report as JSON.")
 @backend_option
 @json_option
-def loop(engine_dir: Path, batch_size: int, output_file: Path | None, backend: str | None, **settings: Any) -> None:
+def loop(
+    engine_dir: Path, batch_size: int, *, table: bool, output_file: Path | None, backend: str | None, **settings: Any
+) -> None:
     """Time forwards and the decode loop, against two one-token forwards per round.
 
     Two forwards can cost no less than two one-token forwards, which read every weight once each. The ideal fraction is
@@ -100,16 +109,33 @@ def loop(engine_dir: Path, batch_size: int, output_file: Path | None, backend: s
     Examples:
       nld-trt bench loop engine
       nld-trt bench loop engine --batch-size 4 --context 1024 -o loop.json
+      nld-trt bench loop engine --table
     """
+    if table:
+        _refuse_settings({"batch_size": batch_size, **settings})
     from nld_trt.decode.engine import Engine
     from nld_trt.measure.loop_report import report_loop
 
     with writing(output_file) as write:
         with output.stage("opening engine"):
             engine = Engine.open(engine_dir, backend=backend, progress=output)
+        if table:
+            measure_table(engine, write)
+            return
         found = report_loop(engine, rows=batch_size, **settings, progress=output)
         report = {**origin(), **found.to_dict()}
         write(report, lambda: output.result(report, loop_text(report, found.times)))
+
+
+def _refuse_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of one timing beside --table, which times all rows and block lengths that the engine has."""
+    defaults = {parameter.name: parameter.default for parameter in loop.params}
+    given = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value != defaults[name]]
+    if given:
+        raise InputError(
+            f"{', '.join(given)} and --table are different things: a table is of all rows and block lengths",
+            fix="Leave one of them out.",
+        )
 
 
 def loop_text(report: dict[str, Any], times: LoopTimes) -> str:

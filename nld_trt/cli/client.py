@@ -20,7 +20,7 @@ from nld_trt.errors import InputError
 @click.argument("url")
 @click.argument("prompt", type=TEXT, required=False)
 @click.option("--model", default=names.DEFAULT_MODEL_NAME, help="Name of the model on the server.")
-@request_options(*DECODING, *SAMPLING_OPTIONS, "system", "raw", "stop", defaults=False)
+@request_options(*DECODING, "allow_diffusion", *SAMPLING_OPTIONS, "system", "raw", "stop", defaults=False)
 @click.option(
     "--messages", "messages_file", type=click.Path(path_type=Path), default=None,
     help="JSON file with the messages of a conversation, in the place of PROMPT.",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.command("evaluate")
 @engine_argument
 @prompts_option("JSONL file: prompt or messages, answer, family.")
-@modes_option
+@modes_option(names.VARIANTS)
 @request_options("max_new_tokens")
 @click.option("--batch-size", type=int, default=1, show_default=True, help="Requests decoded together.")
 @request_options("block_length")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""``nld-trt sweep``: measure modes, block lengths and batch sizes of one engine."""
+"""``nld-trt sweep``: measure modes, block lengths and concurrency of one engine or server."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nld_trt import names
-from nld_trt.cli._options import backend_option, chat_template_option, engine_argument, modes_option, prompts_option
+from nld_trt.cli._options import backend_option, chat_template_option, modes_option, prompts_option, whole_numbers
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._served import is_address, refuse_other_flags, served_model
 from nld_trt.cli._spelling import output_folder_option
-from nld_trt.errors import InputError
+from nld_trt.errors import InputError, OperationError
 
 if TYPE_CHECKING:
-    from nld_trt.measure.sweep.plan import PlannedSweep
+    from nld_trt.measure.sweep.results import Measured
+    from nld_trt.measure.sweep.settings import SweepSettings
 
 
 @click.command("sweep")
-@engine_argument
-@prompts_option("JSONL file with prompts: real text, not random tokens.")
+@click.argument("target", metavar="ENGINE_DIR|URL")
+@prompts_option("JSONL file with prompts, AIPerf's or SPEED-Bench's: real text, not random tokens.")
 @output_folder_option("Results folder; an earlier sweep in it is continued.")
-@modes_option
+@modes_option(names.SWEPT_VARIANTS)
 @click.option(
     "--block-length", "block_lengths", default=None,
     help="Comma list. Default: the checkpoint's; in quadratic mode no more than the engine was built for.",
@@ -40,8 +42,10 @@ if TYPE_CHECKING:
     help="Commit confidence in diffusion.",
 )
 @click.option(
-    "--requests", type=int, default=16, show_default=True, help="Requests per repeat; the prompts are reused in order."
-)
+    "--requests", type=int, default=None,
+    help="Requests per repeat; the prompts are reused in order. "
+    f"Default: {names.DEFAULT_SWEEP_REQUESTS}, or each conversation of SPEED-Bench once.",
+)  # fmt: skip
 @click.option("--max-new-tokens", type=int, default=128, show_default=True, help="Limit per request.")
 @click.option("--ignore-eos", is_flag=True, help="Generate exactly --max-new-tokens, so that all points do equal work.")
 @click.option("--warmup", type=int, default=2, show_default=True, help="Untimed requests before each point.")
@@ -53,54 +57,90 @@ if TYPE_CHECKING:
 @click.option("--no-resume", is_flag=True, help="Measure points again that are already in the results folder.")
 @click.option("--dry-run", is_flag=True, help="List the points, and stop.")
 @backend_option
+@click.option("--model-name", default=None, help="Of a server: the model to measure. Default: its only one.")
+@click.option(
+    "--num-gpus", type=int, default=None, help="Of a server: how many GPUs serve the model, for tokens/s/GPU."
+)
+@click.option(
+    "--aiperf", type=click.Path(path_type=Path), default=None,
+    help="Of a server: the program aiperf that sends the requests. Default: the one on PATH.",
+)  # fmt: skip
 @json_option
-def command(
-    engine_dir: Path,
-    prompts: Path,
-    output_dir: Path,
-    *,
-    dry_run: bool,
-    plots: bool | None,
-    no_resume: bool,
-    backend: str | None,
-    block_lengths: str | None,
-    concurrency: str,
-    **options: Any,
-) -> None:
-    """Measure an engine over modes x block lengths x concurrency.
+def command(target: str, prompts: Path, output_dir: Path, *, plots: bool | None, **options: Any) -> None:
+    """Measure an engine or a server over modes x block lengths x concurrency.
 
-    Every point is written as soon as it ends; the same command continues an interrupted sweep. The timed
-    region is prefill, decoding and detokenization; loading and warm-up are outside.
+    Every point is written as soon as it ends; the same command continues an interrupted sweep. Of an engine, the
+    timed region is prefill, decoding and detokenization; loading and warm-up are outside. A server is measured by
+    AIPerf, which is a program of its own and sees requests as a client does. The URL is that of an OpenAI-compatible
+    server, or of a Triton server with a model of nld-trt.
 
     \b
-    Example:
+    Examples:
       nld-trt sweep engine --prompts examples/nld-tiny/eval.jsonl -o results --concurrency 1,4,8
+      nld-trt sweep http://localhost:9000 --prompts prompts.jsonl -o results --modes ar,linear --concurrency 1,4
+      nld-trt sweep localhost:8001 --prompts qualitative.jsonl -o results --modes linear
     """
     _check(prompts, plots, options)
-    from nld_trt.decode.engine import Engine
-    from nld_trt.measure.sweep import report
-    from nld_trt.measure.sweep.plan import SweepSettings, plan_sweep
-    from nld_trt.measure.sweep.run import results_of
+    refuse_other_flags(target, options)
+    (_sweep_server if is_address(target) else _sweep_engine)(target, prompts, output_dir, plots, options)
 
-    with nullcontext() if dry_run else results_of(output_dir):
+
+def _sweep_engine(target: str, prompts: Path, folder: Path, plots: bool | None, options: Mapping[str, Any]) -> None:
+    from nld_trt.decode.engine import Engine
+    from nld_trt.measure.sweep.plan import plan_sweep
+    from nld_trt.measure.sweep.results import results_of
+
+    dry_run = options["dry_run"]
+    with nullcontext() if dry_run else results_of(folder):
         with output.stage("opening engine"):
-            engine = Engine.open(engine_dir, backend=backend, chat_template=options["chat_template"], progress=output)
-        lengths = None if block_lengths is None else _numbers("--block-length", block_lengths)
-        settings = SweepSettings(block_lengths=lengths, concurrency=_numbers("--concurrency", concurrency), **options)
-        planned = plan_sweep(engine, prompts, output_dir, settings)
+            engine = Engine.open(
+                Path(target), backend=options["backend"], chat_template=options["chat_template"], progress=output
+            )
+        planned = plan_sweep(engine, prompts, folder, _settings(options))
         if dry_run:
-            _show_plan(planned)
+            _show_plan(planned.sweep.results.labels(), planned.left_out, planned.left_out_lines())
             return
-        rows = planned.run(resume=not no_resume, progress=output)
-        # Show the table first: drawing plots can fail, and the measurement must not be lost then.
-        output.table(*report.terminal_table(rows), title=planned.title)
-        drawn = _draw(plots, rows, planned)
-        if output.json:
-            found = {"output_dir": str(output_dir), "rows": rows, "left_out": planned.left_out, "plots": drawn}
-            output.result(found)
+        rows = planned.run(resume=not options["no_resume"], progress=output)
+        _show(rows, folder, planned.title, plots, {"left_out": planned.left_out})
+
+
+def _sweep_server(target: str, prompts: Path, folder: Path, plots: bool | None, options: Mapping[str, Any]) -> None:
+    from nld_trt.measure.aiperf.program import AiPerf
+    from nld_trt.measure.aiperf.sweep import plan_served_sweep
+    from nld_trt.measure.sweep.results import results_of
+
+    aiperf = AiPerf.find(options["aiperf"])
+    dry_run = options["dry_run"]
+    with nullcontext() if dry_run else results_of(folder), served_model(target, options["model_name"]) as served:
+        planned = plan_served_sweep(
+            served.endpoint, served.model, aiperf, prompts, folder, _settings(options),
+            server=served.words, gpus=options["num_gpus"],
+        )  # fmt: skip
+        if dry_run:
+            _show_plan(planned.results.labels(), planned.left_out, planned.left_out_lines())
             return
-        names = ", ".join(drawn) or "no plots"
-        output.note(f"* most tokens/s; results in {output_dir}: summary.csv, summary.json, {names}")
+        measured = planned.run(resume=not options["no_resume"], progress=output)
+        report = _report_categories(measured, folder)
+        found = {"left_out": planned.left_out, "failed": measured.failed, **report}
+        if measured.points:
+            _show(measured.rows, folder, planned.title, plots, found)
+        elif output.json:
+            output.result({"output_dir": str(folder), "rows": [], **found})
+    if measured.failed:
+        count = f"{len(measured.failed)} of {len(planned.results.points)} points failed"
+        raise OperationError(count, details=[f"{label}: {why}" for label, why in measured.failed.items()])
+
+
+def _settings(options: Mapping[str, Any]) -> SweepSettings:
+    from nld_trt.measure.sweep.settings import SweepSettings
+
+    lengths = options["block_lengths"]
+    same = ("modes", "threshold", "requests", "max_new_tokens", "ignore_eos", "warmup", "repeats", "chat_template")
+    return SweepSettings(
+        block_lengths=None if lengths is None else whole_numbers("--block-length", lengths),
+        concurrency=whole_numbers("--concurrency", options["concurrency"]),
+        **{name: options[name] for name in same},
+    )
 
 
 def _check(prompts: Path, plots: bool | None, options: Mapping[str, Any]) -> None:
@@ -110,37 +150,45 @@ def _check(prompts: Path, plots: bool | None, options: Mapping[str, Any]) -> Non
     if not prompts.is_file():
         raise InputError(f"--prompts {prompts} is not a file")
     for name, least in (("requests", 1), ("repeats", 1), ("warmup", 0)):
-        if options[name] < least:
+        if options[name] is not None and options[name] < least:
             raise InputError(f"--{name} is {options[name]}; it must be at least {least}")
     if plots:
         optional.require("matplotlib", wanted_by="sweep --plots")
 
 
-def _show_plan(planned: PlannedSweep) -> None:
-    labels = planned.labels()
+def _show_plan(labels: Sequence[str], left_out: Mapping[str, str], left_out_lines: Sequence[str]) -> None:
     lines = [f"{len(labels)} point{'s' * (len(labels) > 1)}:", *(f"  {label}" for label in labels)]
-    output.result({"points": labels, "left_out": planned.left_out}, "\n".join([*lines, *planned.left_out_lines()]))
+    output.result({"points": labels, "left_out": left_out}, "\n".join([*lines, *left_out_lines]))
 
 
-def _draw(plots: bool | None, rows: Sequence[Mapping[str, Any]], planned: PlannedSweep) -> list[str]:
-    """Draw plots if they were asked for, or can be drawn and were not declined; returns the names of the files."""
-    if plots is False or (plots is None and find_spec("matplotlib") is None):
-        return []
-    from nld_trt.measure.sweep.plots import draw
+def _show(
+    rows: Sequence[Mapping[str, Any]], folder: Path, title: str, plots: bool | None, more: Mapping[str, Any]
+) -> None:
+    """Print the rows, and draw them if that was asked for, or can be done and was not declined."""
+    from nld_trt.measure.sweep import report
 
-    with output.stage("drawing plots"):
-        return [path.name for path in draw(rows, planned.sweep.folder, planned.title)]
+    # Show the table first: drawing plots can fail, and the measurement must not be lost then.
+    output.table(*report.terminal_table(rows), title=title)
+    drawn = []
+    if plots or (plots is None and find_spec("matplotlib") is not None):
+        from nld_trt.measure.sweep.plots import draw
+
+        with output.stage("drawing plots"):
+            drawn = [path.name for path in draw(rows, folder, title)]
+    if output.json:
+        output.result({"output_dir": str(folder), "rows": rows, **more, "plots": drawn})
+        return
+    names = ", ".join(drawn) or "no plots"
+    output.note(f"* most tokens/s; results in {folder}: summary.csv, summary.json, {names}")
 
 
-def _numbers(flag: str, text: str) -> list[int]:
-    """Return the whole numbers of a comma list, each once.
+def _report_categories(measured: Measured, folder: Path) -> dict[str, Any]:
+    """Write and print SPEED-Bench's report, if there are categories; returns it for --json."""
+    from nld_trt.measure.aiperf.categories import category_rows, category_table, write_categories
 
-    Raises:
-        InputError: the text is no such list.
-    """
-    try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise InputError(
-            f"{flag} is {text!r}; it must be whole numbers with commas between them, such as 1,2,4"
-        ) from None
+    rows = category_rows(measured.points)
+    if not rows:
+        return {}
+    written = write_categories(rows, folder)
+    output.table(*category_table(rows), title=f"SPEED-Bench: acceptance length by category ({written.name})")
+    return {"categories": rows}

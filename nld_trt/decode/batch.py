@@ -1,29 +1,39 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The batch: rows in any phase and any mode share each forward of one engine session.
+"""The batch: rows in any phase and any mode take turns in the forwards of one engine session.
 
-Live rows are always the first cache rows. A row joins at the end, and when one finishes the last
-takes its place, so no forward spends time on dead rows.
+Rows that do the same share a forward over their rows of the caches (``decode.places``), and forwards of different kinds
+follow each other (``decode.turns``): nobody's forward is as wide as a stranger's prompt or block.
 
-The engine makes each row's next pass from the results of this one. As long as the rows stay the same, the host only
-reads what was committed; when they change, it copies every row's next pass into the buffers of a new forward. A session
-whose device works by itself is always given one forward more than the host has read, so that the device never waits
-for the host. Requests that come or go, and passes that need the host, end such a stretch.
+The engine makes each row's next pass from the results of this one. As long as the rows of a forward stay the same, the
+host only reads what was committed; when they change, it copies every row's next pass into the buffers of a new forward.
+A session whose device works by itself is given one forward more than the host has read as long as all rows share it, so
+that the device does not wait for the host. Requests that come or go, and passes that need the host, end such a stretch.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from nld_trt.decode.fill import Pass, fill, outcomes
+from nld_trt import names
+from nld_trt.decode.auto.costs import CostTable
+from nld_trt.decode.auto.steering import Steering, Switch
+from nld_trt.decode.fill import fill, idle_pass, outcomes
+from nld_trt.decode.places import Places, Zone
 from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
+from nld_trt.decode.turns import PROMPTS, Turn, Turns, widest_run
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
 from nld_trt.model.text.codec import Codec
+
+# Between two forwards the host takes less than this, unless it waits for requests.
+_HOST_SECONDS = 0.005
+# Caches that no live row has filled shrink, unless a donor fills them to this fraction.
+_KEPT_TIMES = 2
 
 
 @dataclass(frozen=True)
@@ -31,44 +41,76 @@ class Forward:
     """A forward in flight: it was started, and its results may not have been read.
 
     Attributes:
-        rows: the rows that were live when it was started, in the order of the cache rows.
+        rows: its requests, in the order of the cache rows.
+        turn: what these do, and ``counts`` how many requests did what when it was started.
+        changes: of the places, when it was filled in.
         goes_on: the engine prepares the next pass of every row, and the host changes none of them.
+        started: when it was launched.
     """
 
     buffers: StepBuffers
     rows: list[Row]
+    turn: Turn
+    counts: Mapping[Zone, int]
+    changes: int
     goes_on: bool
+    started: float = 0.0
 
 
 class Batch:
     """Continuous batching over one session. Not thread-safe.
 
+    Args:
+        max_rows: requests decoded together; None means the engine's limit.
+        prefix_caching: rows of ended requests are kept for requests whose prompts begin alike.
+        max_num_batched_tokens: tokens that a round of forwards may compute while prompts are read; None lets a
+            chunk of a prompt take as long as a forward of the rows that wait for it.
+        costs: what forwards of the session cost, by which requests of mode auto are decoded; None refuses them.
+
     Attributes:
-        max_rows: requests decoded together; the engine's limit unless a smaller number was given.
+        steering: what decides how requests of mode auto are decoded; None without costs.
+        max_rows: requests decoded together.
         engine_seconds: wall time inside the engine; what is left of the loop's time is the host's.
         steps: forwards executed.
     """
 
-    def __init__(self, session: Session, codec: Codec | None = None, *, max_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        codec: Codec | None = None,
+        *,
+        max_rows: int | None = None,
+        prefix_caching: bool = False,
+        max_num_batched_tokens: int | None = None,
+        costs: CostTable | None = None,
+    ) -> None:
         self.session = session
         self.codec = codec
-        limit = session.info.limits.max_batch_size
-        self.max_rows = limit if max_rows is None else min(max_rows, limit)
+        limits = session.info.limits
+        self.max_rows = limits.max_batch_size if max_rows is None else min(max_rows, limits.max_batch_size)
         self.engine_seconds = 0.0
         self.steps = 0
         self._waiting: deque[Row] = deque()
-        self._live: list[Row] = []
+        self._places = Places(session, self.max_rows, keeps_donors=prefix_caching)
+        self._turns = Turns(limits.prompt_chunk, max_num_batched_tokens)
+        self.steering: Steering | None = None
+        if costs is not None:
+            self.follow_load(costs)
+        self._prompt_turns = 0
+        self._submitted = 0
         self._cancelled: list[Row] = []
         self._last: Forward | None = None
         self._ahead: Forward | None = None
+        # When the results of the last forward were there.
+        self._read = 0.0
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting or self._live or self._cancelled or self._ahead)
+        return bool(self._waiting or self._places.live or self._cancelled or self._ahead)
 
     @property
     def live_rows(self) -> int:
-        return sum(row.finish_reason is None for row in self._live)
+        return sum(row.finish_reason is None for row in self._places.live)
 
     def submit(self, request: Request | ResolvedRequest) -> Row:
         """Queue a request; it joins the batch when a row is free.
@@ -77,8 +119,11 @@ class Batch:
             InputError: the request does not fit this engine. Nothing is queued.
         """
         resolved = self.resolved(request)
-        text = self.codec.stream(resolved.stop) if self.codec is not None else None
-        row = Row(resolved, self.session.info.config.mask_token_id, text)
+        text = None
+        if self.codec is not None:
+            text = self.codec.stream(resolved.stop, keep_markers=resolved.keep_markers, prompt=resolved.prompt_ids)
+        row = Row(resolved, self.session.info.config.mask_token_id, text, number=self._submitted)
+        self._submitted += 1
         self._waiting.append(row)
         return row
 
@@ -90,7 +135,13 @@ class Batch:
         """
         if request.stop and self.codec is None:
             raise InputError("the engine has no tokenizer, so it cannot look for stop strings")
-        return request.resolved(self.session.info) if isinstance(request, Request) else request
+        resolved = request.resolved(self.session.info) if isinstance(request, Request) else request
+        if resolved.auto and self.steering is None:
+            raise InputError(
+                f"mode is {names.AUTO!r}, which follows the load of a server or a sweep; here is none",
+                fix=f"Use mode {names.LINEAR}, which is the fastest for one user, or nld-trt repo and nld-trt serve.",
+            )
+        return resolved
 
     def cancel(self, row: Row) -> None:
         """Drop a request before the next forward; a finished one is left as it is.
@@ -99,9 +150,17 @@ class Batch:
         """
         if row in self._waiting:
             self._waiting.remove(row)
-        elif row not in self._live or row.finish_reason is not None or row in self._cancelled:
+        elif row not in self._places.live or row.finish_reason is not None or row in self._cancelled:
             return
         self._cancelled.append(row)
+
+    def follow_load(self, costs: CostTable) -> None:
+        """Take requests of mode auto from now on, and decode them by what forwards of the session cost."""
+        self.steering = Steering(self.session, costs)
+
+    def take_switches(self) -> list[Switch]:
+        """Changes of how requests of mode auto are decoded, since the last call."""
+        return [] if self.steering is None else self.steering.take_switches()
 
     def reset(self) -> None:
         """Forget every request, in whatever state an interrupted step has left them; the session stays usable.
@@ -112,25 +171,22 @@ class Batch:
         try:
             if self._ahead is not None:
                 self.session.wait(self._ahead.buffers)
-            # A cache may hold numbers that are not finite, which the next request in that row would read.
-            if self._live:
-                self.session.reserve(self.session.row_count(len(self._live)), 1)
-            for index in range(len(self._live)):
-                self.session.clear_row(index)
         finally:
             self._waiting.clear()
-            self._live.clear()
             self._cancelled.clear()
             self._last = self._ahead = None
+            self._places.forget()
 
     def step(self) -> list[Emission]:
-        """Run one forward over every live row; returns what it added, one emission per row."""
+        """Run one forward; returns what it added, one emission for each of its rows."""
         ended = [row.cancel() for row in self._cancelled]
         self._cancelled.clear()
+        if self._ahead is None:
+            ended += self._steer()
         forward, self._ahead = self._ahead or self._launch(), None
         if forward is None:
             return ended
-        if self.session.runs_ahead and self._goes_on(forward):
+        if self._may_run_ahead(forward):
             self._ahead = self._follow(forward)
         emissions = self._finish(forward)
         if self._ahead is None:
@@ -143,19 +199,76 @@ class Batch:
             yield from self.step()
 
     def _launch(self) -> Forward | None:
-        """Start the forward that the engine has prepared, or one that the host fills where the rows have changed.
+        """Start the forward whose turn it is: the one that the engine has prepared, or one that the host fills.
 
         Returns None where no row is live.
         """
         self._retire()
         self._admit()
-        if not self._live:
+        self._places.arrange()
+        zones = {zone: self._places.zone(zone) for zone in (Zone.TOKEN, Zone.BLOCK, Zone.PROMPT)}
+        counts = {zone: len(places) for zone, places in zones.items()}
+        blocks = self._places.rows(zones[Zone.BLOCK])
+        turn = self._turns.next(counts, max((row.widest for row in blocks), default=0))
+        if turn is None:
             return None
-        if self._last is not None and self._goes_on(self._last):
-            return self._follow(self._last)
-        passes = self._passes()
-        buffers = fill(self.session, passes, rows=self.session.row_count(len(passes)))
-        return self._start(Forward(buffers, list(self._live), all(row.goes_on for row in self._live)))
+        if turn == PROMPTS:
+            decoded = counts[Zone.TOKEN] + sum(row.widest for row in blocks)
+            return self._read_prompts(zones[Zone.PROMPT], counts, self._turns.chunk(counts, decoded))
+        places = range(zones[turn[0]].start, zones[turn[-1]].stop)
+        last = self._last
+        if last is not None and last.turn == turn and last.changes == self._places.changes and self._goes_on(last):
+            return self._follow(replace(last, counts=counts))
+        return self._fill(places, turn, counts, chunk=1)
+
+    def _read_prompts(self, places: range, counts: Mapping[Zone, int], most: int) -> Forward:
+        """Start a forward of at most ``most`` prompt tokens.
+
+        The request with the shortest rest of a prompt and the one that joined first have every other turn, so that
+        neither a short prompt waits for a long one nor a long one for all short ones.
+        """
+        rows = self._places.rows(places)
+        self._prompt_turns += 1
+        if self._prompt_turns % 2:
+            lead = min(range(len(rows)), key=lambda index: rows[index].prompt_left)
+        else:
+            lead = min(range(len(rows)), key=lambda index: rows[index].number)
+        limits = self.session.info.limits
+        chunk = min(limits.prompt_chunk, most)
+        chosen = widest_run([min(row.prompt_left, chunk) for row in rows], lead, most)
+        return self._fill(places[chosen.start : chosen.stop], PROMPTS, counts, chunk)
+
+    def _fill(self, places: range, turn: Turn, counts: Mapping[Zone, int], chunk: int) -> Forward:
+        """Start a forward whose passes the host fills in. It makes the caches long enough for them.
+
+        A forward writes as many slots as its widest pass has tokens in every row, the padding of narrower rows
+        included, so the caches must reach that far beyond every row's length. A chunk of a prompt is no longer than the
+        slots that are left after the longest row.
+        """
+        session, limits = self.session, self.session.info.limits
+        rows = self._places.rows(places)
+        padded = places
+        if turn != PROMPTS and places.start == 0:
+            padded = range(min(session.row_count(len(places)), self.max_rows))
+        idle = padded[len(places) :]
+        held = max((self._places.length(place) for place in idle), default=0)
+        slots = max(row.request.slots_kept for row in rows) + max(row.request.overhang for row in rows)
+        self._reserve(padded.stop, min(max(slots, held + max(row.widest for row in rows)), limits.capacity))
+        longest = max(held, *(row.cache_length for row in rows))
+        chunk = max(1, min(chunk, session.capacity - longest))
+        passes = [row.next_pass(chunk) for row in rows]
+        filling = [idle_pass(self._places.length(place)) for place in idle]
+        buffers = fill(session, [*passes, *filling], first=padded.start)
+        goes_on = all(row.goes_on for row in rows)
+        return self._start(Forward(buffers, rows, turn, counts, self._places.changes, goes_on))
+
+    def _reserve(self, rows: int, slots: int) -> None:
+        """Make the caches long enough, and no longer than is of use once no live row has anything in them."""
+        held = None
+        if self.session.capacity > slots and all(row.cache_length == 0 for row in self._places.live):
+            self._places.forget_longer(_KEPT_TIMES * slots)
+            held = self._places.longest()
+        self.session.reserve(rows, slots, held=held)
 
     def _follow(self, forward: Forward) -> Forward:
         """Start the forward that ``forward`` prepares for its rows."""
@@ -166,26 +279,51 @@ class Batch:
         self.session.launch(forward.buffers)
         self.engine_seconds += time.perf_counter() - started
         self.steps += 1
-        return forward
+        return replace(forward, started=started)
 
     def _goes_on(self, forward: Forward) -> bool:
-        """Whether the next forward is the one that ``forward`` prepares.
+        """Whether the rows' next forward is the one that ``forward`` prepares.
 
         It is if no row has ended, none needs the host, and no request can join.
         """
         return (
             forward.goes_on
-            and forward.rows == self._live
-            and all(row.finish_reason is None for row in self._live)
-            and not (self._waiting and len(self._live) < self.max_rows)
+            and all(row.finish_reason is None for row in forward.rows)
+            and not (self._waiting and len(self._places.live) < self.max_rows)
         )
+
+    def _may_run_ahead(self, forward: Forward) -> bool:
+        """Whether the forward after ``forward`` can be started before the host has read its results."""
+        live = self._places.live
+        waits = self.steering is not None and self.steering.waits(live)
+        return self.session.runs_ahead and forward.rows == live and self._goes_on(forward) and not waits
+
+    def _steer(self) -> list[Emission]:
+        """Have requests of mode auto that begin a round decode as was decided."""
+        if self.steering is None:
+            return []
+        live = self._places.live
+        if self.steering.waits(live):
+            # The engine has prepared passes of another kind.
+            self._last = None
+        return self.steering.steer(live)
 
     def _finish(self, forward: Forward) -> list[Emission]:
         """Wait for a forward and give its rows their results."""
-        started = time.perf_counter()
+        waited = time.perf_counter()
         self.session.wait(forward.buffers)
-        self.engine_seconds += time.perf_counter() - started
+        now = time.perf_counter()
+        self.engine_seconds += now - waited
+        # A forward that was started ahead has run since the one before it ended.
+        seconds = now - max(forward.started, self._read)
+        # What the host has done between two forwards, unless it had nothing to do.
+        waited_for = max(0.0, forward.started - self._read)
+        self._read = now
+        buffers = forward.buffers
+        self._turns.ran(forward.turn, forward.counts, buffers.rows * buffers.width, seconds)
         self._last = forward
+        if self.steering is not None and forward.turn != PROMPTS and waited_for < _HOST_SECONDS:
+            self.steering.timed(buffers.rows, buffers.width, seconds + waited_for)
         passes = [row.pending for row in forward.rows]
         emissions = []
         for row, outcome in zip(forward.rows, outcomes(forward.buffers, passes), strict=True):
@@ -194,40 +332,18 @@ class Batch:
             else:
                 # The row ended while the engine went on. This pass does not count, but it has written to the cache.
                 row.spoiled |= not outcome.finite
+        if self.steering is not None:
+            self.steering.learn(forward.rows, self._places.live)
         return emissions
 
     def _retire(self) -> None:
-        """Remove the rows that have ended."""
-        for index in reversed(range(len(self._live))):
-            if self._live[index].finish_reason is not None:
-                self._release(index)
+        """Take the rows of ended requests away."""
+        for row in self._places.live:
+            if row.finish_reason is not None:
+                self._places.leave(row)
+                if self.steering is not None:
+                    self.steering.forget(row)
 
     def _admit(self) -> None:
-        while self._waiting and len(self._live) < self.max_rows:
-            self._live.append(self._waiting.popleft())
-
-    def _release(self, index: int) -> None:
-        last = len(self._live) - 1
-        if index != last:
-            self.session.move_row(last, index)
-        if self._live[last].spoiled:
-            self.session.clear_row(last)
-        self._live[index] = self._live[last]
-        self._live.pop()
-
-    def _passes(self) -> list[Pass]:
-        """The next pass of every row, for a forward that the host fills. It makes the caches long enough for it.
-
-        A prefill chunk is no longer than the slots that are left after the longest row.
-
-        A forward writes ``width`` slots in every row, the padding of narrow rows included, so the
-        caches must reach that far beyond every row's length.
-        """
-        rows = self._live
-        limits = self.session.info.limits
-        slots = max(row.request.slots_kept for row in rows) + max(row.request.overhang for row in rows)
-        empty = all(row.cache_length == 0 for row in rows)
-        self.session.reserve(self.session.row_count(len(rows)), min(slots, limits.capacity), empty=empty)
-        longest = max(row.cache_length for row in rows)
-        chunk = max(1, min(limits.prompt_chunk, self.session.capacity - longest))
-        return [row.next_pass(chunk) for row in rows]
+        while self._waiting and len(self._places.live) < self.max_rows:
+            self._places.join(self._waiting.popleft())

@@ -47,12 +47,18 @@ class Engine:
     """
 
     def __init__(
-        self, folder: EngineFolder, session: Session, codec: Codec | None, *, max_batch_size: int | None = None
+        self,
+        folder: EngineFolder,
+        session: Session,
+        codec: Codec | None,
+        *,
+        max_batch_size: int | None = None,
+        prefix_caching: bool = False,
     ) -> None:
         self.folder = folder
         self.codec = codec
         self._info = session.info
-        self._batch: Batch | None = Batch(session, codec, max_rows=max_batch_size)
+        self._batch: Batch | None = Batch(session, codec, max_rows=max_batch_size, prefix_caching=prefix_caching)
         self._shared = SharedBatch(self._batch)
 
     @classmethod
@@ -64,6 +70,7 @@ class Engine:
         chat_template: str | os.PathLike[str] | None = None,
         generation_config: str = DEFAULT_GENERATION_CONFIG,
         max_batch_size: int | None = None,
+        prefix_caching: bool = False,
         progress: Progress = SILENT,
     ) -> Engine:
         """Verify an engine folder and start it.
@@ -76,6 +83,8 @@ class Engine:
             generation_config: where requests that say nothing have their defaults from: ``checkpoint``, whose
                 generation_config.json may name some, or ``none``. Its EOS ids count in both.
             max_batch_size: requests decoded together; None means as many as the engine was built for.
+            prefix_caching: keep the keys and values of ended requests for prompts that begin alike, a chat's next turn
+                for example. ``result.cached_tokens`` tells how many tokens that spared.
             progress: is told how far the loading is.
 
         Raises:
@@ -102,7 +111,8 @@ class Engine:
             None if chat_template is None else os.fspath(chat_template),
             max_tokens=folder.manifest.limits.max_seq_len,
         )
-        return cls(folder, folder.open_session(backend, progress=progress), codec, max_batch_size=max_batch_size)
+        session = folder.open_session(backend, progress=progress)
+        return cls(folder, session, codec, max_batch_size=max_batch_size, prefix_caching=prefix_caching)
 
     def generate(self, prompt: Prompt | None = None, /, **options: Unpack[Options]) -> Result:
         """Decode one prompt to its end.

@@ -75,7 +75,8 @@ class Field:
         default: what a request gets that does not have the field; None where that is nothing.
         setting: the request has it under this name. Others make up its prompt, or are given back with the result.
         flag: commands have an option for it.
-        choices: the texts that it may be.
+        choices: the texts that it may be; auto only at a server.
+        served: only requests to a server have it.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Field:
     setting: bool = True
     flag: bool = False
     choices: tuple[str, ...] = ()
+    served: bool = False
     range: Range | None = None
     tensor: Tensor | None = None
 
@@ -110,7 +112,7 @@ class Field:
         meaning = self.meaning.format(null="null")
         default = "" if self.default is None else f" Default: {self.default}."
         # A sentence that begins with a mode keeps the mode's spelling.
-        if meaning.partition(":")[0] not in names.MODES:
+        if meaning.partition(":")[0] not in names.SERVED_MODES:
             meaning = meaning[0].upper() + meaning[1:]
         return f"{meaning}.{default}"
 
@@ -192,7 +194,7 @@ FIELDS: Final[dict[str, Field]] = {
             tensor=Tensor("raw", "BOOL"),
         ),
         Field(
-            "mode", (str,), "decoding mode", names.DEFAULT_MODE, flag=True, choices=names.MODES,
+            "mode", (str,), "decoding mode", names.DEFAULT_MODE, flag=True, choices=names.SERVED_MODES,
             tensor=Tensor("mode", "STRING"),
         ),
         Field(
@@ -227,6 +229,12 @@ FIELDS: Final[dict[str, Field]] = {
         Field(
             "stop", (list,), "strings that end the text and are not part of it", flag=True,
             tensor=Tensor("stop_words", "STRING", many=True),
+        ),
+        Field(
+            "keep_markers", (bool,),
+            "leave the markers of thinking and tool calls in the text, such as `<think>`; other special tokens have "
+            "none",
+            "false", tensor=Tensor("keep_markers", "BOOL"),
         ),
         Field(
             "max_thinking_tokens", (int,), "tokens of thinking after which the marker is forced, in ar and diffusion",
@@ -283,6 +291,12 @@ FIELDS: Final[dict[str, Field]] = {
             range=Range(lambda value: 0.0 <= value <= 1.0, "between 0 and 1, which is AR alone"),
             tensor=Tensor("ensemble", "FP32"),
         ),
+        Field(
+            "allow_diffusion", (bool,),
+            "auto: the text may be other than that of ar, so that diffusion may be chosen as well", "false",
+            served=True,
+            tensor=Tensor("allow_diffusion", "BOOL"),
+        ),
     )
 }  # fmt: skip
 
@@ -294,6 +308,8 @@ def markdown_table() -> str:
     """The fields of requests files as documentation shows them."""
     lines = ["| field | type | meaning | default |", "|---|---|---|---|"]
     for field in FIELDS.values():
-        kinds = ", ".join(f"`{choice}`" for choice in field.choices) or field.kinds
+        if field.served:
+            continue
+        kinds = ", ".join(f"`{choice}`" for choice in field.choices if choice != names.AUTO) or field.kinds
         lines.append(f"| `{field.name}` | {kinds} | {field.meaning.format(null='null')} | {field.default or 'none'} |")
     return "\n".join(lines)

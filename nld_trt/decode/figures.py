@@ -24,11 +24,24 @@ class Counters:
         forwards: forwards that the request took part in, by kind; a chunked prefill counts every chunk.
         accepted: linear and quadratic: tokens of each verify pass, matching draft tokens + 1, before any cut.
         denoise_passes: diffusion: denoise passes of each block.
+        cached_tokens: prompt tokens whose keys and values were another request's.
+        dropped: tokens of the last verify pass that came after an EOS, a stop string or a limit.
+        tokens: emitted tokens by the mode that made them; several for requests of mode auto.
+        switches: how often a request of mode auto has changed its mode or block length.
     """
 
     forwards: Counter[PassKind] = field(default_factory=Counter)
     accepted: list[int] = field(default_factory=list)
     denoise_passes: list[int] = field(default_factory=list)
+    cached_tokens: int = 0
+    dropped: int = 0
+    tokens: Counter[ModeName] = field(default_factory=Counter)
+    switches: int = 0
+
+    @property
+    def round_tokens(self) -> int:
+        """Tokens that verify passes have emitted."""
+        return sum(self.accepted) - self.dropped
 
     def nfe(self, mode: ModeName, emitted: int) -> int:
         """Number of forward evaluations by the reference's rules (docs/model.md, Counting)."""
@@ -37,6 +50,7 @@ class Counters:
             names.DIFFUSION: self.forwards[names.DENOISE] + self.forwards[names.COMMIT],
             names.LINEAR: 1 + self.forwards[names.DRAFT] + self.forwards[names.VERIFY],
             names.QUADRATIC: 1 + self.forwards[names.DRAFT] + self.forwards[names.QUADRATIC],
+            names.AUTO: 1 + sum(count for kind, count in self.forwards.items() if kind != names.PREFILL),
         }
         return rules[mode]
 
@@ -68,18 +82,25 @@ class Counts:
 
     @classmethod
     def of_generation(
-        cls, tokens: int, nfe: int, accepted: Sequence[int], denoise_passes: Sequence[int], seconds: float | None = None
+        cls,
+        tokens: int,
+        nfe: int,
+        accepted: Sequence[int],
+        denoise_passes: Sequence[int],
+        seconds: float | None = None,
+        *,
+        dropped: int = 0,
     ) -> Counts:
         """Counts of one generation, without its part of the engine's time.
 
         Args:
-            accepted, denoise_passes: as in :class:`Counters`.
+            accepted, denoise_passes, dropped: as in :class:`Counters`.
         """
         return cls(
             tokens=tokens,
             nfe=nfe,
             rounds=len(accepted),
-            round_tokens=tokens - 1 if accepted else 0,
+            round_tokens=sum(accepted) - dropped,
             blocks=len(denoise_passes),
             denoise_passes=sum(denoise_passes),
             seconds=seconds or 0.0,
@@ -184,13 +205,18 @@ def figures_of(counts: Counts) -> dict[str, float | None]:
 
 @dataclass
 class Timing:
-    """Clock readings of one request, in seconds, and the tokens that had come by then."""
+    """Clock readings of one request, in seconds, and the tokens that had come by then.
+
+    Attributes:
+        longest_gap: longest time between two chunks.
+    """
 
     submitted: float
     first_chunk: float = 0.0
     first_tokens: int = 0
     last_chunk: float = 0.0
     tokens: int = 0
+    longest_gap: float = 0.0
 
     def add(self, tokens: int, now: float) -> None:
         """Take in tokens that came at ``now``; a forward that brought none is no chunk."""
@@ -198,6 +224,8 @@ class Timing:
             return
         if not self.first_tokens:
             self.first_chunk, self.first_tokens = now, tokens
+        else:
+            self.longest_gap = max(self.longest_gap, now - self.last_chunk)
         self.last_chunk = now
         self.tokens += tokens
 

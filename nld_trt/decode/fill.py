@@ -106,22 +106,23 @@ class Outcome:
 
 _NO_EOS: Final = (NEVER,) * MAX_EOS_IDS
 
-# The pass of a row that no request has: one token, and nobody reads its result.
-_EMPTY: Final = Pass(tokens=(0,), wanted=())
 
-
-def fill(session: Session, passes: Sequence[Pass], *, rows: int | None = None) -> StepBuffers:
-    """The session's buffers of one forward, holding a pass for each of the first rows.
-
-    Buffers are used again, so that every input is written, padding included.
+def idle_pass(length: int) -> Pass:
+    """The pass of a row that only fills up a forward. It has one token, and nobody reads its result.
 
     Args:
-        rows: number of rows of the forward, at least one for each pass; the further rows get one token each, which
-            overwrites what their caches hold. None means one row for each pass.
+        length: slots that the row holds. The pass writes behind them, where the row's own next pass writes as well.
     """
-    passes = [*passes, *[_EMPTY] * ((rows or 0) - len(passes))]
+    return Pass(tokens=(0,), cache_length=length, wanted=())
+
+
+def fill(session: Session, passes: Sequence[Pass], *, first: int = 0) -> StepBuffers:
+    """The session's buffers of one forward, holding a pass for each cache row from ``first`` on.
+
+    Buffers are used again, so that every input is written, padding included.
+    """
     width, window = max(len(part.tokens) for part in passes), max(1, *(part.window for part in passes))
-    buffers = session.step(len(passes), width, window, any(part.settings.samples for part in passes))
+    buffers = session.step(len(passes), width, window, any(part.settings.samples for part in passes), first)
     inputs = buffers.inputs
     for name, values in _columns(passes).items():
         inputs[name][...] = values

@@ -19,7 +19,7 @@ from nld_trt.errors import InputError, shortened
 from nld_trt.files.json_text import JsonError, check_plain, parse_json, walk
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.prompt import parse_prompt
-from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS
+from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
     for name, value in values.items():
         FIELDS[name].check_type(value)
     mode = values.get("mode", DEFAULT_MODE)
-    if mode not in DEFAULT_THRESHOLDS:
-        raise InputError(f"mode is {shortened(repr(mode))}; supported: {', '.join(DEFAULT_THRESHOLDS)}")
+    if mode not in MODES:
+        raise InputError(f"mode is {shortened(repr(mode))}; supported: {', '.join(MODES)}")
     stop = tuple(values.get("stop", ()))
     if not all(isinstance(text, str) for text in stop):
         raise InputError("stop must be a list of strings")

@@ -15,6 +15,7 @@ from nld_trt import names
 from nld_trt.decode.figures import Counters
 from nld_trt.decode.fill import UNREACHABLE, Outcome, Pass, PassSettings
 from nld_trt.decode.request import ResolvedRequest
+from nld_trt.graph.contract import quadratic_width
 from nld_trt.names import ModeName, PassKind
 
 # The most likely token of any vocabulary has a larger probability, so that a smaller top_p keeps the same; in float32
@@ -53,6 +54,11 @@ class Mode:
     @property
     def block_length(self) -> int:
         return self.request.block_length
+
+    @property
+    def widest(self) -> int:
+        """The most tokens of one of its passes."""
+        return self.block_length
 
     def kind(self, part: Pass) -> PassKind:
         return self.causal if part.causal else self.bidirectional
@@ -165,6 +171,10 @@ class QuadraticSpeculation(Speculation):
     def __init__(self, request: ResolvedRequest, mask_token_id: int) -> None:
         super().__init__(request, mask_token_id)
         self.settings = replace(self.settings, program=names.QUADRATIC, segments=self.block_length)
+
+    @property
+    def widest(self) -> int:
+        return quadratic_width(self.block_length)
 
     def opening(self, bonus_token: int) -> Pass:
         draft = super().opening(bonus_token)

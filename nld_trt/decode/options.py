@@ -42,6 +42,7 @@ class Options(TypedDict, total=False):
     threshold: float | None
     eos_token_id: int | Sequence[int] | None
     stop: str | Sequence[str] | None
+    keep_markers: bool | None
     max_thinking_tokens: int | None
     end_think_token_id: int | None
     temperature: float | None
@@ -51,6 +52,7 @@ class Options(TypedDict, total=False):
     seed: int | None
     acceptance: AcceptanceName | None
     ensemble: float | None
+    allow_diffusion: bool | None
 
 
 def make_request(prompt: Prompt | None, options: Mapping[str, Any], codec: Codec | None) -> Request:

@@ -5,12 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nld_trt import names
 from nld_trt.decode.fields import FIELDS, SAMPLING
-from nld_trt.decode.sampling import DEFAULT_ACCEPTANCE, check_acceptance, check_sampling, default_sampling, fresh_seed
+from nld_trt.decode.sampling import (
+    DEFAULT_ACCEPTANCE,
+    NO_FILTER,
+    check_acceptance,
+    check_sampling,
+    default_sampling,
+    fresh_seed,
+)
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits, quadratic_width
@@ -20,6 +27,7 @@ from nld_trt.names import (
     DEFAULT_MODE,
     MODES,
     NEVER,
+    SERVED_MODES,
     SPECULATIVE,
     AcceptanceName,
     ModeName,
@@ -47,7 +55,9 @@ class Request:
         acceptance: rule by which linear keeps drafted tokens; None means DEFAULT_ACCEPTANCE where it can be had.
         ensemble: quadratic: weight of the AR prediction in verifying, the rest is the diffusion's. Below 1 the
             text is no longer that of ar.
+        allow_diffusion: auto: the text may be other than that of ar, so that diffusion may be chosen.
         max_thinking_tokens, end_think_token_id: the marker is forced once so many tokens were generated without it.
+        keep_markers: the text has the markers of thinking and tool calls (``Codec.stream``).
     """
 
     prompt_ids: tuple[int, ...]
@@ -67,6 +77,8 @@ class Request:
     max_thinking_tokens: int | None = None
     end_think_token_id: int | None = None
     ensemble: float = names.DEFAULT_ENSEMBLE
+    allow_diffusion: bool = False
+    keep_markers: bool = False
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -86,9 +98,11 @@ class Request:
             name: value for name, value in self.sampling.items() if value is not None
         }
         eos = info.config.eos_token_ids if self.eos_token_id is None else as_ids(self.eos_token_id)
+        # A thinking budget forces a token, which speculation cannot.
+        mode = names.AR if self.mode == names.AUTO and self.max_thinking_tokens is not None else self.mode
         resolved = ResolvedRequest(
             prompt_ids=self.prompt_ids,
-            mode=self.mode,
+            mode=mode,
             lora=info.has_adapter if self.lora is None else self.lora,
             max_new_tokens=min(most, tokens_left) if self.max_new_tokens is None else self.max_new_tokens,
             block_length=(
@@ -103,6 +117,8 @@ class Request:
             max_thinking_tokens=self.max_thinking_tokens,
             end_think_token_id=self.end_think_token_id,
             ensemble=self.ensemble,
+            allow_diffusion=self.allow_diffusion,
+            keep_markers=self.keep_markers,
             **{"seed": fresh_seed() if sampling["temperature"] else None, **sampling},
         )
         check_sampling(resolved.sampling, resolved.mode)
@@ -139,11 +155,28 @@ class ResolvedRequest:
     max_thinking_tokens: int | None
     end_think_token_id: int | None
     ensemble: float
+    allow_diffusion: bool = False
+    keep_markers: bool = False
+
+    def as_mode(self, mode: ModeName, block_length: int) -> ResolvedRequest:
+        """This request of mode auto, as it is decoded for a while."""
+        thresholds = {names.LINEAR: 0.0, names.DIFFUSION: self.threshold}
+        return replace(self, mode=mode, block_length=block_length, threshold=thresholds.get(mode))
+
+    @property
+    def may_diffuse(self) -> bool:
+        """Whether a request of mode auto may be decoded by diffusion, which has no filters of its own."""
+        return self.allow_diffusion and all(getattr(self, name) == value for name, value in NO_FILTER.items())
 
     @property
     def sampling(self) -> dict[str, Any]:
         """Temperature, filters and seed by name."""
         return {name: getattr(self, name) for name in SAMPLING}
+
+    @property
+    def auto(self) -> bool:
+        """Whether mode and block length are chosen while it is decoded."""
+        return self.mode == names.AUTO
 
     @property
     def samples(self) -> bool:
@@ -182,8 +215,8 @@ _RANGES = ("threshold", "ensemble")
 
 def _check_values(request: Request, info: EngineInfo) -> None:
     vocab = info.config.vocab_size
-    if request.mode not in MODES:
-        raise InputError(f"mode is {request.mode!r}; supported: {', '.join(MODES)}")
+    if request.mode not in SERVED_MODES:
+        raise InputError(f"mode is {request.mode!r}; supported: {', '.join(SERVED_MODES)}")
     if not request.prompt_ids:
         raise InputError("the prompt is empty: at least one token is needed")
     foreign = [token for token in request.prompt_ids if not 0 <= token < vocab]
@@ -200,6 +233,11 @@ def _check_values(request: Request, info: EngineInfo) -> None:
     check_sampling(request.sampling, request.mode)
     if request.acceptance is not None:
         check_acceptance(request.acceptance, request.mode, request.threshold)
+    if request.allow_diffusion and request.mode != names.AUTO:
+        raise InputError(
+            f"allow_diffusion is true, and mode is {request.mode!r}; it is for mode auto",
+            fix="Leave it out, or use mode auto or diffusion.",
+        )
     if request.ensemble != 1.0 and request.mode != names.QUADRATIC:
         raise InputError(
             f"ensemble is {request.ensemble}; only quadratic mode verifies with an ensemble",

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nld_trt import names
@@ -27,6 +27,10 @@ class Result:
         seed: of the samples; None where nothing was sampled.
         error: why it ended, where ``finish_reason`` is ``error``; the tokens before are good.
         prompt_tokens: tokens of the prompt.
+        cached_tokens: those of them whose keys and values were another request's.
+        dropped: tokens of the last verify pass that were cut.
+        mode_tokens: auto: generated tokens by the mode that made them.
+        switches, last_switch: auto: how often mode or block length have changed, and why they last did.
         seconds: from the call to the last token, waiting for a row included; None where nobody measured.
         time_to_first_token: seconds from the call to the first committed tokens; None likewise, or without any.
     """
@@ -43,6 +47,11 @@ class Result:
     seed: int | None = None
     error: str | None = None
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    dropped: int = 0
+    mode_tokens: dict[str, int] = field(default_factory=dict)
+    switches: int = 0
+    last_switch: str | None = None
     seconds: float | None = None
     time_to_first_token: float | None = None
 
@@ -75,6 +84,11 @@ class Result:
             seed=row.request.seed if row.request.samples else None,
             error=None if row.error is None else str(row.error),
             prompt_tokens=len(row.request.prompt_ids),
+            cached_tokens=row.counters.cached_tokens,
+            dropped=row.counters.dropped,
+            mode_tokens={str(mode): count for mode, count in row.counters.tokens.items()} if row.request.auto else {},
+            switches=row.counters.switches,
+            last_switch=row.last_switch,
         )
 
     def or_raise(self) -> Result:
@@ -95,7 +109,9 @@ class Result:
     @property
     def counts(self) -> Counts:
         """The counts of this generation; counts of several add up."""
-        return Counts.of_generation(len(self.output_ids), self.nfe, self.accepted, self.denoise_passes, self.seconds)
+        return Counts.of_generation(
+            len(self.output_ids), self.nfe, self.accepted, self.denoise_passes, self.seconds, dropped=self.dropped
+        )
 
     @property
     def figures(self) -> dict[str, float | None]:
@@ -121,10 +137,12 @@ class Result:
         if self.text is not None:
             line["text"] = self.text
         line |= {"finish_reason": self.finish_reason, "nfe": self.nfe}
-        if self.mode in SPECULATIVE:
+        if self.mode in (*SPECULATIVE, names.AUTO):
             line["accepted"] = self.accepted
-        if self.mode == names.DIFFUSION:
+        if self.mode == names.DIFFUSION or self.denoise_passes:
             line["denoise_passes"] = self.denoise_passes
         line["cache_len"] = self.cache_length
+        if self.mode == names.AUTO:
+            line |= {"mode_tokens": self.mode_tokens, "switches": self.switches}
         optional = {"seed": self.seed, "error": self.error}
         return line | {name: value for name, value in optional.items() if value is not None}

@@ -10,11 +10,11 @@ from typing import Literal
 from nld_trt import names
 from nld_trt.decode.figures import Counters
 from nld_trt.decode.fill import UNREACHABLE, Outcome, Pass
-from nld_trt.decode.modes import MODE_TYPES, ThinkingBudget
+from nld_trt.decode.modes import MODE_TYPES, Mode, ThinkingBudget
 from nld_trt.decode.request import ResolvedRequest
 from nld_trt.errors import OperationError
 from nld_trt.model.text.streaming import TextStream
-from nld_trt.names import PassKind
+from nld_trt.names import SPECULATIVE, ModeName, PassKind
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -41,13 +41,21 @@ class Row:
     """The life of one request. It knows its own tokens and lengths, and not who shares its batch.
 
     Attributes:
+        number: of the request, in the order in which they came.
         emitted: generated tokens, prompt excluded.
+        mode: in which it is decoded; of a request of mode auto, for the time being.
+        begins_round: the pending pass is the first after what was committed last.
+        last_switch: why the mode of a request of mode auto has last changed.
         spoiled: a pass gave logits that are not finite, so that the cache may hold such numbers too.
     """
 
-    def __init__(self, request: ResolvedRequest, mask_token_id: int, text: TextStream | None) -> None:
+    def __init__(
+        self, request: ResolvedRequest, mask_token_id: int, text: TextStream | None, *, number: int = 0
+    ) -> None:
         self.request = request
-        self.mode = MODE_TYPES[request.mode](request, mask_token_id)
+        self.number = number
+        self._mask_token_id = mask_token_id
+        self.mode = self._mode(names.AR, 1) if request.auto else MODE_TYPES[request.mode](request, mask_token_id)
         self.emitted: list[int] = []
         self.counters = Counters()
         self.spoiled = False
@@ -57,6 +65,10 @@ class Row:
         if request.max_thinking_tokens is not None and request.end_think_token_id is not None:
             self._budget = ThinkingBudget(request.max_thinking_tokens, request.end_think_token_id)
         self._text = text
+        self.begins_round = False
+        self.last_switch: str | None = None
+        # The block that is being decoded begins with a token that was emitted before.
+        self._repeats = False
         self._cached = 0
         self._pending: Pass | None = None
         self._prefill_settings = replace(
@@ -98,6 +110,47 @@ class Row:
         """Tokens that may still be emitted."""
         return self.request.max_new_tokens - len(self.emitted)
 
+    @property
+    def prompt_left(self) -> int:
+        """Prompt tokens that are not in the cache."""
+        return max(0, len(self.request.prompt_ids) - self._cached)
+
+    @property
+    def widest(self) -> int:
+        """The most tokens of a pass after the prompt."""
+        return self.mode.widest
+
+    def begin_after(self, cached: int) -> None:
+        """Take the keys and values of the prompt's first ``cached`` tokens as they are in the row's cache."""
+        self._cached = self.counters.cached_tokens = cached
+
+    def switch(self, mode: ModeName, block_length: int, reason: str) -> Emission | None:
+        """Decode a request of mode auto in another way from the round on that begins now.
+
+        Returns what that emits: diffusion has decided a token which it would have emitted with its next block.
+        """
+        assert self.begins_round
+        if (self.mode.request.mode, self.mode.block_length) == (mode, block_length):
+            return None
+        before, self.mode = self.mode, self._mode(mode, block_length)
+        self.counters.switches += 1
+        self.last_switch = reason
+        emission = None
+        bonus_token = self.pending.tokens[0]
+        if before.emits_bonus_token and not self.mode.emits_bonus_token:
+            self._repeats = True
+        elif self.mode.emits_bonus_token and not before.emits_bonus_token:
+            if not self._repeats:
+                emission = self._emit([bonus_token])
+            self._repeats = False
+        if self.finish_reason is None:
+            self._pending = replace(
+                self.mode.opening(bonus_token),
+                cache_length=self._cached,
+                tokens_left=self.tokens_left + self._repeats,
+            )
+        return emission
+
     def next_pass(self, chunk: int) -> Pass:
         """The row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
         if self.in_prefill:
@@ -115,6 +168,7 @@ class Row:
         if self.in_prefill:
             return self._prefilled(part, outcome)
         self.mode.count(self.counters, part, outcome)
+        self.begins_round = False
         if not outcome.finite:
             return self._fail(self.mode.kind(part))
         if outcome.following is None:
@@ -129,6 +183,9 @@ class Row:
     def cancel(self) -> Emission:
         self.finish_reason = "cancelled"
         return Emission(self, [], self._text.finish() if self._text else "", self.finish_reason)
+
+    def _mode(self, mode: ModeName, block_length: int) -> Mode:
+        return MODE_TYPES[mode](self.request.as_mode(mode, block_length), self._mask_token_id)
 
     def _prefilled(self, part: Pass, outcome: Outcome) -> Emission:
         """Take in a prefill pass. The last one decides the first bonus token."""
@@ -157,8 +214,11 @@ class Row:
             if emits_bonus and forced is not following:
                 tokens = [*tokens[:-1], self._budget.marker]
             following = forced
+        if self._repeats:
+            tokens, self._repeats = tokens[1:], False
         emission = self._emit(tokens)
         if self.finish_reason is None:
+            self.begins_round = True
             assert following.tokens_left == self.tokens_left, "the engine and the host disagree on what was committed"
             self._pending = following
             self._cached = following.cache_length
@@ -196,4 +256,8 @@ class Row:
                 break
         if self.finish_reason is not None and self._text is not None:
             text += self._text.finish()
+        mode = self.mode.request.mode
+        self.counters.tokens[mode] += len(added)
+        if mode in SPECULATIVE and self.counters.accepted:
+            self.counters.dropped = len(tokens) - len(added)
         return Emission(self, added, text, self.finish_reason)

@@ -15,7 +15,7 @@ from nld_trt.engine.backend import BACKENDS, backend
 from nld_trt.engine.manifest import Manifest
 from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.errors import InputError
-from nld_trt.files import inside, read_json, sha256_of
+from nld_trt.files import inside, sha256_of
 from nld_trt.model.checkpoint import CONFIG_FILE, companions_in
 from nld_trt.model.generation import GenerationDefaults
 from nld_trt.model.manifest import MANIFEST_FILE
@@ -48,7 +48,7 @@ class EngineFolder:
                 f"{path} is not an engine folder: it has no {manifests.FILE_NAME}",
                 fix=fix.format(path=shlex.quote(str(path))),
             )
-        manifest = Manifest.from_dict(read_json(path / manifests.FILE_NAME))
+        manifest = Manifest.of_folder(path)
         problems = []
         for name, record in manifest.files.items():
             file = inside(path, name)

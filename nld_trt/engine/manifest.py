@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nld_trt.engine.backend import Artefact
 from nld_trt.errors import InputError
+from nld_trt.files import read_json
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
 from nld_trt.model.config import ModelConfig
@@ -64,6 +66,15 @@ class Manifest:
             "contract": {"version": contract.CONTRACT_VERSION, "bindings": contract.table()},
             "files": {name: asdict(record) for name, record in self.files.items()},
         }
+
+    @classmethod
+    def of_folder(cls, path: Path) -> Manifest:
+        """Read the manifest of an engine folder, and none of its other files.
+
+        Raises:
+            InputError: there is none, or it cannot be used.
+        """
+        return cls.from_dict(read_json(path / FILE_NAME))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Manifest:

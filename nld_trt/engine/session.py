@@ -24,8 +24,9 @@ from nld_trt.model.generation import GenerationDefaults
 
 Array = npt.NDArray[np.generic]
 
-# Rows, width, window, whether tokens are sampled, attended slots: all that the shapes of a forward depend on.
-ShapeKey = tuple[int, int, int, bool, int]
+# Rows, width, window, whether tokens are sampled, attended slots, first row: all that the shapes and the addresses of a
+# forward depend on.
+ShapeKey = tuple[int, int, int, bool, int, int]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class StepBuffers:
         rows, width, window: sizes of the axes batch, width and window.
         samples: whether tokens are sampled, at every slot of the window.
         attended: the number of cache slots per row that attention reads.
+        first: the first of the cache rows, which follow each other.
     """
 
     rows: int
@@ -67,12 +69,13 @@ class StepBuffers:
     window: int
     samples: bool
     attended: int
+    first: int
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
     @classmethod
     def allocate(
-        cls, info: EngineInfo, rows: int, width: int, window: int, samples: bool, attended: int
+        cls, info: EngineInfo, rows: int, width: int, window: int, samples: bool, attended: int, first: int = 0
     ) -> StepBuffers:
         """Make zeroed arrays for every binding of the contract except the caches, and fill the constant inputs."""
         sizes = step_sizes(info, rows, width, window, samples, attended)
@@ -87,18 +90,18 @@ class StepBuffers:
                 if not binding.per_layer
             }
 
-        made = cls(rows, width, window, samples, attended, arrays("input"), arrays("output"))
+        made = cls(rows, width, window, samples, attended, first, arrays("input"), arrays("output"))
         made.fill_constants()
         return made
 
     @property
-    def shape(self) -> tuple[int, int, int, bool]:
+    def shape(self) -> tuple[int, int, int, bool, int]:
         """The arguments of the :meth:`Session.step` call that these buffers are for."""
-        return self.rows, self.width, self.window, self.samples
+        return self.rows, self.width, self.window, self.samples, self.first
 
     @property
     def key(self) -> ShapeKey:
-        return *self.shape, self.attended
+        return self.rows, self.width, self.window, self.samples, self.attended, self.first
 
     def fill_constants(self) -> None:
         """Fill the inputs that only depend on the shape."""
@@ -146,12 +149,13 @@ class Session(Protocol):
     def capacity(self) -> int:
         """The number of cache slots per row that are bound now."""
 
-    def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
+    def reserve(self, rows: int, capacity: int, *, held: int | None = None) -> None:
         """Grow the caches to ``rows`` rows of ``capacity`` slots. Cached keys and values are kept.
 
         Args:
-            empty: no row is in use, so caches that are much larger than this may shrink. Attention reads every slot, so
-                without this one long request would slow down all later ones.
+            held: only the first ``held`` slots of every row hold something, so caches that are much larger than
+                ``capacity`` may shrink. Attention may read every slot, so without this one long request would slow
+                down all later ones. None means that all of them do.
         """
 
     @property
@@ -164,11 +168,13 @@ class Session(Protocol):
     def row_count(self, rows: int) -> int:
         """Returns how many rows a forward for ``rows`` live rows has, which may be more.
 
-        The added rows are empty, and a forward overwrites their caches.
+        This is so for forwards from the first cache row on. The host gives the added rows something to do as well.
         """
 
-    def step(self, rows: int, width: int, window: int, samples: bool = False) -> StepBuffers:
-        """Returns buffers for a forward over the first ``rows`` cache rows. The host fills the inputs after this call.
+    def step(self, rows: int, width: int, window: int, samples: bool = False, first: int = 0) -> StepBuffers:
+        """Returns buffers for a forward over ``rows`` cache rows from ``first`` on; no other row is read or written.
+
+        The host fills the inputs after this call.
 
         Args:
             samples: some row samples its tokens, or verifies with an ensemble.
@@ -190,8 +196,11 @@ class Session(Protocol):
     def clear_row(self, row: int) -> None:
         """Fill a row's cache with zeros. Attention multiplies masked values by 0, which would leave a NaN a NaN."""
 
-    def move_row(self, source: int, target: int) -> None:
-        """Copy the cache of one row to another, so that the rows in use stay the first ones."""
+    def copy_row(self, source: int, target: int, slots: int) -> None:
+        """Copy the first ``slots`` slots of one row's cache to another row."""
+
+    def swap_rows(self, one: int, other: int, slots: int) -> None:
+        """Exchange the first ``slots`` slots of two rows' caches, so that rows that do the same follow each other."""
 
 
 def execute(session: Session, buffers: StepBuffers) -> None:

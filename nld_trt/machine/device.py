@@ -123,6 +123,18 @@ class Device:
         """Queue a copy. The addresses tell its direction."""
         self._call("cuMemcpyAsync", target, source, size, self.stream)
 
+    def copy_pieces(self, target: int, source: int, size: int, *, stride: int, count: int) -> None:
+        """Queue a copy of ``count`` pieces of ``size`` bytes, which begin ``stride`` bytes apart in both places.
+
+        Both places are device memory.
+        """
+        copy = self._cuda.CUDA_MEMCPY2D()
+        copy.srcMemoryType = copy.dstMemoryType = self._cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
+        copy.srcDevice, copy.dstDevice = source, target
+        copy.srcPitch = copy.dstPitch = stride
+        copy.WidthInBytes, copy.Height = size, count
+        self._call("cuMemcpy2DAsync", copy, self.stream)
+
     def upload(self, address: int, array: Array) -> None:
         """Copy a contiguous array to the device, and wait for it."""
         self._call("cuMemcpyHtoDAsync", address, array.ctypes.data, array.nbytes, self.stream)

@@ -45,6 +45,10 @@ class HostDevice:
     def copy(self, target: int, source: int, size: int) -> None:
         ctypes.memmove(target, source, size)
 
+    def copy_pieces(self, target: int, source: int, size: int, *, stride: int, count: int) -> None:
+        for start in range(0, stride * count, stride):
+            ctypes.memmove(target + start, source + start, size)
+
     def clear(self, address: int, size: int) -> None:
         ctypes.memset(address, 0, size)
 

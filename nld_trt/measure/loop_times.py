@@ -87,10 +87,10 @@ def measure_loop(session: Session, *, rows: int, context: int, block_length: int
     Raises:
         InputError: the engine was built for fewer rows, shorter blocks or shorter sequences.
     """
-    needed = _tokens_needed(context, block_length)
+    needed = tokens_needed(context, block_length)
     _check(session.info, rows, context, block_length)
-    linear = _Loop(session, names.LINEAR, rows, context, block_length, needed)
-    token = _Loop(session, names.AR, rows, context, block_length, needed)
+    linear = DecodeLoop(session, names.LINEAR, rows, context, block_length, needed)
+    token = DecodeLoop(session, names.AR, rows, context, block_length, needed)
     kinds = _kinds(session, rows, context, block_length)
     times: dict[str, list[float]] = {name: [] for name in (*kinds, "round", "token_round", "host")}
     for repeat in range(repeats + _WARM_UP):
@@ -133,14 +133,14 @@ def _kinds(session: Session, rows: int, context: int, block_length: int) -> dict
     }
 
 
-def _tokens_needed(context: int, block_length: int) -> int:
+def tokens_needed(context: int, block_length: int, in_a_row: int = _IN_A_ROW) -> int:
     """Return the tokens per row that the timed rounds can need: a round emits a whole block at most."""
-    return context + 1 + (_UNTIMED_ROUNDS + _IN_A_ROW) * block_length
+    return context + 1 + (_UNTIMED_ROUNDS + in_a_row) * block_length
 
 
 def _check(info: EngineInfo, rows: int, context: int, block_length: int) -> None:
     """Refuse what the engine was not built for, and name the flag to lower and the flag to rebuild with."""
-    limits, needed = info.limits, _tokens_needed(context, block_length)
+    limits, needed = info.limits, tokens_needed(context, block_length)
     longest = context + limits.max_seq_len - needed
     context_fix = f"--context {longest} or less" if longest > 0 else "a smaller --block-length"
     for asked, value, built_for, flag, most, fix in (
@@ -158,11 +158,26 @@ def _check(info: EngineInfo, rows: int, context: int, block_length: int) -> None
             raise InputError(f"{asked}; the engine was built for {built_for}", fix=f"Use {fix}{other}.")
 
 
-class _Loop:
-    """The decode loop on full batches of requests that do not end by themselves."""
+class DecodeLoop:
+    """The decode loop on full batches of requests that do not end by themselves.
 
-    def __init__(self, session: Session, mode: str, rows: int, context: int, block_length: int, longest: int) -> None:
+    Args:
+        longest: tokens per row that the timed rounds can need.
+        in_a_row: rounds that are timed together.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        mode: str,
+        rows: int,
+        context: int,
+        block_length: int,
+        longest: int,
+        in_a_row: int = _IN_A_ROW,
+    ) -> None:
         self.batch = Batch(session)
+        self.in_a_row = in_a_row
         self.mode = mode
         self._request = Request(
             prompt_ids=_tokens(session, context),
@@ -190,10 +205,10 @@ class _Loop:
             batch.step()
         engine = batch.engine_seconds
         started = time.perf_counter()
-        for _ in range(_IN_A_ROW * steps):
+        for _ in range(self.in_a_row * steps):
             batch.step()
-        seconds = (time.perf_counter() - started) / _IN_A_ROW
-        engine = (batch.engine_seconds - engine) / _IN_A_ROW
+        seconds = (time.perf_counter() - started) / self.in_a_row
+        engine = (batch.engine_seconds - engine) / self.in_a_row
         for row in rows:
             batch.cancel(row)
         list(batch.run())

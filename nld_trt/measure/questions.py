@@ -1,15 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The prompts file of a measurement: prompts, with expected answers where there are some."""
+"""The questions of a measurement: prompts as token ids, with expected answers where there are some."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nld_trt.errors import InputError, shortened
-from nld_trt.files.json_text import JsonError, parse_json
+from nld_trt.measure.prompt_lines import PromptLine, named_line, read_prompt_file, read_prompt_lines
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.prompt import parse_prompt
 
@@ -25,31 +24,14 @@ class Question:
 
 
 def read_questions(lines: Iterable[str | bytes], codec: Codec | None) -> list[Question]:
-    """Return the questions in JSONL lines: prompts as in a requests file, perhaps with ``answer``, ``id``, ``family``.
+    """Return the questions in JSONL lines, which have one of the formats of :mod:`nld_trt.measure.prompt_lines`.
+
+    Of a SPEED-Bench conversation it is the first turn, since a later one follows an answer.
 
     Raises:
         InputError: a line is no question, or there is no line.
     """
-    questions = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            values = parse_json(line)
-            if not isinstance(values, dict):
-                raise InputError("it is no JSON object")
-            answer, family = values.get("answer"), values.get("family")
-            for name, value in (("answer", answer), ("family", family)):
-                if not isinstance(value, str | None):
-                    raise InputError(f"{name} is {shortened(repr(value))}, which is no text")
-            questions.append(Question(str(values.get("id", number)), parse_prompt(values, codec), answer, family))
-        except JsonError as error:
-            raise InputError(f"line {number} of the prompts file {error.what}") from error
-        except InputError as error:
-            raise InputError(f"line {number} of the prompts file cannot be used: {error}") from error
-    if not questions:
-        raise InputError("the prompts file is empty")
-    return questions
+    return questions_of(read_prompt_lines(lines), codec)
 
 
 def read_questions_file(path: Path, codec: Codec | None) -> list[Question]:
@@ -58,8 +40,18 @@ def read_questions_file(path: Path, codec: Codec | None) -> list[Question]:
     Raises:
         InputError: the file cannot be read, is empty, or has a line that is no question.
     """
-    try:
-        with path.open("rb") as lines:
-            return read_questions(lines, codec)
-    except OSError as error:
-        raise InputError(f"cannot read the prompts file {path}: {error.strerror}") from error
+    return questions_of(read_prompt_file(path), codec)
+
+
+def questions_of(lines: Sequence[PromptLine], codec: Codec | None) -> list[Question]:
+    """Return the questions of lines.
+
+    Raises:
+        InputError: a line's prompt cannot be used.
+    """
+    questions = []
+    for line in lines:
+        with named_line(line.number):
+            prompt_ids = parse_prompt(line.request, codec)
+        questions.append(Question(line.request_id, prompt_ids, line.answer, line.family))
+    return questions

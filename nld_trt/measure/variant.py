@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nld_trt import names
@@ -52,7 +53,7 @@ class Variant:
         if self.mode == names.QUADRATIC:
             _check_quadratic(asked, info.limits)
         length = self.request((0,), max_new_tokens=1, block_length=asked).resolved(info).block_length
-        return None if self.mode == names.AR else length
+        return None if self.mode in (names.AR, names.AUTO) else length
 
 
 VARIANTS: dict[str, Variant] = {
@@ -67,8 +68,12 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
-    """Return the variants of a comma list, or every variant that the engine has.
+# What can be measured under a load, which mode auto follows.
+SWEPT: dict[str, Variant] = {**VARIANTS, names.AUTO: Variant(names.AUTO, names.AUTO, lora=True)}
+
+
+def parse_variants(text: str | None, info: EngineInfo, *, known: Mapping[str, Variant] = VARIANTS) -> list[Variant]:
+    """Return the variants of a comma list, or every one of ``known`` that the engine has.
 
     ``linear`` drafts with the adapter if the engine has one. Without one, ``linear-no-lora`` decodes in the same way,
     and only the first of the two is kept.
@@ -78,13 +83,13 @@ def parse_variants(text: str | None, info: EngineInfo) -> list[Variant]:
     """
     if text is None:
         missing = {names.LINEAR_NO_LORA: not info.has_adapter, names.QUADRATIC: not info.limits.max_quadratic_length}
-        asked = [name for name in VARIANTS if not missing.get(name)]
+        asked = [name for name in known if not missing.get(name)]
     else:
         asked = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in asked if name not in VARIANTS]
+    unknown = [name for name in asked if name not in known]
     if unknown or not asked:
-        raise InputError(f"--modes has {', '.join(unknown) or 'no mode'}; available: {', '.join(VARIANTS)}")
-    chosen = [replace(VARIANTS[name], lora=VARIANTS[name].lora and info.has_adapter) for name in asked]
+        raise InputError(f"--modes has {', '.join(unknown) or 'no mode'}; available: {', '.join(known)}")
+    chosen = [replace(known[name], lora=known[name].lora and info.has_adapter) for name in asked]
     measured: dict[tuple[ModeName, bool], Variant] = {}
     for variant in chosen:
         measured.setdefault((variant.mode, variant.lora), variant)

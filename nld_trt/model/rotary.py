@@ -19,10 +19,6 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
-# Of cos and sin: the check of the configuration admits no other (docs/model.md, Rotary positions).
-_MAGNITUDE = 1.0
-
-
 def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
     """Compute the YaRN inverse frequencies [head_dim / 2], in radians per position (docs/model.md, Rotary positions).
 
@@ -44,6 +40,18 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
     return frequencies
 
 
+def magnitude(rope: RopeParameters) -> float:
+    """Compute YaRN's factor of cos and sin. It is 1 for every configuration that a checkpoint may have.
+
+    Programs that do not read ``mscale_all_dim`` compute another one (docs/model.md, Rotary positions).
+    """
+
+    def growth(mscale: float) -> float:
+        return 1.0 if rope.factor <= 1.0 else 0.1 * mscale * math.log(rope.factor) + 1.0
+
+    return growth(rope.mscale) / growth(rope.mscale_all_dim)
+
+
 def query_scale(rope: RopeParameters, positions: npt.ArrayLike) -> Float32:
     """Compute the scale on rotated queries at absolute ``positions``, in their shape (docs/model.md, Query scale)."""
     steps = np.floor(np.asarray(positions, dtype=np.float64) / rope.original_max_position_embeddings)
@@ -59,7 +67,8 @@ def cos_sin_table(rope: RopeParameters, head_dim: int, length: int) -> tuple[Flo
     """
     frequencies = inverse_frequencies(rope, head_dim).astype(np.float32)
     angles = np.arange(length, dtype=np.float32)[:, None] * frequencies[None, :]
-    return np.cos(angles), np.sin(angles)
+    factor = np.float32(magnitude(rope))
+    return np.cos(angles) * factor, np.sin(angles) * factor
 
 
 def table_hash(rope: RopeParameters, head_dim: int) -> str:
@@ -69,6 +78,6 @@ def table_hash(rope: RopeParameters, head_dim: int) -> str:
     it changes), rounded to ten digits so that it does not depend on a platform's last bit.
     """
     scale_points = np.arange(4) * rope.original_max_position_embeddings
-    numbers = [*inverse_frequencies(rope, head_dim), _MAGNITUDE, *query_scale(rope, scale_points)]
+    numbers = [*inverse_frequencies(rope, head_dim), magnitude(rope), *query_scale(rope, scale_points)]
     text = ",".join(f"{value:.9e}" for value in numbers)
     return hashlib.sha256(f"{text};{rope.original_max_position_embeddings}".encode()).hexdigest()

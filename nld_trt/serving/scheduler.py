@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from nld_trt.decode.batch import Batch
+from nld_trt.decode.figures import Timing
 from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError, OperationError
-from nld_trt.names import DEFAULT_MAX_WAITING
+from nld_trt.names import DEFAULT_MAX_WAITING, ModeName
 from nld_trt.serving.deadlines import Deadline, Pace
 from nld_trt.serving.errors import WAITING, QueueFull, Unavailable
 from nld_trt.serving.pulse import Pulse
@@ -49,8 +50,14 @@ class Listener(Protocol):
 class Observer(Protocol):
     """Observes the loop, for metrics. It is called on the loop thread."""
 
-    def stepped(self, emissions: Sequence[Emission], live: int, waiting: int) -> None:
-        """Count a forward. This is called before clients get its results, so that the metrics include every answer."""
+    def ended(self, job: Job, row: Row) -> None:
+        """Count a request that has ended; its times are complete. This is called before its client gets the end."""
+
+    def stepped(self, emissions: Sequence[Emission], live: int, waiting: int, cached: int) -> None:
+        """Count a forward, of which every result is delivered. ``cached`` tokens of live rows are in the KV cache."""
+
+    def switched(self, from_mode: ModeName, to_mode: ModeName, reason: str) -> None:
+        """Count a change of the mode, or of the block length within it, that requests of mode auto are decoded in."""
 
 
 class Job:
@@ -60,8 +67,9 @@ class Job:
         self.request = request
         self.listener = listener
         self.deadline = deadline
-        # The time of its first forward; None while it waits.
+        # When the step of its first forward began; None while it waits.
         self.started: float | None = None
+        self.timing = Timing(time.monotonic())
         self.cancelled = False
         self.mute = False
 
@@ -92,6 +100,7 @@ class Scheduler:
         self._jobs: dict[Row, Job] = {}
         self._next_poll = 0.0
         self._polled = 0
+        self._step_began = 0.0
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._run, name="nld-decode", daemon=True)
         self._thread.start()
@@ -162,13 +171,16 @@ class Scheduler:
         try:
             while self._take_jobs():
                 self._cancel_abandoned()
+                self._step_began = time.monotonic()
                 emissions = self._batch.step()
-                if self._observer is not None:
-                    ended = sum(emission.finish_reason is not None for emission in emissions)
-                    live = self._batch.live_rows
-                    self._observer.stepped(emissions, live, len(self._jobs) - ended - live)
                 for emission in emissions:
                     self._deliver(emission)
+                if self._observer is not None:
+                    for switch in self._batch.take_switches():
+                        self._observer.switched(switch.before.mode, switch.after.mode, switch.cause)
+                    live = self._batch.live_rows
+                    cached = sum(row.cache_length for row in self._jobs)
+                    self._observer.stepped(emissions, live, len(self._jobs) - live, cached)
         except Exception as error:
             self._fail(error)
 
@@ -228,10 +240,13 @@ class Scheduler:
     def _deliver(self, emission: Emission) -> None:
         job = self._jobs[emission.row]
         now = time.monotonic()
-        job.started = job.started or now
+        job.started = job.started or self._step_began
+        job.timing.add(len(emission.tokens), now)
         if emission.finish_reason is not None:
             del self._jobs[emission.row]
             self._end(None if job.cancelled else now - job.started)
+            if self._observer is not None:
+                self._observer.ended(job, emission.row)
         try:
             if not job.mute:
                 job.listener.emitted(emission)
@@ -257,6 +272,8 @@ class Scheduler:
             self._inbox.clear()
             self._pending = 0
         self._jobs.clear()
+        if self._observer is not None:
+            self._observer.stepped((), 0, 0, 0)
         for job in jobs:
             if not job.mute:
                 self._tell_failure(job, failure)

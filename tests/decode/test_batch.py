@@ -17,6 +17,7 @@ from nld_trt.decode.request import Request
 from nld_trt.errors import InputError
 from nld_trt.names import MODES, SPECULATIVE
 from tests.conftest import GOLDEN_LIMITS
+from tests.decode.chunks import without_chunks
 
 NAME = "tiny-b"
 
@@ -69,11 +70,6 @@ def test_a_row_does_not_depend_on_what_shares_its_batch(session, prompts, drawn,
     together = decode(session, requests, max_rows=rows)
     alone = [decode(session, [request])[0] for request in requests]
     assert [without_chunks(result) for result in together] == [without_chunks(result) for result in alone]
-
-
-def without_chunks(result):
-    """All but the number of prompt chunks: they narrow to the room that a neighbour has."""
-    return replace(result, forwards={kind: count for kind, count in result.forwards.items() if kind != "prefill"})
 
 
 @settings(max_examples=40)

@@ -11,8 +11,8 @@ from nld_trt.decode.result import Result
 from nld_trt.measure.score import Score
 
 
-def result(mode, tokens, nfe, accepted=(), denoise_passes=()):
-    return Result(mode, [7] * tokens, None, "stop", nfe, {}, list(accepted), list(denoise_passes), 0)
+def result(mode, tokens, nfe, accepted=(), denoise_passes=(), dropped=0):
+    return Result(mode, [7] * tokens, None, "stop", nfe, {}, list(accepted), list(denoise_passes), 0, dropped=dropped)
 
 
 def figures(results):
@@ -21,7 +21,7 @@ def figures(results):
 
 def test_linear_counts_what_rounds_emitted():
     """The first token is the prefill's; 9 accepted tokens of which 2 were cut are 7 emitted."""
-    many = [result("linear", 8, 7, accepted=(4, 2, 3)), result("linear", 2, 3, accepted=(1,))]
+    many = [result("linear", 8, 7, accepted=(4, 2, 3), dropped=2), result("linear", 2, 3, accepted=(1,))]
     found = figures(many)
     assert found["acceptance_length"] == pytest.approx((7 + 1) / (3 + 1))
     assert found["tokens_per_forward"] == pytest.approx(10 / 10)

@@ -107,7 +107,7 @@ VALUES = st.recursive(
 NAMES = (
     "id", "prompt", "prompt_ids", "messages", "tools", "chat_template_kwargs", "system", "raw", "mode", "lora",
     "max_new_tokens", "block_length", "threshold", "eos_token_id", "stop", "max_thinking_tokens", "end_think_token_id",
-    "temperature", "top_k", "top_p", "min_p", "seed", "acceptance", "ensemble", "unknown",
+    "temperature", "top_k", "top_p", "min_p", "seed", "acceptance", "ensemble", "keep_markers", "unknown",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from nld_trt.decode.request import Request
 from nld_trt.decode.sampling import fresh_seed
 from nld_trt.measure.kernels import reference
 from nld_trt.model.text.codec import Codec
+from tests.decode.chunks import without_chunks
 from tests.graph.passes import run_pass
 
 NAMES = ("tiny-a", "tiny-b")
@@ -131,7 +132,7 @@ def test_linear_equals_ar_with_the_same_seed(golden_session, warm_requests):
     assert [each.output_ids for each in fast] == [each.output_ids for each in slow]
     assert [each.finish_reason for each in fast] == [each.finish_reason for each in slow]
     alone = [decode(session, [request])[0] for request in warm_requests[:12]]
-    assert alone == fast[:12]
+    assert [*map(without_chunks, alone)] == [*map(without_chunks, fast[:12])]
     accepted = [count for each in fast for count in each.accepted]
     assert 1 in accepted
     assert max(accepted) > 16

@@ -95,9 +95,9 @@ class Twins:
     def __getattr__(self, name: str):
         return getattr(self._first, name)
 
-    def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
+    def reserve(self, rows: int, capacity: int, *, held: int | None = None) -> None:
         for session in (self._first, self._second):
-            session.reserve(rows, capacity, empty=empty)
+            session.reserve(rows, capacity, held=held)
 
     def launch(self, buffers: StepBuffers) -> None:
         other = self._second.step(*buffers.shape)

@@ -75,6 +75,15 @@ class CUlaunchAttribute:
         self.value = SimpleNamespace()
 
 
+class CUmemorytype(enum.IntEnum):
+    CU_MEMORYTYPE_HOST = 1
+    CU_MEMORYTYPE_DEVICE = 2
+
+
+class CUDA_MEMCPY2D(SimpleNamespace):
+    """A copy of pieces at one distance, with the names of the bindings."""
+
+
 class CUlaunchConfig(SimpleNamespace):
     """Attributes are copied when they are set, as the real one copies them."""
 
@@ -128,6 +137,7 @@ class FakeCuda:
     """
 
     CUresult, CUdevice_attribute, CUstream_flags = CUresult, CUdevice_attribute, CUstream_flags
+    CUmemorytype, CUDA_MEMCPY2D = CUmemorytype, CUDA_MEMCPY2D
     CUevent_flags, CUstreamCaptureMode = CUevent_flags, CUstreamCaptureMode
     CUlaunchAttributeID, CUlaunchAttribute, CUlaunchConfig = CUlaunchAttributeID, CUlaunchAttribute, CUlaunchConfig
 
@@ -253,6 +263,19 @@ class FakeCuda:
 
     def cuMemcpyDtoHAsync(self, target, source, size, stream):
         return self.cuMemcpyAsync(target, source, size, stream)
+
+    def cuMemcpy2DAsync(self, copy, stream):
+        assert stream == STREAM
+        assert copy.srcMemoryType == copy.dstMemoryType == CUmemorytype.CU_MEMORYTYPE_DEVICE
+        assert copy.WidthInBytes <= copy.srcPitch == copy.dstPitch
+        self.log.append("copy")
+
+        def run():
+            for piece in range(copy.Height):
+                start = piece * copy.srcPitch
+                ctypes.memmove(copy.dstDevice + start, copy.srcDevice + start, copy.WidthInBytes)
+
+        return self.enqueue(run)
 
     def cuMemsetD8Async(self, address, value, size, stream):
         assert stream == STREAM

@@ -302,7 +302,7 @@ def test_full_queue_says_that_it_is_unavailable(served_engine, tmp_path) -> None
         held = [stream(triton.grpc_url, text_input=PROMPT, **{**LONG, "block_length": 1}) for _ in range(rows)]
         for chunks in held:
             next(chunks)
-        assert server.total("nld_live_rows") == rows
+        assert wait_until(lambda: server.total("nld_live_rows") == rows)
         for path in ("generate", "generate_stream"):
             status, text = server.post(f"/v2/models/nld/{path}", {"text_input": PROMPT})
             assert (status, "UNAVAILABLE: 0 requests are waiting" in text) == (400, True), text

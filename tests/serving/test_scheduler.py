@@ -18,7 +18,6 @@ from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError, OperationError
 from nld_trt.serving import scheduler as scheduler_module
 from nld_trt.serving.errors import QueueFull
-from nld_trt.serving.metrics import Metrics
 from nld_trt.serving.scheduler import Scheduler
 from tests.serving.conftest import wait_until
 
@@ -284,33 +283,3 @@ def test_closing_cancels_what_takes_longer_than_the_grace(held) -> None:
     session.released.set()
     closing.join()
     assert {client.finish_reason for client in clients} == {"cancelled"}
-
-
-def test_metrics_add_up_to_the_results(session) -> None:
-    class Count:
-        def __init__(self) -> None:
-            self.value = 0.0
-
-        def increment(self, value: float) -> None:
-            self.value += value
-
-        def set(self, value: float) -> None:
-            self.value = value
-
-    series: dict[tuple[str, ...], Count] = {}
-
-    def make(family, labels):
-        return series.setdefault((family.name, *labels.values()), Count())
-
-    scheduler = Scheduler(Batch(session), observer=Metrics(make))
-    asked = requests(10)
-    clients = [Client() for _ in asked]
-    for request, client in zip(asked, clients, strict=True):
-        scheduler.submit(request, client)
-    scheduler.close(grace=SECONDS)
-    for mode in ("ar", "diffusion", "linear"):
-        tokens = sum(len(c.tokens) for c, request in zip(clients, asked, strict=True) if request.mode == mode)
-        assert series["nld_tokens_total", mode].value == tokens
-    assert sum(count.value for key, count in series.items() if key[0] == "nld_requests_total") == len(asked)
-    assert series["nld_rounds_total",].value == series["nld_forwards_total", "linear", "verify"].value
-    assert series["nld_live_rows",].value == 0

@@ -39,6 +39,9 @@ class SessionDevice(Protocol):
     def copy(self, target: int, source: int, size: int) -> None:
         """Queue a copy. The addresses tell its direction."""
 
+    def copy_pieces(self, target: int, source: int, size: int, *, stride: int, count: int) -> None:
+        """Queue a copy of ``count`` pieces of ``size`` bytes, which begin ``stride`` bytes apart in both places."""
+
     def clear(self, address: int, size: int) -> None:
         """Queue the clearing of memory to zeros."""
 
@@ -81,6 +84,10 @@ class Caches:
     row_shape: tuple[int, int, int]
     row_bytes: int
 
+    def address(self, name: str, row: int) -> int:
+        """The device address of a cache's row."""
+        return self.addresses[name] + row * self.row_bytes
+
 
 class BoundForward(Protocol):
     """A forward whose tensors all have their addresses."""
@@ -99,12 +106,12 @@ class BoundForward(Protocol):
 class Executor(Protocol):
     """The network on one GPU. Forwards never overlap, so an executor may share scratch memory between them."""
 
-    def bind(self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
+    def bind(self, phase: Phase, side: Side, rows: range, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
         """Bind one side of a shape.
 
         Args:
             side: where the small tensors lie, relative to ``memory``.
-            rows: size of the batch; the forward uses the first ``rows`` rows of the caches.
+            rows: the rows of the caches that the forward uses.
             memory: device address of the arena.
             samples: some row may sample its tokens, or verify with an ensemble.
             repeats: the session will run this shape many times and capture it. The other shapes, those of prompt

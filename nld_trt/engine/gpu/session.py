@@ -6,11 +6,12 @@ A forward that the host fills starts with one copy of a few integers per row to 
 starts with nothing, because its inputs are the other's results. Both end with one copy of the decode operators' small
 results back, and with an event that the host can wait for while the next forward already runs.
 
-Shapes that can be followed are those that decoding repeats: the first forward of either side of such a shape runs as it
-is, the second is captured into a CUDA graph, and from then on a forward is one call. They come in few row counts: a
-forward with fewer rows is filled up with empty ones. Prompt chunks come in every width, alone and beside other rows;
-those shapes are not captured. Attention may be given only as many slots of the caches as the live rows can fill; the
-caches themselves never change (``engine.gpu.attended``).
+Shapes that can be followed are those that decoding repeats. Where they are over the first cache rows, the first forward
+of either side of such a shape runs as it is, the second is captured into a CUDA graph, and from then on a forward is
+one call. They come in few row counts: a forward with fewer rows is filled up with others. Prompt chunks come in every
+width, and forwards over later rows in every combination of rows; those shapes are not captured. Attention may be given
+only as many slots of the caches as the live rows can fill; the caches themselves never change
+(``engine.gpu.attended``).
 
 An executor (``engine.gpu.executor``) runs the network, with whichever library it is for.
 """
@@ -121,6 +122,8 @@ class GpuSession:
         size = Arena.lay_out(info, limits.max_batch_size, width, window, True, limits.capacity).size
         self._host = device.allocate_host(size)
         self._memory = self._allocate(size)
+        # Keys or values of one layer and row, while two rows are exchanged. Allocated once the first are.
+        self._exchange: int | None = None
         # In the order in which the shapes were last asked for.
         self._shapes: dict[ShapeKey, Shape] = {}
         self._lengths = AttendedLengths(limits, cuts_caches)
@@ -142,16 +145,16 @@ class GpuSession:
         most = self.info.limits.max_batch_size
         return min((count for count in _ROW_COUNTS if rows <= count < most), default=most)
 
-    def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
+    def reserve(self, rows: int, capacity: int, *, held: int | None = None) -> None:
         """Everything was allocated at the start; forwards from now on attend to at least ``capacity`` slots."""
         assert rows <= self.info.limits.max_batch_size, f"{rows} rows"
         assert capacity <= self.capacity, f"{capacity} slots"
         self._slots = capacity
 
-    def step(self, rows: int, width: int, window: int, samples: bool = False) -> StepBuffers:
+    def step(self, rows: int, width: int, window: int, samples: bool = False, first: int = 0) -> StepBuffers:
         """Buffers for a forward. Buffers of all shapes share one memory: fill them after this call."""
         phase, attended = self._lengths.phase_for(width, window, self._slots)
-        key = rows, width, window, samples, attended
+        key = rows, width, window, samples, attended, first
         shape = self._shapes.pop(key, None) or self._new_shape(key, phase)
         self._shapes[key] = shape
         self._filled = shape.forwards[0].buffers
@@ -160,7 +163,7 @@ class GpuSession:
 
     def follow(self, buffers: StepBuffers) -> StepBuffers:
         shape = self._shapes[buffers.key]
-        assert shape.captured, "only passes whose every token has logits prepare the next ones"
+        assert buffers.width == buffers.window, "only passes whose every token has logits prepare the next ones"
         if len(shape.forwards) == 1:
             self._add_forward(shape, buffers.key)
         return shape.forwards[buffers is shape.forwards[0].buffers].buffers
@@ -197,27 +200,45 @@ class GpuSession:
         for address in self._caches.addresses.values():
             self._device.clear(address + row * row_bytes, row_bytes)
 
-    def move_row(self, source: int, target: int) -> None:
-        row_bytes = self._caches.row_bytes
-        for address in self._caches.addresses.values():
-            self._device.copy(address + target * row_bytes, address + source * row_bytes, row_bytes)
+    def copy_row(self, source: int, target: int, slots: int) -> None:
+        for name in self._caches.addresses:
+            self._copy_slots(self._caches.address(name, target), self._caches.address(name, source), slots)
+
+    def swap_rows(self, one: int, other: int, slots: int) -> None:
+        if self._exchange is None:
+            self._exchange = self._allocate(self._caches.row_bytes)
+        for name in self._caches.addresses:
+            first, second = self._caches.address(name, one), self._caches.address(name, other)
+            self._copy_slots(self._exchange, first, slots)
+            self._copy_slots(first, second, slots)
+            self._copy_slots(second, self._exchange, slots)
+
+    def _copy_slots(self, target: int, source: int, slots: int) -> None:
+        """Queue a copy of the first slots of one row of a cache."""
+        heads, capacity, head_dim = self._caches.row_shape
+        slot_bytes = head_dim * PRECISIONS[self.info.precision].bytes
+        self._device.copy_pieces(target, source, slots * slot_bytes, stride=capacity * slot_bytes, count=heads)
 
     def _new_shape(self, key: ShapeKey, phase: Phase) -> Shape:
-        rows, width, window, _, attended = key
+        rows, width, window, _, attended, first = key
         ranges = contract.axis_ranges(self.info.limits, phase)
         for axis, size in (("batch", rows), ("width", width), ("window", window), ("attended", attended)):
             low, _, high = ranges[axis]
             assert low <= size <= high, f"{axis} {size} is outside {low} to {high} of the {phase} phase"
+        assert first + rows <= self.info.limits.max_batch_size, f"rows {first} to {first + rows} of the caches"
         if len(self._shapes) == _MAX_SHAPES * len(self._lengths.all):
             self._forget_one()
-        shape = Shape(Arena.lay_out(self.info, *key), phase, captured=width == window)
+        # Other rows than the first ones come in too many combinations to be captured.
+        captured = width == window and first == 0
+        shape = Shape(Arena.lay_out(self.info, *key[:-1]), phase, captured)
         self._add_forward(shape, key)
         return shape
 
     def _add_forward(self, shape: Shape, key: ShapeKey) -> None:
         """The next side of a shape."""
         side = shape.arena.sides[len(shape.forwards)]
-        rows, _, _, samples, _ = key
+        count, _, _, samples, _, first = key
+        rows = range(first, first + count)
         bound = self._executor.bind(shape.phase, side, rows, self._memory, samples=samples, repeats=shape.captured)
         buffers = StepBuffers(*key, self._views(side.inputs), self._views(side.outputs))
         shape.forwards.append(Forward(buffers, side, bound, self._device.event()))

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 # Caches grow in steps of this many slots, so that a growing batch does not reallocate every round.
 _CAPACITY_STEP = 64
-# An empty cache is replaced by a smaller one when it has more than this many times the slots that are needed.
+# Caches are replaced by smaller ones when they have more than this many times the slots that are needed.
 _SHRINK_AT = 2
 # The most bindings that are kept. Prompts end in chunks of every length, so the bindings of a long-lived session would
 # grow without limit.
-_MAX_BOUND = 64
+_MAX_BOUND = 256
 # ONNX Runtime's option for the folder of the weights where the model is given as bytes.
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 # ONNX Runtime's option for the type in which 4-bit matrix kernels compute, and its values.
@@ -102,22 +102,22 @@ class OrtSession:
         self._caches: dict[str, npt.NDArray[np.generic]] = {}
         self._capacity = 0
         self._rows = 0
-        self._bound: dict[tuple[int, int, int, bool], BoundStep] = {}
+        self._bound: dict[tuple[int, int, int, bool, int], BoundStep] = {}
 
     @property
     def capacity(self) -> int:
         return self._capacity
 
-    def reserve(self, rows: int, capacity: int, *, empty: bool = False) -> None:
+    def reserve(self, rows: int, capacity: int, *, held: int | None = None) -> None:
         limits = self.info.limits
         assert rows <= limits.max_batch_size and capacity <= limits.capacity
-        if empty and self._capacity > _SHRINK_AT * capacity:
-            self._caches.clear()
-            self._rows = self._capacity = 0
-        if rows <= self._rows and capacity <= self._capacity:
+        held = self._capacity if held is None else held
+        needed = min(-(-max(capacity, held) // _CAPACITY_STEP) * _CAPACITY_STEP, limits.capacity)
+        shrinks = self._capacity > _SHRINK_AT * max(capacity, held)
+        if rows <= self._rows and needed <= self._capacity and not shrinks:
             return
         rows = max(rows, self._rows)
-        capacity = max(min(-(-capacity // _CAPACITY_STEP) * _CAPACITY_STEP, limits.capacity), self._capacity)
+        capacity = needed if shrinks else max(needed, self._capacity)
         config = self.info.config
         shape = (rows, config.num_key_value_heads, capacity, config.head_dim)
         for binding in contract.bindings("input"):
@@ -126,7 +126,7 @@ class OrtSession:
             for name in binding.names(config):
                 grown = np.zeros(shape, self._dtype)
                 if name in self._caches:
-                    old = self._caches[name]
+                    old = self._caches[name][:, :, :held]
                     grown[: old.shape[0], :, : old.shape[2]] = old
                 self._caches[name] = grown
         self._rows, self._capacity = rows, capacity
@@ -141,13 +141,13 @@ class OrtSession:
         """Returns ``rows``: on the CPU an empty row costs as much as any other, so none is added."""
         return rows
 
-    def step(self, rows: int, width: int, window: int, samples: bool = False) -> StepBuffers:
-        key = (rows, width, window, samples)
+    def step(self, rows: int, width: int, window: int, samples: bool = False, first: int = 0) -> StepBuffers:
+        key = (rows, width, window, samples, first)
         if key not in self._bound:
             if len(self._bound) == _MAX_BOUND:
                 self._bound.pop(next(iter(self._bound)))
             # Caches are as long as the live rows need, and attention reads all of them.
-            buffers = StepBuffers.allocate(self.info, *key, self._capacity)
+            buffers = StepBuffers.allocate(self.info, rows, width, window, samples, self._capacity, first)
             self._bound[key] = self._bind(buffers)
         return self._bound[key].buffers
 
@@ -173,9 +173,15 @@ class OrtSession:
         for cache in self._caches.values():
             cache[row] = 0
 
-    def move_row(self, source: int, target: int) -> None:
+    def copy_row(self, source: int, target: int, slots: int) -> None:
         for cache in self._caches.values():
-            cache[target] = cache[source]
+            cache[target, :, :slots] = cache[source, :, :slots]
+
+    def swap_rows(self, one: int, other: int, slots: int) -> None:
+        for cache in self._caches.values():
+            held = cache[one, :, :slots].copy()
+            cache[one, :, :slots] = cache[other, :, :slots]
+            cache[other, :, :slots] = held
 
     def _bind(self, buffers: StepBuffers) -> BoundStep:
         staged: dict[str, Array] = {
@@ -189,10 +195,10 @@ class OrtSession:
         for name, array in {**buffers.outputs, **staged}.items():
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, cache in self._caches.items():
-            shape = (buffers.rows, *cache.shape[1:])
+            rows = cache[buffers.first : buffers.first + buffers.rows]
             present = name.replace("past_", "present_")
-            binding.bind_input(name, "cpu", 0, cache.dtype, shape, cache.ctypes.data)
-            binding.bind_output(present, "cpu", 0, cache.dtype, shape, cache.ctypes.data)
+            binding.bind_input(name, "cpu", 0, rows.dtype, rows.shape, rows.ctypes.data)
+            binding.bind_output(present, "cpu", 0, rows.dtype, rows.shape, rows.ctypes.data)
         return BoundStep(buffers, binding, staged)
 
 

@@ -37,7 +37,7 @@ class CpuExecutor:
         self._network = Network(weights, info.config, blocks)
         self._step = FunctionStep(info, self._network.head, self._device, "onnxruntime")
 
-    def bind(self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
+    def bind(self, phase: Phase, side: Side, rows: range, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
         inputs, outputs = (views(slots, memory, self._device) for slots in (side.inputs, side.outputs))
         return TorchForward(inputs, outputs, layer_caches(self._caches, self._info, rows, self._device), self._run)
 

@@ -122,7 +122,7 @@ class CudaExecutor:
         self._stream: torch.cuda.Stream = torch.cuda.ExternalStream(stream, device=device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.MemPool()
 
-    def bind(self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
+    def bind(self, phase: Phase, side: Side, rows: range, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
         inputs, outputs = (views(slots, memory, self._device) for slots in (side.inputs, side.outputs))
         caches = layer_caches(self._caches, self._info, rows, self._device)
         return CudaForward(self, inputs, outputs, caches, samples, repeats)

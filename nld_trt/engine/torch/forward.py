@@ -50,11 +50,11 @@ def views(slots: Mapping[str, Slot], memory: int, device: torch.device) -> dict[
     return {name: view(memory + slot.offset, slot.shape, of_numpy(slot.dtype), device) for name, slot in slots.items()}
 
 
-def layer_caches(caches: Caches, info: EngineInfo, rows: int, device: torch.device) -> list[LayerCaches]:
-    """The first ``rows`` rows of the caches of every layer, as tensors on the session's memory."""
-    dtype, shape = ACTIVATIONS[info.precision], (rows, *caches.row_shape)
+def layer_caches(caches: Caches, info: EngineInfo, rows: range, device: torch.device) -> list[LayerCaches]:
+    """``rows`` of the caches of every layer, as tensors on the session's memory."""
+    dtype, shape = ACTIVATIONS[info.precision], (len(rows), *caches.row_shape)
 
     def cache(part: str, layer: int) -> Tensor:
-        return view(caches.addresses[f"past_{part}_{layer}"], shape, dtype, device)
+        return view(caches.address(f"past_{part}_{layer}", rows.start), shape, dtype, device)
 
     return [LayerCaches(cache("key", layer), cache("value", layer)) for layer in range(info.config.num_hidden_layers)]

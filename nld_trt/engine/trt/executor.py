@@ -100,7 +100,7 @@ class PlanExecutor:
         self._settings = self._all_settings()
         self._shared = {profile: SharedContext(self._make(profile, "any shape")) for profile in info.limits.phases}
 
-    def bind(self, phase: Phase, side: Side, rows: int, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
+    def bind(self, phase: Phase, side: Side, rows: range, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
         if not repeats:
             return SharedForward(self, phase, side, rows, memory, self._shared[phase])
         context = self._make(phase, "one shape")
@@ -117,17 +117,18 @@ class PlanExecutor:
         ask = getattr(context, "is_stream_capturable", None)
         return ask is None or bool(ask(self._device.stream))
 
-    def set_tensors(self, context: Any, side: Side, rows: int, memory: int) -> None:
-        """Give a context the shapes of a forward, and its small tensors in the arena at ``memory``."""
+    def set_tensors(self, context: Any, side: Side, rows: range, memory: int) -> None:
+        """Give a context the shapes of a forward, its cache rows, and its small tensors in the arena at ``memory``."""
         for name in self._caches.addresses:
-            self._shape(context, name, (rows, *self._caches.row_shape))
+            self._set_cache(context, name, rows.start)
+            self._shape(context, name, (len(rows), *self._caches.row_shape))
         for name, slot in (*side.inputs.items(), *side.outputs.items()):
             self._require(context.set_tensor_address(name, memory + slot.offset), f"memory of {name}")
         for name, slot in side.inputs.items():
             self._shape(context, name, slot.shape)
 
     def _make(self, profile: Phase, use: Use) -> Any:
-        """A context of a profile, with the caches bound in place."""
+        """A context of a profile, with the first rows of the caches bound in place."""
         engine = self._plan.engine
         context = engine.create_execution_context(self._settings[use])
         index = self._info.limits.phases.index(profile)
@@ -138,9 +139,8 @@ class PlanExecutor:
         context.set_device_memory(self._scratch, engine.device_memory_size_v2)
         if self._plan.log.errors:
             raise self._failure(f"the {profile} profile cannot have its memory")
-        for name, address in self._caches.addresses.items():
-            for tensor in (name, name.replace("past_", "present_")):
-                self._require(context.set_tensor_address(tensor, address), f"memory of {tensor}")
+        for name in self._caches.addresses:
+            self._set_cache(context, name, 0)
         self._device.synchronize()
         return context
 
@@ -161,6 +161,12 @@ class PlanExecutor:
             self._require(settings.set_runtime_cache(self._kernels), "a cache of compiled kernels")
             made[use] = settings
         return made
+
+    def _set_cache(self, context: Any, name: str, row: int) -> None:
+        """Bind a cache from ``row`` on, as the input and as the output that it is updated through."""
+        for tensor in (name, name.replace("past_", "present_")):
+            accepted = context.set_tensor_address(tensor, self._caches.address(name, row))
+            self._require(accepted, f"memory of {tensor}")
 
     def _shape(self, context: Any, name: str, shape: tuple[int, ...]) -> None:
         self._require(context.set_input_shape(name, shape), f"shape {shape} of {name}")
@@ -204,7 +210,7 @@ class SharedForward:
     executor: PlanExecutor
     profile: Phase
     side: Side
-    rows: int
+    rows: range
     memory: int
     shared: SharedContext
 

@@ -86,7 +86,7 @@ class Lockstep:
         # Idle rows stay at the end of their text, and a forward writes its full width after it.
         chunk = min(self._limits.prompt_chunk, max(text.prompt_length for text in rows), self._capacity - longest)
         for session in self._sessions.values():
-            session.reserve(len(rows), longest + max(chunk, window), empty=True)
+            session.reserve(len(rows), longest + max(chunk, window), held=0)
         for step in zip_longest(*(text.causal_passes(chunk, window) for text in rows)):
             passes = [text.idle if each is None else each for text, each in zip(rows, step, strict=True)]
             self._forward(passes, rows, self.causal)

@@ -10,43 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nld_trt import names
 from nld_trt.decode.engine import Engine
-from nld_trt.files import sha256_of
 from nld_trt.machine import environment
-from nld_trt.measure.questions import Question, read_questions_file
-from nld_trt.measure.sweep.point import Workload, grid
+from nld_trt.measure.cost_table import load_or_measure
+from nld_trt.measure.prompt_lines import read_prompt_file
+from nld_trt.measure.questions import Question, questions_of
+from nld_trt.measure.sweep.point import grid
+from nld_trt.measure.sweep.results import Results
 from nld_trt.measure.sweep.run import Sweep
-from nld_trt.measure.variant import greedy_note, parse_variants
+from nld_trt.measure.sweep.settings import SweepSettings
+from nld_trt.measure.variant import SWEPT, greedy_note, parse_variants
 from nld_trt.progress import SILENT, Progress
-
-
-@dataclass(frozen=True)
-class SweepSettings:
-    """What a sweep measures, and how often.
-
-    Attributes:
-        modes: comma list of variants; None means all that the engine has.
-        block_lengths: in tokens; None means each mode's own.
-        concurrency: numbers of requests in flight.
-        threshold: commit confidence in diffusion.
-        requests: per repeat; the prompts are reused in their order.
-        max_new_tokens: limit of each request.
-        ignore_eos: generate exactly ``max_new_tokens``.
-        warmup: untimed requests before each point.
-        repeats: timed repeats of each point.
-        chat_template: the template that was asked for when the engine was opened.
-    """
-
-    modes: str | None
-    block_lengths: Sequence[int] | None
-    concurrency: Sequence[int]
-    threshold: float
-    requests: int
-    max_new_tokens: int
-    ignore_eos: bool
-    warmup: int
-    repeats: int
-    chat_template: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,9 +51,7 @@ class PlannedSweep:
 
     def labels(self) -> list[str]:
         """Return the labels of the points, each with a mark if it is finished."""
-        return [
-            point.label + ("" if self.sweep.finished(point) is None else " (finished)") for point in self.sweep.points
-        ]
+        return self.sweep.results.labels()
 
     def left_out_lines(self) -> list[str]:
         """Return lines that name what cannot be measured, and why; none if everything can be measured."""
@@ -95,7 +68,10 @@ class PlannedSweep:
         for line in (*self.left_out_lines(), greedy_note(self.engine.info)):
             if line is not None:
                 progress.note(line)
-        self.sweep.prepare(self.facts)
+        self.sweep.results.prepare(self.facts)
+        if names.AUTO in self.sweep.variants:
+            engine = self.engine
+            engine.decoder.follow_load(load_or_measure(engine.folder, engine.session, progress=progress))
         model = self.engine.folder.manifest.model
         return self.sweep.run(
             self.engine.decoder, self.questions, model, self.device, self.gpus, resume=resume, progress=progress
@@ -111,7 +87,7 @@ def plan_sweep(engine: Engine, prompts: Path, folder: Path, settings: SweepSetti
         InputError: a prompt or a setting does not fit the engine.
     """
     info, model = engine.info, engine.folder.manifest.model
-    variants = parse_variants(settings.modes, info)
+    variants = parse_variants(settings.modes, info, known=SWEPT)
     chosen = grid(
         variants,
         settings.block_lengths,
@@ -122,22 +98,15 @@ def plan_sweep(engine: Engine, prompts: Path, folder: Path, settings: SweepSetti
     )
     facts = environment.facts()
     device, gpus = environment.device_of(facts, gpu=engine.session.device == "gpu")
-    sweep = Sweep(
+    lines = read_prompt_file(prompts)
+    results = Results(
         folder=folder,
-        workload=Workload(
-            prompts.name,
-            sha256_of(prompts),
-            settings.requests,
-            settings.max_new_tokens,
-            settings.ignore_eos,
-            settings.warmup,
-            settings.repeats,
-        ),
+        workload=settings.workload(prompts, lines),
         points=chosen.points,
-        variants={variant.name: variant for variant in variants},
-        engine_identity=f"{model['sha256']} {info} {device}{_template_identity(engine, settings.chat_template)}",
+        identity=f"{model['sha256']} {info} {device}{_template_identity(engine, settings.chat_template)}",
     )
-    questions = read_questions_file(prompts, engine.codec)
+    sweep = Sweep(results, {variant.name: variant for variant in variants})
+    questions = questions_of(lines, engine.codec)
     sweep.check(questions, info)
     return PlannedSweep(sweep, engine, questions, chosen.left_out, device, gpus, facts)
 

@@ -24,14 +24,14 @@ from nld_trt.engine.session import EngineInfo
 from nld_trt.measure.sweep.closed_loop import Run, percentiles
 from nld_trt.measure.sweep.point import Point, Workload
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _STATISTICS = ("avg", "p50", "p90", "p99")
 
 COLUMNS: tuple[str, ...] = (
     "model", "model_sha256", "backend", "precision", "device", "num_gpus",
     "mode", "block_length", "threshold", "concurrency",
-    "requests_ok", "repeats", "output_tokens", "duration_s",
+    "requests_ok", "requests_failed", "repeats", "output_tokens", "duration_s",
     *(f"{name}_{statistic}" for name in (latency.name for latency in LATENCIES) for statistic in _STATISTICS),
     "output_tps", "output_tps_min", "output_tps_max", "tps_per_user", "tps_per_gpu", "request_throughput",
     "tokens_per_forward", "acceptance_length", "denoising_steps_per_block", "host_share", "version",
@@ -66,6 +66,7 @@ def row(
         "threshold": point.threshold,
         "concurrency": point.concurrency,
         "requests_ok": requests,
+        "requests_failed": 0,  # one would have ended the sweep
         "repeats": workload.repeats,
         "output_tokens": counts.tokens,
         "duration_s": counts.seconds,
@@ -88,6 +89,11 @@ def row(
     }
     assert tuple(values) == COLUMNS
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def series(row: Mapping[str, Any]) -> str:
+    """Return the name of the points that differ from this one in concurrency only."""
+    return row["mode"] if row["block_length"] is None else f"{row['mode']}, block {row['block_length']}"
 
 
 def terminal_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -1,60 +1,36 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""A sweep: every point is written as soon as it ends, and a finished point is not measured again."""
+"""A sweep of an engine: the requests of each point, decoded in this process."""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.engine.session import EngineInfo
-from nld_trt.errors import InputError, OperationError
-from nld_trt.files import publish_file, read_json, refuse_other_results, results_folder, write_json
+from nld_trt.errors import OperationError
 from nld_trt.measure.questions import Question
 from nld_trt.measure.sweep import report
 from nld_trt.measure.sweep.closed_loop import run_closed_loop
 from nld_trt.measure.sweep.point import Point, Workload
+from nld_trt.measure.sweep.results import Results
 from nld_trt.measure.variant import Variant
 from nld_trt.progress import SILENT, Progress
-
-SUMMARY_CSV, SUMMARY_JSON, ENVIRONMENT, POINTS = "summary.csv", "summary.json", "environment.json", "points"
-
-
-def results_of(folder: Path) -> AbstractContextManager[Path]:
-    """Create ``folder`` and lock it against other sweeps; see :func:`nld_trt.files.results_folder`."""
-    return results_folder(folder, marker=ENVIRONMENT, kind="sweep")
 
 
 @dataclass(frozen=True)
 class Sweep:
     """Everything that a sweep measures, and the folder of its results."""
 
-    folder: Path
-    workload: Workload
-    points: Sequence[Point]
+    results: Results
     variants: Mapping[str, Variant]
-    engine_identity: str
 
-    def path_of(self, point: Point) -> Path:
-        return self.folder / POINTS / f"{point.label}.json"
-
-    def finished(self, point: Point) -> dict[str, Any] | None:
-        """Return the record of a point that was measured with exactly these settings, or None."""
-        path = self.path_of(point)
-        if not path.is_file():
-            return None
-        try:
-            saved = read_json(path)
-        except InputError:  # the file is damaged, so the point is measured again
-            return None
-        return saved["row"] if saved.get("key") == point.key(self.workload, self.engine_identity) else None
+    @property
+    def workload(self) -> Workload:
+        return self.results.workload
 
     def check(self, questions: Sequence[Question], info: EngineInfo) -> None:
         """Refuse what would fail at one of the points, before any file is written.
@@ -62,25 +38,9 @@ class Sweep:
         Raises:
             InputError: a prompt or a setting that does not fit the engine.
         """
-        for point in self.points:
+        for point in self.results.points:
             for question in questions[: self.workload.requests]:
                 self._request(question, point).resolved(info)
-
-    def prepare(self, environment: Mapping[str, Any]) -> None:
-        """Create the folder.
-
-        Raises:
-            InputError: the folder holds something that is no sweep, or cannot be created.
-        """
-        refuse_other_results(self.folder, ENVIRONMENT, "sweep")
-        try:
-            (self.folder / POINTS).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"Cannot create the folder {self.folder}: {error.strerror}", fix="Choose another output folder with -o."
-            ) from error
-        with publish_file(self.folder / ENVIRONMENT) as work:
-            write_json(work, dict(environment))
 
     def run(
         self,
@@ -94,17 +54,11 @@ class Sweep:
         progress: Progress = SILENT,
     ) -> list[dict[str, Any]]:
         """Measure every point that is not finished; return the rows of all points, in their order."""
-        rows = []
-        for number, point in enumerate(self.points, start=1):
-            row = self.finished(point) if resume else None
-            if row is None:
-                with progress.stage(f"point {number}/{len(self.points)}: {point.label}"):
-                    row = self._measure(batch, questions, point, model, device, gpus)
-                with publish_file(self.path_of(point)) as work:
-                    write_json(work, {"key": point.key(self.workload, self.engine_identity), "row": row})
-            rows.append(row)
-            self._write_summary(rows)
-        return rows
+
+        def measure(point: Point) -> dict[str, Any]:
+            return {"row": self._measure(batch, questions, point, model, device, gpus)}
+
+        return self.results.run(measure, resume=resume, progress=progress).rows
 
     def _measure(
         self,
@@ -132,12 +86,3 @@ class Sweep:
             threshold=point.threshold,
             stop_on_eos=not self.workload.ignore_eos,
         )
-
-    def _write_summary(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        with publish_file(self.folder / SUMMARY_CSV) as work, work.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, report.COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        summary = {"schema_version": report.SCHEMA_VERSION, "workload": asdict(self.workload), "rows": list(rows)}
-        with publish_file(self.folder / SUMMARY_JSON) as work:
-            work.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

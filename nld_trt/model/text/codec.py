@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nld_trt.errors import InputError
 from nld_trt.files.json_text import is_unicode
-from nld_trt.model.text import template
+from nld_trt.model.text import markers, template
 from nld_trt.model.text.ceiling import check_ceiling
 from nld_trt.model.text.conversation import Conversation
 from nld_trt.model.text.streaming import TextStream
@@ -19,6 +19,9 @@ from nld_trt.model.text.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+# The most tokens that the text of a marker and the space after it take.
+_MARKER_TOKENS = 16
 
 
 # Texts of the token that ends the thinking before an answer, by which checkpoints differ.
@@ -44,6 +47,7 @@ class Codec:
         self._tokenizer = tokenizer
         self._special = dict(special)
         self.templates = dict(templates)
+        self._markers = {token: text for text in markers.TEXTS if (token := tokenizer.token_to_id(text)) is not None}
         self._fronts = _fronts(tokenizer, special.get("bos_token"))
 
     @classmethod
@@ -153,8 +157,26 @@ class Codec:
     def decode(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
-    def stream(self, stop: Sequence[str] = ()) -> TextStream:
-        return TextStream(self._tokenizer, stop)
+    def token_text(self, token: int) -> str:
+        """The text of one token, which for a special one is its name."""
+        return str(self._tokenizer.decode([token], skip_special_tokens=False))
+
+    def stream(self, stop: Sequence[str] = (), *, keep_markers: bool = False, prompt: Sequence[int] = ()) -> TextStream:
+        """Decode an answer as it arrives.
+
+        Args:
+            keep_markers: markers of thinking and of tool calls are part of the text, whether they are special tokens
+                or not. If ``prompt`` ends with the one that opens the thinking, the text begins with it.
+        """
+        if not keep_markers:
+            return TextStream(self._tokenizer, stop)
+        opening = markers.THINKING.opening if self._opens_thinking(prompt) else ""
+        return TextStream(self._tokenizer, stop, kept=self._markers, opening=opening)
+
+    def _opens_thinking(self, prompt: Sequence[int]) -> bool:
+        # A newline may follow the marker, and where it is no token of its own it has a few.
+        end = self._tokenizer.decode(list(prompt[-_MARKER_TOKENS:]), skip_special_tokens=False)
+        return str(end).rstrip().endswith(markers.THINKING.opening)
 
 
 def _fronts(tokenizer: Tokenizer, bos_token: str | None) -> set[tuple[int, ...]]:

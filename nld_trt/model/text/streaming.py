@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,16 +16,24 @@ class TextStream:
 
     Text that could be the beginning of a stop string is held back until that is decided.
 
+    Args:
+        kept: texts of special tokens that are part of the text, by id; others are left out.
+        opening: text before that of the first token.
+
     Attributes:
         text: all text that is final.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, stop: Sequence[str], *, kept: Mapping[int, str] | None = None, opening: str = ""
+    ) -> None:
         from tokenizers.decoders import DecodeStream
 
         self._tokenizer = tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
         self._stop = tuple(stop)
+        self._kept = dict(kept or {})
+        self._opening = opening
         self._held = ""
         self.text = ""
         self.stopped = False
@@ -34,7 +42,8 @@ class TextStream:
         """Add a token. Returns the text that became final; empty while a character or a stop string is incomplete."""
         if self.stopped:
             return ""
-        piece = self._stream.step(self._tokenizer, token) or ""
+        decoded = self._stream.step(self._tokenizer, token) or self._kept.get(token, "")
+        piece, self._opening = self._opening + decoded, ""
         if not self._stop:
             self.text += piece
             return piece

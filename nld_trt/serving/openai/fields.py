@@ -13,8 +13,8 @@ from nld_trt.serving.openai.errors import INVALID, UNSUPPORTED, ApiError, of_inp
 
 # Fields of a request that keep their names. OpenAI's clients send those that OpenAI lacks in `extra_body`.
 _SAME_NAME: Final = (
-    "mode", "block_length", "threshold", "lora", *SAMPLING, "acceptance", "ensemble", "max_thinking_tokens",
-    "end_think_token_id",
+    "mode", "allow_diffusion", "block_length", "threshold", "lora", *SAMPLING, "acceptance", "ensemble",
+    "max_thinking_tokens", "end_think_token_id",
 )  # fmt: skip
 # Names of a limit on the answer's tokens, the newest first, which wins.
 _LIMITS_OF_TOKENS: Final = ("max_completion_tokens", "max_tokens")
@@ -28,7 +28,7 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "top_logprobs": (0,),
     "prompt_logprobs": (),
     "logit_bias": ({},),
-    "tools": ([],),
+    "tool_choice": ("auto", "none"),
     "functions": ([],),
     "function_call": ("none",),
     "response_format": ({"type": "text"},),
@@ -54,15 +54,13 @@ def refuse_unsupported(body: Mapping[str, Any]) -> None:
     Raises:
         ApiError: a field has an effect. The message names it and the values that have none.
     """
-    # A client that says that no tool may be called can be served as if there were none.
-    given = {name: value for name, value in body.items() if not (name == "tools" and body.get("tool_choice") == "none")}
     for name, neutral in _NEUTRAL.items():
-        value = given.get(name)
+        value = body.get(name)
         if value is None or any(value == allowed and type(value) is type(allowed) for allowed in neutral):
             continue
         allowed = "".join(f" or send {item!r}" for item in neutral)
         raise ApiError(UNSUPPORTED, f"{name} is not supported; leave it out{allowed}", param=name)
-    if given.get("min_tokens") and not given.get("ignore_eos"):
+    if body.get("min_tokens") and not body.get("ignore_eos"):
         raise ApiError(UNSUPPORTED, "min_tokens is not supported without ignore_eos; leave it out", param="min_tokens")
 
 

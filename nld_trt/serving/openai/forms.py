@@ -26,13 +26,13 @@ class Form:
     chunk: str
     chat: bool
 
-    def choice(self, index: int, content: Mapping[str, str], finish_reason: str | None) -> dict[str, Any]:
-        """A choice of a whole answer. ``content`` has the texts by name; ``content`` is the answer itself."""
+    def choice(self, index: int, content: Mapping[str, Any], finish_reason: str | None) -> dict[str, Any]:
+        """A choice of a whole answer. ``content`` has its parts by name; the one called ``content`` is the text."""
         body = {"message": {"role": "assistant", "refusal": None, **content}} if self.chat else _text(content)
         return {"index": index, **body, "logprobs": None, "finish_reason": finish_reason}
 
-    def piece(self, index: int, content: Mapping[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-        """A choice of a chunk, with the texts that it adds."""
+    def piece(self, index: int, content: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+        """A choice of a chunk, with the parts that it adds."""
         body = {"delta": dict(content)} if self.chat else _text(content)
         return {"index": index, **body, "logprobs": None, "finish_reason": finish_reason}
 
@@ -41,7 +41,7 @@ class Form:
         return self.piece(index, {"role": "assistant", "content": ""}) if self.chat else None
 
 
-def _text(content: Mapping[str, str]) -> dict[str, str]:
+def _text(content: Mapping[str, Any]) -> dict[str, Any]:
     return {"text": content.get("content", "")}
 
 

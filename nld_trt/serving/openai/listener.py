@@ -27,7 +27,10 @@ class Listener:
 
     def __init__(self, host: str = names.DEFAULT_HOST, port: int = 0) -> None:
         self.host = host
-        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        # asyncio sends small pieces at once only where the protocol is named; otherwise a piece of an answer waits for
+        # the client to acknowledge the one before it, which takes up to 40 ms.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.socket.bind((host, port))

@@ -12,28 +12,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from nld_trt.serving.metrics import Family
+from nld_trt.serving.metrics import WAITS, Family
+from nld_trt.serving.metrics import markdown_table as table_of
 from nld_trt.serving.openai.usage import Tally
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-# Upper bounds of the histograms, in seconds.
-_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-
-FAMILIES: Final = {
-    family.name: family
-    for family in (
-        Family("nld_front_requests_total", "counter", "Requests that ended", ("path", "status")),
-        Family("nld_front_prompt_tokens_total", "counter", "Tokens of their prompts"),
-        Family("nld_front_completion_tokens_total", "counter", "Tokens of their answers"),
-        Family("nld_front_open_requests", "gauge", "Requests being answered"),
-    )
-}
-_FIRST: Final = "nld_front_time_to_first_token_seconds"
-_WHOLE: Final = "nld_front_request_seconds"
-HISTOGRAMS: Final = {
-    _FIRST: "Time from a request with stream to the first event of its answer",
-    _WHOLE: "Time from a request to the end of its answer, of those that were answered to the end",
-}
+_REQUESTS: Final = Family("nld_front_requests_total", "counter", "Requests that ended", ("path", "status"))
+_PROMPTS: Final = Family("nld_front_prompt_tokens_total", "counter", "Tokens of their prompts")
+_ANSWERS: Final = Family("nld_front_completion_tokens_total", "counter", "Tokens of their answers")
+_OPEN: Final = Family("nld_front_open_requests", "gauge", "Requests being answered")
+_FIRST: Final = Family(
+    "nld_front_time_to_first_token_seconds",
+    "histogram",
+    "Time from a request with stream to the first event of its answer",
+    buckets=WAITS,
+)
+_WHOLE: Final = Family(
+    "nld_front_request_seconds",
+    "histogram",
+    "Time from a request to the end of its answer, of those that were answered to the end",
+    buckets=WAITS,
+)
+FAMILIES: Final = {each.name: each for each in (_REQUESTS, _PROMPTS, _ANSWERS, _OPEN, _FIRST, _WHOLE)}
 _OK: Final = 200
 # In the place of a status, for a client that closed the connection.
 LEFT: Final = "disconnected"
@@ -64,7 +64,7 @@ class Metrics:
     def __init__(self) -> None:
         self.open = 0
         self._counts: Counter[tuple[str, ...]] = Counter()
-        self._times = {name: _Histogram() for name in HISTOGRAMS}
+        self._times = {family.name: _Histogram(family) for family in (_FIRST, _WHOLE)}
 
     @contextmanager
     def watching(self, path: str) -> Iterator[Watch]:
@@ -75,17 +75,17 @@ class Metrics:
             yield watch
         finally:
             self.open -= 1
-            self._counts["nld_front_requests_total", path, str(watch.status)] += 1
+            self._counts[_REQUESTS.name, path, str(watch.status)] += 1
             self._ended(watch, started)
 
     def _ended(self, watch: Watch, started: float) -> None:
         if watch.tally is not None:
-            self._counts[("nld_front_prompt_tokens_total",)] += watch.tally.prompt_tokens
-            self._counts[("nld_front_completion_tokens_total",)] += watch.tally.completion_tokens
+            self._counts[(_PROMPTS.name,)] += watch.tally.prompt_tokens
+            self._counts[(_ANSWERS.name,)] += watch.tally.completion_tokens
         if watch.first is not None:
-            self._times[_FIRST].add(watch.first - started)
+            self._times[_FIRST.name].add(watch.first - started)
         if watch.status == _OK:
-            self._times[_WHOLE].add(time.monotonic() - started)
+            self._times[_WHOLE.name].add(time.monotonic() - started)
 
     def text(self) -> str:
         """Returns all series."""
@@ -94,28 +94,29 @@ class Metrics:
             lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {family.kind}"]
             if family.kind == "gauge":
                 lines.append(f"{name} {self.open}")
+            if family.kind == "histogram":
+                lines += self._times[name].lines()
             for (counted, *values), count in sorted(self._counts.items()):
                 if counted == name:
                     pairs = zip(family.labels, values, strict=True)
                     labels = ",".join(f'{label}="{value}"' for label, value in pairs)
                     lines.append(f"{name}{{{labels}}} {count}" if labels else f"{name} {count}")
-        for name, about in HISTOGRAMS.items():
-            lines += [f"# HELP {name} {about}", f"# TYPE {name} histogram", *self._times[name].lines(name)]
         return "\n".join(lines) + "\n"
 
 
 class _Histogram:
-    def __init__(self) -> None:
-        self._counts = [0] * (len(_BUCKETS) + 1)
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._counts = [0] * (len(family.buckets) + 1)
         self._sum = 0.0
 
     def add(self, seconds: float) -> None:
-        self._counts[bisect_left(_BUCKETS, seconds)] += 1
+        self._counts[bisect_left(self._family.buckets, seconds)] += 1
         self._sum += seconds
 
-    def lines(self, name: str) -> Iterator[str]:
-        total = 0
-        for bound, count in zip((*_BUCKETS, "+Inf"), self._counts, strict=True):
+    def lines(self) -> Iterator[str]:
+        name, total = self._family.name, 0
+        for bound, count in zip((*self._family.buckets, "+Inf"), self._counts, strict=True):
             total += count
             yield f'{name}_bucket{{le="{bound}"}} {total}'
         yield f"{name}_sum {self._sum:.6f}"
@@ -124,9 +125,4 @@ class _Histogram:
 
 def markdown_table() -> str:
     """Returns the table of the documentation."""
-    lines = ["| name | kind | labels | meaning |", "|---|---|---|---|"]
-    for family in FAMILIES.values():
-        labels = ", ".join(f"`{label}`" for label in family.labels) or "–"
-        lines.append(f"| `{family.name}` | {family.kind} | {labels} | {family.help} |")
-    lines += [f"| `{name}` | histogram | – | {about} |" for name, about in HISTOGRAMS.items()]
-    return "\n".join(lines)
+    return table_of(FAMILIES.values())

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from nld_trt.decode.fields import MAX_SEED
 from nld_trt.errors import InputError, shortened
+from nld_trt.files.json_text import JsonError, parse_json
 from nld_trt.model.text.conversation import BESIDE, Conversation
 from nld_trt.serving.openai import fields
 from nld_trt.serving.openai.errors import INVALID, NO_MODEL, UNSUPPORTED, ApiError, of_input
 from nld_trt.serving.openai.forms import CHAT, Form
+from nld_trt.serving.openai.tools import Tools
 
 # OpenAI's newer name for the role that templates call system.
 _ROLES: Final = {"developer": "system"}
@@ -29,6 +31,7 @@ class Asked:
         prompts: number of prompts; choices are in the order of the prompts.
         include_usage: the stream ends with a chunk that has the usage.
         continuous_usage: every chunk of the stream has the usage so far.
+        tools: what the model may call; None if nothing.
     """
 
     form: Form
@@ -39,6 +42,7 @@ class Asked:
     stream: bool = False
     include_usage: bool = False
     continuous_usage: bool = False
+    tools: Tools | None = None
 
     def prompt_of(self, choice: int) -> int:
         """The number of the prompt that a choice answers."""
@@ -62,7 +66,10 @@ def parse(body: Any, form: Form, models: Sequence[str], *, max_choices: int) -> 
     options = fields.mapping(body, "stream_options")
     if options and not stream:
         raise ApiError(INVALID, "stream_options is only for requests with stream", param="stream_options")
-    prompts = [_conversation(body)] if form is CHAT else _prompts(body)
+    tools = Tools.parse(body)
+    if tools is not None and form is not CHAT:
+        raise ApiError(UNSUPPORTED, "tools are for chat completions; leave tools out", param="tools")
+    prompts = [_conversation(body, tools)] if form is CHAT else _prompts(body)
     inputs = {**fields.settings(body), "stream": stream}
     choices = fields.whole(body, "n", 1)
     if choices < 1 or choices * len(prompts) > max_choices:
@@ -80,6 +87,7 @@ def parse(body: Any, form: Form, models: Sequence[str], *, max_choices: int) -> 
         stream=stream,
         include_usage=fields.flag(options, "include_usage"),
         continuous_usage=fields.flag(options, "continuous_usage_stats"),
+        tools=tools,
     )
 
 
@@ -102,17 +110,19 @@ def _seed(inputs: Mapping[str, Any], number: int) -> dict[str, int]:
     return {"seed": (seed + number) % (MAX_SEED + 1)}
 
 
-def _conversation(body: Mapping[str, Any]) -> dict[str, Any]:
+def _conversation(body: Mapping[str, Any], tools: Tools | None) -> dict[str, Any]:
     messages = body.get("messages")
     if isinstance(messages, list):
         messages = [_message(f"messages[{number}]", message) for number, message in enumerate(messages)]
-    # Tools have been refused, or are not to be called.
-    beside = {name: body[name] for name in BESIDE if body.get(name) is not None and name != "tools"}
+    # Where no tool may be called, the template is not told of any.
+    given = body if tools is not None else {**body, "tools": None}
+    beside = {name: given[name] for name in BESIDE if given.get(name) is not None}
     try:
         Conversation.parse({"messages": messages, **beside})
     except InputError as error:
         raise of_input(error, "messages") from error
-    return {"messages": messages, **beside}
+    # The markers are what tells thinking and calls from the text.
+    return {"messages": messages, **beside, "keep_markers": True}
 
 
 def _message(name: str, message: Any) -> Any:
@@ -120,10 +130,26 @@ def _message(name: str, message: Any) -> Any:
     if not isinstance(message, dict):
         return message
     role, content = message.get("role"), message.get("content")
-    changed = {"role": _ROLES[role]} if isinstance(role, str) and role in _ROLES else {}
+    changed: dict[str, Any] = {"role": _ROLES[role]} if isinstance(role, str) and role in _ROLES else {}
     if isinstance(content, list):
         changed["content"] = "".join(_text(f"{name}.content[{number}]", part) for number, part in enumerate(content))
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        changed["tool_calls"] = [_call(call) for call in calls]
     return {**message, **changed}
+
+
+def _call(call: Any) -> Any:
+    """An earlier call as templates take it: they go through its arguments, which OpenAI's clients send as a text."""
+    function = call.get("function") if isinstance(call, dict) else None
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(arguments, str):
+        return call
+    try:
+        parsed = parse_json(arguments or "{}")
+    except JsonError:
+        return call
+    return {**call, "function": {**function, "arguments": parsed}} if isinstance(parsed, dict) else call
 
 
 def _text(name: str, part: Any) -> str:

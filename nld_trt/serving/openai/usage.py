@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from nld_trt.serving.openai.request import Asked
@@ -16,6 +17,7 @@ class Tally:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._prompt_tokens = [0] * asked.prompts
+        self._cached_tokens: dict[int, int] = {}
         self.completion_tokens = 0
         self._last: list[Chunk] = []
 
@@ -24,6 +26,9 @@ class Tally:
         self.completion_tokens += chunk.tokens
         if chunk.finish_reason:
             self._last.append(chunk)
+        if chunk.cached_tokens is not None:
+            prompt = self._asked.prompt_of(choice)
+            self._cached_tokens[prompt] = max(chunk.cached_tokens, self._cached_tokens.get(prompt, 0))
 
     @property
     def prompt_tokens(self) -> int:
@@ -38,6 +43,8 @@ class Tally:
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
         }
+        if self._cached_tokens:
+            usage["prompt_tokens_details"] = {"cached_tokens": sum(self._cached_tokens.values())}
         drafts = [speculation(chunk.acceptance_histogram) for chunk in self._last if chunk.acceptance_histogram]
         if drafts:
             accepted = sum(each["num_accepted_draft_tokens"] for each in drafts)
@@ -56,6 +63,9 @@ class Tally:
         (last,) = self._last
         told: dict[str, Any] = {
             "mode": last.mode,
+            "mode_tokens": None if last.mode_tokens is None else json.loads(last.mode_tokens),
+            "mode_switches": last.mode_switches,
+            "mode_reason": last.mode_reason,
             "tokens_per_forward": _rounded(last.tokens_per_forward),
             "acceptance_length": _rounded(last.acceptance_length),
             "nfe": last.nfe,

@@ -69,6 +69,7 @@ class Answer:
             "tokens_per_second": round(self.tokens_per_second, 3),
             "tokens_per_forward": last.tokens_per_forward,
             "acceptance_length": last.acceptance_length,
+            **_of_auto(last),
             "nfe": last.nfe,
             "seed": last.seed,
         }
@@ -85,3 +86,14 @@ class Answer:
         if last.seed is not None:
             parts.append(f"seed {last.seed}")
         return f"[{', '.join(parts)}, finished by {last.finish_reason}]"
+
+
+def _of_auto(last: Chunk) -> dict[str, Any]:
+    """How the mode of an answer of mode auto has changed; empty for others."""
+    if last.mode_tokens is None:
+        return {}
+    return {
+        "mode_tokens": parse_json(last.mode_tokens),
+        "mode_switches": last.mode_switches,
+        "mode_reason": last.mode_reason,
+    }

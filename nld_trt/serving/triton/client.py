@@ -33,7 +33,10 @@ class Chunk:
         tokens: number of tokens that this chunk adds.
         output_ids: the ids of these tokens, in answers to ``input_ids``.
         finish_reason: empty until the last chunk.
+        mode_tokens, mode_switches, mode_reason: auto: tokens by the mode that made them, an object in JSON, how often
+            mode or block length have changed, and why they last did.
         acceptance_histogram: number of verified drafts of which 0, 1, 2, … tokens were accepted.
+        cached_tokens: tokens of the prompt that were not computed again; None if the server does not say.
     """
 
     text: str
@@ -47,6 +50,10 @@ class Chunk:
     nfe: int | None = None
     seed: int | None = None
     acceptance_histogram: tuple[int, ...] = ()
+    mode_tokens: str | None = None
+    mode_switches: int | None = None
+    mode_reason: str | None = None
+    cached_tokens: int | None = None
 
 
 def stream(
@@ -235,4 +242,12 @@ def read_response(result: Any) -> Chunk | None:
         nfe=single.get("nfe"),
         seed=single.get("seed"),
         acceptance_histogram=tuple(values.get("acceptance_histogram", ())),
+        mode_tokens=_text(single.get("mode_tokens")),
+        mode_switches=single.get("mode_switches"),
+        mode_reason=_text(single.get("mode_reason")),
+        cached_tokens=single.get("cached_tokens"),
     )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()

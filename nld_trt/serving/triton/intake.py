@@ -16,7 +16,7 @@ from nld_trt.files.json_text import JsonError, parse_json
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.conversation import BESIDE, Conversation, parse_beside
 from nld_trt.model.text.prompt import refuse_beside
-from nld_trt.names import MODES, NEVER, ModeName
+from nld_trt.names import NEVER, SERVED_MODES, ModeName
 from nld_trt.serving.settings import ServingSettings
 from nld_trt.serving.triton.sizes import check_sizes
 from nld_trt.serving.triton.tensors import INPUTS
@@ -66,8 +66,8 @@ def read_inputs(
     if not settings.ignore_penalties:
         _refuse_penalties(values)
     mode = values.get("mode", settings.defaults.mode)
-    if mode not in MODES:
-        raise InputError(f"mode is {shortened(repr(mode))}; supported: {', '.join(MODES)}")
+    if mode not in SERVED_MODES:
+        raise InputError(f"mode is {shortened(repr(mode))}; supported: {', '.join(SERVED_MODES)}")
     prompt_ids = _prompt_ids(values, settings, codec)
     # Most settings are taken as their tensors have them.
     given = {

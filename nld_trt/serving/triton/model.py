@@ -12,6 +12,7 @@ import importlib
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,17 +22,24 @@ from typing import Any
 
 import numpy as np
 
+from nld_trt import names
+from nld_trt.decode.auto.candidate import BLOCK_LENGTHS
+from nld_trt.decode.auto.costs import CostTable
+from nld_trt.decode.auto.stored import TablePlace
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request, modes_of
+from nld_trt.engine.choice import open_fitting
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError
 from nld_trt.files import inside, path_of_library, read_json
+from nld_trt.measure.cost_table import load_or_measure
 from nld_trt.model.text.codec import Codec
 from nld_trt.names import NEVER
 from nld_trt.serving.deadlines import read_timeout
 from nld_trt.serving.errors import Cancelled, Unavailable
 from nld_trt.serving.metrics import Family, Metrics, Series
+from nld_trt.serving.outbox import Outbox
 from nld_trt.serving.scheduler import Scheduler
 from nld_trt.serving.settings import FILE_NAME, ServingSettings
 from nld_trt.serving.triton.intake import check_parameters, read_inputs
@@ -53,6 +61,10 @@ _CODES: tuple[tuple[type[NldError], str], ...] = (
 _SPOKEN_CODES = ("UNAVAILABLE", "CANCELLED", "INTERNAL")
 # Triton waits for open requests before it finalises a model, so a short time is enough here.
 _CLOSE_SECONDS = 5.0
+# For timing forwards when a model is loaded for the first time. Serving corrects what is measured so briefly.
+_COSTS_SECONDS = 2.0
+# Text that is ready waits no longer than this for more that goes with it.
+_RESPONSE_SECONDS = 0.01
 
 
 class TritonPythonModel:
@@ -84,6 +96,8 @@ class TritonPythonModel:
     def finalize(self) -> None:
         self._notice.close()
         self._scheduler.close(grace=_CLOSE_SECONDS)
+        self._outbox.close()
+        self._metrics.close()
 
     def _take(self, request: Any, channel: TritonChannel) -> None:
         """Queue a request, or answer the probe.
@@ -100,7 +114,7 @@ class TritonPythonModel:
         intake = read_inputs(tensors, self._settings, self._session.info, self._codec)
         check_parameters(parameters, self._settings)
         timeout = read_timeout(request.timeout() or parameters.get("timeout", 0))
-        self._scheduler.submit(intake.request, Reply(intake, channel), timeout=timeout)
+        self._scheduler.submit(intake.request, Reply(intake, channel, self._outbox), timeout=timeout)
 
     def _refuse(self, channel: TritonChannel, error: NldError) -> None:
         self._metrics.refused(error)
@@ -109,19 +123,23 @@ class TritonPythonModel:
     def _open(self, folder: Path, model: str) -> None:
         started = time.monotonic()
         self._settings = ServingSettings.from_dict(read_json(folder / FILE_NAME))
-        engine = EngineFolder.open(inside(folder, self._settings.engine)).with_defaults(
-            self._settings.generation_config
-        )
+        paths = [inside(folder, name) for name in self._settings.engines]
+        engine = open_fitting(paths, self._settings.backend).with_defaults(self._settings.generation_config)
         check_settings(self._settings, engine.manifest)
         self._session = engine.open_session(self._settings.backend)
         self._codec = Codec.open(engine.path, max_tokens=self._session.info.limits.max_seq_len)
         opened = time.monotonic()
         warm_up(self._session)
-        batch = Batch(self._session, self._codec)
-        self._metrics = Metrics(TritonMetrics(self._pb, model))
+        batch = Batch(
+            self._session, self._codec, prefix_caching=self._settings.prefix_caching,
+            max_num_batched_tokens=self._settings.max_num_batched_tokens, costs=self._costs(engine),
+        )  # fmt: skip
+        self._outbox = Outbox(_RESPONSE_SECONDS)
+        info = self._session.info
+        cache_tokens = info.limits.max_batch_size * info.limits.max_seq_len
+        self._metrics = Metrics(TritonMetrics(self._pb, model), cache_tokens=cache_tokens)
         self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=self._metrics)
         self._notice = NoticeReader(self._scheduler.close)
-        info = self._session.info
         log.info(
             "%s: %s %s, batch %d, %d tokens, opened in %.1f s, warmed up in %.1f s", model, info.backend,
             info.precision, info.limits.max_batch_size, info.limits.max_seq_len, opened - started,
@@ -129,6 +147,12 @@ class TritonPythonModel:
         )  # fmt: skip
         for line in info.generation.notes:
             log.info("%s: %s", model, line)
+
+    def _costs(self, engine: EngineFolder) -> CostTable | None:
+        """What forwards cost, for mode auto; measured now only if requests are in that mode by default."""
+        if self._settings.defaults.mode == names.AUTO:
+            return load_or_measure(engine, self._session, budget=_COSTS_SECONDS)
+        return TablePlace.of(engine, self._session.info.backend, gpu=self._session.device == "gpu").load()
 
 
 def warm_up(session: Session) -> None:
@@ -150,10 +174,15 @@ def warm_up(session: Session) -> None:
         counts = {session.row_count(rows + 1) for rows in range(info.limits.max_batch_size)}
         temperatures = [0.0, 1.0]
     lengths = session.attended_lengths
-    for length, mode, temperature, rows in product(lengths, modes_of(info), temperatures, sorted(counts)):
+    ways: list[tuple[names.ModeName, int | None]] = [(mode, None) for mode in modes_of(info)]
+    if session.runs_ahead:
+        # The blocks that mode auto chooses from.
+        ways += [(names.LINEAR, block) for block in BLOCK_LENGTHS if block < info.default_block_length]
+    for length, (mode, block), temperature, rows in product(lengths, ways, temperatures, sorted(counts)):
         request = Request(
-            prompt, mode, max_new_tokens=tokens, threshold=0.0, eos_token_id=NEVER, temperature=temperature
-        )
+            prompt, mode, max_new_tokens=tokens, block_length=block, threshold=0.0, eos_token_id=NEVER,
+            temperature=temperature,
+        )  # fmt: skip
         if length > lengths[0]:
             # A request that is ended early may ask for as many tokens as the slots hold.
             most = min(length - batch.resolved(request).overhang, info.limits.max_seq_len) - len(prompt)
@@ -172,11 +201,14 @@ class TritonChannel:
         self._pb = pb
         self._sender = sender
         self._ended = False
+        # Responses are sent on one thread, and whether the client has gone is asked on another.
+        self._asking = threading.Lock()
 
     def send(self, outputs: Outputs, *, final: bool) -> None:
         tensors = [self._tensor(name, value) for name, value in outputs.items()]
         flags = self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
-        self._ended = final
+        if final:
+            self._end()
         self._sender.send(self._pb.InferenceResponse(output_tensors=tensors), flags=flags)
 
     def fail(self, error: NldError) -> None:
@@ -185,12 +217,17 @@ class TritonChannel:
         # the request's fault therefore begin with the code.
         text = f"{code}: {error}" if code in _SPOKEN_CODES else str(error)
         found = self._pb.TritonError(text, getattr(self._pb.TritonError, code))
-        self._ended = True
+        self._end()
         self._sender.send(self._pb.InferenceResponse(error=found), flags=self._pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def is_cancelled(self) -> bool:
         # Triton 2.51 crashes with a segmentation fault when asked about a request that has had its last response.
-        return not self._ended and bool(self._sender.is_cancelled())
+        with self._asking:
+            return not self._ended and bool(self._sender.is_cancelled())
+
+    def _end(self) -> None:
+        with self._asking:
+            self._ended = True
 
     def _tensor(self, name: str, value: Any) -> Any:
         tensor = OUTPUTS[name]
@@ -210,9 +247,8 @@ class TritonMetrics:
 
     def __call__(self, family: Family, labels: Mapping[str, str]) -> Series:
         if family.name not in self._families:
-            kinds = {"counter": self._pb.MetricFamily.COUNTER, "gauge": self._pb.MetricFamily.GAUGE}
-            self._families[family.name] = self._pb.MetricFamily(
-                name=family.name, description=family.help, kind=kinds[family.kind]
-            )
-        series: Series = self._families[family.name].Metric(labels={"model": self._model, **labels})
+            kind = getattr(self._pb.MetricFamily, family.kind.upper())
+            self._families[family.name] = self._pb.MetricFamily(name=family.name, description=family.help, kind=kind)
+        buckets = {"buckets": list(family.buckets)} if family.buckets else {}
+        series: Series = self._families[family.name].Metric(labels={"model": self._model, **labels}, **buckets)
         return series

@@ -10,6 +10,7 @@ from typing import Any
 
 from nld_trt import names
 from nld_trt.serving.settings import FILE_NAME, ServingSettings
+from nld_trt.serving.triton import aiperf_config
 from nld_trt.serving.triton.container import container_commands
 from nld_trt.serving.triton.tensors import markdown_table
 
@@ -65,15 +66,19 @@ decided by the first response, so a client also has to look for `error` in those
 
 ## Measure
 
-[AIPerf](https://pypi.org/project/aiperf/) measures the model, also on a machine without network. The prompts are lines
-of `prompts.jsonl`, such as `{{"text": "{prompt}"}}`.
+[AIPerf](https://pypi.org/project/aiperf/) measures the served model as its clients see it, also on a machine without
+network, by `{config}`. The prompts are lines of `prompts.jsonl`, such as `{{"text": "{prompt}"}}`:
 
 ```
-{aiperf}
+nld-trt serve . --openai-port {port}
+aiperf profile --config {config}
 ```
 
-A block of tokens arrives at once. AIPerf's TTFT is the time to the first piece of text, and its ITL is the rest of the
-time divided by all tokens but one, including those of the first piece.
+`nld-trt sweep` makes such runs as well, and a table and plots of them:
+
+```
+nld-trt sweep http://localhost:{port} --prompts prompts.jsonl -o ../results --concurrency 1,4
+```
 
 ## Inputs
 
@@ -89,20 +94,23 @@ All are optional, except that a request has one of `text_input`, `messages` and 
 
 def render_readme(model: str, serving: ServingSettings, manifest: Mapping[str, Any]) -> str:
     engine = manifest["engine"]
+    built = [engine, *manifest["alternatives"].values()]
+    backends = list(dict.fromkeys(name for each in built for name in each["backends"]))
     return _TEMPLATE.format(
         model=model,
         version=manifest["tool_version"],
         command=manifest["command"],
         engine=engine["name"],
-        backends=", ".join(engine["backends"]),
+        backends=", ".join(backends),
         rows=engine["limits"]["max_batch_size"],
         tokens=engine["limits"]["max_seq_len"],
         settings=FILE_NAME,
-        docker="\n".join(container_commands(Path("/path/to/this/folder"), backends=engine["backends"])),
+        docker="\n".join(container_commands(Path("/path/to/this/folder"), backends=backends)),
         curl=curl_line(model, mode=serving.defaults.mode),
         client=client_line(model),
         prompt=EXAMPLE_PROMPT,
-        aiperf=aiperf_lines(model),
+        config=aiperf_config.FILE_NAME,
+        port=names.OPENAI_PORT,
         inputs=markdown_table("input"),
         outputs=markdown_table("output"),
     )
@@ -116,19 +124,3 @@ def curl_line(model: str, url: str = HTTP_URL, *, mode: str = names.LINEAR) -> s
 def client_line(model: str, url: str = GRPC_URL) -> str:
     flag = "" if model == names.DEFAULT_MODEL_NAME else f" --model {model}"
     return f'nld-trt client {url} "{EXAMPLE_PROMPT}"{flag}'
-
-
-def aiperf_lines(model: str, url: str = HTTP_URL, *, repository: str = ".") -> str:
-    """Make the commands that measure the model with AIPerf, which makes requests from a template and reads one output.
-
-    Args:
-        repository: the folder that holds the engine, with whose tokenizer AIPerf counts tokens.
-    """
-    body = '{"text_input": {{ text|tojson }}, "stream": true, "max_tokens": 64}'
-    return f"""\
-echo '{body}' > request.jinja
-aiperf profile --model {model} --url {url} --streaming \\
-  --endpoint-type template --custom-endpoint /v2/models/{model}/generate_stream \\
-  --extra-inputs '{{"payload_template": "request.jinja", "response_field": "text_output"}}' \\
-  --tokenizer {repository}/{model}/1/engine \\
-  --input-file prompts.jsonl --custom-dataset-type single_turn --concurrency 4 --request-count 64"""

@@ -1,9 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Turns the emissions of a request into the responses that its client gets."""
+"""Turns the emissions of a request into the responses that its client gets.
+
+Emissions come on the decode loop's thread, and responses go on the outbox's.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -14,6 +20,8 @@ from nld_trt.decode.row import Emission, Row
 from nld_trt.errors import NldError
 from nld_trt.serving.triton.intake import Intake
 from nld_trt.serving.triton.tensors import OUTPUTS
+
+log = logging.getLogger(__name__)
 
 # Values of output tensors by name. A value is a list where the tensor holds many.
 Outputs = Mapping[str, Any]
@@ -32,51 +40,79 @@ class Channel(Protocol):
         """Whether the client has disconnected or cancelled."""
 
 
+class Dispatch(Protocol):
+    """Has responses sent: ``serving.outbox.Outbox``."""
+
+    def put(self, sender: Reply, *, last: bool = False) -> None:
+        """Note that a reply has something to send."""
+
+
 class Reply:
-    """A listener that gathers emissions into responses: one per piece of text, or one at the end.
+    """A listener that gathers emissions into responses: while there is text, or one at the end.
 
     If a request fails, its last response is the error, and text that has not been sent is dropped.
     """
 
-    def __init__(self, intake: Intake, channel: Channel) -> None:
+    def __init__(self, intake: Intake, channel: Channel, outbox: Dispatch) -> None:
         self._intake = intake
         self._channel = channel
+        self._outbox = outbox
+        self._lock = threading.Lock()
+        # The fields below are guarded by _lock.
         self._text = intake.echo
         self._tokens: list[int] = []
+        self._row: Row | None = None
+        self._finish_reason = ""
+        self._error: NldError | None = None
+        self._lost = False
 
     def emitted(self, emission: Emission) -> None:
-        self._text += emission.text
-        self._tokens += emission.tokens
-        if emission.error is not None:
-            self._channel.fail(emission.error)
-            return
-        final = emission.finish_reason is not None
-        news = self._text or (self._intake.reply_ids and self._tokens)
-        if not final and not (self._intake.stream and news):
-            return
-        outputs = self._outputs(emission.row, emission.finish_reason or "")
-        self._text, self._tokens = "", []
-        self._channel.send(outputs, final=final)
+        with self._lock:
+            self._text += emission.text
+            self._tokens += emission.tokens
+            self._row = emission.row
+            self._finish_reason = emission.finish_reason or ""
+            self._error = emission.error
+            news = bool(self._text or (self._intake.reply_ids and self._tokens))
+        last = emission.finish_reason is not None
+        if last or (self._intake.stream and news):
+            self._outbox.put(self, last=last)
 
     def failed(self, error: NldError) -> None:
-        self._channel.fail(error)
+        with self._lock:
+            self._error = error
+        self._outbox.put(self, last=True)
 
     def abandoned(self) -> bool:
-        return self._channel.is_cancelled()
+        return self._lost or self._channel.is_cancelled()
 
-    def _outputs(self, row: Row, finish_reason: str) -> Outputs:
+    def send_ready(self) -> None:
+        with self._lock:
+            row, text, tokens = self._row, self._text, self._tokens
+            finish_reason, error = self._finish_reason, self._error
+            self._text, self._tokens = "", []
+        try:
+            if error is not None:
+                self._channel.fail(error)
+            elif row is not None:
+                self._channel.send(self._outputs(row, text, tokens, finish_reason), final=bool(finish_reason))
+        except Exception:
+            log.exception("a response could not be sent; its request is cancelled")
+            self._lost = True
+
+    def _outputs(self, row: Row, text: str, tokens: list[int], finish_reason: str) -> Outputs:
         intake = self._intake
         outputs: dict[str, Any] = {
-            "text_output": self._text,
+            "text_output": text,
             "finish_reason": finish_reason,
             "mode": row.request.mode,
         }
         if intake.count_input:
             outputs["num_input_tokens"] = len(row.request.prompt_ids)
         if intake.count_output:
-            outputs["num_output_tokens"] = len(self._tokens)
+            outputs["num_output_tokens"] = len(tokens)
         if intake.reply_ids:
-            outputs["output_ids"] = self._tokens
+            outputs["output_ids"] = tokens
         return outputs | _statistics(row) if finish_reason else outputs
 
 
@@ -85,7 +121,13 @@ def _statistics(row: Row) -> dict[str, Any]:
     if not row.emitted:
         return {}
     result = Result.of(row)
-    told: dict[str, Any] = {"nfe": result.nfe, "seed": result.seed}
+    told: dict[str, Any] = {"nfe": result.nfe, "seed": result.seed, "cached_tokens": result.cached_tokens}
+    if row.request.auto:
+        told |= {
+            "mode_tokens": json.dumps(result.mode_tokens, sort_keys=True),
+            "mode_switches": result.switches,
+            "mode_reason": result.last_switch,
+        }
     told["acceptance_histogram"] = _acceptance_histogram(row)
     told |= {figure.name: result.figures[figure.name] for figure in FIGURES if figure.name in OUTPUTS}
     return {name: value for name, value in told.items() if value is not None}
@@ -100,7 +142,6 @@ def _acceptance_histogram(row: Row) -> list[int] | None:
     rounds = list(row.counters.accepted)
     if not rounds:
         return None
-    # The prefill's token belongs to no round.
-    rounds[-1] = max(len(row.emitted) - 1 - sum(rounds[:-1]), 1)
+    rounds[-1] = max(rounds[-1] - row.counters.dropped, 1)
     accepted = Counter(count - 1 for count in rounds)
     return [accepted[drafts] for drafts in range(max(row.request.block_length, *rounds))]

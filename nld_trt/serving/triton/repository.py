@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,18 +17,22 @@ import nld_trt
 from nld_trt import names
 from nld_trt.engine import manifest as engine_manifests
 from nld_trt.engine.backend import BACKENDS
+from nld_trt.engine.choice import check_each_is_chosen_somewhere
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.manifest import Manifest
 from nld_trt.errors import InputError
 from nld_trt.files import inside, publish_folder, read_json, sha256_of, write_json
 from nld_trt.machine import installed
+from nld_trt.model.checkpoint import companions_in
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.files import TEMPLATE_FILE, TEMPLATES_FOLDER
 from nld_trt.model.text.template import DEFAULT_NAME as DEFAULT_TEMPLATE
 from nld_trt.serving import settings
 from nld_trt.serving.settings import ServingSettings
-from nld_trt.serving.triton import model_config
-from nld_trt.serving.triton.readme import render_readme
+from nld_trt.serving.triton import aiperf_config, model_config
+from nld_trt.serving.triton.llm_api import MARKER as LLM_API_MARKER
+from nld_trt.serving.triton.naming import check_model_name
+from nld_trt.serving.triton.readme import EXAMPLE_PROMPT, render_readme
 from nld_trt.serving.triton.served_model import VERSION, check_model, check_settings
 
 MANIFEST_FILE = "manifest.json"
@@ -72,6 +75,7 @@ def write_repository(
     engine: EngineFolder,
     target: Path,
     *,
+    also: Sequence[EngineFolder] = (),
     name: str = names.DEFAULT_MODEL_NAME,
     serving: ServingSettings = ServingSettings(),  # noqa: B008  (frozen)
     chat_template: str | None = None,
@@ -84,33 +88,43 @@ def write_repository(
     extra space; elsewhere they are copied.
 
     Args:
+        also: engines of the same checkpoint for other GPUs, of which a server takes the one for its own.
         name: name of the model, in URLs and file names.
         chat_template: name of one of the engine's templates, or path of a Jinja file, that becomes the only template
             of the repository's engine; None keeps the engine's templates.
         command: the command that writes the repository, which the files quote.
 
     Raises:
-        InputError: the name is not valid for Triton or file systems, settings do not fit the engine, the template
-            cannot be used, or ``target`` exists. Nothing is written.
+        InputError: the name is not valid for Triton or file systems, settings do not fit an engine, engines are of
+            different checkpoints, the template cannot be used, or ``target`` exists. Nothing is written.
     """
-    _check_name(name)
-    check_settings(serving, engine.manifest)
+    check_model_name(name)
+    engines = {"engine" if index == 1 else f"engine-{index}": each for index, each in enumerate((engine, *also), 1)}
+    for each in engines.values():
+        check_settings(serving, each.manifest)
+        _check_is_of_the_same_model(engine, each)
+    check_each_is_chosen_somewhere([*engines.values()])
     template = None if chat_template is None else _template(engine, chat_template)
-    serving = replace(serving, engine="engine")
+    first, *others = engines
+    serving = replace(serving, engine=first, alternatives=tuple(others))
     with publish_folder(target, force, marker=f"{name}/{MANIFEST_FILE}") as work:
         version = work / name / VERSION
         version.mkdir(parents=True)
         text = model_config.render_config(
-            name, instance_kind=_instance_kind(engine, serving), comment=f"Made by: {command}"
+            name, instance_kind=_instance_kind(engines, serving), comment=f"Made by: {command}"
         )
         (work / name / model_config.FILE_NAME).write_text(text, encoding="utf-8", errors="backslashreplace")
         (version / "model.py").write_text(_MODEL_PY, encoding="utf-8")
         write_json(version / settings.FILE_NAME, serving.to_dict())
-        linked = _take_engine(engine, version / serving.engine, template)
-        manifest = _manifest(work / name, engine.manifest, name, command)
+        linked = sum(_take_engine(each, version / folder, template) for folder, each in engines.items())
+        manifest = _manifest(work / name, engines, name, command)
         write_json(work / name / MANIFEST_FILE, manifest)
         readme = render_readme(name, serving, manifest)
         (work / "README.md").write_text(readme, encoding="utf-8", errors="backslashreplace")
+        benchmark = aiperf_config.render_aiperf_config(
+            name, manifest["engine"], default=serving.defaults.mode, prompt=EXAMPLE_PROMPT
+        )
+        (work / aiperf_config.FILE_NAME).write_text(benchmark, encoding="utf-8")
     return Repository(target, name, manifest, linked)
 
 
@@ -120,6 +134,11 @@ def model_names(path: Path) -> list[str]:
     Raises:
         InputError: ``path`` is not a repository.
     """
+    if (path / LLM_API_MARKER).is_file():
+        raise InputError(
+            f"{path} is a repository for TensorRT-LLM's container, which nld-trt does not serve",
+            fix=f"Its README says how to start it: {path / 'README.md'}",
+        )
     names = sorted(config.parent.name for config in path.glob(f"*/{model_config.FILE_NAME}"))
     if names:
         return names
@@ -142,8 +161,9 @@ def model_names(path: Path) -> list[str]:
 
 def backends_of(path: Path) -> tuple[str, ...]:
     """List the backends of all engines in a repository, as far as their manifests say."""
-    manifests = [file for name in model_names(path) if (file := path / name / MANIFEST_FILE).is_file()]
-    found = {backend for file in manifests for backend in read_json(file)["engine"]["backends"]}
+    manifests = [read_json(file) for name in model_names(path) if (file := path / name / MANIFEST_FILE).is_file()]
+    engines = [engine for each in manifests for engine in (each["engine"], *each.get("alternatives", {}).values())]
+    found = {backend for engine in engines for backend in engine["backends"]}
     return tuple(name for name in BACKENDS if name in found)
 
 
@@ -172,6 +192,7 @@ def describe_repository(path: Path) -> dict[str, Any]:
             "inputs": [tensor.name for tensor in config.input],
             "outputs": [tensor.name for tensor in config.output],
             "engine": manifest["engine"],
+            "alternatives": manifest.get("alternatives", {}),
             "settings": read_json(path / name / VERSION / settings.FILE_NAME),
             "tool_version": manifest["tool_version"],
             "command": manifest["command"],
@@ -184,16 +205,32 @@ def describe_repository(path: Path) -> dict[str, Any]:
     }
 
 
-def _check_name(name: str) -> None:
-    # These characters also need no escaping in a URL.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+def _check_is_of_the_same_model(first: EngineFolder, other: EngineFolder) -> None:
+    """Refuse engines whose answers, or whose texts of the same tokens, would differ by more than rounding."""
+
+    def identity(engine: EngineFolder) -> dict[str, Any]:
+        manifest = engine.manifest
+        texts = {path.relative_to(engine.path).as_posix(): "" for path in companions_in(engine.path)}
+        return {
+            "checkpoint": dict(manifest.model),
+            "quantization": manifest.quantization,
+            "draft adapter": manifest.has_adapter,
+            "text files": {name: manifest.files[name].sha256 for name in texts},
+        }
+
+    mine, theirs = identity(first), identity(other)
+    different = [what for what in mine if mine[what] != theirs[what]]
+    if different:
         raise InputError(
-            f"--name is {name!r}; a model name starts with a letter or digit and has letters, digits, '.', '_' and '-'"
+            f"the engines in {first.path} and {other.path} differ in {', '.join(different)}; engines of one repository "
+            "are builds of one checkpoint for different GPUs",
+            fix="Build both from the same folder, or write a repository for each.",
         )
 
 
-def _instance_kind(engine: EngineFolder, serving: ServingSettings) -> str:
-    backends = [serving.backend] if serving.backend else list(engine.manifest.backends)
+def _instance_kind(engines: Mapping[str, EngineFolder], serving: ServingSettings) -> str:
+    built = {name for engine in engines.values() for name in engine.manifest.backends}
+    backends = [serving.backend] if serving.backend else built
     return "KIND_CPU" if all(BACKENDS[name].device == "cpu" for name in backends) else "KIND_MODEL"
 
 
@@ -243,9 +280,16 @@ def _write_template(engine: EngineFolder, target: Path, template: str) -> None:
     write_json(target / engine_manifests.FILE_NAME, {**manifest, "files": files})
 
 
-def _manifest(folder: Path, engine: Manifest, name: str, command: str) -> dict[str, Any]:
+def _manifest(folder: Path, engines: Mapping[str, EngineFolder], name: str, command: str) -> dict[str, Any]:
     # Templates are left out because they can differ from the engine's.
-    known = {f"{VERSION}/engine/{path}": record for path, record in engine.files.items() if not _is_template(path)}
+    known = {
+        f"{VERSION}/{place}/{path}": record
+        for place, engine in engines.items()
+        for path, record in engine.manifest.files.items()
+        if not _is_template(path)
+    }
+    facts = {place: _engine_facts(engine.manifest) for place, engine in engines.items()}
+    first, *others = facts
     files = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder).as_posix()
@@ -260,18 +304,23 @@ def _manifest(folder: Path, engine: Manifest, name: str, command: str) -> dict[s
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "tools": {tool: installed.package_version(tool) for tool in ("tritonclient", "protobuf")},
-        "engine": {
-            "name": engine.model["name"],
-            "sha256": engine.model["sha256"],
-            "tool_version": engine.tool_version,
-            "backends": {
-                backend: {"precision": artefact.precision, "compute_capabilities": list(artefact.compute_capabilities)}
-                for backend, artefact in engine.backends.items()
-            },
-            "limits": engine.limits.to_dict(),
-            "has_adapter": engine.has_adapter,
-        },
+        "engine": facts[first],
+        "alternatives": {place: facts[place] for place in others},
         "files": files,
+    }
+
+
+def _engine_facts(engine: Manifest) -> dict[str, Any]:
+    return {
+        "name": engine.model["name"],
+        "sha256": engine.model["sha256"],
+        "tool_version": engine.tool_version,
+        "backends": {
+            backend: {"precision": artefact.precision, "compute_capabilities": list(artefact.compute_capabilities)}
+            for backend, artefact in engine.backends.items()
+        },
+        "limits": engine.limits.to_dict(),
+        "has_adapter": engine.has_adapter,
     }
 
 

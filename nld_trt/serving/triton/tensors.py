@@ -86,9 +86,31 @@ TENSORS: tuple[Tensor, ...] = (
         for name in ("prompt", "prompt_ids", "messages", "tools", "documents", "chat_template_kwargs", "system", "raw")
     ),
     _input("stream", "BOOL", "a response per committed piece of text, instead of one at the end (default false)"),
-    *(_field(name) for name in ("max_new_tokens", "mode", "block_length", "threshold", "lora", "stop", "eos_token_id")),
+    *(
+        _field(name)
+        for name in (
+            "max_new_tokens",
+            "mode",
+            "block_length",
+            "threshold",
+            "lora",
+            "stop",
+            "keep_markers",
+            "eos_token_id",
+        )
+    ),
     _input("ignore_eos", "BOOL", "do not stop at the end-of-sequence token, for benchmarks"),
-    *(_field(name) for name in (*SAMPLING, "acceptance", "ensemble", "max_thinking_tokens", "end_think_token_id")),
+    *(
+        _field(name)
+        for name in (
+            *SAMPLING,
+            "acceptance",
+            "ensemble",
+            "allow_diffusion",
+            "max_thinking_tokens",
+            "end_think_token_id",
+        )
+    ),
     _input("frequency_penalty", "FP32", "0, the only value that is supported"),
     _input("presence_penalty", "FP32", "0, the only value that is supported"),
     _input("exclude_input_in_output", "BOOL", "false puts `text_input` before the first text (default true)"),
@@ -108,6 +130,10 @@ TENSORS: tuple[Tensor, ...] = (
         "last response, linear and quadratic: number of drafts of which 0, 1, 2, … tokens were accepted and emitted",
         many=True,
     ),
+    _output("cached_tokens", "INT32", "last response: tokens of the prompt whose keys and values were in the cache"),
+    _output("mode_tokens", "STRING", "last response, auto: tokens by the mode that made them, an object in JSON"),
+    _output("mode_switches", "INT32", "last response, auto: how often mode or block length have changed"),
+    _output("mode_reason", "STRING", "last response, auto: why they have last changed"),
     _output("nfe", "INT32", "last response: forward evaluations, by the reference's counting rule"),
     _output("seed", "UINT64", "last response at a temperature above 0: the seed of the sampling"),
 )

@@ -145,15 +145,58 @@ def test_one_token_runs_where_it_reads_least(start, monkeypatch):
         assert forward(session, 1, 1, 1).outputs["bonus_token"].tolist() == [10 * contract.PHASES.index(phase)]
 
 
-def test_moved_row_takes_its_caches_along(start):
+@pytest.fixture
+def key_cache():
+    """The first layer's key cache of a session, [rows, heads, slots] of its first numbers."""
+
+    def read(session, cuda):
+        cuda.run_queue()
+        config = session.info.config
+        shape = (LIMITS.max_batch_size, config.num_key_value_heads, LIMITS.capacity, config.head_dim)
+        return cuda.array(session._caches.addresses["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)[..., 0]
+
+    return read
+
+
+def test_a_copied_row_has_the_slots_that_were_asked_for(start, key_cache):
     session, cuda = start()
-    forward(session, 3, 8, 8)
-    session.move_row(2, 0)
-    cuda.run_queue()
-    config = session.info.config
-    shape = (LIMITS.max_batch_size, config.num_key_value_heads, LIMITS.capacity, config.head_dim)
-    cache = cuda.array(session._caches.addresses["past_key_0"], shape, PRECISIONS["bf16"].numpy_type)
-    assert cache[:, 0, 0, 0].astype(int).tolist() == [7, 6, 7]
+    before = key_cache(session, cuda)
+    before[:] = np.arange(3)[:, None, None] + 1
+    session.copy_row(2, 0, 5)
+    after = key_cache(session, cuda).astype(int)
+    assert (after[0, :, :5] == 3).all()
+    assert (after[0, :, 5:] == 1).all()
+    assert (after[1:] == np.array([2, 3])[:, None, None]).all()
+
+
+def test_swapped_rows_have_each_others_slots(start, key_cache):
+    session, cuda = start()
+    key_cache(session, cuda)[:] = np.arange(3)[:, None, None] + 1
+    session.swap_rows(0, 2, 7)
+    after = key_cache(session, cuda).astype(int)
+    assert after[:, 0, 0].tolist() == [3, 2, 1]
+    assert after[:, 1, 6].tolist() == [3, 2, 1]
+    assert after[:, 1, 7].tolist() == [1, 2, 3]
+
+
+def test_a_forward_over_later_rows_writes_to_no_other(start, key_cache):
+    session, cuda = start()
+    for _ in range(3):
+        buffers = session.step(2, 8, 8, False, 1)
+        buffers.inputs["tokens"][...] = 5 + np.arange(2)[:, None]
+        execute(session, buffers)
+    assert key_cache(session, cuda)[:, 0, 0].astype(int).tolist() == [0, 5, 6]
+    assert "graph" not in cuda.log, "their combinations are too many to be captured"
+
+
+def test_later_rows_follow_each_other_as_well(start):
+    session, _ = start()
+    buffers = session.step(2, 8, 8, False, 1)
+    execute(session, buffers)
+    following = session.follow(buffers)
+    execute(session, following)
+    assert following.first == 1
+    assert session.follow(following) is buffers
 
 
 def test_debug_outputs_are_widened(start):

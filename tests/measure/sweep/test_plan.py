@@ -11,7 +11,8 @@ import pytest
 
 from nld_trt.decode.engine import Engine
 from nld_trt.errors import InputError
-from nld_trt.measure.sweep.plan import SweepSettings, plan_sweep
+from nld_trt.measure.sweep.plan import plan_sweep
+from nld_trt.measure.sweep.settings import SweepSettings
 from tests.recorded_progress import Recorded
 
 SETTINGS = SweepSettings(
@@ -53,7 +54,7 @@ def test_what_cannot_be_measured_is_told_and_left_out(opened, prompts, tmp_path)
     longest = opened.info.limits.max_quadratic_length
     settings = replace(SETTINGS, modes="quadratic", block_lengths=[longest, longest + 1], concurrency=[1])
     planned, told = plan_sweep(opened, prompts, tmp_path / "results", settings), Recorded()
-    assert [point.block_length for point in planned.sweep.points] == [longest]
+    assert [point.block_length for point in planned.sweep.results.points] == [longest]
     planned.run(progress=told)
     assert told.notes == planned.left_out_lines()
     assert any(f"quadratic_b{longest + 1}" in line for line in told.notes)

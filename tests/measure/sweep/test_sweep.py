@@ -20,6 +20,7 @@ from nld_trt.measure.questions import Question
 from nld_trt.measure.sweep import report
 from nld_trt.measure.sweep.closed_loop import percentiles, run_closed_loop
 from nld_trt.measure.sweep.point import Point, Workload, grid
+from nld_trt.measure.sweep.results import Results
 from nld_trt.measure.sweep.run import Sweep
 from nld_trt.measure.variant import VARIANTS, parse_variants
 from nld_trt.progress import SILENT
@@ -35,7 +36,7 @@ def sweep(golden_session, tmp_path):
     info = golden_session("tiny-a").info
     variants = parse_variants("ar,linear", info)
     points = grid(variants, [4, 8], 0.9, [1, 3], info).points
-    return Sweep(tmp_path / "results", WORKLOAD, points, {v.name: v for v in variants}, "engine")
+    return Sweep(Results(tmp_path / "results", WORKLOAD, points, "engine"), {v.name: v for v in variants})
 
 
 @pytest.fixture
@@ -53,12 +54,12 @@ def build(converted, tmp_path, capsys):
 
 
 def run(sweep, session, resume=True, progress=SILENT):
-    sweep.prepare({"python": "test"})
+    sweep.results.prepare({"python": "test"})
     return sweep.run(Batch(session), QUESTIONS, MODEL, "cpu", 0, resume=resume, progress=progress)
 
 
 def test_ar_has_one_point_per_concurrency_whatever_the_block_lengths(sweep):
-    assert [point.label for point in sweep.points] == [
+    assert [point.label for point in sweep.results.points] == [
         "ar_c1", "ar_c3", "linear_b4_c1", "linear_b4_c3", "linear_b8_c1", "linear_b8_c3",
     ]  # fmt: skip
 
@@ -149,9 +150,9 @@ def test_rows_have_the_columns_and_the_work_that_was_asked_for(sweep, golden_ses
 
 def test_summaries_hold_every_point(sweep, golden_session):
     rows = run(sweep, golden_session("tiny-a"))
-    with (sweep.folder / "summary.csv").open(encoding="utf-8") as file:
+    with (sweep.results.folder / "summary.csv").open(encoding="utf-8") as file:
         assert [line["mode"] for line in csv.DictReader(file)] == [row["mode"] for row in rows]
-    assert json.loads((sweep.folder / "summary.json").read_text(encoding="utf-8"))["rows"] == rows
+    assert json.loads((sweep.results.folder / "summary.json").read_text(encoding="utf-8"))["rows"] == rows
 
 
 def test_finished_points_are_not_measured_again(sweep, golden_session):
@@ -159,23 +160,25 @@ def test_finished_points_are_not_measured_again(sweep, golden_session):
     told = Recorded()
     run(sweep, golden_session("tiny-a"), progress=told)
     assert told.stages == []
-    run(replace(sweep, workload=replace(WORKLOAD, max_new_tokens=5)), golden_session("tiny-a"), progress=told)
-    assert len(told.stages) == len(sweep.points), "another workload is another measurement"
+    other = replace(sweep.results, workload=replace(WORKLOAD, max_new_tokens=5))
+    run(replace(sweep, results=other), golden_session("tiny-a"), progress=told)
+    assert len(told.stages) == len(sweep.results.points), "another workload is another measurement"
 
 
 def test_interrupted_sweep_keeps_what_was_finished(sweep, golden_session):
     breaking = Recorded(interrupted_by=lambda text: text.startswith("point 3"))
     with pytest.raises(KeyboardInterrupt):
         run(sweep, golden_session("tiny-a"), progress=breaking)
-    assert [sweep.finished(point) is not None for point in sweep.points] == [True, True, False, False, False, False]
-    assert len((sweep.folder / "summary.csv").read_text(encoding="utf-8").splitlines()) == 3
+    finished = [sweep.results.finished(point) is not None for point in sweep.results.points]
+    assert finished == [True, True, False, False, False, False]
+    assert len((sweep.results.folder / "summary.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
 def test_folder_that_is_no_sweep_is_refused(sweep):
-    sweep.folder.mkdir()
-    (sweep.folder / "thesis.txt").write_text("mine", encoding="utf-8")
+    sweep.results.folder.mkdir()
+    (sweep.results.folder / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="is not a sweep folder"):
-        sweep.prepare({})
+        sweep.results.prepare({})
 
 
 def test_closed_loop_never_exceeds_its_concurrency(golden_session):
@@ -209,5 +212,5 @@ def test_plots_are_drawn_from_rows(sweep, golden_session):
     from nld_trt.measure.sweep.plots import draw
 
     rows = run(sweep, golden_session("tiny-a"))
-    for path in draw(rows, sweep.folder, "tiny-a"):
+    for path in draw(rows, sweep.results.folder, "tiny-a"):
         assert path.read_bytes().startswith(b"\x89PNG")

@@ -49,6 +49,27 @@ def test_text_ends_before_the_first_stop_string_and_never_shows_part_of_it(codec
     assert not any(item in result for item in stop)
 
 
+MARKED = "<think>Hm.</think>Yes.<|im_start|>"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "Hm.Yes."),
+        ({"keep_markers": True}, "<think>Hm.</think>Yes."),
+        ({"keep_markers": True, "prompt": "<|im_start|>assistant\n<think>\n"}, "<think><think>Hm.</think>Yes."),
+        ({"keep_markers": True, "prompt": "<|im_start|>assistant\n<think></think>"}, "<think>Hm.</think>Yes."),
+        ({"prompt": "<|im_start|>assistant\n<think>\n"}, "Hm.Yes."),
+    ],
+    ids=["dropped", "kept", "opened by the prompt", "closed by the prompt", "opened and dropped"],
+)
+def test_markers_are_in_the_text_where_that_is_asked_for(codec, options, expected):
+    """Other special tokens never are."""
+    given = {name: codec.encode_part(value) if name == "prompt" else value for name, value in options.items()}
+    stream = codec.stream(**given)
+    assert "".join([stream.push(token) for token in codec.encode_part(MARKED)]) + stream.finish() == expected
+
+
 def test_chat_has_the_empty_system_block_and_closed_thinking(codec):
     ids = codec.encode_prompt("Hello")
     text = codec._tokenizer.decode(list(ids), skip_special_tokens=False)

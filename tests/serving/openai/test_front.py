@@ -98,6 +98,57 @@ def test_limit_of_tokens_is_told_as_length(front_with) -> None:
     assert body["choices"][0]["finish_reason"] == "length"
 
 
+TOOLS = [{"type": "function", "function": {"name": "time", "parameters": {"type": "object"}}}]
+CALLING = (
+    chunk("<think>Hm", 2), chunk(".</think>\n<tool_", 3), chunk('call>{"name": "time", "arguments": {"zone": "é"}}', 9),
+    chunk("</tool_call>", 1, "stop"),
+)  # fmt: skip
+
+
+def test_whole_answer_with_thinking_and_a_call(front_with) -> None:
+    status, body = front_with(*CALLING).ask(tools=TOOLS)
+    (choice,) = body["choices"]
+    message = choice["message"]
+    assert (status, choice["finish_reason"]) == (200, "tool_calls")
+    assert (message["content"], message["reasoning_content"]) == (None, "Hm.")
+    (call,) = message["tool_calls"]
+    assert (call["type"], call["function"]) == ("function", {"name": "time", "arguments": '{"zone": "é"}'})
+
+
+def test_stream_with_thinking_and_a_call(front_with) -> None:
+    events = front_with(*CALLING).events(tools=TOOLS)
+    deltas = [event["choices"][0]["delta"] for event in events]
+    call = deltas[3]["tool_calls"][0]
+    assert deltas == [
+        {"role": "assistant", "content": ""}, {"reasoning_content": "Hm"}, {"reasoning_content": "."},
+        {"tool_calls": [{**call, "index": 0, "function": {"name": "time", "arguments": '{"zone": "é"}'}}]}, {},
+    ]  # fmt: skip
+    assert events[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_calls_of_several_choices_have_ids_of_their_own(front_with) -> None:
+    _, body = front_with(*CALLING).ask(tools=TOOLS, n=2)
+    assert len({choice["message"]["tool_calls"][0]["id"] for choice in body["choices"]}) == 2
+
+
+def test_call_that_was_cut_off_is_text_and_the_reason_is_the_length(front_with) -> None:
+    _, body = front_with(chunk("<tool_call>{", 2, "length")).ask(tools=TOOLS)
+    (choice,) = body["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("<tool_call>{", "length")
+    assert "tool_calls" not in choice["message"]
+
+
+def test_texts_of_completions_are_not_split(front_with) -> None:
+    _, body = front_with(chunk("<think>Hm.</think>", 2, "stop")).ask(TEXT, prompt="a")
+    assert body["choices"][0]["text"] == "<think>Hm.</think>"
+
+
+def test_cached_tokens_are_in_the_usage(front_with) -> None:
+    """Of each prompt once, whatever ``n`` is."""
+    _, body = front_with(chunk("37", 1, "stop", cached_tokens=5)).ask(TEXT, prompt=["a", "b"], n=2)
+    assert body["usage"]["prompt_tokens_details"] == {"cached_tokens": 10}
+
+
 STATUSES = {
     "top_p is 3; it must be at most 1": (400, None, "top_p"),
     "stop_words is not UTF-8": (400, None, "stop"),

@@ -14,6 +14,7 @@ from nld_trt.serving.openai.request import Asked, parse
 from nld_trt.serving.triton.tensors import INPUTS
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 
 def chat(**body: Any) -> Asked:
@@ -37,9 +38,10 @@ def test_settings_reach_the_model_under_the_names_of_its_inputs() -> None:
     )  # fmt: skip
     assert asked.inputs == [
         {
-            "messages": MESSAGES, "stream": False, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.1,
-            "seed": 7, "stop_words": ["END"], "max_tokens": 20, "mode": "diffusion", "block_length": 8,
-            "threshold": 0.8, "lora": False, "frequency_penalty": 0, "ignore_eos": True,
+            "messages": MESSAGES, "keep_markers": True, "stream": False,
+            "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.1, "seed": 7,
+            "stop_words": ["END"], "max_tokens": 20, "mode": "diffusion", "block_length": 8, "threshold": 0.8,
+            "lora": False, "frequency_penalty": 0, "ignore_eos": True,
         }
     ]  # fmt: skip
     assert set(asked.inputs[0]) <= set(INPUTS)
@@ -47,7 +49,7 @@ def test_settings_reach_the_model_under_the_names_of_its_inputs() -> None:
 
 def test_settings_that_are_null_are_left_to_the_server() -> None:
     names = ("temperature", "top_p", "seed", "stop", "max_tokens", "mode", "n", "stream", "stream_options", "tools")
-    assert chat(**dict.fromkeys(names)).inputs == [{"messages": MESSAGES, "stream": False}]
+    assert chat(**dict.fromkeys(names)).inputs == [{"messages": MESSAGES, "keep_markers": True, "stream": False}]
 
 
 def test_the_newer_limit_of_tokens_wins() -> None:
@@ -70,6 +72,28 @@ def test_text_parts_become_one_text_and_developers_systems() -> None:
 def test_variables_of_the_template_are_passed_on() -> None:
     variables = {"enable_thinking": True}
     assert chat(chat_template_kwargs=variables).inputs[0]["chat_template_kwargs"] == variables
+
+
+def test_tools_are_for_the_template_and_for_reading_calls() -> None:
+    asked = chat(tools=[TOOL], tool_choice="auto")
+    assert asked.inputs[0]["tools"] == [TOOL]
+    assert asked.tools is not None
+    assert list(asked.tools.schemas) == ["f"]
+    assert chat(tools=[TOOL], tool_choice="none").tools is None
+    assert refusal(text, prompt="a", tools=[TOOL]).param == "tools"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [('{"a": 1}', {"a": 1}), ("", {}), ({"a": 1}, {"a": 1}), ("no JSON", "no JSON"), ("[1]", "[1]")],
+    ids=str,
+)
+def test_arguments_of_earlier_calls_are_objects_for_the_template(arguments: Any, expected: Any) -> None:
+    call = {"id": "x", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    messages = [*MESSAGES, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "4"}]
+    sent = chat(messages=messages).inputs[0]["messages"]
+    assert sent[1]["tool_calls"][0]["function"] == {"name": "f", "arguments": expected}
+    assert sent[1]["tool_calls"][0]["id"] == "x"
 
 
 def test_choices_have_seeds_of_their_own() -> None:
@@ -104,7 +128,14 @@ def test_stream_options() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "logprobs": ({"logprobs": True}, "logprobs"),
     "top_logprobs": ({"top_logprobs": 3}, "top_logprobs"),
-    "tools": ({"tools": [{"type": "function"}]}, "tools"),
+    "tools without a name": ({"tools": [{"type": "function", "function": {}}]}, "tools"),
+    "tools of another type": ({"tools": [{"type": "retrieval"}]}, "tools"),
+    "tools as object": ({"tools": {}}, "tools"),
+    "a tool that must be called": ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+    "a tool by name": (
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+        "tool_choice",
+    ),
     "response_format": ({"response_format": {"type": "json_object"}}, "response_format"),
     "logit_bias": ({"logit_bias": {"5": 1}}, "logit_bias"),
     "min_tokens": ({"min_tokens": 5}, "min_tokens"),
@@ -136,11 +167,11 @@ def test_what_cannot_be_honoured_is_refused_by_name(case: str) -> None:
 
 @pytest.mark.parametrize(
     "body", [{"logprobs": False}, {"tools": []}, {"response_format": {"type": "text"}}, {"logit_bias": {}},
-             {"tools": [{"type": "function"}], "tool_choice": "none"}, {"min_tokens": 5, "ignore_eos": True}],
+             {"tools": [TOOL], "tool_choice": "none"}, {"tool_choice": "auto"}, {"min_tokens": 5, "ignore_eos": True}],
     ids=str,
 )  # fmt: skip
 def test_fields_without_an_effect_are_accepted(body: dict[str, Any]) -> None:
-    assert set(chat(**body).inputs[0]) - {"ignore_eos"} == {"messages", "stream"}
+    assert set(chat(**body).inputs[0]) - {"ignore_eos"} == {"messages", "keep_markers", "stream"}
 
 
 @pytest.mark.parametrize("prompt", [None, [], 5, ["a", 5], [[]], [True]], ids=str)

@@ -7,10 +7,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from asyncio import base_events
 
 import pytest
 
@@ -36,6 +38,18 @@ def test_only_loopback_is_local(host: str, local: bool) -> None:
     listener = Listener(host)
     assert listener.is_local is local
     assert listener.url.endswith(f":{listener.port}")
+    listener.close()
+
+
+def test_pieces_of_an_answer_are_sent_at_once() -> None:
+    """asyncio switches Nagle's algorithm off for connections that it knows to be TCP, and only for those."""
+    listener = Listener()
+    listener.socket.listen()
+    with socket.create_connection(("127.0.0.1", listener.port), timeout=10):
+        accepted, _ = listener.socket.accept()
+        with accepted:
+            base_events._set_nodelay(accepted)
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     listener.close()
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
+from nld_trt.decode.engine import Engine
 from nld_trt.serving.openai.limits import Limits
 from nld_trt.serving.openai.link import TritonLink
 from nld_trt.serving.openai.listener import Listener
@@ -90,6 +91,22 @@ def test_text_completions_equal_direct_decoding(client, direct, served_engine) -
     assert found.choices[0].text == direct(ids, mode="ar", max_tokens=30).text
     found = client.completions.create(model="nld", prompt="Hello", max_tokens=5, echo=True)
     assert found.choices[0].text.startswith("Hello")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thinking_is_told_from_the_text(client, served_engine, stream: bool) -> None:
+    """The template opens it, the model closes it, and both markers are special tokens."""
+    with Engine.open(served_engine) as engine:
+        options = {"chat_template_kwargs": {"enable_thinking": True}, "mode": "ar", "max_new_tokens": 60}
+        expected = engine.generate(MESSAGES, keep_markers=True, **options).text
+    assert expected.startswith("<think>")
+    extra = {"chat_template_kwargs": {"enable_thinking": True}, "mode": "ar"}
+    found = ask(client, stream=stream, extra_body=extra)
+    parts = [choice.delta for chunk in found for choice in chunk.choices] if stream else [found.choices[0].message]
+    thinking = "".join(getattr(part, "reasoning_content", None) or "" for part in parts)
+    content = "".join(part.content or "" for part in parts)
+    before, _, after = expected.removeprefix("<think>").partition("</think>")
+    assert (thinking, content) == (before.lstrip("\n"), after.lstrip("\n"))
 
 
 def test_seeds_repeat_answers_and_choices_differ(client) -> None:

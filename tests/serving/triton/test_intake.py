@@ -49,7 +49,7 @@ def test_what_is_left_out_has_the_settings_defaults(read, info, codec) -> None:
     intake = read(text_input="hello")
     request = intake.request
     assert request.prompt_ids == codec.encode_prompt("hello")
-    assert (request.mode, request.block_length, request.threshold) == ("linear", info.config.block_size, 0.0)
+    assert (request.mode, request.block_length, request.threshold) == ("auto", info.config.block_size, 0.9)
     assert request.lora == info.has_adapter
     assert len(request.prompt_ids) + request.max_new_tokens == info.limits.max_seq_len
     assert (intake.stream, intake.echo, intake.reply_ids) == (False, "", False)

@@ -20,15 +20,23 @@ from nld_trt.serving.triton.replies import Reply
 class Channel:
     def __init__(self) -> None:
         self.sent: list[tuple[dict[str, Any], bool]] = []
+        self.errors: list[OperationError] = []
 
     def send(self, outputs, *, final: bool) -> None:
         self.sent.append((dict(outputs), final))
 
     def fail(self, error) -> None:
-        raise error
+        self.errors.append(error)
 
     def is_cancelled(self) -> bool:
         return False
+
+
+class AtOnce:
+    """Has every reply sent when it is ready."""
+
+    def put(self, sender, *, last: bool = False) -> None:
+        sender.send_ready()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +57,7 @@ def answer(served_engine, session):
         row = batch.submit(
             Request((20, 21, 22), max_new_tokens=24, eos_token_id=-1, temperature=temperature, seed=seed)
         )
-        reply = Reply(Intake(row.request, **intake), channel)
+        reply = Reply(Intake(row.request, **intake), channel, AtOnce())
         steps = 0
         while batch.busy:
             if steps == cancel_after:
@@ -104,9 +112,20 @@ def test_ids_are_answered_with_ids_also_without_a_tokenizer(answer) -> None:
 def test_request_that_ends_by_an_error_has_it_as_its_last_response(answer) -> None:
     _, row = answer(stream=True)
     channel = Channel()
-    with pytest.raises(OperationError, match="overflow"):
-        Reply(Intake(row.request), channel).emitted(Emission(row, [], "", "error", OperationError("overflow")))
+    reply = Reply(Intake(row.request), channel, AtOnce())
+    reply.emitted(Emission(row, [], "", "error", OperationError("overflow")))
     assert channel.sent == []
+    assert [error.what for error in channel.errors] == ["overflow"]
+
+
+def test_a_client_that_cannot_be_reached_has_gone(answer) -> None:
+    _, row = answer(stream=True)
+    channel = Channel()
+    channel.send = None
+    reply = Reply(Intake(row.request, stream=True), channel, AtOnce())
+    assert not reply.abandoned()
+    reply.emitted(Emission(row, [5], "text", None))
+    assert reply.abandoned()
 
 
 def test_seed_is_on_the_last_response_of_a_sampled_request(answer) -> None:

@@ -222,7 +222,8 @@ def test_readme_has_a_line_for_every_client(repository) -> None:
         "docker run",
         "curl -N",
         "nld-trt client",
-        "aiperf profile",
+        "aiperf profile --config aiperf.yaml",
+        "nld-trt sweep http",
     ):
         assert part in text
 

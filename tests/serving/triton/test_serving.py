@@ -269,16 +269,21 @@ def test_killing_a_client_cancels_its_generation(server, streams) -> None:
 def test_metrics_count_an_answer(server) -> None:
     before = server.metrics()
     (chunk,) = server.ask(text_input=PROMPT, mode="linear", max_tokens=20, stream=False)
-    after = server.metrics()
 
     def grown(series: str) -> float:
-        return after[series] - before.get(series, 0.0)
+        return server.metrics().get(series, 0.0) - before.get(series, 0.0)
 
+    labels = '{mode="linear",model="nld"}'
+    assert wait_until(lambda: grown(f"nld_request_latency_seconds_count{labels}") == 1)
     rounds = grown('nld_rounds_total{model="nld"}')
     assert grown('nld_tokens_total{mode="linear",model="nld"}') == chunk.tokens
     assert grown('nld_forwards_total{kind="verify",mode="linear",model="nld"}') == rounds > 0
     assert grown('nld_forwards_total{kind="draft",mode="linear",model="nld"}') == rounds
     assert grown('nld_accepted_tokens_total{model="nld"}') >= chunk.tokens - 1
+    assert grown('nld_prompt_tokens_total{model="nld"}') == chunk.num_input_tokens
+    for name in ("request_queue_seconds", "time_to_first_token_seconds", "inter_token_latency_seconds"):
+        assert grown(f"nld_{name}_count{labels}") == 1
+    assert grown(f"nld_acceptance_length_sum{labels}") == pytest.approx(chunk.acceptance_length, rel=1e-6)
 
 
 def test_client_says_when_nobody_answers() -> None:

@@ -32,9 +32,9 @@ class Recorder:
     def attended_lengths(self):
         return (100, 200, self._session.info.limits.capacity)
 
-    def reserve(self, rows, capacity, *, empty=False):
+    def reserve(self, rows, capacity, *, held=None):
         self.reserved.add((rows, next(length for length in self.attended_lengths if length >= capacity)))
-        self._session.reserve(rows, capacity, empty=empty)
+        self._session.reserve(rows, capacity, held=held)
 
     def launch(self, buffers):
         self.launched[buffers.shape] += 1
@@ -63,5 +63,5 @@ def test_every_row_count_is_captured_for_every_length(recorder):
 def test_every_row_count_is_captured_in_both_directions(launched, served_engine, rows, samples):
     """A forward is captured when it runs for the second time, on either of two sides."""
     block = served_engine.info("ort").default_block_length
-    assert launched[rows, 1, 1, samples] >= 4
-    assert launched[rows, block, block, samples] >= 4
+    assert launched[rows, 1, 1, samples, 0] >= 4
+    assert launched[rows, block, block, samples, 0] >= 4

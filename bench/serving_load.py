@@ -1,0 +1,246 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""What requests cost each other on a real Triton server, and what the server costs beside the engine alone.
+
+    nld-trt convert examples/nld-tiny -o checkpoint
+    nld-trt build checkpoint -o engine --backend ort --max-batch-size 16 --max-seq-len 4096
+    python bench/serving_load.py engine
+    python bench/serving_load.py engine --parts neighbours --repeats 9 -o bench/results/serving_load.json
+
+Every measurement is repeated and the repeats of what is compared are interleaved, in reverse order every other time;
+medians are printed. Clients are threads of another process that read gRPC streams; each sends its next request when
+an answer has ended. Rates count tokens that arrived within a window that begins once every client has a token. The
+engine alone is the decode loop of this package in this process, with as many requests.
+
+Parts:
+    served      AR tokens/s of 1, 4, 8 and 16 clients through the server, and of the engine alone
+    neighbours  tokens/s of four AR clients beside nobody, four AR ones, one linear one and four linear ones
+    prompts     time between tokens of seven AR clients while another client sends prompts of 2,000 tokens, and its
+                time to the first token, alone and beside them
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nld_trt.decode.batch import Batch
+from nld_trt.decode.request import Request
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.names import NEVER
+from nld_trt.serving.settings import ServingSettings
+from nld_trt.serving.triton.client import stream
+from nld_trt.serving.triton.repository import write_repository
+from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
+
+# Tokens of an answer, long enough for the window to hold few beginnings.
+ANSWER = 200
+PROMPT = 2000
+AR, LINEAR = "ar", "linear"
+
+
+@dataclass
+class Client:
+    """One client: sends requests one after the other and notes when its tokens arrived.
+
+    Attributes:
+        arrived: seconds of the monotonic clock and tokens, one entry a response.
+        first: seconds to the first token of each request.
+    """
+
+    url: str
+    inputs: dict[str, Any]
+    arrived: list[tuple[float, int]] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            sent, began = time.monotonic(), False
+            for chunk in stream(self.url, **self.inputs):
+                now = time.monotonic()
+                if chunk.tokens and not began:
+                    began = True
+                    self.first.append(now - sent)
+                self.arrived.append((now, chunk.tokens))
+                if stop.is_set():
+                    break
+
+
+def clients(url: str, inputs: Sequence[dict[str, Any]], seconds: float, results: Any) -> None:
+    """Run clients for a time, in a process of their own, and hand back what each has noted."""
+    made = [Client(url, each) for each in inputs]
+    stop = threading.Event()
+    threads = [threading.Thread(target=each.run, args=(stop,)) for each in made]
+    for thread in threads:
+        thread.start()
+    while not all(each.arrived for each in made):
+        time.sleep(0.01)
+    begun = time.monotonic()
+    time.sleep(seconds)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    results.put([(begun, begun + seconds, each.arrived, each.first) for each in made])
+
+
+def observe(url: str, inputs: Sequence[dict[str, Any]], seconds: float) -> list[tuple[float, float, Any, Any]]:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    process = context.Process(target=clients, args=(url, inputs, seconds, results))
+    process.start()
+    found: list[tuple[float, float, Any, Any]] = results.get()
+    process.join()
+    return found
+
+
+def rate(noted: Sequence[tuple[float, float, Any, Any]]) -> float:
+    """Tokens/s of some clients together, within their window."""
+    return sum(
+        sum(tokens for now, tokens in arrived if begun <= now <= ended) / (ended - begun)
+        for begun, ended, arrived, _ in noted
+    )
+
+
+def request(mode: str, number: int, prompt: int = 20, tokens: int = ANSWER) -> dict[str, Any]:
+    """Inputs of a request. Prompts of different numbers share no beginning."""
+    ids = [10 + (7 * place + 11 * number) % 80 for place in range(prompt)]
+    ids[0] = 10 + number % 80
+    return {"mode": mode, "input_ids": ids, "max_tokens": tokens, "ignore_eos": True}
+
+
+def alone(engine: EngineFolder, count: int, seconds: float) -> float:
+    """AR tokens/s of the engine without a server."""
+    batch = Batch(engine.open_session("ort"))
+    prompts = [tuple(request(AR, number)["input_ids"]) for number in range(count)]
+
+    def submit(number: int) -> None:
+        batch.submit(Request(prompts[number % count], AR, max_new_tokens=ANSWER, eos_token_id=NEVER))
+
+    for number in range(count):
+        submit(number)
+    for _ in range(2 * count + 20):
+        batch.step()
+    begun, tokens = time.monotonic(), 0
+    while time.monotonic() < begun + seconds:
+        for emission in batch.step():
+            tokens += len(emission.tokens)
+            if emission.finish_reason is not None:
+                submit(emission.row.number + 1)
+    return tokens / (time.monotonic() - begun)
+
+
+def served(engine: EngineFolder, url: str, seconds: float) -> dict[str, Callable[[], dict[str, float]]]:
+    def through(count: int) -> dict[str, float]:
+        return {"tokens/s": rate(observe(url, [request(AR, number) for number in range(count)], seconds))}
+
+    cases: dict[str, Callable[[], dict[str, float]]] = {}
+    for count in (1, 4, 8, 16):
+        if count <= engine.manifest.limits.max_batch_size:
+            cases[f"{count} clients, engine alone"] = lambda count=count: {  # type: ignore[misc]
+                "tokens/s": alone(engine, count, seconds)
+            }
+            cases[f"{count} clients, served"] = lambda count=count: through(count)  # type: ignore[misc]
+    return cases
+
+
+def neighbours(engine: EngineFolder, url: str, seconds: float) -> dict[str, Callable[[], dict[str, float]]]:
+    def beside(modes: Sequence[str]) -> dict[str, float]:
+        inputs = [request(mode, number) for number, mode in enumerate([AR] * 4 + list(modes))]
+        noted = observe(url, inputs, seconds)
+        return {"AR tokens/s of four": rate(noted[:4]), "tokens/s of the others": rate(noted[4:])}
+
+    cases = {"nobody": [], "4 AR": [AR] * 4, "1 linear": [LINEAR], "4 linear": [LINEAR] * 4}
+    return {f"beside {name}": lambda modes=modes: beside(modes) for name, modes in cases.items()}  # type: ignore[misc]
+
+
+def prompts(engine: EngineFolder, url: str, seconds: float) -> dict[str, Callable[[], dict[str, float]]]:
+    numbers = iter(range(10**6))
+
+    def beside(count: int, *, long: bool) -> dict[str, float]:
+        inputs = [request(AR, number) for number in range(count)]
+        # One token is asked for: what this client does is send prompts.
+        inputs += [request(AR, 100 + next(numbers), PROMPT, 1)] if long else []
+        noted = observe(url, inputs, seconds)
+        figures: dict[str, float] = {}
+        if count:
+            gaps = sorted(gap for each in noted[:count] for gap in between(*each[:3]))
+            figures |= {
+                "ITL p50 ms": 1000 * statistics.median(gaps),
+                "ITL p99 ms": 1000 * gaps[int(0.99 * len(gaps))],
+                "tokens/s": rate(noted[:count]),
+            }
+        if long:
+            figures["TTFT p50 s"] = statistics.median(noted[-1][3])
+        return figures
+
+    return {
+        "7 AR": lambda: beside(7, long=False),
+        "7 AR and prompts": lambda: beside(7, long=True),
+        "prompts": lambda: beside(0, long=True),
+    }
+
+
+def between(begun: float, ended: float, arrived: Sequence[tuple[float, int]]) -> list[float]:
+    """Seconds between tokens: those that arrived together share the time since the response before."""
+    gaps: list[float] = []
+    for (before, _), (now, tokens) in itertools.pairwise(arrived):
+        if begun <= now <= ended and tokens:
+            gaps += [(now - before) / tokens] * tokens
+    return gaps
+
+
+PARTS = {"served": served, "neighbours": neighbours, "prompts": prompts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("engine", type=Path)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("-o", "--output", type=Path, help="results as JSON")
+    options = parser.parse_args()
+    engine = EngineFolder.open(options.engine)
+    facts = {
+        "command": " ".join(["python", *sys.argv]),
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"nld-trt": engine.manifest.tool_version},
+        "seconds": options.seconds,
+        "repeats": options.repeats,
+    }
+    results: dict[str, dict[str, dict[str, list[float]]]] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        # Prompts that are sent again would be answered from the cache.
+        repository = write_repository(engine, folder / "r", serving=ServingSettings(prefix_caching=False)).path
+        server = stack.enter_context(TritonServer(repository, ports=FREE_PORTS))
+        for part in options.parts:
+            cases = PARTS[part](engine, server.grpc_url, options.seconds)
+            found = results.setdefault(part, {name: {} for name in cases})
+            for repeat in range(options.repeats):
+                for name in list(cases) if repeat % 2 == 0 else reversed(list(cases)):
+                    for figure, value in cases[name]().items():
+                        found[name].setdefault(figure, []).append(value)
+            for name, figures in found.items():
+                shown = ", ".join(f"{figure} {statistics.median(values):.4g}" for figure, values in figures.items())
+                print(f"{part}: {name}: {shown}", flush=True)
+    if options.output:
+        options.output.write_text(json.dumps({**facts, "results": results}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

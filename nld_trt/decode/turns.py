@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whose forward is next, where the rows of a batch do different things.
+
+Rows that decode single tokens, rows that decode blocks, and rows whose prompts are being read have forwards of their
+own. Each of the first two kinds gets time in proportion to its rows, so that somebody who decodes token by token is
+not slowed down more by a neighbour who decodes blocks than by one of his own kind. Between two of their forwards there
+is one chunk of a prompt, which takes no longer than the forward of those who wait for it: the time between two tokens
+of a request is at most doubled, and evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from nld_trt.decode.forward_times import ForwardTimes
+from nld_trt.decode.places import Zone
+
+# The zones whose rows share a forward.
+Turn = tuple[Zone, ...]
+PROMPTS: Final[Turn] = (Zone.PROMPT,)
+DECODING: Final[Turn] = (Zone.TOKEN, Zone.BLOCK)
+
+# The shortest chunk of a prompt beside rows that decode. Shorter ones cost nearly as much as this.
+_LEAST_CHUNK = 16
+
+
+class Turns:
+    """Chooses the next forward by the time that each kind of rows has had.
+
+    Args:
+        prompt_chunk: the most prompt tokens of a row in one forward.
+        max_num_batched_tokens: tokens of all rows that a round of forwards may compute while prompts are read; None
+            lets a chunk take as long as a forward of the rows that wait for it.
+    """
+
+    def __init__(self, prompt_chunk: int, max_num_batched_tokens: int | None = None) -> None:
+        self._prompt_chunk = prompt_chunk
+        self._most = max_num_batched_tokens
+        self._times = {zone: ForwardTimes() for zone in (Zone.TOKEN, Zone.BLOCK, Zone.PROMPT)}
+        # The time that each zone which decodes has had, per row of it.
+        self._had: dict[Zone, float] = {}
+        self._last: Turn = ()
+
+    def next(self, counts: Mapping[Zone, int], width: int) -> Turn | None:
+        """The zones of the next forward; None where no row is live.
+
+        Args:
+            counts: rows of each live zone.
+            width: tokens of the widest pass in the block zone.
+        """
+        decoding = [zone for zone in DECODING if counts.get(zone)]
+        if counts.get(Zone.PROMPT) and (not decoding or self._last != PROMPTS):
+            return PROMPTS
+        if not decoding:
+            self._had.clear()
+            return None
+        known = [self._had[zone] for zone in decoding if zone in self._had]
+        # A zone that was empty has saved nothing up meanwhile.
+        self._had = {zone: max(self._had.get(zone, 0.0), min(known, default=0.0)) for zone in decoding}
+        if len(decoding) > 1 and self._together_is_cheaper(counts, width):
+            return DECODING
+        return (min(decoding, key=lambda zone: (self._had[zone], zone)),)
+
+    def chunk(self, counts: Mapping[Zone, int], decoded: int) -> int:
+        """The most prompt tokens of the next forward that reads prompts.
+
+        Args:
+            counts: rows of each live zone.
+            decoded: tokens that one forward of every row that decodes computes.
+        """
+        beside = [zone for zone in DECODING if counts.get(zone)]
+        if self._most is not None:
+            return max(1, self._most - decoded)
+        if not beside:
+            return self._prompt_chunk * counts.get(Zone.PROMPT, 1)
+        wanted = min(self._times[zone].latest for zone in beside)
+        return self._times[Zone.PROMPT].most_tokens(wanted, _LEAST_CHUNK, self._prompt_chunk)
+
+    def ran(self, turn: Turn, counts: Mapping[Zone, int], tokens: int, seconds: float) -> None:
+        """Count a forward that has run.
+
+        Args:
+            counts: rows of each live zone when it was started.
+            tokens: that it computed, padding included.
+        """
+        self._last = turn
+        self._times[turn[-1]].add(tokens, seconds)
+        if turn != PROMPTS:
+            rows = sum(counts[zone] for zone in turn)
+            for zone in turn:
+                self._had[zone] = self._had.get(zone, 0.0) + seconds / rows
+
+    def _together_is_cheaper(self, counts: Mapping[Zone, int], width: int) -> bool:
+        """Whether one forward, in which every row is as wide as the blocks, costs less than two."""
+        tokens, blocks = counts[Zone.TOKEN], counts[Zone.BLOCK]
+        times = self._times[Zone.BLOCK]
+        apart = self._times[Zone.TOKEN].seconds(tokens) + times.seconds(blocks * width)
+        return bool(apart) and times.seconds((tokens + blocks) * width) < apart
+
+
+def widest_run(widths: Sequence[int], lead: int, most: int) -> range:
+    """The places around ``lead`` that share a forward of at most ``most`` tokens and at most half of it padding.
+
+    Args:
+        widths: tokens that each place has for the forward.
+    """
+    start, stop = lead, lead + 1
+
+    def fits(start: int, stop: int) -> bool:
+        padded = (stop - start) * max(widths[start:stop])
+        return padded <= most and padded <= 2 * sum(widths[start:stop])
+
+    while True:
+        if stop < len(widths) and fits(start, stop + 1):
+            stop += 1
+        elif start > 0 and fits(start - 1, stop):
+            start -= 1
+        else:
+            return range(start, stop)
