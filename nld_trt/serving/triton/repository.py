@@ -15,6 +15,7 @@ from typing import Any
 
 import nld_trt
 from nld_trt import names
+from nld_trt.decode.auto.stored import is_table, tables_in
 from nld_trt.engine import manifest as engine_manifests
 from nld_trt.engine.backend import BACKENDS
 from nld_trt.engine.choice import check_each_is_chosen_somewhere
@@ -261,6 +262,9 @@ def _take_engine(engine: EngineFolder, target: Path, template: str | None) -> in
             linked += 1
         except OSError:
             shutil.copyfile(source, copy)
+    # What forwards cost on a device is good for the copy as well. The manifest does not have it: a server adds to it.
+    for table in tables_in(engine.path):
+        shutil.copyfile(table, target / table.name)
     return linked
 
 
@@ -293,7 +297,7 @@ def _manifest(folder: Path, engines: Mapping[str, EngineFolder], name: str, comm
     files = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder).as_posix()
-        if path.is_file():
+        if path.is_file() and not is_table(path):
             # The engine was verified when it was opened: its files need not be read again.
             digest = known[relative].sha256 if relative in known else sha256_of(path)
             files[relative] = {"sha256": digest, "size": path.stat().st_size}
