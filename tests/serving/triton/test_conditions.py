@@ -114,7 +114,7 @@ def test_full_queue_refuses_at_once_and_is_counted(repository, tmp_path) -> None
             server.ask(text_input="a")
         status, text = server.post("/v2/models/nld/generate", {"text_input": "a"})
         assert (status, "UNAVAILABLE: 2 requests are waiting" in text) == (400, True)
-        assert server.total("nld_refused_requests_total", reason="queue_full") == 2
+        assert wait_until(lambda: server.total("nld_refused_requests_total", reason="queue_full") == 2)
         assert streams.wait_until_ended(120) == ["length"] * 10
 
 
