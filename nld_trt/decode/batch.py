@@ -205,8 +205,7 @@ class Batch:
         """
         self._retire()
         self._admit()
-        self._places.arrange()
-        zones = {zone: self._places.zone(zone) for zone in (Zone.TOKEN, Zone.BLOCK, Zone.PROMPT)}
+        zones = self._places.arrange()
         counts = {zone: len(places) for zone, places in zones.items()}
         blocks = self._places.rows(zones[Zone.BLOCK])
         turn = self._turns.next(counts, max((row.widest for row in blocks), default=0))
