@@ -32,6 +32,8 @@ from nld_trt.model.text.codec import Codec
 
 # Between two forwards the host takes less than this, unless it waits for requests.
 _HOST_SECONDS = 0.005
+# The last chunk of a prompt may be so many times as long as the others.
+_LAST_CHUNK = 2
 # Caches that no live row has filled shrink, unless a donor fills them to this fraction.
 _KEPT_TIMES = 2
 
@@ -232,8 +234,10 @@ class Batch:
             lead = min(range(len(rows)), key=lambda index: rows[index].prompt_left)
         else:
             lead = min(range(len(rows)), key=lambda index: rows[index].number)
-        limits = self.session.info.limits
-        chunk = min(limits.prompt_chunk, most)
+        chunk = min(self.session.info.limits.prompt_chunk, most)
+        if chunk < rows[lead].prompt_left <= _LAST_CHUNK * chunk and self._turns.chunks_are_by_time:
+            # A short rest would cost nearly as much as a chunk.
+            chunk = most = rows[lead].prompt_left
         chosen = widest_run([min(row.prompt_left, chunk) for row in rows], lead, most)
         return self._fill(places[chosen.start : chosen.stop], PROMPTS, counts, chunk)
 
