@@ -234,10 +234,11 @@ class Batch:
             lead = min(range(len(rows)), key=lambda index: rows[index].prompt_left)
         else:
             lead = min(range(len(rows)), key=lambda index: rows[index].number)
-        chunk = min(self.session.info.limits.prompt_chunk, most)
-        if chunk < rows[lead].prompt_left <= _LAST_CHUNK * chunk and self._turns.chunks_are_by_time:
+        limit, left = self.session.info.limits.prompt_chunk, rows[lead].prompt_left
+        chunk = min(limit, most)
+        if chunk < left <= min(_LAST_CHUNK * chunk, limit) and self._turns.chunks_are_by_time:
             # A short rest would cost nearly as much as a chunk.
-            chunk = most = rows[lead].prompt_left
+            chunk = most = left
         chosen = widest_run([min(row.prompt_left, chunk) for row in rows], lead, most)
         return self._fill(places[chosen.start : chosen.stop], PROMPTS, counts, chunk)
 
