@@ -115,7 +115,7 @@ class ForwardTime:
 
 def has_laws(platform: GpuPlatform, shape: ModelShape) -> bool:
     """Whether products of all the model's precisions have a law on this GPU."""
-    return all(_LAWS.get(each, each) in platform.laws for each in (names.BF16, *shape.precisions))
+    return all(_LAWS.get(each, each) in platform.laws for each in (names.BF16, *shape.precisions, shape.head.precision))
 
 
 def law_of(platform: GpuPlatform, precision: str) -> Law:

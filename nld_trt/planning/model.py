@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nld_trt import names
 from nld_trt.errors import InputError
+from nld_trt.model.inventory import HEAD, layer_tensor
 from nld_trt.model.releases import preset
 from nld_trt.planning.products import ModelShape, Product
 from nld_trt.planning.release_shapes import of_geometry
@@ -32,7 +33,6 @@ PRECISION_OF: Final[Mapping[str, str]] = {
 ALGORITHM_OF: Final[Mapping[str, str]] = {
     precision: algorithm for algorithm, precision in [*PRECISION_OF.items()][::-1]
 }
-_HIGH: Final = (names.BF16, names.FP16)
 # The first matrix of each product of a layer; what reads the same input has the same precision.
 _FIRST_OF_PRODUCT: Final = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
 
@@ -96,17 +96,26 @@ def _of_checkpoint(path: Path, precision: str | None) -> PlannedModel:
         if found.algorithms:  # the weights that are there are not those that are planned
             return found
         return replace(found, shape=replace(found.shape, stored_bytes=_stored_bytes(shape, checkpoint.weight_bytes)))
+    stored = replace(
+        _quantized(shape, {module: format.algorithm.name for module, format in checkpoint.formats.items()}),
+        stored_bytes=_stored_bytes(shape, checkpoint.weight_bytes),
+    )
+    _refuse_another(path, precision, stored.precisions)
+    return PlannedModel(stored, tuple(dict.fromkeys(each.algorithm.name for each in checkpoint.formats.values())))
+
+
+def _quantized(shape: ModelShape, algorithms: Mapping[str, str]) -> ModelShape:
+    """The shape with the precisions that a checkpoint states: algorithm by name of each quantized module."""
     counts: Counter[Product] = Counter()
     for layer in range(shape.layers):
         for sizes, part in zip(shape.layer_sizes, _FIRST_OF_PRODUCT, strict=True):
-            format = checkpoint.formats.get(f"encoder.layers.{layer}.{part}")
-            counts[Product(*sizes, names.BF16 if format is None else PRECISION_OF[format.algorithm.name])] += 1
-    stored = replace(
-        shape, stored_products=tuple(counts.items()), stored_bytes=_stored_bytes(shape, checkpoint.weight_bytes)
-    )
-    _refuse_another(path, precision, stored.precisions)
-    algorithms = tuple(dict.fromkeys(format.algorithm.name for format in checkpoint.formats.values()))
-    return PlannedModel(stored, algorithms)
+            counts[Product(*sizes, _precision(algorithms, layer_tensor(layer, part)))] += 1
+    return replace(shape, stored_products=tuple(counts.items()), head_precision=_precision(algorithms, HEAD))
+
+
+def _precision(algorithms: Mapping[str, str], weight: str) -> str:
+    algorithm = algorithms.get(weight.removesuffix(".weight"))
+    return names.BF16 if algorithm is None else PRECISION_OF[algorithm]
 
 
 def _stored_bytes(shape: ModelShape, weight_bytes: int) -> int:
@@ -119,32 +128,23 @@ def _of_engine(path: Path, precision: str | None) -> PlannedModel:
     from nld_trt.engine.manifest import Manifest
 
     manifest = Manifest.of_folder(path)
-    formats: list[Mapping[str, Any]] = [] if manifest.quantization is None else manifest.quantization["formats"]
-    found = {PRECISION_OF[each["quant_algo"]] for each in formats}
-    layers = manifest.config.num_hidden_layers
-    if formats and (len(found) > 1 or sum(each["layers"] for each in formats) < 7 * layers):
-        raise InputError(
-            f"the engine in {path} has layers of several precisions, and its manifest does not say which",
-            fix="Plan the checkpoint that it was built from: nld-trt plan CHECKPOINT ...",
-        )
-    stored = found.pop() if found else next(iter(manifest.backends.values())).precision
-    if stored not in names.PLANNED_PRECISIONS:
+    limits, computed = manifest.limits, next(iter(manifest.backends.values())).precision
+    if computed not in names.PLANNED_PRECISIONS:
         known = ", ".join(names.PLANNED_PRECISIONS)
-        raise InputError(f"the engine in {path} is in {stored}; plan has laws for {known}")
-    _refuse_another(path, precision, (stored,))
-    shape = replace(
-        _of_config(path.name or str(path), manifest.config),
-        precision=stored,
-        adapter_rank=0,
-        stored_bytes=_engine_bytes(manifest),
-    )
+        raise InputError(f"the engine in {path} is in {computed}; plan has laws for {known}")
+    layers: Mapping[str, Mapping[str, Any]] = {} if manifest.quantization is None else manifest.quantization["layers"]
+    algorithms = {module: format["quant_algo"] for module, format in layers.items()}
+    shape = replace(_of_config(path.name or str(path), manifest.config), precision=computed)
+    if algorithms:
+        shape = _quantized(shape, algorithms)
+    _refuse_another(path, precision, shape.precisions)
     return PlannedModel(
-        shape,
-        tuple(dict.fromkeys(each["quant_algo"] for each in formats)),
+        replace(shape, stored_bytes=_engine_bytes(manifest)),
+        tuple(dict.fromkeys(algorithms.values())),
         tuple(manifest.backends),
-        manifest.limits.max_batch_size,
-        manifest.limits.max_seq_len,
-        manifest.limits.max_block_length,
+        limits.max_batch_size,
+        limits.max_seq_len,
+        limits.max_block_length,
     )
 
 

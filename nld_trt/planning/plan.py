@@ -173,7 +173,7 @@ def plan_on(platform: GpuPlatform, question: Question) -> Plan:
     shape = question.model.shape
     backend = _backend(platform, question)
     if question.calibration is None or question.calibration.table is None:  # a table needs no law
-        for precision in (names.BF16, *shape.precisions):
+        for precision in (names.BF16, *shape.precisions, shape.head.precision):
             law_of(platform, precision)
         for algorithm in question.model.algorithms:
             _check_kernels(platform, backend, algorithm)

@@ -86,8 +86,9 @@ class ModelShape:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Those of the layers, each once."""
-        return tuple(dict.fromkeys(product.precision for product, _ in self.products))
+        """Those of the layers, each once, quantized ones first."""
+        found = dict.fromkeys(product.precision for product, _ in self.products)
+        return tuple(sorted(found, key=lambda precision: BITS[precision]))
 
     @property
     def head(self) -> Product:

@@ -12,7 +12,6 @@ from nld_trt.files.records import human_bytes
 from nld_trt.planning.plan import Plan, Question
 from nld_trt.planning.validation import GOAL_LARGEST, GOAL_MEDIAN, Validation
 
-
 # A number, and perhaps its unit or a second one.
 _NUMBER: Final = re.compile(r"[+-]?\d[\d.]*(%| |$)")
 
