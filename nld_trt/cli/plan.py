@@ -91,11 +91,8 @@ def command(model: str | None, *, platforms: tuple[str, ...], compare: bool, val
         raise InputError("--calibrate is a measurement of one GPU", fix="Name one --platform.")
     plans, refused = plans_on(chosen, question)
     found = tables.plan_data(question, plans, refused)
-    lines = tables.plan_lines(plans[0]) if len(plans) == 1 else tables.compare_lines(plans, refused)
+    lines = tables.plan_lines(plans[0]) if len(chosen) == 1 else tables.compare_lines(plans, refused)
     output.result(found, "\n".join(lines))
-    if len(plans) == 1:
-        for text in refused:
-            output.warn(f"no plan: {text}")
 
 
 def _validate(model: str | None, platforms: tuple[str, ...], compare: bool) -> None:

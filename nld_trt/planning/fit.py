@@ -34,7 +34,7 @@ def fit(figures: Iterable[Figure], *, without: Collection[str] = ()) -> Overhead
     terms = np.array([[each.units[name] / each.seconds for name in OVERHEADS] for each in used])
     wanted = np.array([1 - each.lawful / each.seconds for each in used])
     of_platform = Counter(each.platform for each in used)
-    base = np.array([of_platform[each.platform] ** -0.5 for each in used])
+    base = np.array([of_platform[each.platform] ** -0.25 for each in used])
     weights = base
     for _ in range(_ROUNDS):
         found = _least_squares(terms * weights[:, None], wanted * weights)

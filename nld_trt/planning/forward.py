@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import log2
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -29,9 +28,6 @@ Bound = Literal["bandwidth", "arithmetic", "launches", "unknown"]
 
 _FITTED: Final = Path(__file__).parent / "fitted.yaml"
 _MICROSECOND: Final = 1e-6
-# Tokens of the block forwards that the terms of quantized layers were fitted to. They grow with the logarithm of tokens
-# up to there, which is an assumption.
-_FITTED_TOKENS: Final = 32
 # Precision of the weights to that of the law, where it has none of its own.
 _LAWS: Final[Mapping[str, str]] = {names.FP16: names.BF16, names.INT4: names.BF16}
 
@@ -46,7 +42,8 @@ class Overheads:
         rows: more again, with many rows of blocks; 1 - 1/rows of it with few.
         cache_reads: times that keys and values of all cached tokens are read, at the law's bandwidth.
         token_passes: times that a token's activations are moved, likewise.
-        int4, fp8: additional part of the products' time in forwards of 32 tokens.
+        int4, fp8: additional part of the products' time in forwards of blocks. Single products of FP8 take no longer for
+            32 tokens than for one, so that this may as well be the draft's adapter, or fewer accepted tokens.
         server_round, server_row: milliseconds of the pre-release server beside each forward, and for each row.
     """
 
@@ -155,15 +152,14 @@ def parts_of(platform: GpuPlatform, shape: ModelShape, rows: int, width: int, co
             quantized[product.precision] += count * times[0]
     bandwidth = law_of(platform, names.BF16).bandwidth
     layers, blocks = shape.layers * _MICROSECOND, float(width > 1)
-    part = min(1.0, log2(tokens) / log2(_FITTED_TOKENS))
     units = {
         "layer": layers,
         "block": layers * blocks,
         "rows": layers * blocks * (1 - 1 / rows),
         "cache_reads": rows * (context + width) * shape.kv_bytes / bandwidth,
         "token_passes": tokens * shape.activation_bytes / bandwidth,
-        "int4": part * quantized[names.INT4],
-        "fp8": part * quantized[names.FP8],
+        "int4": blocks * quantized[names.INT4],
+        "fp8": blocks * quantized[names.FP8],
         "server_round": 0.0,
         "server_row": 0.0,
     }

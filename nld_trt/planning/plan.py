@@ -19,6 +19,7 @@ from nld_trt.planning.forward import ForwardTime, law_of
 from nld_trt.planning.memory import Memory
 from nld_trt.planning.model import PRECISION_OF, PlannedModel
 from nld_trt.planning.platform import GpuPlatform, gpu_platform
+from nld_trt.planning.provenance import DATA_SHEET
 from nld_trt.planning.rates import PLANNED_MODES, Crossover, Rate, crossovers, rate_of
 from nld_trt.planning.times import Calibration, ForwardTimes, LawTimes
 
@@ -278,6 +279,8 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield f"times by {plan.question.calibration.of}"
         return
     shape = plan.question.model.shape
+    if plan.platform.laws[names.BF16].provenance == DATA_SHEET:
+        yield "no product was measured on this GPU: the range is that of GPUs where they were"
     if names.INT4 in shape.precisions:
         yield "the INT4 term was fitted to DGX Spark and RTX PRO 6000"
     if set(shape.precisions) & {names.NVFP4}:

@@ -87,9 +87,14 @@ class Compared:
         return self.in_sample / self.figure.value - 1
 
     @property
+    def large(self) -> bool:
+        """Whether the error reaches the goal, in whole percents."""
+        return round(abs(self.error), 2) >= GOAL_LARGEST
+
+    @property
     def reason(self) -> str:
-        """Why the error is above the goal; empty where it is not, or where nobody knows."""
-        if abs(self.error) <= GOAL_LARGEST:
+        """Why the error is large; empty where it is not, or where nobody knows."""
+        if not self.large:
             return ""
         return next((reason for fits, reason in REASONS if fits(self.figure)), "")
 
@@ -124,8 +129,8 @@ class Validation:
 
     @property
     def unexplained(self) -> tuple[Compared, ...]:
-        """Those above the goal without a reason."""
-        return tuple(each for each in self.compared if abs(each.error) > GOAL_LARGEST and not each.reason)
+        """Large errors without a reason."""
+        return tuple(each for each in self.compared if each.large and not each.reason)
 
     def spread(self, *, one_row: bool) -> tuple[float, float]:
         """The 10th and 90th percentile of measured over predicted rates, of forwards of one row or of more."""
@@ -138,19 +143,23 @@ class Validation:
         return tenths[0], tenths[-1]
 
     def summary(self) -> list[tuple[str, int, float, float, int]]:
-        """For each group of figures: name, number, median error, median error in sample, and those above the goal."""
+        """For each group of figures: name, number, median error, median error in sample, and large ones."""
         rows = []
         for name, chosen in GROUPS.items():
             members = [each for each in self.compared if chosen(each.figure)]
-            above = sum(abs(each.error) > GOAL_LARGEST for each in members)
-            rows.append((name, len(members), self.median(chosen), self.median(chosen, in_sample=True), above))
+            large = sum(each.large for each in members)
+            rows.append((name, len(members), self.median(chosen), self.median(chosen, in_sample=True), large))
         return rows
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "goal": {"median": GOAL_MEDIAN, "largest_without_a_reason": GOAL_LARGEST},
             "groups": [
-                dict(zip(("figures", "count", "median_error", "median_error_in_sample", "above"), row, strict=True))
+                dict(
+                    zip(
+                        ("figures", "count", "median_error", "median_error_in_sample", "large_errors"), row, strict=True
+                    )
+                )
                 for row in self.summary()
             ],
             "overheads": self.overheads.to_dict(),

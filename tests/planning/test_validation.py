@@ -24,9 +24,9 @@ def found():
 
 
 # Median of absolute errors, each figure predicted without its platform: what was reached, rounded up. The goal is 10 %.
-BOUNDS = {"all": 0.175, "published": 0.18, "published, one user": 0.12, "forwards, published": 0.135}
+BOUNDS = {"all": 0.175, "published": 0.18, "published, one user": 0.10, "forwards, published": 0.125}
 # The same with what plan uses, which is fitted to all platforms.
-IN_SAMPLE = {"all": 0.055, "published": 0.04, "published, one user": 0.045, "forwards, published": 0.035}
+IN_SAMPLE = {"all": 0.055, "published": 0.035, "published, one user": 0.03, "forwards, published": 0.025}
 
 
 @pytest.mark.parametrize("group", BOUNDS)
@@ -37,14 +37,13 @@ def test_median_errors_are_within_their_bounds(found, group):
 
 def test_every_error_above_the_goal_has_a_reason(found):
     assert found.unexplained == ()
-    assert sum(abs(each.error) > GOAL_LARGEST for each in found.compared) <= 16
+    assert sum(each.large for each in found.compared) <= 18
+    assert all(each.large == (abs(each.error) >= GOAL_LARGEST - 0.005) for each in found.compared)
 
 
 def test_every_reason_is_needed(found):
     used = {each.reason for each in found.compared if each.reason}
-    # Two of them are for errors just below the goal on this machine's mathematics, or above the figure beside them.
-    assert used <= {reason for _, reason in REASONS}
-    assert len(used) >= 4
+    assert used == {reason for _, reason in REASONS}
 
 
 def test_all_figures_that_were_published_are_compared():
