@@ -42,8 +42,8 @@ class Overheads:
         rows: more again, with many rows of blocks; 1 - 1/rows of it with few.
         cache_reads: times that keys and values of all cached tokens are read, at the law's bandwidth.
         token_passes: times that a token's activations are moved, likewise.
-        int4, fp8: additional part of the products' time in forwards of blocks. Single products of FP8 take no longer for
-            32 tokens than for one, so that this may as well be the draft's adapter, or fewer accepted tokens.
+        int4, fp8: additional part of the products' time in forwards of blocks. Single products of FP8 take as long for
+            32 tokens as for one, so that this may as well be the draft's adapter, or fewer accepted tokens.
         server_round, server_row: milliseconds of the pre-release server beside each forward, and for each row.
     """
 

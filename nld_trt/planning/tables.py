@@ -153,7 +153,7 @@ def validation_lines(found: Validation) -> Iterator[str]:
         mark = reasons.setdefault(each.reason, len(reasons) + 1) if each.reason else ""
         rows.append((
             f"{figure.model} {figure.platform} {figure.precision}", figure.group, figure.mode, figure.block_length,
-            figure.users, figure.context, f"{figure.value:g} {figure.unit}", f"{each.predicted:.4g}",
+            figure.users, figure.context, f"{figure.value:g} {figure.unit}", f"{float(f'{each.predicted:.4g}'):g}",
             f"{each.error:+.1%}", f"{each.in_sample_error:+.1%}", mark,
         ))  # fmt: skip
     yield from columns(

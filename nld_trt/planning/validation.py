@@ -54,10 +54,6 @@ REASONS: Final[tuple[tuple[Callable[[Figure], bool], str], ...]] = (
         "the law's products quantize activations in a kernel before each, and this one got them quantized",
     ),
     (
-        lambda figure: figure.stack.endswith("optimised kernel"),
-        "the figure above is of the same setting, 19 % slower: a law can be near one of them",
-    ),
-    (
         lambda figure: figure.platform == names.RTX_PRO_6000 and figure.precision == names.FP8,
         "the ar rate that the same source implies, 80 tokens/s, is 0.6 of what reading the weights once allows",
     ),

@@ -37,7 +37,7 @@ def test_median_errors_are_within_their_bounds(found, group):
 
 def test_every_error_above_the_goal_has_a_reason(found):
     assert found.unexplained == ()
-    assert sum(each.large for each in found.compared) <= 18
+    assert sum(each.large for each in found.compared) <= 19
     assert all(each.large == (abs(each.error) >= GOAL_LARGEST - 0.005) for each in found.compared)
 
 
