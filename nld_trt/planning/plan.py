@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from nld_trt import names
-from nld_trt.decode.auto.shapes import Shape
+from nld_trt.decode.auto.shapes import PUBLISHED_BLOCK, Shape
 from nld_trt.engine.support_table import SUPPORT
 from nld_trt.errors import InputError
 from nld_trt.files.records import human_bytes
@@ -275,6 +275,8 @@ def _notes(plan: Plan) -> Iterator[str]:
     left_out = [users for users in plan.question.users if users not in plan.users]
     if left_out:
         yield f"{', '.join(map(str, left_out))} users do not fit; the largest batch is under memory"
+    if plan.question.block > PUBLISHED_BLOCK:
+        yield f"acceptance beyond {PUBLISHED_BLOCK} tokens is extrapolated"
     if plan.question.calibration is not None:
         yield f"times by {plan.question.calibration.of}"
         return

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from nld_trt.files.records import human_bytes
 from nld_trt.planning.plan import Plan, Question
+from nld_trt.planning.rates import MOST_USERS
 from nld_trt.planning.validation import GOAL_LARGEST, GOAL_MEDIAN, Validation
 
 # A number, and perhaps its unit or a second one.
@@ -182,14 +183,14 @@ def _build_line(plan: Plan) -> str:
 
 def _crossover_lines(plan: Plan) -> Iterator[str]:
     for each in plan.crossovers:
-        from_users = "beyond 1024 users" if each.users is None else f"from {each.users} users on"
+        from_users = f"beyond {MOST_USERS} users" if each.users is None else f"with {each.users} or more users"
         yield f"ar is better than blocks of {each.block_length} {from_users} ({each.provenance})"
 
 
 def _users(plan: Plan) -> str:
     """From how many users on no block length is better than ar."""
     found = [each.users for each in plan.crossovers]
-    return "more than 1024" if None in found else str(max(users for users in found if users is not None))
+    return f"more than {MOST_USERS}" if None in found else str(max(users for users in found if users is not None))
 
 
 def _size(size: float) -> str:

@@ -150,14 +150,7 @@ class Validation:
     def to_dict(self) -> dict[str, Any]:
         return {
             "goal": {"median": GOAL_MEDIAN, "largest_without_a_reason": GOAL_LARGEST},
-            "groups": [
-                dict(
-                    zip(
-                        ("figures", "count", "median_error", "median_error_in_sample", "large_errors"), row, strict=True
-                    )
-                )
-                for row in self.summary()
-            ],
+            "groups": [dict(zip(_SUMMARY, row, strict=True)) for row in self.summary()],
             "overheads": self.overheads.to_dict(),
             "spread": {"one_row": self.spread(one_row=True), "more_rows": self.spread(one_row=False)},
             "figures": [each.to_dict() for each in self.compared],
@@ -165,6 +158,7 @@ class Validation:
 
 
 _RATE: Final = "tok/s"
+_SUMMARY: Final = ("name", "count", "median_error", "median_error_in_sample", "large_errors")
 
 
 def _published(figure: Figure) -> bool:

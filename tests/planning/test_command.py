@@ -58,7 +58,7 @@ def test_text_says_what_fits_and_what_is_better(capsys):
     assert status == 0
     assert out.startswith("14b, int4, trt-rtx on DGX Spark\n")
     assert "of 121.6 GB for 8 rows of 4096 tokens" in out
-    assert "ar is better than blocks of 32 from " in out
+    assert "ar is better than blocks of 32 with " in out
     assert "the INT4 term was fitted to DGX Spark and RTX PRO 6000" in out
 
 

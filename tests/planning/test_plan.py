@@ -87,6 +87,11 @@ def test_four_bits_are_faster_for_one_user_on_a_slow_memory():
     assert 2 < narrow / wide < 4
 
 
+def test_acceptance_beyond_what_was_published_is_said_to_be_extrapolated():
+    assert "acceptance beyond 32 tokens is extrapolated" in plan(block_length=64).notes
+    assert "acceptance beyond 32 tokens is extrapolated" not in plan(block_length=32).notes
+
+
 def test_quadratic_has_no_number_and_says_why():
     found = plan(modes=(names.QUADRATIC, names.AR))
     assert {rate.mode for rate in found.rates} == {names.AR}
