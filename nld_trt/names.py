@@ -74,12 +74,27 @@ H200: Final = "h200"
 H100: Final = "h100"
 CPU: Final = "cpu"
 PLATFORMS: Final = (GB200, B200, RTX_PRO_6000, DGX_SPARK, H200, H100, CPU)
+# GPUs that plan knows (nld_trt.planning.platform).
+GB300: Final = "gb300"
+RTX_PRO_6000_SERVER: Final = "rtx-pro-6000-server"
+RTX_5090: Final = "rtx-5090"
+L40S: Final = "l40s"
+JETSON_THOR: Final = "jetson-thor"
+PLANNED_PLATFORMS: Final = (
+    GB200, B200, GB300, RTX_PRO_6000, RTX_PRO_6000_SERVER, RTX_5090, DGX_SPARK, H200, H100, L40S, JETSON_THOR,
+)  # fmt: skip
 
 # Precisions in which an engine computes (nld_trt.graph.precision).
 FP32: Final = "fp32"
 BF16: Final = "bf16"
 FP16: Final = "fp16"
 PRECISIONS: Final = (FP32, BF16, FP16)
+# Precisions of weights that plan knows, beside these: those of quantized checkpoints.
+FP8: Final = "fp8"
+INT4: Final = "int4"
+NVFP4: Final = "nvfp4"
+W4A16_NVFP4: Final = "w4a16_nvfp4"
+PLANNED_PRECISIONS: Final = (BF16, FP16, FP8, INT4, NVFP4, W4A16_NVFP4)
 
 # Precision of the KV cache. auto: the engine's, with a note where the checkpoint was made for another one. engine: the
 # engine's, without that note. checkpoint: the one that the checkpoint was made for, if the backend supports it.
@@ -188,3 +203,9 @@ DEFAULT_SIMULATED_USERS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 DEFAULT_SIMULATED_ROWS: Final = 256
 DEFAULT_SIMULATED_TOKENS: Final = 256
 DEFAULT_SIMULATED_SECONDS: Final = 10.0
+
+# What plan is asked for where nothing is said: users, cached tokens of each, and prompt and answer together.
+DEFAULT_PLANNED_USERS: Final = (1, 8, 64)
+DEFAULT_PLANNED_CONTEXT: Final = 512
+DEFAULT_PLANNED_BLOCK: Final = 32
+DEFAULT_PLANNED_MODES: Final[tuple[ModeName, ...]] = (AR, LINEAR, DIFFUSION, AUTO)

@@ -37,6 +37,7 @@ _OF_FULL_DISKS = (errno.ENOSPC, errno.EDQUOT)
 
 # Name -> (module that defines `command`, its line in `nld-trt --help`). The order is that of a deployment.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "plan": ("nld_trt.cli.plan", "Predict memory and speed of a model on a GPU, before anything is built."),
     "convert": ("nld_trt.cli.convert", "Check a released checkpoint and write it in the form the others read."),
     "quantize": ("nld_trt.cli.quantize", "Quantize a converted checkpoint with ModelOpt: FP8, INT4 or NVFP4."),
     "build": ("nld_trt.cli.build", "Compile a converted checkpoint into an engine folder."),
