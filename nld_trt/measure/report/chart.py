@@ -14,7 +14,6 @@ from typing import Final, Literal
 LOG_FROM: Final = 20.0
 _DECADE_STEPS: Final = (1, 2, 5)
 
-Scale = Literal["linear", "log"]
 Shape = Literal["circle", "square", "diamond", "triangle", "cross", "inverted"]
 SHAPES: Final[tuple[Shape, ...]] = ("circle", "square", "diamond", "triangle", "inverted", "cross")
 
@@ -69,19 +68,20 @@ class Axis:
     """An axis.
 
     Attributes:
+        logarithmic: equal factors have equal lengths, in place of equal differences.
         low, high: its ends, in data units.
         ticks: the values that have a label.
     """
 
     title: str
-    scale: Scale
+    logarithmic: bool
     low: float
     high: float
     ticks: tuple[float, ...]
 
     def place(self, value: float) -> float:
         """Where a value lies, from 0 to 1."""
-        if self.scale == "log":
+        if self.logarithmic:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
@@ -171,7 +171,7 @@ def log_axis(title: str, low: float, high: float) -> Axis:
     decades = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
     steps = _DECADE_STEPS if last / first < 1e3 else (1,)
     ticks = tuple(tick for decade in decades for step in steps if first <= (tick := step * 10.0**decade) <= last)
-    return Axis(title, "log", first, last, ticks)
+    return Axis(title, True, first, last, ticks)
 
 
 def linear_axis(title: str, low: float, high: float) -> Axis:
@@ -182,7 +182,7 @@ def linear_axis(title: str, low: float, high: float) -> Axis:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
     first, last = math.floor(low / step), math.ceil((high + span * 0.04) / step)
     ticks = tuple(round(place * step, 12) for place in range(first, last + 1))
-    return Axis(title, "linear", ticks[0], ticks[-1], ticks)
+    return Axis(title, False, ticks[0], ticks[-1], ticks)
 
 
 def users_axis(users: Sequence[int]) -> Axis:
@@ -190,9 +190,9 @@ def users_axis(users: Sequence[int]) -> Axis:
     levels = sorted(set(users))
     if levels[-1] / levels[0] < 8:
         last = levels[-1] + max(0.5, 0.08 * (levels[-1] - levels[0]))
-        return Axis("users (requests in flight)", "linear", levels[0] - 0.5, last, tuple(map(float, levels)))
+        return Axis("users (requests in flight)", False, levels[0] - 0.5, last, tuple(map(float, levels)))
     room = (levels[-1] / levels[0]) ** 0.05
-    return Axis("users (requests in flight)", "log", levels[0] / room, levels[-1] * room, _apart(levels, room))
+    return Axis("users (requests in flight)", True, levels[0] / room, levels[-1] * room, _apart(levels, room))
 
 
 def _apart(levels: Sequence[int], least: float) -> tuple[float, ...]:

@@ -40,7 +40,8 @@ def write_png(chart: Chart, path: Path) -> None:
 
 def _xy(axis: Axes, chart: XyChart) -> None:
     for way, found in (("x", chart.x), ("y", chart.y)):
-        getattr(axis, f"set_{way}scale")(found.scale)
+        if found.logarithmic:
+            getattr(axis, f"set_{way}scale")("log")
         getattr(axis, f"set_{way}lim")(found.low, found.high)
         getattr(axis, f"set_{way}ticks")(found.ticks, [number(tick) for tick in found.ticks])
         getattr(axis, f"set_{way}ticks")([], minor=True)

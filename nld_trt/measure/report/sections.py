@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from nld_trt import names
 from nld_trt.files import human_bytes
 from nld_trt.measure.report import cells, figures
 from nld_trt.measure.report.chart import number
@@ -37,11 +38,11 @@ TERMS: Final = (
     ("tokens/s/user", "1 / ITL: how fast one user sees text appear. ITL is the mean time between two tokens"),
     ("tokens/s/GPU", "tokens/s over the number of GPUs: what the machine earns"),
     ("TTFT", "time from sending a request to its first tokens"),
-    ("ar", "autoregressive decoding: one token in each forward pass of the network"),
-    ("linear", "self-speculation: a block is drafted in one forward and verified in another; the same text as ar"),
-    ("diffusion", "several tokens of a block in each forward, by confidence; the text may differ from that of ar"),
-    ("quadratic", "a draft is verified and the next one made in one wide forward"),
-    ("auto", "the mode is chosen by the load, round by round"),
+    (names.AR, "autoregressive decoding: one token in each forward pass of the network"),
+    (names.LINEAR, "self-speculation: a block is drafted in one forward and verified in another; the same text as ar"),
+    (names.DIFFUSION, "several tokens of a block in each forward, by confidence; the text may differ from that of ar"),
+    (names.QUADRATIC, "a draft is verified and the next one made in one wide forward"),
+    (names.AUTO, "the mode is chosen by the load, round by round"),
     ("block", "tokens that are drafted or denoised together"),
     ("acceptance length", "tokens that a verified draft gives, with the verifier's own token"),
     ("tokens per forward", "output tokens over forward passes; 1 for ar"),
@@ -98,14 +99,14 @@ def document(material: Material) -> Document:
         *_origins(material.runs),
     )
     about = "; ".join(dict.fromkeys(str(each.subject) for each in material.measurements))
-    names = ", ".join(run.name for run in material.runs)
+    runs = ", ".join(run.name for run in material.runs)
     findings = [
         *_warnings(material),
         *(line for group in groups for line in _findings(group)),
         *_plan_finding(material),
     ]
     return Document(
-        f"Throughput report: {names}",
+        f"Throughput report: {runs}",
         about,
         tuple(findings),
         tuple(section for section in optional if section is not None),
