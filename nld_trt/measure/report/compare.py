@@ -11,7 +11,6 @@ follow each other, so that what changes slowly on a machine is not in their spre
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -124,9 +123,12 @@ def _without(points: _Keyed, others: _Keyed) -> tuple[Measurement, ...]:
 
 
 def _refuse_other_work(first: SweepRun, second: SweepRun) -> None:
-    names: Sequence[str] = [name for name in _WORK if first.workload.get(name) != second.workload.get(name)]
+    def values(run: SweepRun, name: str) -> list[str]:
+        return sorted({str(workload.get(name)) for workload in run.workloads})
+
+    names = [name for name in _WORK if values(first, name) != values(second, name)]
     if names:
-        lines = [f"{name}: {first.workload.get(name)} and {second.workload.get(name)}" for name in names]
+        lines = [f"{name}: {', '.join(values(first, name))} and {', '.join(values(second, name))}" for name in names]
         raise InputError(
             f"{first.folder} and {second.folder} did not decode the same requests, so their rates cannot be compared",
             details=lines,

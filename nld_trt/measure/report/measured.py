@@ -137,7 +137,8 @@ class SweepRun:
     """The folder of a sweep.
 
     Attributes:
-        workload: what every point decoded.
+        workloads: what the points decoded; a folder of joined sweeps may have several.
+        environments: the machine by the name of the part; a sweep that was not joined is its only part.
         failed: the reason for each point that failed, by its label.
         categories: rows of ``categories.csv``; none without categories of prompts.
         commands: of the points that have them, by the name of their file.
@@ -145,8 +146,8 @@ class SweepRun:
 
     name: str
     folder: Path
-    workload: Mapping[str, Any]
-    environment: Mapping[str, Any]
+    workloads: tuple[Mapping[str, Any], ...]
+    environments: Mapping[str, Mapping[str, Any]]
     measurements: tuple[Measurement, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
     categories: tuple[Mapping[str, Any], ...] = ()
@@ -177,8 +178,8 @@ class SweepRun:
         return cls(
             name,
             folder,
-            summary.get("workload") or {},
-            environment,
+            tuple(summary.get("workloads") or [summary.get("workload") or {}]),
+            environment.get("merged") or {name: environment},
             tuple(_measurement(row, name, points) for row in rows),
             failed,
             tuple(category_rows(point for _, point in points.values())),

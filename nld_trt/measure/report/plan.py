@@ -75,8 +75,8 @@ def check_plan(plan: Sequence[PlannedPoint], measurements: Sequence[Measurement]
     """Each measured point with the planned ones of its settings, in the order of the measurements.
 
     The platform is compared where the row has one: a client of a server does not know it. The precision is compared
-    where the plan has several; else it is the plan's, since a row names the precision that an engine computes in and
-    not that of its weights.
+    where the plan has several; else it is the plan's, since rows of earlier versions name only the precision that an
+    engine computes in, and not that of its weights.
     """
     several = len({planned.precision for planned in plan}) > 1
     return [
@@ -85,7 +85,8 @@ def check_plan(plan: Sequence[PlannedPoint], measurements: Sequence[Measurement]
         for planned in plan
         if measured.rate > 0
         and _same(planned, measured)
-        and (not several or measured.subject.precision in (None, planned.precision))
+        # A row's precision begins with how weights are stored, where they are not as they are computed with.
+        and (not several or (measured.subject.precision or planned.precision).startswith(planned.precision))
     ]
 
 

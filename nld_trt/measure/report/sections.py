@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from nld_trt import names
 from nld_trt.files import human_bytes
 from nld_trt.measure.report import cells, figures
 from nld_trt.measure.report.chart import number
-from nld_trt.measure.report.document import Document, Section
+from nld_trt.measure.report.document import Document, Section, Table
 from nld_trt.measure.report.figures import Group
 from nld_trt.measure.report.frontier import (
     Crossover,
@@ -257,18 +257,15 @@ def _origins(runs: Sequence[SweepRun]) -> Iterator[Section]:
 
 def origin(run: SweepRun, name: str) -> Section:
     """The machine, the requests and the commands of a run."""
-    machine = {key: value for key, value in run.environment.items() if key not in _NOT_OF_THE_MACHINE}
-    if machine.get("memory_bytes"):
-        machine["memory_bytes"] = human_bytes(machine["memory_bytes"])
+    environments = run.environments.values()
     dates = sorted(each.date for each in run.measurements if each.date)
-    dates = dates or [found for found in (run.environment.get("date"),) if found]
+    dates = dates or sorted(environment["date"] for environment in environments if environment.get("date"))
     when = [("measured", dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}")] if dates else []
-    command = run.environment.get("command")
-    commands = [*([command] if command else []), *(line for lines in run.commands.values() for line in lines)]
+    given = [environment["command"] for environment in environments if environment.get("command")]
+    commands = [*given, *(line for lines in run.commands.values() for line in lines)]
     tables = [
-        cells.facts("Requests", [*when, *run.workload.items()]),
-        cells.facts("Machine", machine.items()),
-        cells.facts("Packages", sorted(run.environment.get("packages", {}).items()), folded=True),
+        *(cells.facts("Requests", [*when, *workload.items()]) for workload in run.workloads),
+        *(table for part, environment in run.environments.items() for table in _machine(run, part, environment)),
         *([cells.facts("Points that failed", run.failed.items())] if run.failed else []),
     ]
     text = (
@@ -278,6 +275,17 @@ def origin(run: SweepRun, name: str) -> Section:
     return Section(
         name, f"Where the numbers of {run.name} are from", (text,), tables=tuple(tables), code=tuple(commands)
     )
+
+
+def _machine(run: SweepRun, part: str, environment: Mapping[str, Any]) -> Iterator[Table]:
+    """The tables of the machine of a part of a run, which is named where there are several."""
+    of = f" of {part}" if len(run.environments) > 1 else ""
+    machine = {key: value for key, value in environment.items() if key not in _NOT_OF_THE_MACHINE}
+    if machine.get("memory_bytes"):
+        machine["memory_bytes"] = human_bytes(machine["memory_bytes"])
+    yield cells.facts(f"Machine{of}", machine.items())
+    if environment.get("packages"):
+        yield cells.facts(f"Packages{of}", sorted(environment["packages"].items()), folded=True)
 
 
 def _overtaking(group: Group) -> Crossover | None:

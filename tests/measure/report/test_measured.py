@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from nld_trt.errors import InputError
 from nld_trt.measure.report.measured import SweepRun, read_runs
+from nld_trt.measure.report.sections import origin
 from nld_trt.measure.sweep.results import ENVIRONMENT, SUMMARY_JSON
 from tests.measure.report.sweep_rows import ROWS, row
 
@@ -39,6 +42,17 @@ def test_runs_of_one_name_are_told_apart(sweep):
     assert [run.name for run in read_runs(folders)] == ["results", "results (2)"]
     with pytest.raises(InputError, match="given twice"):
         read_runs([folders[0], folders[0]])
+
+
+def test_joined_sweeps_have_several_machines_and_workloads(sweep):
+    folder = sweep(workload=None, workloads=[{"prompts_name": "a.jsonl"}, {"prompts_name": "b.jsonl"}])
+    machines = {"spark": {"cpu": "one"}, "server": {"cpu": "another"}}
+    (folder / ENVIRONMENT).write_text(json.dumps({"cpu": "one", "merged": machines}), encoding="utf-8")
+    run = SweepRun.read(folder)
+    assert [workload["prompts_name"] for workload in run.workloads] == ["a.jsonl", "b.jsonl"]
+    assert run.environments == machines
+    texts = {cell.text for table in origin(run, "origin").tables for line in table.rows for cell in line}
+    assert {"a.jsonl", "b.jsonl", "one", "another"} <= texts
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):

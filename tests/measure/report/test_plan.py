@@ -80,6 +80,8 @@ def test_precisions_are_compared_if_the_plan_has_several(plan):
     assert len(checks(plan(planned(precision="int4")), row("ar", 1, 100.0))) == 1
     found = checks(plan(planned(precision="int4"), planned()), row("ar", 1, 100.0))
     assert [check.planned.precision for check in found] == ["bf16"]
+    found = checks(plan(planned(precision="int4"), planned()), row("ar", 1, 100.0, precision="int4_awq bf16"))
+    assert [check.planned.precision for check in found] == ["int4"]
 
 
 def test_a_client_that_knows_no_device_is_matched_by_settings(plan):
