@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -221,7 +222,7 @@ def test_energy_of_a_gpu_is_told_by_token(sweep, golden_session, monkeypatch):
     session, readings = golden_session("tiny-a"), iter(range(0, 10_000, 6))
     assert all(row["joules_per_token"] is None for row in run(sweep, session))
     monkeypatch.setattr(session, "device", "gpu")
-    monkeypatch.setattr("nld_trt.measure.sweep.closed_loop.energy_joules", lambda: float(next(readings)))
+    monkeypatch.setattr(sys.modules[run_closed_loop.__module__], "energy_joules", lambda: float(next(readings)))
     tokens = WORKLOAD.requests * WORKLOAD.max_new_tokens * WORKLOAD.repeats
     assert {row["joules_per_token"] for row in run(sweep, session, resume=False)} == {12 / tokens}
 
@@ -229,5 +230,5 @@ def test_energy_of_a_gpu_is_told_by_token(sweep, golden_session, monkeypatch):
 def test_a_gpu_that_counts_no_energy_leaves_it_empty(sweep, golden_session, monkeypatch):
     session = golden_session("tiny-a")
     monkeypatch.setattr(session, "device", "gpu")
-    monkeypatch.setattr("nld_trt.measure.sweep.closed_loop.energy_joules", lambda: None)
+    monkeypatch.setattr(sys.modules[run_closed_loop.__module__], "energy_joules", lambda: None)
     assert all(row["joules_per_token"] is None for row in run(sweep, session))
