@@ -4,6 +4,7 @@
 #   make demo        install without torch, run the demonstration
 #   make test        install everything, run the tests that are quick
 #   make test-slow   the others: whole builds, servers, packaging
+#   make test-browser reports in a real browser, which has to be installed
 #   make test-aiperf sweeps of a server with AIPerf, which gets an environment of its own
 #   make test-clients   OpenAI's other clients, in an environment of their own
 #   make lint        ruff and mypy
@@ -20,7 +21,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 # worksteal: each worker starts with a part of the list, so that few of them make what neighbouring tests share.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-slow test-aiperf test-clients lint clean
+.PHONY: demo test test-slow test-browser test-aiperf test-clients lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -31,6 +32,11 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
+
+test-browser: $(VENV)/.installed-browser
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	    { echo "no browser on PATH; on Debian: apt-get install chromium fonts-dejavu-core" >&2; exit 1; }
+	$(PYTEST) -m slow tests/measure/report
 
 test-aiperf: $(VENV)/.installed-dev $(AIPERF)/.installed
 	NLD_TRT_SWEEP_AIPERF=$(AIPERF)/bin/aiperf $(PYTEST) -m slow tests/measure/aiperf
@@ -62,6 +68,11 @@ $(VENV)/.installed-demo: $(VENV)/.created pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.created pyproject.toml constraints.txt
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) --editable '.[all,dev,deploy-tests]'
+	@touch $@
+
+# Playwright drives the system's browser, and brings none from here.
+$(VENV)/.installed-browser: $(VENV)/.installed-dev
+	$(PIP) --editable '.[browser-tests]'
 	@touch $@
 
 # Its libraries exclude those of this project, so that only its own version is taken from the constraints.

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from nld_trt.cli._output import output
-from nld_trt.measure.sweep.plots import OVER_LOAD
+from nld_trt.measure.report.write import PAGE
 from nld_trt.serving.triton.client import Chunk, stream
 from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 
@@ -55,9 +55,10 @@ def main() -> None:
     )
     nld_trt(
         "sweep", engine, "--backend", "ort", "--prompts", ROOT / "examples" / "nld-tiny" / "eval.jsonl", "-o",
-        folder / "sweep", "--modes", "ar,linear,auto", "--concurrency", "1,2,4,8", "--requests", 32, "--repeats", 1,
+        folder / "sweep", "--modes", "ar,linear,auto", "--concurrency", "1,2,4,8", "--requests", 16, "--repeats", 2,
     )  # fmt: skip
-    print(f"\nthroughput over load, with auto among the modes: {folder / 'sweep' / OVER_LOAD}")
+    nld_trt("report", folder / "sweep", "-o", folder / "report")
+    print(f"\nopen in a browser: {folder / 'report' / PAGE}")
     print(f"\nfinished in {time.monotonic() - started:.0f} s; everything is in {folder}/")
 
 

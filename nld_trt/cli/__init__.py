@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "client": ("nld_trt.cli.client", "Send a prompt to a running server."),
     "check-server": ("nld_trt.cli.check_server", "Compare another server's answers with those of an engine."),
     "sweep": ("nld_trt.cli.sweep", "Measure throughput over modes, block lengths and concurrency."),
+    "report": ("nld_trt.cli.report", "Make a page of what sweeps measured, or compare two of them."),
     "simulate": ("nld_trt.cli.simulate", "Simulate a server that chooses its mode by its load."),
     "bench": ("nld_trt.cli.bench", "Check and time parts of an engine against what the hardware allows."),
     "doctor": ("nld_trt.cli.doctor", "Say what this machine can do, what is missing and how to get it."),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import click
 from nld_trt import names
 from nld_trt.cli._options import backend_option, chat_template_option, modes_option, prompts_option, whole_numbers
 from nld_trt.cli._output import json_option, output
+from nld_trt.cli._report import origin
 from nld_trt.cli._served import is_address, refuse_other_flags, served_model
 from nld_trt.cli._spelling import output_folder_option
 from nld_trt.errors import InputError, OperationError
@@ -97,6 +99,7 @@ def _sweep_engine(target: str, prompts: Path, folder: Path, plots: bool | None, 
                 Path(target), backend=options["backend"], chat_template=options["chat_template"], progress=output
             )
         planned = plan_sweep(engine, prompts, folder, _settings(options))
+        planned = replace(planned, facts={**planned.facts, **origin()})
         if dry_run:
             _show_plan(planned.sweep.results.labels(), planned.left_out, planned.left_out_lines())
             return

@@ -96,6 +96,32 @@ def present_gpus(*, clocks: bool = False) -> list[Gpu]:
     return [_with_clocks(gpu, by_place.get(place)) for place, gpu in numbered]
 
 
+def energy_joules() -> float | None:
+    """The energy that the GPU on which engines run has used since its driver was loaded; None where nobody counts it.
+
+    That GPU is the first of ``present_gpus``. Its counter is renewed some times a second, so that a difference of two
+    is exact only over seconds.
+    """
+    numbered = _ask_cuda()
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no bindings, or no driver
+        return None
+    try:
+        boards = [_ask(pynvml, "nvmlDeviceGetHandleByIndex", n) for n in range(_ask(pynvml, "nvmlDeviceGetCount") or 0)]
+        if numbered is None:
+            uuids = [_decoded(_ask(pynvml, "nvmlDeviceGetUUID", board)) or "" for board in boards]
+            chosen = [boards[index] for index in visible(uuids, os.environ.get(VISIBLE_DEVICES))]
+        else:
+            chosen = [board for place, _ in numbered[:1] for board in boards if _place(pynvml, board) == place]
+        used = _ask(pynvml, "nvmlDeviceGetTotalEnergyConsumption", chosen[0]) if chosen else None
+        return None if used is None else used / 1000
+    finally:
+        _ask(pynvml, "nvmlShutdown")
+
+
 def driver_version() -> str | None:
     """The version of the driver, as in ``580.95.05``; None without a driver."""
     return _ask_management().driver
@@ -211,7 +237,6 @@ def _ask_nvml(pynvml: Any) -> _Managed:
         capability = ask("nvmlDeviceGetCudaComputeCapability", handle)
         memory = ask("nvmlDeviceGetMemoryInfo", handle)
         power_mw = ask("nvmlDeviceGetEnforcedPowerLimit", handle)
-        pci = ask("nvmlDeviceGetPciInfo", handle)
         gpu = Gpu(
             name=_decoded(ask("nvmlDeviceGetName", handle)) or "NVIDIA GPU",
             compute_capability=None if capability is None else "{}.{}".format(*capability),
@@ -220,8 +245,7 @@ def _ask_nvml(pynvml: Any) -> _Managed:
             max_sm_clock_mhz=ask("nvmlDeviceGetMaxClockInfo", handle, pynvml.NVML_CLOCK_SM),
             power_limit_w=None if power_mw is None else power_mw / 1000,
         )
-        place = None if pci is None else (int(pci.domain), int(pci.bus), int(pci.device))
-        return _Board(place, _decoded(ask("nvmlDeviceGetUUID", handle)) or "", gpu)
+        return _Board(_place(pynvml, handle), _decoded(ask("nvmlDeviceGetUUID", handle)) or "", gpu)
 
     handles = [ask("nvmlDeviceGetHandleByIndex", index) for index in range(ask("nvmlDeviceGetCount") or 0)]
     cuda = ask("nvmlSystemGetCudaDriverVersion_v2")
@@ -269,6 +293,11 @@ def _ask(pynvml: Any, function: str, *arguments: object) -> Any:
         return getattr(pynvml, function)(*arguments)
     except Exception:
         return None
+
+
+def _place(pynvml: Any, handle: Any) -> _Place | None:
+    pci = _ask(pynvml, "nvmlDeviceGetPciInfo", handle)
+    return None if pci is None else (int(pci.domain), int(pci.bus), int(pci.device))
 
 
 def _decoded(text: Any) -> str | None:

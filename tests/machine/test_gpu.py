@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nld_trt.errors import InputError
 from nld_trt.machine import gpu as gpu_module
-from nld_trt.machine.gpu import Gpu, driver_cuda_version, driver_version, present_gpus, visible
+from nld_trt.machine.gpu import Gpu, driver_cuda_version, driver_version, energy_joules, present_gpus, visible
 from tests.machine import fake_cuda
 from tests.machine.fake_cuda import FakeCuda
 
@@ -243,3 +243,42 @@ def test_any_text_shows_gpus_that_exist_once_each(wanted):
     found = visible(UUIDS, wanted)
     assert len(set(found)) == len(found)
     assert set(found) <= {0, 1, 2}
+
+
+def counting(count: int = 1, **changes: object) -> types.ModuleType:
+    """NVML whose GPUs have used 1, 2, … kilojoules."""
+    used = {"nvmlDeviceGetTotalEnergyConsumption": lambda handle: (handle + 1) * 1_000_000}
+    return nvml(count, **{**used, **changes})
+
+
+def test_energy_is_that_of_the_gpu_on_cudas_bus(machine):
+    machine(cuda=FakeCuda(gpus=[RTX_PRO]), nvml=counting(3))
+    assert energy_joules() == 1000.0
+
+    def other_way_round(handle: int) -> types.SimpleNamespace:
+        return types.SimpleNamespace(domain=0, bus=3 - handle, device=0)
+
+    machine(cuda=FakeCuda(gpus=[RTX_PRO]), nvml=counting(3, nvmlDeviceGetPciInfo=other_way_round))
+    assert energy_joules() == 3000.0
+
+
+def test_energy_without_cuda_is_that_of_the_first_visible_gpu(machine):
+    machine(nvml=counting(3), visible="1,0")
+    assert energy_joules() == 2000.0
+
+
+@pytest.mark.parametrize(
+    "installed",
+    [
+        {},
+        {"cuda": NoDevice(gpus=[]), "nvml": counting()},
+        {"nvml": nvml()},
+        {"nvml": counting(nvmlDeviceGetTotalEnergyConsumption=NVMLError("not supported"))},
+        {"nvml": counting(nvmlInit=NVMLError("no driver"))},
+        {"nvml": counting(), "visible": ""},
+    ],
+    ids=["nothing", "no GPU", "an old binding", "a GPU that does not count", "no driver", "none visible"],
+)
+def test_energy_that_nobody_counts_is_none(machine, installed):
+    machine(**installed)
+    assert energy_joules() is None

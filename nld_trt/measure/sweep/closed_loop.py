@@ -19,16 +19,22 @@ from nld_trt.decode.figures import Counts, Timing
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
 from nld_trt.decode.row import Row
+from nld_trt.machine.gpu import energy_joules
 
 
 @dataclass(frozen=True)
 class Run:
-    """The times and results of one repeat of a point."""
+    """The times and results of one repeat of a point.
+
+    Attributes:
+        joules: energy of the GPU, where its driver counts it.
+    """
 
     seconds: float
     engine_seconds: float
     timings: Sequence[Timing]
     results: Sequence[Result]
+    joules: float | None = None
 
     @property
     def counts(self) -> Counts:
@@ -47,6 +53,7 @@ def run_closed_loop(batch: Batch, requests: Sequence[Request], concurrency: int)
     live: dict[Row, Timing] = {}
     timings: list[Timing] = []
     results: list[Result] = []
+    joules_before = _joules(batch)
     engine_before = batch.engine_seconds
     started = time.perf_counter()
     while waiting or live:
@@ -62,7 +69,15 @@ def run_closed_loop(batch: Batch, requests: Sequence[Request], concurrency: int)
             if emission.finish_reason is not None:
                 del live[emission.row]
                 results.append(Result.of(emission.row).or_raise())
-    return Run(time.perf_counter() - started, batch.engine_seconds - engine_before, timings, results)
+    seconds, engine_seconds = time.perf_counter() - started, batch.engine_seconds - engine_before
+    joules = _joules(batch)
+    used = None if joules is None or joules_before is None else joules - joules_before
+    return Run(seconds, engine_seconds, timings, results, used)
+
+
+def _joules(batch: Batch) -> float | None:
+    """What the GPU's counter of energy shows; None on a CPU."""
+    return energy_joules() if batch.session.device == "gpu" else None
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float | None]:

@@ -34,7 +34,8 @@ COLUMNS: tuple[str, ...] = (
     "requests_ok", "requests_failed", "repeats", "output_tokens", "duration_s",
     *(f"{name}_{statistic}" for name in (latency.name for latency in LATENCIES) for statistic in _STATISTICS),
     "output_tps", "output_tps_min", "output_tps_max", "tps_per_user", "tps_per_gpu", "request_throughput",
-    "tokens_per_forward", "acceptance_length", "denoising_steps_per_block", "host_share", "version",
+    "tokens_per_forward", "acceptance_length", "denoising_steps_per_block", "host_share",
+    "joules_per_token", "version",
 )  # fmt: skip
 
 
@@ -85,10 +86,17 @@ def row(
         "acceptance_length": ACCEPTANCE_LENGTH.formula(counts),
         "denoising_steps_per_block": DENOISE_PASSES_PER_BLOCK.formula(counts),
         "host_share": HOST_SHARE.formula(counts),
+        "joules_per_token": _joules_per_token(runs, counts.tokens),
         "version": nld_trt.__version__,
     }
     assert tuple(values) == COLUMNS
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _joules_per_token(runs: Sequence[Run], tokens: int) -> float | None:
+    """Energy of the GPU in all repeats over their tokens; None where a repeat has none."""
+    joules = [run.joules for run in runs if run.joules is not None]
+    return sum(joules) / tokens if tokens and len(joules) == len(runs) else None
 
 
 def series(row: Mapping[str, Any]) -> str:

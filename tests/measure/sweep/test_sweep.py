@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -214,3 +215,20 @@ def test_plots_are_drawn_from_rows(sweep, golden_session):
     rows = run(sweep, golden_session("tiny-a"))
     for path in draw(rows, sweep.results.folder, "tiny-a"):
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_energy_of_a_gpu_is_told_by_token(sweep, golden_session, monkeypatch):
+    """A counter that shows 6 J more each time it is read: 6 J for each of the two repeats."""
+    session, readings = golden_session("tiny-a"), iter(range(0, 10_000, 6))
+    assert all(row["joules_per_token"] is None for row in run(sweep, session))
+    monkeypatch.setattr(session, "device", "gpu")
+    monkeypatch.setattr(sys.modules[run_closed_loop.__module__], "energy_joules", lambda: float(next(readings)))
+    tokens = WORKLOAD.requests * WORKLOAD.max_new_tokens * WORKLOAD.repeats
+    assert {row["joules_per_token"] for row in run(sweep, session, resume=False)} == {12 / tokens}
+
+
+def test_a_gpu_that_counts_no_energy_leaves_it_empty(sweep, golden_session, monkeypatch):
+    session = golden_session("tiny-a")
+    monkeypatch.setattr(session, "device", "gpu")
+    monkeypatch.setattr(sys.modules[run_closed_loop.__module__], "energy_joules", lambda: None)
+    assert all(row["joules_per_token"] is None for row in run(sweep, session))
