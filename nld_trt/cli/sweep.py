@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--concurrency", default="1", show_default=True, help="Comma list of requests in flight.")
 @click.option(
+    "--request-rate", "request_rates", default=None,
+    help="Comma list of requests per second that arrive as a Poisson process, --concurrency in flight at most. "
+    "Default: a closed loop.",
+)  # fmt: skip
+@click.option(
     "--threshold",
     type=float,
     default=names.DEFAULT_THRESHOLDS[names.DIFFUSION],
@@ -52,6 +57,11 @@ if TYPE_CHECKING:
 @click.option(
     "--repeats", type=int, default=3, show_default=True, help="Timed repeats of each point; rates are their median."
 )
+@click.option(
+    "--scripted-acceptance", metavar="NAME|NUMBER|FILE", default=None,
+    help=f"Of an engine of random weights: have drafts accepted by {', '.join(names.WORKLOADS)}, by a mean length at "
+    "blocks of 32 or by a file of counts. Needs --ignore-eos; the results say so.",
+)  # fmt: skip
 @chat_template_option
 @click.option("--plots/--no-plots", default=None, help="Draw PNG plots. Default: when matplotlib is installed.")
 @click.option("--no-resume", is_flag=True, help="Measure points again that are already in the results folder.")
@@ -100,8 +110,9 @@ def _sweep_engine(target: str, prompts: Path, folder: Path, plots: bool | None, 
         if dry_run:
             _show_plan(planned.sweep.results.labels(), planned.left_out, planned.left_out_lines())
             return
-        rows = planned.run(resume=not options["no_resume"], progress=output)
-        _show(rows, folder, planned.title, plots, {"left_out": planned.left_out})
+        measured = planned.run(resume=not options["no_resume"], progress=output)
+        _show_measured(measured, folder, planned.title, plots, {"left_out": planned.left_out})
+    _raise_failed(measured, len(planned.sweep.results.points))
 
 
 def _sweep_server(target: str, prompts: Path, folder: Path, plots: bool | None, options: Mapping[str, Any]) -> None:
@@ -121,24 +132,21 @@ def _sweep_server(target: str, prompts: Path, folder: Path, plots: bool | None, 
             return
         measured = planned.run(resume=not options["no_resume"], progress=output)
         report = _report_categories(measured, folder)
-        found = {"left_out": planned.left_out, "failed": measured.failed, **report}
-        if measured.points:
-            _show(measured.rows, folder, planned.title, plots, found)
-        elif output.json:
-            output.result({"output_dir": str(folder), "rows": [], **found})
-    if measured.failed:
-        count = f"{len(measured.failed)} of {len(planned.results.points)} points failed"
-        raise OperationError(count, details=[f"{label}: {why}" for label, why in measured.failed.items()])
+        _show_measured(measured, folder, planned.title, plots, {"left_out": planned.left_out, **report})
+    _raise_failed(measured, len(planned.results.points))
 
 
 def _settings(options: Mapping[str, Any]) -> SweepSettings:
-    from nld_trt.measure.sweep.settings import SweepSettings
+    from nld_trt.measure.sweep.script import read_script
+    from nld_trt.measure.sweep.settings import SweepSettings, request_rates
 
-    lengths = options["block_lengths"]
+    lengths, rates = options["block_lengths"], options["request_rates"]
     same = ("modes", "threshold", "requests", "max_new_tokens", "ignore_eos", "warmup", "repeats", "chat_template")
     return SweepSettings(
         block_lengths=None if lengths is None else whole_numbers("--block-length", lengths),
         concurrency=whole_numbers("--concurrency", options["concurrency"]),
+        request_rates=None if rates is None else request_rates(rates),
+        script=None if options["scripted_acceptance"] is None else read_script(options["scripted_acceptance"]),
         **{name: options[name] for name in same},
     )
 
@@ -159,6 +167,26 @@ def _check(prompts: Path, plots: bool | None, options: Mapping[str, Any]) -> Non
 def _show_plan(labels: Sequence[str], left_out: Mapping[str, str], left_out_lines: Sequence[str]) -> None:
     lines = [f"{len(labels)} point{'s' * (len(labels) > 1)}:", *(f"  {label}" for label in labels)]
     output.result({"points": labels, "left_out": left_out}, "\n".join([*lines, *left_out_lines]))
+
+
+def _show_measured(measured: Measured, folder: Path, title: str, plots: bool | None, more: Mapping[str, Any]) -> None:
+    """Print what was measured, if anything was."""
+    found = {**more, "failed": measured.failed}
+    if measured.points:
+        _show(measured.rows, folder, title, plots, found)
+    elif output.json:
+        output.result({"output_dir": str(folder), "rows": [], **found})
+
+
+def _raise_failed(measured: Measured, points: int) -> None:
+    """Name the points that failed, which have not ended the sweep.
+
+    Raises:
+        OperationError: there are some.
+    """
+    if measured.failed:
+        count = f"{len(measured.failed)} of {points} points failed"
+        raise OperationError(count, details=[f"{label}: {why}" for label, why in measured.failed.items()])
 
 
 def _show(
