@@ -17,6 +17,7 @@ from nld_trt.cli._options import backend_option, chat_template_option, modes_opt
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._served import is_address, refuse_other_flags, served_model
 from nld_trt.cli._spelling import output_folder_option
+from nld_trt.cli._sweep_file import SWEEP_FILE_OPTIONS, needed, sweep_file, sweep_file_options
 from nld_trt.errors import InputError, OperationError
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 
 @click.command("sweep")
-@click.argument("target", metavar="ENGINE_DIR|URL")
-@prompts_option("JSONL file with prompts, AIPerf's or SPEED-Bench's: real text, not random tokens.")
+@click.argument("target", metavar="[ENGINE_DIR|URL]", required=False)
+@prompts_option("JSONL file with prompts, AIPerf's or SPEED-Bench's: real text, not random tokens.", required=False)
 @output_folder_option("Results folder; an earlier sweep in it is continued.")
+@sweep_file_options
 @modes_option(names.SWEPT_VARIANTS)
 @click.option(
     "--block-length", "block_lengths", default=None,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     "blocks of 32 or by a file of counts. Needs --ignore-eos; the results say so.",
 )  # fmt: skip
 @chat_template_option
+@click.option("--workload", "name", default=None, help="Name of the workload in the results. Default: the prompts'.")
 @click.option("--plots/--no-plots", default=None, help="Draw PNG plots. Default: when matplotlib is installed.")
 @click.option("--no-resume", is_flag=True, help="Measure points again that are already in the results folder.")
 @click.option("--dry-run", is_flag=True, help="List the points, and stop.")
@@ -76,20 +79,36 @@ if TYPE_CHECKING:
     help="Of a server: the program aiperf that sends the requests. Default: the one on PATH.",
 )  # fmt: skip
 @json_option
-def command(target: str, prompts: Path, output_dir: Path, *, plots: bool | None, **options: Any) -> None:
-    """Measure an engine or a server over modes x block lengths x concurrency.
+def command(
+    target: str | None,
+    prompts: Path | None,
+    output_dir: Path,
+    *,
+    plots: bool | None,
+    **options: Any,
+) -> None:
+    """Measure an engine or a server over modes x block lengths x concurrency, or all that a sweep file asks for.
 
     Every point is written as soon as it ends; the same command continues an interrupted sweep. Of an engine, the
     timed region is prefill, decoding and detokenization; loading and warm-up are outside. A server is measured by
     AIPerf, which is a program of its own and sees requests as a client does. The URL is that of an OpenAI-compatible
-    server, or of a Triton server with a model of nld-trt.
+    server, or of a Triton server with a model of nld-trt. With --config, engines are built from models as far as they
+    are missing, for each platform and precision, and the results of all are joined.
 
     \b
     Examples:
       nld-trt sweep engine --prompts examples/nld-tiny/eval.jsonl -o results --concurrency 1,4,8
       nld-trt sweep http://localhost:9000 --prompts prompts.jsonl -o results --modes ar,linear --concurrency 1,4
       nld-trt sweep localhost:8001 --prompts qualitative.jsonl -o results --modes linear
+      nld-trt sweep --config sweeps/dgx-spark.yaml -o results
+      nld-trt sweep --config sweeps/h200.yaml -o results --emit slurm
     """
+    context = click.get_current_context()
+    of_file = {name: options.pop(name) for name in SWEEP_FILE_OPTIONS}
+    if of_file["config_file"] is not None:
+        sweep_file(context, output_dir, plots=plots, options=options, **of_file)
+        return
+    target, prompts = needed(context, target, prompts)
     _check(prompts, plots, options)
     refuse_other_flags(target, options)
     (_sweep_server if is_address(target) else _sweep_engine)(target, prompts, output_dir, plots, options)
@@ -141,7 +160,17 @@ def _settings(options: Mapping[str, Any]) -> SweepSettings:
     from nld_trt.measure.sweep.settings import SweepSettings, request_rates
 
     lengths, rates = options["block_lengths"], options["request_rates"]
-    same = ("modes", "threshold", "requests", "max_new_tokens", "ignore_eos", "warmup", "repeats", "chat_template")
+    same = (
+        "name",
+        "modes",
+        "threshold",
+        "requests",
+        "max_new_tokens",
+        "ignore_eos",
+        "warmup",
+        "repeats",
+        "chat_template",
+    )
     return SweepSettings(
         block_lengths=None if lengths is None else whole_numbers("--block-length", lengths),
         concurrency=whole_numbers("--concurrency", options["concurrency"]),

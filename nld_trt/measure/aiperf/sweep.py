@@ -121,7 +121,7 @@ class ServedSweep:
                 raise OperationError(f"AIPerf ended with status {status}; its output is in {artifacts / _OUTPUT}")
             runs.append(run)
         return {
-            "row": row(point, runs, self.model, self.gpus, workload=self.results.workload.name),
+            "row": row(point, runs, self.model, self.gpus, workload=self.results.workload.title),
             "categories": sums_of((each for run in runs for each in run.requests), self.dataset.categories),
             "failures": sum((run.failures for run in runs), Counter()),
             "commands": commands,

@@ -76,7 +76,8 @@ class PlannedSweep:
         if names.AUTO in self.sweep.variants:
             engine = self.engine
             engine.decoder.follow_load(load_or_measure(engine.folder, engine.session, progress=progress))
-        model = self.engine.folder.manifest.model
+        manifest = self.engine.folder.manifest
+        model = {**manifest.model, "algorithm": (manifest.quantization or {}).get("algorithm")}
         self.engine.decoder.script = self.script
         return self.sweep.run(
             self.engine.decoder, self.questions, model, self.device, self.gpus, resume=resume, progress=progress

@@ -39,6 +39,11 @@ class Workload:
     scripted: str | None = None
     name: str | None = None
 
+    @property
+    def title(self) -> str:
+        """Its name, or that of its prompts."""
+        return self.name or self.prompts_name
+
 
 @dataclass(frozen=True)
 class Point:

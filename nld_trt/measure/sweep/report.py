@@ -47,7 +47,11 @@ def row(
     device: str,
     gpus: int,
 ) -> dict[str, Any]:
-    """Return the record of a point: rates are medians over the repeats; latencies pool the requests of all repeats."""
+    """Return the record of a point: rates are medians over the repeats; latencies pool the requests of all repeats.
+
+    Args:
+        model: its name, its hash and, if it is quantized, the algorithm.
+    """
     timings = [timing for run in runs for timing in run.timings]
     rates = [TOKENS_PER_SECOND.formula(run.counts) or 0.0 for run in runs]
     itls = [itl for timing in timings if (itl := timing.itl) is not None]
@@ -58,7 +62,8 @@ def row(
         "model": model["name"],
         "model_sha256": model["sha256"],
         "backend": info.backend,
-        "precision": info.precision,
+        # In words: how weights are stored, if not as they are computed with, and what is computed in.
+        "precision": " ".join(filter(None, (model.get("algorithm"), info.precision))),
         "device": device,
         "num_gpus": gpus,
         "mode": point.variant,
@@ -66,7 +71,7 @@ def row(
         "threshold": point.threshold,
         "concurrency": point.concurrency,
         "request_rate": point.request_rate,
-        "workload": workload.name,
+        "workload": workload.title,
         "scripted_acceptance": workload.scripted,
         "requests_ok": requests,
         "requests_failed": 0,  # one would have ended the sweep
