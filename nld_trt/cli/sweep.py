@@ -53,6 +53,10 @@ if TYPE_CHECKING:
     help="Requests per repeat; the prompts are reused in order. "
     f"Default: {names.DEFAULT_SWEEP_REQUESTS}, or each conversation of SPEED-Bench once.",
 )  # fmt: skip
+@click.option(
+    "--requests-per-user", type=int, default=None,
+    help="At least so many requests for each one in flight. Default: --requests at every concurrency.",
+)  # fmt: skip
 @click.option("--max-new-tokens", type=int, default=128, show_default=True, help="Limit per request.")
 @click.option("--ignore-eos", is_flag=True, help="Generate exactly --max-new-tokens, so that all points do equal work.")
 @click.option("--warmup", type=int, default=2, show_default=True, help="Untimed requests before each point.")
@@ -170,6 +174,7 @@ def _settings(options: Mapping[str, Any]) -> SweepSettings:
         "warmup",
         "repeats",
         "chat_template",
+        "requests_per_user",
     )
     return SweepSettings(
         block_lengths=None if lengths is None else whole_numbers("--block-length", lengths),
@@ -186,9 +191,9 @@ def _check(prompts: Path, plots: bool | None, options: Mapping[str, Any]) -> Non
 
     if not prompts.is_file():
         raise InputError(f"--prompts {prompts} is not a file")
-    for name, least in (("requests", 1), ("repeats", 1), ("warmup", 0)):
+    for name, least in (("requests", 1), ("requests_per_user", 1), ("repeats", 1), ("warmup", 0)):
         if options[name] is not None and options[name] < least:
-            raise InputError(f"--{name} is {options[name]}; it must be at least {least}")
+            raise InputError(f"--{name.replace('_', '-')} is {options[name]}; it must be at least {least}")
     if plots:
         optional.require("matplotlib", wanted_by="sweep --plots")
 

@@ -59,7 +59,7 @@ class Benchmark:
             "--dataset-sampling-strategy", "sequential",
             "--concurrency", str(concurrency),
             *(() if rate is None else ("--request-rate", f"{rate:g}", "--arrival-pattern", "poisson")),
-            counted, str(workload.requests),
+            counted, str(workload.requests_at(concurrency)),
             *(("--warmup-request-count", str(workload.warmup)) if workload.warmup else ()),
             # Whole answers, of which the number of forwards is read.
             "--export-level", "raw",

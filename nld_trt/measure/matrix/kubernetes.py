@@ -15,6 +15,7 @@ from nld_trt.errors import InputError
 from nld_trt.files import publish_file
 from nld_trt.measure.matrix.emit_options import EmitOptions
 from nld_trt.measure.matrix.run import Matrix
+from nld_trt.measure.matrix.tasks import SERVER
 
 FOLDER: Final = "kubernetes"
 SUBMIT: Final = "submit.sh"
@@ -44,13 +45,13 @@ def emit_kubernetes(matrix: Matrix, options: EmitOptions, *, resume: bool = True
     containers.
 
     Raises:
-        InputError: an option is unknown or missing, or the file measures a server.
+        InputError: an option is unknown or missing, or the folder holds something that is no sweep.
     """
     options.check(OPTIONS, FOLDER)
-    if matrix.file.server is not None:
+    if matrix.file.server is not None and "image" not in options.of(None):
         raise InputError(
-            f"{matrix.file.path} measures a server, for which --emit kubernetes has no image: its client is AIPerf",
-            fix="Run it with --emit local or --emit slurm, or AIPerf's own: aiperf kube profile.",
+            f"{matrix.file.path} measures a server, and {_DEFAULTS['image']} has no AIPerf, which sends the requests",
+            fix="Name an image that has nld-trt and aiperf: --option image=NAME",
         )
     if "claim" not in options.of(None):
         raise InputError(
@@ -64,16 +65,15 @@ def emit_kubernetes(matrix: Matrix, options: EmitOptions, *, resume: bool = True
     common = {**_DEFAULTS, **options.of(None)}
     objects: dict[str, dict[str, Any]] = {"config": _config_map(matrix, common)}
     for platform in matrix.platforms:
-        assert platform is not None
-        chosen = {**_DEFAULTS, **options.of(platform)}
-        gpu = chosen["gpu-resource"] if PLATFORMS[platform].compute_capabilities else None
-        build = _command(f"build-{platform}")
-        objects[f"build-{platform}"] = _job(chosen, f"build-{platform}", build, gpu)
+        chosen, name, gpu = {**_DEFAULTS, **options.of(platform)}, platform or SERVER, None
+        if platform is not None:
+            gpu = chosen["gpu-resource"] if PLATFORMS[platform].compute_capabilities else None
+            objects[f"build-{name}"] = _job(chosen, f"build-{name}", _command(f"build-{platform}"), gpu)
         numbers = [task.number for task in matrix.tasks_on(platform)]
         # An index counts from 0, and a platform's points may begin later. A point that fails is told by the last Job.
         step = f'"$(({numbers[0]} + $JOB_COMPLETION_INDEX))"' if numbers[0] else _INDEX
         point = f"{_command(step, *again)} || echo failed"
-        objects[f"points-{platform}"] = _job(chosen, f"points-{platform}", point, gpu, points=numbers)
+        objects[f"points-{name}"] = _job(chosen, f"points-{name}", point, gpu, points=numbers)
     objects["collect"] = _job(common, "collect", _command("collect"), None)
     return _write(home, objects, common)
 

@@ -14,6 +14,7 @@ from nld_trt.files import publish_file
 from nld_trt.measure.matrix.child import PROGRAM
 from nld_trt.measure.matrix.emit_options import EmitOptions
 from nld_trt.measure.matrix.run import Matrix
+from nld_trt.measure.matrix.tasks import SERVER
 
 FOLDER: Final = "slurm"
 SUBMIT: Final = "submit.sh"
@@ -45,12 +46,13 @@ def emit_slurm(matrix: Matrix, options: EmitOptions, *, resume: bool = True) -> 
     jobs: dict[str, str] = {}
     submitted = []
     for platform in matrix.platforms:
-        name = platform or "server"
+        name = platform or SERVER
         tasks = matrix.tasks_on(platform)
         numbers = f"{tasks[0].number}-{tasks[-1].number}"
         kept = options.of(platform)
-        if platform is not None and PLATFORMS[platform].compute_capabilities:
-            kept = {"gres": "gpu:1", **kept}
+        if platform is not None:
+            # A point has a GPU, or the node, for itself.
+            kept = ({"gres": "gpu:1"} if PLATFORMS[platform].compute_capabilities else {"exclusive": ""}) | kept
         depends = ""
         if platform is not None:
             jobs[f"build-{name}"] = _job(matrix, f"build-{name}", kept, _command(matrix, f"build-{platform}"))

@@ -16,7 +16,8 @@ from nld_trt.measure.matrix.workload import Workload
 
 # Variants without blocks.
 _BLOCKLESS: Final = (names.AR, names.AUTO)
-_SERVER: Final = "server"
+# In the place of an engine's name, and of a platform's.
+SERVER: Final = "server"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Unit:
     @property
     def engine_name(self) -> str:
         """The engine's name, or one that no engine has."""
-        return _SERVER if self.engine is None else self.engine.name
+        return SERVER if self.engine is None else self.engine.name
 
     def arguments(self, folder: Path, prompts: Path, *, more: Sequence[str] = ()) -> list[str]:
         """The arguments of ``nld-trt`` that measure all points into ``folder``."""
@@ -68,6 +69,7 @@ class Unit:
             **{flag: ",".join(f"{each:g}" for each in listed) for flag, listed in lists.items() if listed},
             "--max-new-tokens": workload.max_new_tokens,
             "--requests": workload.requests,
+            "--requests-per-user": workload.requests_per_user,
             "--repeats": file.repeats,
             "--warmup": file.warmup,
             "--workload": workload.name,

@@ -23,7 +23,7 @@ _DRAWN_PROMPTS: Final = 16
 
 _KEYS: Final = Keys(
     texts=("name", "prompts"),
-    counts={"prompt_tokens": 1, "max_new_tokens": 1, "requests": 1},
+    counts={"prompt_tokens": 1, "max_new_tokens": 1, "requests": 1, "requests_per_user": 1},
     switches=("ignore_eos",),
     rates=("request_rates",),
 )
@@ -38,6 +38,7 @@ class Workload:
         prompt_tokens: length of drawn prompts, for engines whose acceptance is scripted.
         max_new_tokens: limit of each answer.
         requests: per repeat; None leaves it to the sweep.
+        requests_per_user: at least so many for each one in flight; None for ``requests`` at any number of users.
         ignore_eos: answers have exactly ``max_new_tokens``.
         request_rates: requests per second that arrive as a Poisson process; empty for closed loops.
     """
@@ -47,6 +48,7 @@ class Workload:
     prompt_tokens: int | None = None
     max_new_tokens: int = 128
     requests: int | None = None
+    requests_per_user: int | None = None
     ignore_eos: bool = True
     request_rates: tuple[float, ...] = ()
 

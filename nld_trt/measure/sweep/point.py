@@ -27,6 +27,7 @@ class Workload:
         prompts_sha256: identifies the prompts file.
         scripted: the source of the acceptance that was drawn in place of the engine's, in words; None for the engine's.
         name: of the workload, if it has one.
+        requests_per_user: there are at least so many requests for each one in flight; None for ``requests`` alone.
     """
 
     prompts_name: str
@@ -38,6 +39,11 @@ class Workload:
     repeats: int
     scripted: str | None = None
     name: str | None = None
+    requests_per_user: int | None = None
+
+    def requests_at(self, concurrency: int) -> int:
+        """The requests of a repeat of a point with so many in flight."""
+        return max(self.requests, (self.requests_per_user or 0) * concurrency)
 
     @property
     def title(self) -> str:

@@ -70,7 +70,8 @@ class Sweep:
         device: str,
         gpus: int,
     ) -> dict[str, Any]:
-        requests = [self._request(questions[index % len(questions)], point) for index in range(self.workload.requests)]
+        count = self.workload.requests_at(point.concurrency)
+        requests = [self._request(questions[index % len(questions)], point) for index in range(count)]
         try:
             if self.workload.warmup:
                 run_closed_loop(batch, requests[: self.workload.warmup], point.concurrency)

@@ -35,6 +35,7 @@ class SweepSettings:
             for closed loops.
         script: what drafts are told to have had accepted; None for what the engine accepts.
         name: of the workload, if it has one.
+        requests_per_user: at least so many requests for each one in flight; None for ``requests`` alone.
         chat_template: the template that was asked for when the engine was opened.
     """
 
@@ -51,6 +52,7 @@ class SweepSettings:
     request_rates: Sequence[float] | None = None
     script: Script | None = None
     name: str | None = None
+    requests_per_user: int | None = None
 
     @property
     def loads(self) -> list[tuple[int, float | None]]:
@@ -71,6 +73,7 @@ class SweepSettings:
             self.repeats,
             scripted=None if self.script is None else self.script.source,
             name=self.name,
+            requests_per_user=self.requests_per_user,
         )
 
 
