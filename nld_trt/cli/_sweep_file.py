@@ -157,7 +157,7 @@ def _write(matrix: Matrix, emit: str, chosen: EmitOptions, resume: bool) -> None
     written = [str(path) for path in emitter(matrix, chosen, resume=resume)]
     output.result(
         {"files": written, "points": [task.label for task in matrix.tasks]},
-        "\n".join([f"{len(matrix.tasks)} points:", *(f"  {path}" for path in written)]),
+        "\n".join([f"{len(matrix.tasks)} point{'s' * (len(matrix.tasks) > 1)}:", *(f"  {path}" for path in written)]),
     )
     output.note(f"submit them: {written[0]}")
 
@@ -169,7 +169,7 @@ def show_found(found: Found, folder: Path, plots: bool | None) -> None:
     rows = found.merged.rows
     more = {"left_out": dict(found.left_out), "failed": dict(found.failed)}
     if rows:
-        output.table(*table(rows), title=f"{len(rows)} points")
+        output.table(*table(rows), title=f"{len(rows)} point{'s' * (len(rows) > 1)}")
     drawn = draw_each(rows, folder) if plots else []
     if output.json:
         output.result({"output_dir": str(folder), "rows": rows, **more, "plots": drawn})
@@ -182,7 +182,10 @@ def _show_plan(matrix: Matrix) -> None:
     steps = [step for engine in matrix.engines for step in engine.steps if not step.is_done]
     commands = [f"nld-trt {' '.join(step.arguments)}" for step in dict.fromkeys(steps)]
     labels = [task.label for task in matrix.tasks]
-    lines = [f"{len(labels)} points:", *(f"  {number} {label}" for number, label in enumerate(labels))]
+    lines = [
+        f"{len(labels)} point{'s' * (len(labels) > 1)}:",
+        *(f"  {number} {label}" for number, label in enumerate(labels)),
+    ]
     lines += ["to build:", *(f"  {command}" for command in commands)] if commands else []
     lines += ["not on this machine:", *(f"  {name}: {why}" for name, why in left_out.items())] if left_out else []
     output.result({"points": labels, "build": commands, "left_out": left_out}, "\n".join(lines))

@@ -209,7 +209,7 @@ class Matrix:
         return left_out
 
     def _found(self, parts: Sequence[Part | None], failed: dict[str, str], left_out: Mapping[str, str]) -> Found:
-        merged = merge([part for part in parts if part is not None], one_checkpoint=False)
+        merged = merge([part for part in parts if part is not None], one_checkpoint=False, prefixed=True)
         everything = {**failed, **merged.failed}
         if merged.points:
             Merged(merged.points, everything, merged.workloads, merged.environments, merged.same).write(self.folder)

@@ -134,16 +134,18 @@ def read_parts(folders: Sequence[Path]) -> list[Part]:
     return parts
 
 
-def merge(parts: Sequence[Part], *, one_checkpoint: bool = True) -> Merged:
+def merge(parts: Sequence[Part], *, one_checkpoint: bool = True, prefixed: bool | None = None) -> Merged:
     """Join results. A point that two parts have alike is kept once; one that failed in a part and is there is not told.
 
     Args:
         one_checkpoint: a model in a precision must be the same checkpoint everywhere.
+        prefixed: labels begin with the name of the part; None means where there are several.
 
     Raises:
         InputError: a part is of another version or another checkpoint, or two have measured the same point.
     """
     _check_same(parts, _SAME if one_checkpoint else {_VERSION: _SAME[_VERSION]})
+    prefixed = len(parts) > 1 if prefixed is None else prefixed
     points: dict[str, Mapping[str, Any]] = {}
     owners: dict[str, tuple[str, Mapping[str, Any]]] = {}
     same = 0
@@ -160,8 +162,8 @@ def merge(parts: Sequence[Part], *, one_checkpoint: bool = True) -> Merged:
                 same += 1
                 continue
             owners[key] = part.name, point
-            points[_label(part.name, label, len(parts))] = point
-    failed = {_label(part.name, label, len(parts)): why for part in parts for label, why in part.failed.items()}
+            points[_label(part.name, label, prefixed)] = point
+    failed = {_label(part.name, label, prefixed): why for part in parts for label, why in part.failed.items()}
     return Merged(
         points,
         {label: why for label, why in failed.items() if label not in points},
@@ -171,9 +173,9 @@ def merge(parts: Sequence[Part], *, one_checkpoint: bool = True) -> Merged:
     )
 
 
-def _label(part: str, label: str, parts: int) -> str:
+def _label(part: str, label: str, prefixed: bool) -> str:
     """The label of a point among those of all parts."""
-    return label if parts == 1 else f"{part}.{label}"
+    return f"{part}.{label}" if prefixed else label
 
 
 def _check_same(parts: Sequence[Part], columns: Mapping[str, str]) -> None:

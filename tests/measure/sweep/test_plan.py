@@ -111,6 +111,11 @@ def test_arrivals_at_a_rate_are_points_of_their_own(opened, prompts, tmp_path) -
     assert all(row["requests_ok"] == 2 for row in rows)
 
 
+def test_a_point_of_more_users_has_more_requests_if_that_is_asked_for(opened, prompts, tmp_path) -> None:
+    planned = plan_sweep(opened, prompts, tmp_path / "results", replace(SETTINGS, modes="ar", requests_per_user=3))
+    assert [row["requests_ok"] for row in planned.run().rows] == [3, 6]
+
+
 @pytest.mark.parametrize("text", ["", "0", "-1", "1,x", "inf", "nan"])
 def test_rates_that_are_none_are_refused(text) -> None:
     with pytest.raises(InputError, match="--request-rate is"):
