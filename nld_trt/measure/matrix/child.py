@@ -10,12 +10,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 PROGRAM: Final = (sys.executable, "-m", "nld_trt")
 
 # Seconds in which a command ends after a signal.
 _EXIT_SECONDS: Final = 20.0
+_POLL_SECONDS: Final = 0.2
+_FLAGS: Final = "NLD_TRT_SWEEP_"
 _ERROR: Final = "nld-trt: error: "
 _READ_BYTES: Final = 1 << 16
 
@@ -33,27 +36,43 @@ class Child:
     log: Path
     variables: Mapping[str, str] | None = None
 
-    def run(self) -> str | None:
-        """Run the command; return why it failed, or None. It is ended if this is interrupted."""
+    def run(self, stop: Event | None = None) -> str | None:
+        """Run the command; return why it failed, or None. It is ended if this is interrupted, or once ``stop`` is set."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
             process = subprocess.Popen(
                 [*PROGRAM, *self.arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                env={**os.environ, **(self.variables or {})},
+                env={**_inherited(), **(self.variables or {})},
             )  # fmt: skip
             try:
-                status = process.wait()
+                while (status := _waited(process, None if stop is None else _POLL_SECONDS)) is None:
+                    if stop is not None and stop.is_set():
+                        _end(process)
             except BaseException:
-                process.terminate()
-                try:
-                    process.wait(_EXIT_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                _end(process)
                 raise
         if not status:
             return None
         ended = f"signal {-status}" if status < 0 else f"exit status {status}"
         return f"{ended}: {reason_in(self.log) or f'see {self.log}'}"
+
+
+def _waited(process: subprocess.Popen[bytes], seconds: float | None) -> int | None:
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    if _waited(process, _EXIT_SECONDS) is None:
+        process.kill()
+
+
+def _inherited() -> dict[str, str]:
+    """This process's environment, without the variables that stand for flags of its own command."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_FLAGS)}
 
 
 def reason_in(log: Path) -> str | None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from nld_trt.errors import InputError, OperationError
@@ -142,8 +143,18 @@ class Matrix:
         # A sweep measures its points in the order of the tasks.
         return {task.label: why for task in tasks[ended:]}
 
-    def run_task(self, number: int, *, resume: bool = True, variables: dict[str, str] | None = None) -> str | None:
+    def run_task(
+        self,
+        number: int,
+        *,
+        resume: bool = True,
+        variables: Mapping[str, str] | None = None,
+        stop: Event | None = None,
+    ) -> str | None:
         """Measure one point by itself; returns why that failed, or None.
+
+        Args:
+            variables: of the environment of its process, which is ended once ``stop`` is set.
 
         Raises:
             InputError: there is no such point, or its engine is not built.
@@ -157,7 +168,7 @@ class Matrix:
         folder = self.folder.absolute() / _TASKS / task.label
         folder.parent.mkdir(parents=True, exist_ok=True)
         arguments = task.arguments(folder, self._prompts(task.unit), more=self._flags(resume))
-        return Child(arguments, self._log(task.label), variables).run()
+        return Child(arguments, self._log(task.label), variables).run(stop)
 
     def collect(self, *, left_out: Mapping[str, str] | None = None, unbuilt: Mapping[str, str] | None = None) -> Found:
         """Join the results of the points that ran by themselves; those without results are named as failed.

@@ -46,7 +46,7 @@ def run_workers(
                     return
                 number = numbers.popleft()
             try:
-                why = matrix.run_task(number, resume=resume, variables=variables)
+                why = matrix.run_task(number, resume=resume, variables=variables, stop=stop)
             except NldError as error:
                 why = str(error)
             with lock:
@@ -63,7 +63,7 @@ def run_workers(
         for thread in threads:
             thread.join()
     except BaseException:
-        # Commands that run get the terminal's signal as well; no further one is started.
+        # Points that are being measured are ended, and no further one is begun.
         stop.set()
         for thread in threads:
             thread.join()

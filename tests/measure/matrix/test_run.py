@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from threading import Event, Timer
 
 import pytest
 
@@ -67,7 +69,7 @@ class Fake:
     def __call__(self, arguments, log, variables=None):
         self.variables[log.stem] = variables
         why = next((f"signal 9: {name}" for name in self.failing if name in log.stem), None)
-        return type("Made", (), {"run": lambda _: why})()
+        return type("Made", (), {"run": lambda _, stop=None: why})()
 
 
 def test_a_sweep_that_is_killed_has_its_missing_points_named(write, tmp_path, monkeypatch):
@@ -114,6 +116,21 @@ def test_a_command_that_fails_says_why(tmp_path):
     log = tmp_path / "log"
     assert Child(["inspect", str(tmp_path / "absent")], log).run().startswith("exit status 2: ")
     assert reason_in(tmp_path / "no-log") is None
+
+
+def test_a_command_ends_when_it_is_told_to(tmp_path, monkeypatch):
+    stop = Event()
+    Timer(0.5, stop.set).start()
+    child = Child(["-c", "import time; time.sleep(600)"], tmp_path / "log")
+    monkeypatch.setattr("nld_trt.measure.matrix.child.PROGRAM", (sys.executable,))
+    assert child.run(stop).startswith("signal 15")
+
+
+def test_a_command_does_not_inherit_the_flags_of_this_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("NLD_TRT_SWEEP_MODES", "quadratic")
+    monkeypatch.setattr("nld_trt.measure.matrix.child.PROGRAM", (sys.executable,))
+    code = "import os, sys; sys.exit('NLD_TRT_SWEEP_MODES' in os.environ)"
+    assert Child(["-c", code], tmp_path / "log").run() is None
 
 
 def test_a_dry_run_lists_points_and_commands_and_writes_nothing(write, tmp_path, capsys):
