@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import pytest
 
 from nld_trt.decode.auto.shapes import Shape
 from nld_trt.decode.batch import Batch
+from nld_trt.decode.fill import Outcome
 from nld_trt.decode.scripted import Script
 from nld_trt.errors import InputError
 from nld_trt.measure.variant import VARIANTS
@@ -82,6 +83,21 @@ def test_verify_passes_accept_what_the_script_says(golden_session, length):
         assert row.counters.forwards["verify"] == row.counters.forwards["draft"] == -(-23 // length)
     assert all(0 <= token < 256 for row in rows for token in row.emitted)
     assert {width for _, width, *_ in forwards[1:]} == {8}
+
+
+def test_slots_that_kernels_do_not_choose_for_keep_their_drafts(golden_session):
+    """A kernel gives -1 behind the first draft that does not match."""
+    batch = Batch(golden_session("tiny-a"))
+    batch.script = ALWAYS[3]
+    row = batch.submit(VARIANTS["linear"].request((1, 73), max_new_tokens=9, block_length=4, stop_on_eos=False))
+    row.next_pass(8)
+    row.advance(Outcome([], [50], 1, True, None))
+    draft = row.next_pass(8)
+    drafted = replace(draft, tokens=[50, 51, 52, 53], causal=True)
+    row.advance(Outcome([50, 51, 52, 53], [], 0, True, drafted))
+    emission = row.advance(Outcome([], [60, -1, -1, -1], 1, True, None))
+    assert emission.tokens == [51, 52, 52]
+    assert (row.pending.tokens[0], row.pending.cache_length, row.tokens_left) == (52, 5, 5)
 
 
 def test_ar_is_as_it_is_without_a_script(golden_session):

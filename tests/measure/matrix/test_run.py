@@ -18,6 +18,7 @@ from nld_trt.measure.matrix.child import Child, reason_in
 from nld_trt.measure.matrix.run import Matrix
 from nld_trt.measure.matrix.sweep_file import SweepFile
 from nld_trt.measure.matrix.workers import run_workers
+from nld_trt.measure.sweep.report import COLUMNS
 from tests.recorded_progress import Recorded
 
 
@@ -140,3 +141,14 @@ def test_a_dry_run_lists_points_and_commands_and_writes_nothing(write, tmp_path,
     assert found["points"] == ["tiny-a-cpu-fp32.tiny.ar_c1", "tiny-a-cpu-fp32.tiny.linear_b4_c1"]
     assert [line.split()[1] for line in found["build"]] == ["build"]
     assert not folder.exists()
+
+
+def test_plots_of_an_engine_and_workload_are_in_a_folder_of_their_own(tmp_path):
+    from nld_trt.measure.matrix.table import draw_each, table
+
+    values = {**dict.fromkeys(COLUMNS), "model": "tiny", "mode": "ar", "output_tps": 5.0, "tps_per_user": 5.0}
+    rows = [{**values, "concurrency": 1, "workload": workload} for workload in ("chat", "coding")]
+    assert [cells[0] for cells in table(rows)[1]] == ["tiny, chat", "tiny, coding"]
+    drawn = draw_each(rows, tmp_path)
+    assert {Path(name).parent.as_posix() for name in drawn} == {"plots/1", "plots/2"}
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in drawn)
