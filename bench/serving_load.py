@@ -10,7 +10,7 @@
 Every measurement is repeated and the repeats of what is compared are interleaved, in reverse order every other time;
 medians are printed. Clients are threads of another process that read gRPC streams; each sends its next request when
 an answer has ended. Rates count tokens that arrived within a window that begins once every client has a token. The
-engine alone is the decode loop of this package in this process, with as many requests.
+engine alone is the decode loop of this package in this process, text included, with as many requests.
 
 Parts:
     served      AR tokens/s of 1, 4, 8 and 16 clients through the server, and of the engine alone
@@ -44,6 +44,7 @@ from nld_trt.decode.auto.candidate import BLOCK_LENGTHS
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.engine.folder import EngineFolder
+from nld_trt.model.text.codec import Codec
 from nld_trt.names import NEVER
 from nld_trt.serving.settings import ServingSettings
 from nld_trt.serving.triton.client import stream
@@ -136,7 +137,7 @@ def request(mode: str, number: int, prompt: int = 20, tokens: int = ANSWER) -> d
 
 def alone(engine: EngineFolder, count: int, seconds: float) -> float:
     """AR tokens/s of the engine without a server."""
-    batch = Batch(engine.open_session("ort"))
+    batch = Batch(engine.open_session("ort"), Codec.open(engine.path))
     prompts = [tuple(request(AR, number)["input_ids"]) for number in range(count)]
 
     def submit(number: int) -> None:
