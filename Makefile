@@ -6,6 +6,7 @@
 #   make test-slow   the others: whole builds, servers, packaging
 #   make test-browser reports in a real browser, which has to be installed
 #   make test-aiperf sweeps of a server with AIPerf, which gets an environment of its own
+#   make test-clients   OpenAI's other clients, in an environment of their own
 #   make lint        ruff and mypy
 #   make clean       remove what these made
 #
@@ -15,11 +16,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 AIPERF := $(CURDIR)/.venv-aiperf
+CLIENTS := .venv-clients
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 # worksteal: each worker starts with a part of the list, so that few of them make what neighbouring tests share.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-slow test-browser test-aiperf lint clean
+.PHONY: demo test test-slow test-browser test-aiperf test-clients lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -39,13 +41,16 @@ test-browser: $(VENV)/.installed-browser
 test-aiperf: $(VENV)/.installed-dev $(AIPERF)/.installed
 	NLD_TRT_SWEEP_AIPERF=$(AIPERF)/bin/aiperf $(PYTEST) -m slow tests/measure/aiperf
 
+test-clients: $(CLIENTS)/.installed
+	$(CLIENTS)/bin/python -m pytest -p no:cacheprovider -k "langchain or litellm" tests/serving/openai
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) $(AIPERF) build dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(AIPERF) $(CLIENTS) build dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -74,4 +79,10 @@ $(VENV)/.installed-browser: $(VENV)/.installed-dev
 $(AIPERF)/.installed: $(VENV)/.created constraints.txt
 	$(BIN)/python -m venv $(AIPERF)
 	$(AIPERF)/bin/python -m pip install --disable-pip-version-check "$$(grep '^aiperf==' constraints.txt)"
+	@touch $@
+
+$(CLIENTS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+	    --editable '.[serve,openai,clients]'
 	@touch $@

@@ -15,6 +15,8 @@ engine alone is the decode loop of this package in this process, with as many re
 Parts:
     served      AR tokens/s of 1, 4, 8 and 16 clients through the server, and of the engine alone
     neighbours  tokens/s of four AR clients beside nobody, four AR ones, one linear one and four linear ones
+    auto        tokens/s of 1, 4 and 16 clients in ar, in linear at every block length, and in auto, on the prompts of
+                examples/nld-tiny/eval.jsonl, each answered to its end
     prompts     time between tokens of seven AR clients while another client sends prompts of 2,000 tokens, and its
                 time to the first token, alone and beside them
 """
@@ -38,6 +40,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nld_trt.decode.auto.candidate import BLOCK_LENGTHS
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.engine.folder import EngineFolder
@@ -50,7 +53,8 @@ from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 # Tokens of an answer, long enough for the window to hold few beginnings.
 ANSWER = 200
 PROMPT = 2000
-AR, LINEAR = "ar", "linear"
+AR, LINEAR, AUTO = "ar", "linear", "auto"
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -63,14 +67,16 @@ class Client:
     """
 
     url: str
-    inputs: dict[str, Any]
+    inputs: Sequence[dict[str, Any]]
     arrived: list[tuple[float, int]] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
 
     def run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
+        for inputs in itertools.cycle(self.inputs):
+            if stop.is_set():
+                return
             sent, began = time.monotonic(), False
-            for chunk in stream(self.url, **self.inputs):
+            for chunk in stream(self.url, **inputs):
                 now = time.monotonic()
                 if chunk.tokens and not began:
                     began = True
@@ -80,8 +86,12 @@ class Client:
                     break
 
 
-def clients(url: str, inputs: Sequence[dict[str, Any]], seconds: float, results: Any) -> None:
-    """Run clients for a time, in a process of their own, and hand back what each has noted."""
+def clients(url: str, inputs: Sequence[Sequence[dict[str, Any]]], seconds: float, results: Any) -> None:
+    """Run clients for a time, in a process of their own, and hand back what each has noted.
+
+    Args:
+        inputs: of each client, its requests, which it sends in turn.
+    """
     made = [Client(url, each) for each in inputs]
     stop = threading.Event()
     threads = [threading.Thread(target=each.run, args=(stop,)) for each in made]
@@ -97,7 +107,9 @@ def clients(url: str, inputs: Sequence[dict[str, Any]], seconds: float, results:
     results.put([(begun, begun + seconds, each.arrived, each.first) for each in made])
 
 
-def observe(url: str, inputs: Sequence[dict[str, Any]], seconds: float) -> list[tuple[float, float, Any, Any]]:
+def observe(
+    url: str, inputs: Sequence[Sequence[dict[str, Any]]], seconds: float
+) -> list[tuple[float, float, Any, Any]]:
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     process = context.Process(target=clients, args=(url, inputs, seconds, results))
@@ -145,7 +157,7 @@ def alone(engine: EngineFolder, count: int, seconds: float) -> float:
 
 def served(engine: EngineFolder, url: str, seconds: float) -> dict[str, Callable[[], dict[str, float]]]:
     def through(count: int) -> dict[str, float]:
-        return {"tokens/s": rate(observe(url, [request(AR, number) for number in range(count)], seconds))}
+        return {"tokens/s": rate(observe(url, [[request(AR, number)] for number in range(count)], seconds))}
 
     cases: dict[str, Callable[[], dict[str, float]]] = {}
     for count in (1, 4, 8, 16):
@@ -159,7 +171,7 @@ def served(engine: EngineFolder, url: str, seconds: float) -> dict[str, Callable
 
 def neighbours(engine: EngineFolder, url: str, seconds: float) -> dict[str, Callable[[], dict[str, float]]]:
     def beside(modes: Sequence[str]) -> dict[str, float]:
-        inputs = [request(mode, number) for number, mode in enumerate([AR] * 4 + list(modes))]
+        inputs = [[request(mode, number)] for number, mode in enumerate([AR] * 4 + list(modes))]
         noted = observe(url, inputs, seconds)
         return {"AR tokens/s of four": rate(noted[:4]), "tokens/s of the others": rate(noted[4:])}
 
@@ -171,9 +183,9 @@ def prompts(engine: EngineFolder, url: str, seconds: float) -> dict[str, Callabl
     numbers = iter(range(10**6))
 
     def beside(count: int, *, long: bool) -> dict[str, float]:
-        inputs = [request(AR, number) for number in range(count)]
+        inputs = [[request(AR, number)] for number in range(count)]
         # One token is asked for: what this client does is send prompts.
-        inputs += [request(AR, 100 + next(numbers), PROMPT, 1)] if long else []
+        inputs += [[request(AR, 100 + next(numbers), PROMPT, 1)]] if long else []
         noted = observe(url, inputs, seconds)
         figures: dict[str, float] = {}
         if count:
@@ -194,6 +206,30 @@ def prompts(engine: EngineFolder, url: str, seconds: float) -> dict[str, Callabl
     }
 
 
+def auto(engine: EngineFolder, url: str, seconds: float) -> dict[str, Callable[[], dict[str, float]]]:
+    lines = (ROOT / "examples" / "nld-tiny" / "eval.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [json.loads(line)["prompt"] for line in lines]
+    lengths = [length for length in BLOCK_LENGTHS if length <= engine.manifest.limits.max_block_length]
+    ways: dict[str, dict[str, Any]] = {"ar": {"mode": AR}}
+    ways |= {f"linear {length}": {"mode": LINEAR, "block_length": length} for length in lengths}
+    ways["auto"] = {"mode": AUTO}
+
+    def through(way: str, count: int) -> dict[str, float]:
+        # Every client begins at another prompt.
+        mine = [
+            texts[number * len(texts) // count :] + texts[: number * len(texts) // count] for number in range(count)
+        ]
+        noted = observe(url, [[{"text_input": text, **ways[way]} for text in each] for each in mine], seconds)
+        return {"tokens/s": rate(noted)}
+
+    counts = [count for count in (1, 4, 16) if count <= engine.manifest.limits.max_batch_size]
+    return {
+        f"{count} clients, {way}": lambda way=way, count=count: through(way, count)  # type: ignore[misc]
+        for count in counts
+        for way in ways
+    }
+
+
 def between(begun: float, ended: float, arrived: Sequence[tuple[float, int]]) -> list[float]:
     """Seconds between tokens: those that arrived together share the time since the response before."""
     gaps: list[float] = []
@@ -203,7 +239,7 @@ def between(begun: float, ended: float, arrived: Sequence[tuple[float, int]]) ->
     return gaps
 
 
-PARTS = {"served": served, "neighbours": neighbours, "prompts": prompts}
+PARTS = {"served": served, "neighbours": neighbours, "auto": auto, "prompts": prompts}
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ import yaml
 
 from nld_trt.cli import cli
 from nld_trt.engine.backend import BACKENDS
-from nld_trt.engine.support import SUPPORT, Support, kv_cache_support
+from nld_trt.engine.support import kv_cache_support
+from nld_trt.engine.support_table import SUPPORT, Support
 from nld_trt.graph import contract
 from nld_trt.graph.network.linear import EMITTERS
 from nld_trt.graph.network.prescale import FOLDS, SCALES_ROWS
@@ -118,7 +119,7 @@ def support() -> str:
         "# Quantization support",
         "",
         "What each backend makes of each algorithm of a quantized checkpoint, generated from the table in",
-        "`nld_trt/engine/support.py`, by which `nld-trt build` also refuses and proves. The names are those of",
+        "`nld_trt/engine/support_table.py`, by which `nld-trt build` also refuses and proves. The names are those of",
         "`hf_quant_config.json`.",
         "",
         "| algorithm | weights | activations | " + " | ".join(f"`{name}`" for name in BACKENDS) + " |",

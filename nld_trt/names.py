@@ -74,12 +74,27 @@ H200: Final = "h200"
 H100: Final = "h100"
 CPU: Final = "cpu"
 PLATFORMS: Final = (GB200, B200, RTX_PRO_6000, DGX_SPARK, H200, H100, CPU)
+# GPUs that plan knows (nld_trt.planning.platform).
+GB300: Final = "gb300"
+RTX_PRO_6000_SERVER: Final = "rtx-pro-6000-server"
+RTX_5090: Final = "rtx-5090"
+L40S: Final = "l40s"
+JETSON_THOR: Final = "jetson-thor"
+PLANNED_PLATFORMS: Final = (
+    GB200, B200, GB300, RTX_PRO_6000, RTX_PRO_6000_SERVER, RTX_5090, DGX_SPARK, H200, H100, L40S, JETSON_THOR,
+)  # fmt: skip
 
 # Precisions in which an engine computes (nld_trt.graph.precision).
 FP32: Final = "fp32"
 BF16: Final = "bf16"
 FP16: Final = "fp16"
 PRECISIONS: Final = (FP32, BF16, FP16)
+# Precisions of weights that plan knows, beside these: those of quantized checkpoints.
+FP8: Final = "fp8"
+INT4: Final = "int4"
+NVFP4: Final = "nvfp4"
+W4A16_NVFP4: Final = "w4a16_nvfp4"
+PLANNED_PRECISIONS: Final = (BF16, FP16, FP8, INT4, NVFP4, W4A16_NVFP4)
 
 # Precision of the KV cache. auto: the engine's, with a note where the checkpoint was made for another one. engine: the
 # engine's, without that note. checkpoint: the one that the checkpoint was made for, if the backend supports it.
@@ -141,6 +156,18 @@ DEFAULT_CALIBRATION_SEQ_LEN: Final = 512
 # Shares of calibration tokens in causal text, masked blocks and drafts with the adapter.
 DEFAULT_CALIBRATION_MIX: Final = (0.5, 0.25, 0.25)
 
+# Programs that can serve a repository: Triton with our model, or TensorRT-LLM's own container, for AR alone.
+TRITON: Final = "triton"
+TENSORRT_LLM: Final = "tensorrt-llm"
+SERVERS: Final = (TRITON, TENSORRT_LLM)
+# Which elements of a head such a program rotates together: those of its two halves, or neighbours.
+HALVES: Final = "halves"
+PAIRS: Final = "pairs"
+ROTARY_LAYOUTS: Final = (HALVES, PAIRS)
+# What check-server calls a server that has halves and rotates neighbours, and one that has pairs and rotates halves.
+NEIGHBOURS_ROTATED: Final = "rotation of neighbouring elements"
+PAIRS_NOT_ROTATED: Final = "rotation of halves, with heads stored as pairs"
+
 # A server and its clients. Ports are those of Triton; times are in seconds.
 DEFAULT_MODEL_NAME: Final = "nld"
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -176,3 +203,9 @@ DEFAULT_SIMULATED_USERS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 DEFAULT_SIMULATED_ROWS: Final = 256
 DEFAULT_SIMULATED_TOKENS: Final = 256
 DEFAULT_SIMULATED_SECONDS: Final = 10.0
+
+# What plan is asked for where nothing is said: users, cached tokens of each, and prompt and answer together.
+DEFAULT_PLANNED_USERS: Final = (1, 8, 64)
+DEFAULT_PLANNED_CONTEXT: Final = 512
+DEFAULT_PLANNED_BLOCK: Final = 32
+DEFAULT_PLANNED_MODES: Final[tuple[ModeName, ...]] = (AR, LINEAR, DIFFUSION, AUTO)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Data folders that ship with nld-trt: build configurations, recipes, deployment files, kernel sources.
+"""Data folders that ship with nld-trt: build configurations, recipes, deployment files, kernel sources, sweeps.
 
 In the repository they are top-level folders. In a wheel they are inside the package (``pyproject.toml`` moves them),
 where their names cannot collide with those of other packages.
@@ -13,7 +13,7 @@ from pathlib import Path
 from nld_trt.errors import InputError
 
 PACKAGE = Path(__file__).parent
-FOLDERS = ("build_configs", "deploy", "plugins", "quantize")
+FOLDERS = ("build_configs", "deploy", "plugins", "quantize", "sweeps")
 
 
 def data_folder(name: str) -> Path:

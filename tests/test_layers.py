@@ -21,7 +21,19 @@ PACKAGE = Path(__file__).parents[1] / "nld_trt"
 
 # Data flows down this list, so a folder imports from those before it. Modules that lie directly in nld_trt
 # (errors, interrupts, names, resources, optional) are below all of them. The command line is above.
-LAYERS = ("files", "machine", "model", "quantization", "graph", "engine", "decode", "measure", "serving", "cli")
+LAYERS = (
+    "files",
+    "machine",
+    "model",
+    "quantization",
+    "graph",
+    "engine",
+    "decode",
+    "measure",
+    "planning",
+    "serving",
+    "cli",
+)
 
 TORCH_USERS = ("nld_trt.model.network", "nld_trt.quantization", "nld_trt.engine.torch")
 

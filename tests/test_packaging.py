@@ -62,7 +62,7 @@ def test_folder_beside_an_installed_package_is_not_taken(tmp_path: Path, monkeyp
 
 
 def test_unknown_data_folder_lists_the_known() -> None:
-    with pytest.raises(InputError, match="build_configs, deploy, plugins, quantize"):
+    with pytest.raises(InputError, match="build_configs, deploy, plugins, quantize, sweeps"):
         resources.data_folder("nonesuch")
 
 

@@ -37,6 +37,7 @@ _OF_FULL_DISKS = (errno.ENOSPC, errno.EDQUOT)
 
 # Name -> (module that defines `command`, its line in `nld-trt --help`). The order is that of a deployment.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "plan": ("nld_trt.cli.plan", "Predict memory and speed of a model on a GPU, before anything is built."),
     "convert": ("nld_trt.cli.convert", "Check a released checkpoint and write it in the form the others read."),
     "quantize": ("nld_trt.cli.quantize", "Quantize a converted checkpoint with ModelOpt: FP8, INT4 or NVFP4."),
     "build": ("nld_trt.cli.build", "Compile a converted checkpoint into an engine folder."),
@@ -48,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "client": ("nld_trt.cli.client", "Send a prompt to a running server."),
     "check-server": ("nld_trt.cli.check_server", "Compare another server's answers with those of an engine."),
     "sweep": ("nld_trt.cli.sweep", "Measure throughput over modes, block lengths and concurrency."),
+    "merge": ("nld_trt.cli.merge", "Join the results of several sweeps."),
     "report": ("nld_trt.cli.report", "Make a page of what sweeps measured, or compare two of them."),
     "simulate": ("nld_trt.cli.simulate", "Simulate a server that chooses its mode by its load."),
     "bench": ("nld_trt.cli.bench", "Check and time parts of an engine against what the hardware allows."),
@@ -55,6 +57,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "synthetic": ("nld_trt.cli.synthetic", "Write a checkpoint of random weights in the shape of a release."),
     "inspect": ("nld_trt.cli.inspect", "Describe a checkpoint, an engine or a model repository."),
 }
+# Two words that are accepted for a command as well. An engine folder of that name is given as ./merge.
+ALIASES: dict[tuple[str, str], str] = {("sweep", "merge"): "merge"}
 
 
 class _Interruption(BaseException):
@@ -77,6 +81,9 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0].replace("_", "-")
+        alias = ALIASES.get((args[0], args[1])) if len(args) > 1 else None
+        if alias is not None:
+            return alias, self.get_command(ctx, alias), args[2:]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             close = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"

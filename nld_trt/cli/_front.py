@@ -45,11 +45,17 @@ def front_beside(server: TritonServer, models: Sequence[str], listener: Listener
     if listener is None:
         yield
         return
+    from nld_trt.serving.openai.limits import Limits
     from nld_trt.serving.openai.link import TritonLink
     from nld_trt.serving.openai.server import FrontServer
 
-    with FrontServer(TritonLink(server.grpc_url, server.metrics_url), models, listener, keys=keys):
-        yield
+    link = TritonLink(server.grpc_url, server.metrics_url)
+    with FrontServer(link, models, listener, keys=keys, limits=Limits(exit_seconds=server.shutdown_timeout)):
+        try:
+            yield
+        finally:
+            # The front waits for its requests before the server is stopped: the model may count from now on.
+            server.announce_stop()
 
 
 def advise(listener: Listener, model: str, keys: Keys) -> None:

@@ -143,9 +143,9 @@ def thresholds_in_words() -> str:
     return ", ".join(f"{value:g} in {mode}" for mode, value in stated.items())
 
 
-def prompts_option(help_text: str) -> Callable[[Command], Command]:
+def prompts_option(help_text: str, *, required: bool = True) -> Callable[[Command], Command]:
     """``--prompts``: the file of prompts that a measurement decodes."""
-    return click.option("--prompts", type=click.Path(path_type=Path), required=True, help=help_text)
+    return click.option("--prompts", type=click.Path(path_type=Path), required=required, help=help_text)
 
 
 def modes_option(variants: Sequence[str]) -> Callable[[Command], Command]:

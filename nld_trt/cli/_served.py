@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nld_trt.measure.aiperf.endpoint import Endpoint
 
 # Flags of a sweep that say how this process opens an engine.
-_ENGINE_FLAGS = ("backend", "chat_template")
+_ENGINE_FLAGS = ("backend", "chat_template", "scripted_acceptance")
 # Flags of a sweep of a server.
 _SERVER_FLAGS = ("model_name", "aiperf", "num_gpus")
 

@@ -103,14 +103,18 @@ def _show(found: Agreement, report: dict[str, Any]) -> None:
     rows = [
         [
             row.name, f"{row.first_position:,}-{row.last_position:,}", row.tokens, row.agreed, row.ties, row.differing,
-            "-" if row.logprob_error is None else f"{row.logprob_error:.3f}", _difference(row.difference),
+            _nats(row.logprob_error), _difference(row.difference),
         ]
         for row in found.rows
     ]  # fmt: skip
     output.table(columns, rows, title=found.form)
     if found.explanations:
-        lines = [[each.name, f"{each.agreement:.1%}", f"{each.mean_margin:.3f}"] for each in found.explanations]
-        output.table(["network", "explains", "mean margin (nats)"], lines, title="what explains the server's tokens")
+        lines = [
+            [each.name, f"{each.agreement:.1%}", f"{each.mean_margin:.3f}", _nats(each.logprob_error)]
+            for each in found.explanations
+        ]
+        titles = ["network", "explains", "mean margin (nats)", "log-prob. error"]
+        output.table(titles, lines, title="what explains the server's tokens")
     for line in found.notes:
         output.note(line)
     if found.agrees:
@@ -121,3 +125,7 @@ def _difference(found: Difference | None) -> str:
     if found is None:
         return "-"
     return f"position {found.position:,}: {found.server!r} for {found.engine!r}, {found.margin:.2f} nats below"
+
+
+def _nats(found: float | None) -> str:
+    return "-" if found is None else f"{found:.3f}"

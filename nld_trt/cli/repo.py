@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nld_trt import names
+from nld_trt.cli._llm_api import refuse_others_options, write_llm_api
 from nld_trt.cli._options import engine_argument, generation_config_option
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._report import command_line
@@ -69,30 +70,47 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--ignore-penalties", is_flag=True, help="Ignore frequency and presence penalties, not refuse them.")
 @generation_config_option
+@click.option(
+    "--serve-with", type=click.Choice(names.SERVERS), default=names.TRITON,
+    help="What will serve it: Triton with the engine, or TensorRT-LLM's container with a checkpoint, in AR alone.",
+)  # fmt: skip
+@click.option(
+    "--max-seq-len", type=int, default=None, show_default=f"{names.DEFAULT_MAX_SEQ_LEN}, or what is right",
+    help="Longest context of TensorRT-LLM, prompt and answer.",
+)  # fmt: skip
+@click.option(
+    "--rotary-layout", type=click.Choice(names.ROTARY_LAYOUTS), default=names.PAIRS,
+    help="Elements of a head that TensorRT-LLM rotates together, by its sources; check-server says if that is wrong.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a repository that exists.")
 @json_option
 def command(
-    engine_dir: Path,
-    output_dir: Path,
-    *,
-    also: tuple[Path, ...],
-    name: str,
-    chat_template: str | None,
-    force: bool,
-    **options: Any,
-) -> None:
+    engine_dir: Path, output_dir: Path, *, also: tuple[Path, ...], name: str, chat_template: str | None, force: bool,
+    serve_with: str, max_seq_len: int | None, rotary_layout: str, **options: Any,
+) -> None:  # fmt: skip
     """Write a Triton Inference Server model repository around an engine.
 
     The repository is self-contained: the engine's files are in it, hard-linked where that is possible. For
     Triton's OpenAI front end, which renders the chat template itself, add --raw. --chat-template changes the
     repository's copy of the engine, and not the engine.
 
+    With --serve-with tensorrt-llm, the repository is for TensorRT-LLM's own Triton model, for AR decoding with hundreds
+    of users, and ENGINE_DIR is a checkpoint that convert --to ministral3 wrote. Contexts that it would get wrong are
+    refused. It has not been verified: compare it with check-server.
+
     \b
     Examples:
       nld-trt repo engine -o repository
       nld-trt repo engine -o repository --name nld-8b --raw
       nld-trt repo engine-h100 --also engine-gb200 -o repository
+      nld-trt repo ministral -o repository --serve-with tensorrt-llm
     """
+    refuse_others_options(serve_with)
+    if serve_with == names.TENSORRT_LLM:
+        write_llm_api(
+            engine_dir, output_dir, name=name, max_seq_len=max_seq_len, rotary_layout=rotary_layout, force=force
+        )
+        return
     from nld_trt.engine.folder import EngineFolder
     from nld_trt.files import human_bytes
     from nld_trt.serving.triton.repository import write_repository

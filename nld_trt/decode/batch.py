@@ -25,13 +25,17 @@ from nld_trt.decode.fill import fill, idle_pass, outcomes
 from nld_trt.decode.places import Places, Zone
 from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
+from nld_trt.decode.scripted import Script, ScriptedRow
 from nld_trt.decode.turns import PROMPTS, Turn, Turns, widest_run
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
 from nld_trt.model.text.codec import Codec
+from nld_trt.model.text.streaming import TextStream
 
 # Between two forwards the host takes less than this, unless it waits for requests.
 _HOST_SECONDS = 0.005
+# The last chunk of a prompt may be so many times as long as the others.
+_LAST_CHUNK = 2
 # Caches that no live row has filled shrink, unless a donor fills them to this fraction.
 _KEPT_TIMES = 2
 
@@ -68,6 +72,8 @@ class Batch:
         costs: what forwards of the session cost, by which requests of mode auto are decoded; None refuses them.
 
     Attributes:
+        script: what drafts of requests that are submitted from now on are told to have had accepted; None for what
+            the engine accepts.
         steering: what decides how requests of mode auto are decoded; None without costs.
         max_rows: requests decoded together.
         engine_seconds: wall time inside the engine; what is left of the loop's time is the host's.
@@ -93,6 +99,7 @@ class Batch:
         self._waiting: deque[Row] = deque()
         self._places = Places(session, self.max_rows, keeps_donors=prefix_caching)
         self._turns = Turns(limits.prompt_chunk, max_num_batched_tokens)
+        self.script: Script | None = None
         self.steering: Steering | None = None
         if costs is not None:
             self.follow_load(costs)
@@ -122,10 +129,16 @@ class Batch:
         text = None
         if self.codec is not None:
             text = self.codec.stream(resolved.stop, keep_markers=resolved.keep_markers, prompt=resolved.prompt_ids)
-        row = Row(resolved, self.session.info.config.mask_token_id, text, number=self._submitted)
+        row = self._row(resolved, text)
         self._submitted += 1
         self._waiting.append(row)
         return row
+
+    def _row(self, request: ResolvedRequest, text: TextStream | None) -> Row:
+        mask = self.session.info.config.mask_token_id
+        if self.script is None:
+            return Row(request, mask, text, number=self._submitted)
+        return ScriptedRow(request, mask, text, self.script, number=self._submitted)
 
     def resolved(self, request: Request | ResolvedRequest) -> ResolvedRequest:
         """``request`` with the engine's defaults filled in; one that was resolved stays as it is.
@@ -205,8 +218,7 @@ class Batch:
         """
         self._retire()
         self._admit()
-        self._places.arrange()
-        zones = {zone: self._places.zone(zone) for zone in (Zone.TOKEN, Zone.BLOCK, Zone.PROMPT)}
+        zones = self._places.arrange()
         counts = {zone: len(places) for zone, places in zones.items()}
         blocks = self._places.rows(zones[Zone.BLOCK])
         turn = self._turns.next(counts, max((row.widest for row in blocks), default=0))
@@ -233,8 +245,11 @@ class Batch:
             lead = min(range(len(rows)), key=lambda index: rows[index].prompt_left)
         else:
             lead = min(range(len(rows)), key=lambda index: rows[index].number)
-        limits = self.session.info.limits
-        chunk = min(limits.prompt_chunk, most)
+        limit, left = self.session.info.limits.prompt_chunk, rows[lead].prompt_left
+        chunk = min(limit, most)
+        if chunk < left <= min(_LAST_CHUNK * chunk, limit) and self._turns.chunks_are_by_time:
+            # A short rest would cost nearly as much as a chunk.
+            chunk = most = left
         chosen = widest_run([min(row.prompt_left, chunk) for row in rows], lead, most)
         return self._fill(places[chosen.start : chosen.stop], PROMPTS, counts, chunk)
 

@@ -195,7 +195,7 @@ FIELDS: Final[dict[str, Field]] = {
         ),
         Field(
             "mode", (str,), "decoding mode", names.DEFAULT_MODE, flag=True, choices=names.SERVED_MODES,
-            tensor=Tensor("mode", "STRING"),
+            tensor=Tensor("mode", "STRING", default="the repository's, `auto` unless `repo --mode` was given"),
         ),
         Field(
             "lora", (bool,), "use the draft adapter in linear and quadratic mode", "when the engine has one", flag=True,

@@ -77,12 +77,6 @@ class Places:
         """How many rows are kept for others."""
         return sum(isinstance(held, Donor) for held in self._held)
 
-    def zone(self, zone: Zone) -> range:
-        """The rows of a zone, once they are arranged."""
-        zones = [_zone(held) for held in self._held]
-        start = sum(each < zone for each in zones)
-        return range(start, start + zones.count(zone))
-
     def rows(self, places: range) -> list[Row]:
         """The requests of live rows."""
         return [held for held in self._held[places.start : places.stop] if isinstance(held, Row)]
@@ -122,10 +116,17 @@ class Places:
         if row.spoiled:
             self._session.clear_row(place)
 
-    def arrange(self) -> None:
-        """Exchange rows until the zones follow each other."""
+    def arrange(self) -> dict[Zone, range]:
+        """Exchange rows until the zones follow each other. Returns the rows of each live zone."""
         zones = [_zone(held) for held in self._held]
         wanted = [zone for zone in LIVE for _ in range(zones.count(zone))]
+        if wanted != zones[: len(wanted)]:
+            self._sort(zones, wanted)
+        starts = [wanted.index(zone) if zone in wanted else 0 for zone in LIVE]
+        return {zone: range(start, start + wanted.count(zone)) for zone, start in zip(LIVE, starts, strict=True)}
+
+    def _sort(self, zones: list[Zone], wanted: Sequence[Zone]) -> None:
+        """Exchange rows, whose zones are ``zones``, until the first ones are in the zones ``wanted``."""
         for place, zone in enumerate(wanted):
             if zones[place] == zone:
                 continue

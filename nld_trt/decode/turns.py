@@ -43,6 +43,11 @@ class Turns:
         self._had: dict[Zone, float] = {}
         self._last: Turn = ()
 
+    @property
+    def chunks_are_by_time(self) -> bool:
+        """Whether nobody has stated how long a chunk is."""
+        return self._most is None
+
     def next(self, counts: Mapping[Zone, int], width: int) -> Turn | None:
         """The zones of the next forward; None where no row is live.
 

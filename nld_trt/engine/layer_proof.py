@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nld_trt.engine.support import SUPPORT, fallback
+from nld_trt.engine.support import fallback
+from nld_trt.engine.support_table import SUPPORT
 from nld_trt.model.quantized.formats import LinearFormat
 
 

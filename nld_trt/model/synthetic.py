@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nld_trt.errors import InputError
 from nld_trt.files import human_bytes, publish_folder, write_json
 from nld_trt.model import adapter as adapters
 from nld_trt.model.adapter import tensor_names
@@ -26,44 +25,18 @@ from nld_trt.model.checkpoint import CONFIG_FILE
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.convert import SPARE_BYTES
 from nld_trt.model.inventory import expected_tensors, parameter_count
+from nld_trt.model.releases import PRESETS, Geometry, preset
 from nld_trt.model.safetensors_file import NUMPY_TYPES, Array, SafetensorsWriter, byte_size
 from nld_trt.model.shards import WEIGHTS_FILE
 from nld_trt.progress import SILENT, Progress
+
+__all__ = ["ADAPTER_ALPHA", "ADAPTER_RANK", "PRESETS", "Geometry", "preset", "release_config", "write_synthetic"]
 
 ADAPTER_RANK, ADAPTER_ALPHA = 128, 512
 
 # The standard deviation of every matrix, which is the releases' initializer_range.
 _DEVIATION = np.float32(0.02)
 _CHUNK_ELEMENTS = 1 << 22
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The sizes that differ between the releases (docs/model.md, Network) or that tests reduce."""
-
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    rope_theta: float
-    num_attention_heads: int = 32
-    num_key_value_heads: int = 8
-    head_dim: int = 128
-    vocab_size: int = 131072
-
-
-PRESETS: dict[str, Geometry] = {
-    "3b": Geometry(hidden_size=3072, intermediate_size=9216, num_hidden_layers=26, rope_theta=1e6),
-    "8b": Geometry(hidden_size=4096, intermediate_size=14336, num_hidden_layers=34, rope_theta=1e6),
-    "14b": Geometry(hidden_size=5120, intermediate_size=16384, num_hidden_layers=40, rope_theta=1e9),
-}
-
-
-def preset(name: str) -> Geometry:
-    """Look up a release's geometry by size, in upper or lower case. Raises InputError for any other name."""
-    try:
-        return PRESETS[name.lower()]
-    except KeyError:
-        raise InputError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}") from None
 
 
 def release_config(geometry: Geometry) -> dict[str, Any]:

@@ -258,7 +258,9 @@ def _times(job: Job, row: Row) -> Iterable[tuple[Family, float]]:
     if row.finish_reason in ("stop", "length"):
         yield LATENCY, timing.latency
         counters = row.counters
-        counts = Counts.of_generation(len(row.emitted), row.nfe, counters.accepted, counters.denoise_passes)
+        counts = Counts.of_generation(
+            len(row.emitted), row.nfe, counters.accepted, counters.denoise_passes, dropped=counters.dropped
+        )
         length = ACCEPTANCE_LENGTH.formula(counts)
         if length is not None:
             yield ACCEPTANCE, length

@@ -215,7 +215,15 @@ def test_sweep_writes_its_files_and_resumes(built, prompts, capsys, tmp_path):
     assert status == 0
     assert "tokens/s" in out
     names = {path.name for path in folder.iterdir()}
-    assert {"summary.csv", "summary.json", "environment.json", "points", "by_mode.png", "pareto.png"} == names
+    assert {
+        "summary.csv",
+        "summary.json",
+        "environment.json",
+        "points",
+        "by_mode.png",
+        "pareto.png",
+        "over_load.png",
+    } == names
     _, _, err = ask(capsys, *command)
     assert "point " not in err
 

@@ -93,7 +93,7 @@ def test_missing_module_of_no_extra_is_a_defect(failing) -> None:
     ("arguments", "said"),
     [
         (["bild"], "did you mean build?"),
-        (["xyzzy"], "commands: convert, quantize, build"),
+        (["xyzzy"], "commands: plan, convert, quantize, build"),
         (["fail", "--max-size", "many"], "--max-size"),
         (["fail", "--bogus"], "nld-trt fail --help"),
         (["-v", "-q", "fail"], "-v and -q"),

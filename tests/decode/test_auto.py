@@ -141,7 +141,7 @@ def test_the_answer_tells_what_was_chosen_and_why(session, prompts):
     assert result.mode == "auto"
     assert set(result.mode_tokens) <= {"ar", "linear"}
     assert "linear" in result.mode_tokens, "a forward that costs the same for 32 tokens as for one"
-    assert result.last_switch.startswith("first: 1 rows, linear")
+    assert result.last_switch.startswith("first: 1 row, linear")
     assert result.nfe == 1 + sum(count for kind, count in result.forwards.items() if kind != "prefill")
 
 

@@ -41,7 +41,7 @@ class Slots:
 
 def request(prompt, mode="ar", block_length=8):
     return SimpleNamespace(
-        prompt_ids=tuple(prompt), mode=mode, block_length=block_length, max_new_tokens=99, eos_token_ids=(),
+        prompt_ids=tuple(prompt), auto=False, mode=mode, block_length=block_length, max_new_tokens=99, eos_token_ids=(),
         ensemble=1.0, rejection=False, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, seed=0, lora=False,
         threshold=None, max_thinking_tokens=None, end_think_token_id=None,
     )  # fmt: skip
@@ -53,7 +53,7 @@ def new_row(prompt, mode="ar"):
 
 def compute(session, places, row, count):
     """Write the next ``count`` tokens of a row's prompt to its cache."""
-    place = next(index for zone in LIVE for index in places.zone(zone) if places.rows(range(index, index + 1)) == [row])
+    place = places.live.index(row)
     start = row.cache_length
     tokens = row.request.prompt_ids[start : start + count]
     session.caches[place, start : start + len(tokens)] = tokens
@@ -61,9 +61,9 @@ def compute(session, places, row, count):
 
 
 def check(session, places):
-    zones = [places.zone(zone) for zone in LIVE]
-    assert zones[0].start == 0
-    assert [zone.stop for zone in zones[:-1]] == [zone.start for zone in zones[1:]]
+    zones = [*places.arrange().values()]
+    there = [zone for zone in zones if zone]
+    assert [zone.start for zone in there] == [0, *(zone.stop for zone in there)][: len(there)]
     for zone, found in zip(LIVE, zones, strict=True):
         rows = places.rows(found)
         assert len(rows) == len(found)

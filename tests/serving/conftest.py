@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from nld_trt.decode.auto.candidate import BLOCK_LENGTHS
+from nld_trt.decode.auto.costs import assumed
+from nld_trt.decode.auto.stored import TablePlace
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.decode.result import Result
@@ -32,7 +35,12 @@ LONG = {"mode": "diffusion", "threshold": -1.0, "block_length": 32, "ignore_eos"
 
 @pytest.fixture(scope="session")
 def served_engine(engine: Callable[..., EngineFolder]) -> EngineFolder:
-    return engine("nld-tiny")
+    folder = engine("nld-tiny")
+    # Servers time forwards at the first load, which these tests need not wait for each time.
+    limits = folder.manifest.limits
+    table = assumed(limits.max_batch_size, [1, *(each for each in BLOCK_LENGTHS if each <= limits.max_block_length)])
+    assert TablePlace.of(folder, "ort", gpu=False).store(table) is not None
+    return folder
 
 
 @pytest.fixture(scope="session")

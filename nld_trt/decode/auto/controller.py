@@ -24,10 +24,12 @@ from typing import Final, Literal
 
 from nld_trt import names
 from nld_trt.decode.auto.acceptance import Acceptance, Prior
-from nld_trt.decode.auto.candidate import AUTOREGRESSIVE, Candidate
+from nld_trt.decode.auto.candidate import AUTOREGRESSIVE, Candidate, candidates
 from nld_trt.decode.auto.costs import Costs
 from nld_trt.decode.auto.denoising import PUBLISHED_OVER_LINEAR, Denoising, DenoisingPrior
+from nld_trt.decode.auto.live import LiveCosts
 from nld_trt.decode.auto.shapes import PUBLISHED, Shape
+from nld_trt.engine.session import Session
 from nld_trt.names import ModeName
 
 Cause = Literal["first", "rate", "diffusion not allowed", "probe"]
@@ -99,14 +101,14 @@ class RowHistory:
         """Take in a committed block of diffusion: its tokens, and its denoise passes and commit pass."""
         self._denoising.observe(tokens, forwards)
 
-    def tokens(self, candidates: Sequence[Candidate]) -> list[float]:
-        """Expected tokens of the request's next round with each of the candidates."""
+    def tokens(self, compared: Sequence[Candidate]) -> list[float]:
+        """Expected tokens of the request's next round with each candidate."""
         drafted = self._acceptance.tokens
         return [
             self._denoising.tokens_per_forward
             if candidate.mode == names.DIFFUSION
             else drafted[candidate.block_length - 1]
-            for candidate in candidates
+            for candidate in compared
         ]
 
 
@@ -120,7 +122,7 @@ class Controller:
 
     def __init__(
         self,
-        candidates: Sequence[Candidate],
+        compared: Sequence[Candidate],
         costs: Costs,
         *,
         shape: Shape = PUBLISHED[names.DEFAULT_WORKLOAD],
@@ -130,13 +132,13 @@ class Controller:
         """Start without a decision.
 
         Args:
-            candidates: those of :func:`nld_trt.decode.auto.candidate.candidates`; where rates are equal the first wins.
+            compared: those of :func:`nld_trt.decode.auto.candidate.candidates`; where rates are equal the first wins.
             shape: expected of requests before any was decoded.
             row_count: rows that a forward for so many decoding rows has (``Session.row_count``).
         """
-        assert AUTOREGRESSIVE in candidates
-        longest = max(candidate.block_length for candidate in candidates)
-        self.candidates = tuple(candidates)
+        assert AUTOREGRESSIVE in compared
+        longest = max(candidate.block_length for candidate in compared)
+        self.candidates = tuple(compared)
         self.costs = costs
         self.hysteresis = hysteresis
         self.switches: Counter[Candidate] = Counter()
@@ -149,6 +151,13 @@ class Controller:
         self._lost = 0.0
         self._unprobed_rounds = 0
         self._unprobed_seconds = 0.0
+
+    @classmethod
+    def of(cls, session: Session, costs: LiveCosts) -> Controller:
+        """The controller of a batch on ``session``: every block length that ``costs`` has times of, and diffusion with
+        the engine's own."""
+        found = candidates(costs.table.widths, diffusion_block=session.info.default_block_length)
+        return cls(found, costs, row_count=session.row_count)
 
     @property
     def decision(self) -> Decision | None:
@@ -203,7 +212,7 @@ class Controller:
     def _take(self, best: Candidate, cause: Cause, rows: int, rates: dict[Candidate, float]) -> Decision:
         kept = self._decision
         against = f", {kept.candidate} {rates[kept.candidate]:.0f}" if kept and kept.candidate in rates else ""
-        reason = f"{cause}: {rows} rows, {best} at {rates[best]:.0f} tokens/s{against}"
+        reason = f"{cause}: {_counted(rows)}, {best} at {rates[best]:.0f} tokens/s{against}"
         self._decision = Decision(best.mode, best.block_length, cause, reason)
         self._rounds = self._unprobed_rounds = 0
         self._lost = self._unprobed_seconds = 0.0
@@ -223,5 +232,9 @@ class Controller:
             return kept
         self.probes += 1
         self._unprobed_rounds, self._unprobed_seconds = 0, 0.0
-        reason = f"{PROBE}: one round of drafts in {AUTOREGRESSIVE}, at {rows} rows"
+        reason = f"{PROBE}: one round of drafts in {AUTOREGRESSIVE}, at {_counted(rows)}"
         return replace(kept, mode=best.mode, block_length=best.block_length, cause=PROBE, reason=reason)
+
+
+def _counted(rows: int) -> str:
+    return f"{rows} row{'s' * (rows != 1)}"

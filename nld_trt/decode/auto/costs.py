@@ -106,8 +106,21 @@ class CostTable:
         return found
 
     def _interpolated(self, rows: int, width: int) -> float:
-        at_rows = list(accumulate((curve(rows) for curve in self._curves.values()), max))
-        return _Curve(self.widths, tuple(at_rows))(width)
+        beyond = width - self.widths[-1]
+        if beyond <= 0 or len(self.widths) == 1:
+            return _Curve(self.widths, self._over_widths(rows))(width)
+        # The steepest of fewer rows that have points, so that a forward of more rows does not become the cheaper one.
+        least = min(point.rows for point in self.points)
+        slope = max(self._last_slope(point.rows) for point in self.points if point.rows <= max(rows, least))
+        return self._over_widths(rows)[-1] + slope * beyond
+
+    def _over_widths(self, rows: int) -> tuple[float, ...]:
+        """Seconds at each width of the points."""
+        return tuple(accumulate((curve(rows) for curve in self._curves.values()), max))
+
+    def _last_slope(self, rows: int) -> float:
+        before, last = self._over_widths(rows)[-2:]
+        return (last - before) / (self.widths[-1] - self.widths[-2])
 
     @cached_property
     def _seconds(self) -> dict[tuple[int, int], float]:

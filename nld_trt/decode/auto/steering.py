@@ -122,8 +122,8 @@ class Steering:
         history, counters, told = self._history(row), row.counters, self._told.get(row, 0)
         if len(counters.accepted) > told:
             self._told[row] = len(counters.accepted)
-            length = row.mode.block_length
-            history.verified(min(counters.accepted[-1], length), length)
+            cut = counters.dropped if row.finish_reason is not None else 0
+            history.verified(max(1, counters.accepted[-1] - cut), row.mode.block_length)
         elif row.begins_round and row.mode.request.mode == names.DIFFUSION and counters.denoise_passes:
             history.denoised(row.mode.block_length, counters.denoise_passes[-1] + 1)
 

@@ -25,6 +25,7 @@ from nld_trt.machine import environment
 log = logging.getLogger(__name__)
 
 _HASH_DIGITS = 12
+_PREFIX = "costs-"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class TablePlace:
     @property
     def path(self) -> Path:
         key = json.dumps([self.engine, self.backend, self.device, self.highest_clocks])
-        return self.folder / f"costs-{self.backend}-{hashlib.sha256(key.encode()).hexdigest()[:_HASH_DIGITS]}.json"
+        return self.folder / f"{_PREFIX}{self.backend}-{hashlib.sha256(key.encode()).hexdigest()[:_HASH_DIGITS]}.json"
 
     def load(self) -> CostTable | None:
         """The stored table; None where there is none, or none that can be read, of which a warning is logged."""
@@ -82,6 +83,16 @@ class TablePlace:
             log.warning("the cost table stays in memory and is measured again at the next start: %s", reason)
             return None
         return self.path
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The cost tables that are stored in an engine folder."""
+    return sorted(path for path in folder.iterdir() if is_table(path))
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file of an engine folder is a cost table, by its name."""
+    return path.name.startswith(_PREFIX) and path.suffix == ".json"
 
 
 def engine_identity(folder: EngineFolder, backend: str) -> str:

@@ -62,6 +62,7 @@ class Heard:
         answer: its tokens, with one that ends answers where the server ended it.
         own_ended: number of tokens after which our own engine ends an answer to the prompt; None if it does not.
         silent: the server has the text of our own answer, which it does not end; what follows has no text.
+        empty: there is no text and no end, while our own answer has some.
     """
 
     prompt: tuple[int, ...]
@@ -69,6 +70,7 @@ class Heard:
     stopped: bool
     own_ended: int | None
     silent: bool
+    empty: bool
     reply: Reply
 
 
@@ -81,6 +83,7 @@ class Difference:
         position: of the token in the sequence.
         server, engine: the tokens as text; a token that ends the answer is written as it is.
         margin: nats between them.
+        goes_on: our engine ends the answer there, and the server's token is what follows such an end.
     """
 
     prompt: int
@@ -99,6 +102,7 @@ class Row:
         first_position, last_position: of the answers' tokens.
         agreed: tokens that our engine would have chosen as well; ``ties`` are not among them.
         endless: answers whose text agrees and that do not end.
+        empty: answers without any text that do not end.
         logprob_error: largest difference of a token's log-probability; None if the server tells none.
     """
 
@@ -110,6 +114,7 @@ class Row:
     ties: int
     difference: Difference | None
     endless: int
+    empty: int
     logprob_error: float | None
 
     @property
@@ -119,11 +124,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A network with a fault, and the part of the server's tokens that it would have chosen, ties included."""
+    """A network with a fault, and how well it explains the server's tokens.
+
+    Attributes:
+        agreement: part of the tokens that it would have chosen, ties included.
+        mean_margin: mean distance of the tokens from those that it would have chosen, in nats.
+        logprob_error: as in :class:`Row`.
+    """
 
     name: str
     agreement: float
     mean_margin: float
+    logprob_error: float | None
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """The best explanation has the lowest. Log-probabilities tell more than choices, where the server has them."""
+        return (self.logprob_error or 0.0, -self.agreement, self.mean_margin)
 
 
 @dataclass(frozen=True)
@@ -191,9 +208,9 @@ class Examination:
         self._note_what_is_missing(wanted)
         self._judge(rows)
         explanations: list[Explanation] = []
-        if checkpoint is not None and any(row.differing for row in rows):
+        if checkpoint is not None and any(self._differs(row) for row in rows):
             explanations = self._explain(checkpoint, progress)
-            self._facts += _best(explanations)
+            self._facts += self._best(explanations)
         return Agreement(self._form(), rows, self._facts, explanations, self._notes)
 
     def _form(self) -> str:
@@ -243,9 +260,10 @@ class Examination:
             and len(own.output_ids) < self._settings.max_tokens
             and answer == tuple(spelled)
         )
+        empty = not reply.stopped and not answer and bool(spelled)
         if reply.stopped:
             answer = (*answer, ends[0])
-        return Heard(prompt, answer, reply.stopped, ended, silent, reply)
+        return Heard(prompt, answer, reply.stopped, ended, silent, empty, reply)
 
     def _row(self, name: str, heard: Sequence[Heard]) -> Row:
         scores = [self._scorer.score(each.prompt, each.answer, stopped=each.stopped) for each in heard]
@@ -260,6 +278,7 @@ class Examination:
             ties=int((margins <= self._settings.tie).sum()) - agreed,
             difference=self._first_difference(heard, scores),
             endless=sum(each.silent for each in heard),
+            empty=sum(each.empty for each in heard),
             logprob_error=_logprob_error(heard, scores),
         )
 
@@ -275,18 +294,29 @@ class Examination:
                         server=self._codec.token_text(each.answer[place]),
                         engine=self._codec.token_text(score.best[place]),
                         margin=score.margins[place],
-                        goes_on=place == each.own_ended,
+                        goes_on=place == each.own_ended and self._passed_the_end(each, place, score.best[place]),
                     )
                 )
         return min(found, key=lambda each: each.position, default=None)
 
+    def _passed_the_end(self, heard: Heard, place: int, end: int) -> bool:
+        """Whether the server's token follows an end of the answer, which it generated and which has no text."""
+        answer = (*heard.answer[:place], end, heard.answer[place])
+        margins = self._scorer.score(heard.prompt, answer, stopped=False).margins
+        return margins[-1] <= self._settings.tie
+
+    def _differs(self, row: Row) -> bool:
+        return row.differing > 0 or (row.logprob_error or 0.0) > self._settings.tie
+
     def _judge(self, rows: Sequence[Row]) -> None:
         """Say which facts the differences are about, as far as the positions show it."""
+        empty = [row for row in rows if row.empty]
+        self._facts += [f"answers: {row.empty} of the range {row.name} have no text and no end" for row in empty]
         ends = [row for row in rows if row.endless or (row.difference is not None and row.difference.goes_on)]
-        if ends:
+        if ends and not empty:
             tokens = ", ".join(map(self._codec.token_text, self._engine.manifest.config.eos_token_ids))
             self._facts.append(f"EOS set: the server goes on where an answer ends; the model ends it with {tokens}")
-        apart = [row for row in rows if row.differing or (row.logprob_error or 0.0) > self._settings.tie]
+        apart = [row for row in rows if self._differs(row)]
         texts = [row for row in apart if row.name != CHAT]
         if texts and texts[0].name == rows[0].name:
             self._facts.append(
@@ -322,24 +352,32 @@ class Examination:
                 with network(each, checkpoint, self._engine) as session:
                     found.append(self._explained(each.name, Scorer(session)))
                 stage.advance(1)
-        return sorted(found, key=lambda each: (-each.agreement, each.mean_margin))
+        return sorted(found, key=lambda each: each.rank)
 
     def _explained(self, name: str, scorer: Scorer) -> Explanation:
-        margins = np.concatenate(
-            [np.array(scorer.score(each.prompt, each.answer, stopped=each.stopped).margins) for each in self._heard]
+        scores = [scorer.score(each.prompt, each.answer, stopped=each.stopped) for each in self._heard]
+        margins = np.concatenate([np.array(each.margins) for each in scores])
+        return Explanation(
+            name,
+            agreement=float((margins <= self._settings.tie).mean()),
+            mean_margin=float(margins.mean()),
+            logprob_error=_logprob_error(self._heard, scores),
         )
-        return Explanation(name, float((margins <= self._settings.tie).mean()), float(margins.mean()))
 
-
-def _best(explanations: Sequence[Explanation]) -> list[str]:
-    """Say which fault explains the answers: nearly all of them, and better than no fault does."""
-    (true,) = [each for each in explanations if each.name == TRUE]
-    best = explanations[0]
-    if best.agreement < _EXPLAINED or best.agreement <= true.agreement:
-        return []
-    as_good = [each.name for each in explanations if best.agreement - each.agreement < _AS_GOOD and each is not true]
-    figures = f"{best.agreement:.1%} of its tokens; the model as it is explains {true.agreement:.1%}"
-    return [f"explained best by: {' or '.join(as_good)} ({figures})"]
+    def _best(self, explanations: Sequence[Explanation]) -> list[str]:
+        """Say which fault explains the answers: nearly all of them, and better than no fault does."""
+        (true,) = [each for each in explanations if each.name == TRUE]
+        best, tie = explanations[0], self._settings.tie
+        if best is true or best.agreement < _EXPLAINED:
+            return []
+        if best.logprob_error is not None:
+            as_good = [each.name for each in explanations if (each.logprob_error or 0.0) <= tie and each is not true]
+            figures = f"log-probabilities to {best.logprob_error:.2f} nats; those of the model as it is to "
+            figures += f"{true.logprob_error or 0.0:.2f}"
+        else:
+            as_good = [each.name for each in explanations if best.agreement - each.agreement < _AS_GOOD]
+            figures = f"{best.agreement:.1%} of its tokens; the model as it is explains {true.agreement:.1%}"
+        return [f"explained best by: {' or '.join(as_good)} ({figures})"] if TRUE not in as_good and as_good else []
 
 
 def _logprob_error(heard: Sequence[Heard], scores: Sequence[Scores]) -> float | None:

@@ -9,13 +9,11 @@ than the true network's, the server probably has the same fault.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from nld_trt import names
 from nld_trt.engine.backend import BuildPlan
@@ -25,10 +23,13 @@ from nld_trt.engine.session import Session
 from nld_trt.errors import InputError
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import RopeParameters
+from nld_trt.model.head_order import as_halves, as_pairs, is_rotated
 from nld_trt.model.safetensors_file import Array
 
 # Values of rope_theta that releases of this family have, and what older models had.
 _THETAS: Final = (1e4, 1e6, 1e9)
+# A function of a weight and the size of its heads.
+Order = Callable[[Array, int], Array]
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,19 @@ class Hypothesis:
     Attributes:
         name: for tables.
         rope: rotary parameters that differ from the model's.
-        interleaved: neighbouring elements of a head are rotated together, and not those of its two halves.
+        order: how the network has to store the elements of a head, so that rotating its halves rotates what the server
+            does; None as they are.
     """
 
     name: str
     rope: Mapping[str, Any] = field(default_factory=dict)
-    interleaved: bool = False
+    order: Order | None = None
 
     def checkpoint(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint of a network with this fault."""
         config = checkpoint.config
         changed = replace(checkpoint, config=replace(config, rope=replace(config.rope, **self.rope)))
-        return _Interleaved(**vars(changed)) if self.interleaved else changed
+        return changed if self.order is None else _Reordered(**vars(changed), order=self.order)
 
 
 def hypotheses(rope: RopeParameters) -> list[Hypothesis]:
@@ -64,10 +66,11 @@ def hypotheses(rope: RopeParameters) -> list[Hypothesis]:
         Hypothesis("YaRN's magnitude, no query scale", {**magnitude, **no_scale}),
         Hypothesis("plain rotary frequencies, no YaRN", plain),
         Hypothesis("plain rotary frequencies, no query scale", {**plain, **no_scale}),
-        Hypothesis("rotation of neighbouring elements", interleaved=True),
+        Hypothesis(names.NEIGHBOURS_ROTATED, order=as_halves),
+        Hypothesis(names.PAIRS_NOT_ROTATED, order=as_pairs),
         *(Hypothesis(f"rope_theta {theta:g}", {"rope_theta": theta}) for theta in _THETAS),
     ]
-    return [each for each in listed if each.interleaved or replace(rope, **each.rope) != rope]
+    return [each for each in listed if each.order is not None or replace(rope, **each.rope) != rope]
 
 
 @contextmanager
@@ -98,17 +101,11 @@ def check_same_model(checkpoint: Checkpoint, engine: EngineFolder) -> None:
 
 
 @dataclass(frozen=True)
-class _Interleaved(Checkpoint):
-    """A checkpoint whose queries and keys have the elements of each head in another order.
+class _Reordered(Checkpoint):
+    """A checkpoint whose rotated layers have the elements of each head in another order."""
 
-    Half-split rotation of the reordered elements is the rotation of neighbouring ones, and attention does not depend on
-    the order.
-    """
+    order: Order
 
     def read(self, name: str) -> Array:
         weight = super().read(name)
-        if not name.endswith(("q_proj.weight", "k_proj.weight")):
-            return weight
-        size = self.config.head_dim
-        order = np.concatenate([np.arange(0, size, 2), np.arange(1, size, 2)])
-        return weight.reshape(-1, size, weight.shape[-1])[:, order].reshape(weight.shape)
+        return self.order(weight, self.config.head_dim) if is_rotated(name) else weight

@@ -31,12 +31,15 @@ class Benchmark:
     format: str
     tokenizer: Path
 
-    def arguments(self, concurrency: int, extra: Mapping[str, Any], artifacts: Path) -> list[str]:
+    def arguments(
+        self, concurrency: int, extra: Mapping[str, Any], artifacts: Path, *, rate: float | None = None
+    ) -> list[str]:
         """Return the arguments of ``aiperf``.
 
         Args:
             extra: fields of every request.
             artifacts: the folder for AIPerf's files.
+            rate: requests per second that arrive as a Poisson process; None for a closed loop.
         """
         workload = self.workload
         # AIPerf's requests of a conversation follow each other, and a sweep counts conversations.
@@ -55,7 +58,8 @@ class Benchmark:
             "--custom-dataset-type", self.format,
             "--dataset-sampling-strategy", "sequential",
             "--concurrency", str(concurrency),
-            counted, str(workload.requests),
+            *(() if rate is None else ("--request-rate", f"{rate:g}", "--arrival-pattern", "poisson")),
+            counted, str(workload.requests_at(concurrency)),
             *(("--warmup-request-count", str(workload.warmup)) if workload.warmup else ()),
             # Whole answers, of which the number of forwards is read.
             "--export-level", "raw",

@@ -54,11 +54,8 @@ class Prober:
                 reason = next(iter(problems.values()))
                 raise InputError(f"the server at {self.server} cannot decode in mode {name}: {reason}")
             left_out |= problems
-            points += [
-                Point(name, length, _threshold(name, settings), count)
-                for length in found
-                for count in dict.fromkeys(settings.concurrency)
-            ]
+            level = _threshold(name, settings)
+            points += [Point(name, length, level, *load) for length in found for load in settings.loads]
         return Grid(tuple(points), left_out)
 
     def _without_modes(self, settings: SweepSettings, named: Sequence[str] | None) -> Grid:
@@ -69,7 +66,7 @@ class Prober:
                     "were decoded",
                     fix=f"Leave {flag} out, and the server is measured as it is.",
                 )
-        return Grid(tuple(Point(UNNAMED, None, None, count) for count in dict.fromkeys(settings.concurrency)), {})
+        return Grid(tuple(Point(UNNAMED, None, None, *load) for load in settings.loads), {})
 
     def _lengths(self, name: str, settings: SweepSettings) -> tuple[list[int | None], dict[str, str]]:
         """Return the block lengths that the mode can be measured at, and the server's reason for each other one."""

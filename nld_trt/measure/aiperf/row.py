@@ -12,7 +12,7 @@ from typing import Any
 import nld_trt
 from nld_trt.decode.figures import ACCEPTANCE_LENGTH, ITL, REQUEST_LATENCY, TOKENS_PER_FORWARD, TTFT
 from nld_trt.measure.aiperf.records import ServedRequest, ServedRun
-from nld_trt.measure.sweep.closed_loop import percentiles
+from nld_trt.measure.sweep.load import percentiles
 from nld_trt.measure.sweep.point import Point
 from nld_trt.measure.sweep.report import COLUMNS
 
@@ -58,11 +58,14 @@ class Drafts:
         return None if not self.drafts or self.accepted is None else 1 + self.accepted / self.drafts
 
 
-def row(point: Point, runs: Sequence[ServedRun], model: str, gpus: int | None) -> dict[str, Any]:
+def row(
+    point: Point, runs: Sequence[ServedRun], model: str, gpus: int | None, *, workload: str | None = None
+) -> dict[str, Any]:
     """Return the record of a point. Rates are medians over the runs; latencies pool the requests of all runs.
 
     Args:
         gpus: how many GPUs serve the model, if the user said.
+        workload: its name, if it has one.
     """
     requests = [request for run in runs for request in run.requests]
     rates = [run.output_rate for run in runs]
@@ -82,6 +85,8 @@ def row(point: Point, runs: Sequence[ServedRun], model: str, gpus: int | None) -
         "block_length": point.block_length,
         "threshold": point.threshold,
         "concurrency": point.concurrency,
+        "request_rate": point.request_rate,
+        "workload": workload,
         "requests_ok": len(requests),
         "requests_failed": sum(run.failures.total() for run in runs),
         "repeats": len(runs),

@@ -106,7 +106,7 @@ class ServedSweep:
         for number in range(1, self.results.workload.repeats + 1):
             artifacts = home / f"run-{number}"
             artifacts.mkdir(parents=True)
-            arguments = benchmark.arguments(point.concurrency, fields(point), artifacts)
+            arguments = benchmark.arguments(point.concurrency, fields(point), artifacts, rate=point.request_rate)
             commands.append(shlex.join([NAME, *arguments]))
             status = self.aiperf.run(arguments, artifacts / _OUTPUT)
             try:
@@ -121,7 +121,7 @@ class ServedSweep:
                 raise OperationError(f"AIPerf ended with status {status}; its output is in {artifacts / _OUTPUT}")
             runs.append(run)
         return {
-            "row": row(point, runs, self.model, self.gpus),
+            "row": row(point, runs, self.model, self.gpus, workload=self.results.workload.title),
             "categories": sums_of((each for run in runs for each in run.requests), self.dataset.categories),
             "failures": sum((run.failures for run in runs), Counter()),
             "commands": commands,

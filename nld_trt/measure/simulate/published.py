@@ -32,11 +32,14 @@ def cost_table(asked: str) -> CostTable:
     return CostTable.read(Path(asked))
 
 
-def acceptance_shape(asked: str) -> Shape:
+def acceptance_shape(asked: str, *, flag: str = "--acceptance") -> Shape:
     """The shape that ``asked`` names: a published workload, a mean acceptance length at blocks of 32, or a file.
 
     A file is a JSON object with ``counts``: how many rounds had the acceptance lengths 1, 2, ...; in the last entry are
     the rounds whose whole block was accepted.
+
+    Args:
+        flag: what was given the text, for messages.
 
     Raises:
         InputError: it is none of them, or the file has no such counts.
@@ -46,13 +49,13 @@ def acceptance_shape(asked: str) -> Shape:
     mean = _number(asked)
     if mean is not None:
         if not 1 <= mean <= PUBLISHED_BLOCK:
-            raise InputError(f"--acceptance is {asked}; a mean acceptance length is from 1 to {PUBLISHED_BLOCK}")
+            raise InputError(f"{flag} is {asked}; a mean acceptance length is from 1 to {PUBLISHED_BLOCK}")
         return of_mean(mean)
     if not Path(asked).is_file():
         raise InputError(
-            f"--acceptance {asked} is neither a workload, a number nor a file; workloads are {', '.join(PUBLISHED)}"
+            f"{flag} {asked} is neither a workload, a number nor a file; workloads are {', '.join(PUBLISHED)}"
         )
-    return Shape.from_counts(_counts(read_json(Path(asked)), asked), source=asked)
+    return Shape.from_counts(_counts(read_json(Path(asked)), f"{flag} {asked}"), source=asked)
 
 
 def _number(text: str) -> float | None:
@@ -62,7 +65,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _counts(found: dict[str, Any], path: str) -> list[int]:
+def _counts(found: dict[str, Any], given: str) -> list[int]:
     counts = found.get("counts")
     if (
         not isinstance(counts, list)
@@ -70,7 +73,7 @@ def _counts(found: dict[str, Any], path: str) -> list[int]:
         or not any(counts)
     ):
         raise InputError(
-            f"--acceptance {path} has no histogram",
+            f"{given} has no histogram",
             fix='It must be an object with "counts", whole numbers that are not all 0: {"counts": [12, 7, 30]}.',
         )
     return counts

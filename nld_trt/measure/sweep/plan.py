@@ -12,15 +12,18 @@ from typing import Any
 
 from nld_trt import names
 from nld_trt.decode.engine import Engine
+from nld_trt.decode.scripted import SCRIPTED_MODES, Script
+from nld_trt.engine.session import EngineInfo
+from nld_trt.errors import InputError
 from nld_trt.machine import environment
 from nld_trt.measure.cost_table import load_or_measure
 from nld_trt.measure.prompt_lines import read_prompt_file
 from nld_trt.measure.questions import Question, questions_of
 from nld_trt.measure.sweep.point import grid
-from nld_trt.measure.sweep.results import Results
+from nld_trt.measure.sweep.results import Measured, Results
 from nld_trt.measure.sweep.run import Sweep
 from nld_trt.measure.sweep.settings import SweepSettings
-from nld_trt.measure.variant import SWEPT, greedy_note, parse_variants
+from nld_trt.measure.variant import SWEPT, Variant, greedy_note, parse_variants
 from nld_trt.progress import SILENT, Progress
 
 
@@ -32,6 +35,7 @@ class PlannedSweep:
         left_out: the reason for each setting that the engine cannot be measured at.
         device: the GPU or CPU of this machine that runs the engine, in words.
         gpus: how many GPUs run the engine.
+        script: what drafts are told to have had accepted; None for what the engine accepts.
         facts: the description of this machine that is written with the results.
     """
 
@@ -42,6 +46,7 @@ class PlannedSweep:
     device: str
     gpus: int
     facts: Mapping[str, Any]
+    script: Script | None = None
 
     @property
     def title(self) -> str:
@@ -58,12 +63,11 @@ class PlannedSweep:
         lines = [f"  {label}: {reason}" for label, reason in self.left_out.items()]
         return ["left out:", *lines] if lines else []
 
-    def run(self, *, resume: bool = True, progress: Progress = SILENT) -> list[dict[str, Any]]:
-        """Measure every point that is not finished; returns the rows of all points, in their order.
+    def run(self, *, resume: bool = True, progress: Progress = SILENT) -> Measured:
+        """Measure every point that is not finished. A point that fails is told, and the sweep goes on.
 
         Raises:
             InputError: the folder holds something that is no sweep, or cannot be created.
-            OperationError: a request ended by an error.
         """
         for line in (*self.left_out_lines(), greedy_note(self.engine.info)):
             if line is not None:
@@ -72,7 +76,9 @@ class PlannedSweep:
         if names.AUTO in self.sweep.variants:
             engine = self.engine
             engine.decoder.follow_load(load_or_measure(engine.folder, engine.session, progress=progress))
-        model = self.engine.folder.manifest.model
+        manifest = self.engine.folder.manifest
+        model = {**manifest.model, "algorithm": (manifest.quantization or {}).get("algorithm")}
+        self.engine.decoder.script = self.script
         return self.sweep.run(
             self.engine.decoder, self.questions, model, self.device, self.gpus, resume=resume, progress=progress
         )
@@ -87,7 +93,7 @@ def plan_sweep(engine: Engine, prompts: Path, folder: Path, settings: SweepSetti
         InputError: a prompt or a setting does not fit the engine.
     """
     info, model = engine.info, engine.folder.manifest.model
-    variants = parse_variants(settings.modes, info, known=SWEPT)
+    variants = _variants(settings, info)
     chosen = grid(
         variants,
         settings.block_lengths,
@@ -95,6 +101,7 @@ def plan_sweep(engine: Engine, prompts: Path, folder: Path, settings: SweepSetti
         settings.concurrency,
         info,
         named=settings.modes is not None,
+        rates=settings.request_rates,
     )
     facts = environment.facts()
     device, gpus = environment.device_of(facts, gpu=engine.session.device == "gpu")
@@ -108,7 +115,28 @@ def plan_sweep(engine: Engine, prompts: Path, folder: Path, settings: SweepSetti
     sweep = Sweep(results, {variant.name: variant for variant in variants})
     questions = questions_of(lines, engine.codec)
     sweep.check(questions, info)
-    return PlannedSweep(sweep, engine, questions, chosen.left_out, device, gpus, facts)
+    _check_script(settings, sweep)
+    return PlannedSweep(sweep, engine, questions, chosen.left_out, device, gpus, facts, settings.script)
+
+
+def _variants(settings: SweepSettings, info: EngineInfo) -> list[Variant]:
+    """Return the variants that were asked for, or all; with a script, all whose acceptance can be scripted."""
+    if settings.script is None or settings.modes is not None:
+        return parse_variants(settings.modes, info, known=SWEPT)
+    known = {name: variant for name, variant in SWEPT.items() if variant.mode in SCRIPTED_MODES}
+    return parse_variants(None, info, known=known)
+
+
+def _check_script(settings: SweepSettings, sweep: Sweep) -> None:
+    """Refuse points that a scripted acceptance says nothing of."""
+    if settings.script is None:
+        return
+    if not settings.ignore_eos:
+        raise InputError(
+            "a scripted acceptance needs --ignore-eos: its tokens mean nothing, and so would an EOS among them"
+        )
+    for point in sweep.results.points:
+        settings.script.check(sweep.variants[point.variant].mode, point.block_length or 1)
 
 
 def _template_identity(engine: Engine, chat_template: str | None) -> str:

@@ -21,7 +21,7 @@ from nld_trt.decode.figures import (
     Counts,
 )
 from nld_trt.engine.session import EngineInfo
-from nld_trt.measure.sweep.closed_loop import Run, percentiles
+from nld_trt.measure.sweep.load import Run, percentiles
 from nld_trt.measure.sweep.point import Point, Workload
 
 SCHEMA_VERSION = 2
@@ -30,7 +30,7 @@ _STATISTICS = ("avg", "p50", "p90", "p99")
 
 COLUMNS: tuple[str, ...] = (
     "model", "model_sha256", "backend", "precision", "device", "num_gpus",
-    "mode", "block_length", "threshold", "concurrency",
+    "mode", "block_length", "threshold", "concurrency", "request_rate", "workload", "scripted_acceptance",
     "requests_ok", "requests_failed", "repeats", "output_tokens", "duration_s",
     *(f"{name}_{statistic}" for name in (latency.name for latency in LATENCIES) for statistic in _STATISTICS),
     "output_tps", "output_tps_min", "output_tps_max", "tps_per_user", "tps_per_gpu", "request_throughput",
@@ -48,7 +48,11 @@ def row(
     device: str,
     gpus: int,
 ) -> dict[str, Any]:
-    """Return the record of a point: rates are medians over the repeats; latencies pool the requests of all repeats."""
+    """Return the record of a point: rates are medians over the repeats; latencies pool the requests of all repeats.
+
+    Args:
+        model: its name, its hash and, if it is quantized, the algorithm.
+    """
     timings = [timing for run in runs for timing in run.timings]
     rates = [TOKENS_PER_SECOND.formula(run.counts) or 0.0 for run in runs]
     itls = [itl for timing in timings if (itl := timing.itl) is not None]
@@ -59,13 +63,17 @@ def row(
         "model": model["name"],
         "model_sha256": model["sha256"],
         "backend": info.backend,
-        "precision": info.precision,
+        # In words: how weights are stored, if not as they are computed with, and what is computed in.
+        "precision": " ".join(filter(None, (model.get("algorithm"), info.precision))),
         "device": device,
         "num_gpus": gpus,
         "mode": point.variant,
         "block_length": point.block_length,
         "threshold": point.threshold,
         "concurrency": point.concurrency,
+        "request_rate": point.request_rate,
+        "workload": workload.title,
+        "scripted_acceptance": workload.scripted,
         "requests_ok": requests,
         "requests_failed": 0,  # one would have ended the sweep
         "repeats": workload.repeats,
@@ -100,8 +108,13 @@ def _joules_per_token(runs: Sequence[Run], tokens: int) -> float | None:
 
 
 def series(row: Mapping[str, Any]) -> str:
-    """Return the name of the points that differ from this one in concurrency only."""
-    return row["mode"] if row["block_length"] is None else f"{row['mode']}, block {row['block_length']}"
+    """Return the name of the points that differ from this one in concurrency only.
+
+    A row of an earlier version has neither a rate nor a scripted acceptance.
+    """
+    block = "" if row["block_length"] is None else f", block {row['block_length']}"
+    rate = "" if row.get("request_rate") is None else f", {row['request_rate']:g} requests/s"
+    return f"{row['mode']}{block}{rate}{', scripted' if row.get('scripted_acceptance') else ''}"
 
 
 def terminal_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -119,9 +132,9 @@ def terminal_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[l
     ]  # fmt: skip
     cells = [
         [
-            row["mode"],
+            row["mode"] + (" (scripted)" if row.get("scripted_acceptance") else ""),
             "-" if row["block_length"] is None else str(row["block_length"]),
-            str(row["concurrency"]),
+            str(row["concurrency"]) + (f" at {row['request_rate']:g}/s" if row.get("request_rate") else ""),
             rate.text(row["output_tps"]) + (" *" if row["output_tps"] == best else ""),
             rate.text(row["tps_per_user"]),
             *(cell(row[f"{latency.name}_p50"]) for latency in (TTFT, ITL)),

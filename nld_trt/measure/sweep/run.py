@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,9 @@ from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import OperationError
 from nld_trt.measure.questions import Question
 from nld_trt.measure.sweep import report
-from nld_trt.measure.sweep.closed_loop import run_closed_loop
+from nld_trt.measure.sweep.load import Run, poisson_arrivals, run_closed_loop, run_open_loop
 from nld_trt.measure.sweep.point import Point, Workload
-from nld_trt.measure.sweep.results import Results
+from nld_trt.measure.sweep.results import Measured, Results
 from nld_trt.measure.variant import Variant
 from nld_trt.progress import SILENT, Progress
 
@@ -52,13 +53,13 @@ class Sweep:
         *,
         resume: bool = True,
         progress: Progress = SILENT,
-    ) -> list[dict[str, Any]]:
-        """Measure every point that is not finished; return the rows of all points, in their order."""
+    ) -> Measured:
+        """Measure every point that is not finished. A point that fails is told, and the sweep goes on."""
 
         def measure(point: Point) -> dict[str, Any]:
             return {"row": self._measure(batch, questions, point, model, device, gpus)}
 
-        return self.results.run(measure, resume=resume, progress=progress).rows
+        return self.results.run(measure, resume=resume, go_on=True, progress=progress)
 
     def _measure(
         self,
@@ -69,12 +70,16 @@ class Sweep:
         device: str,
         gpus: int,
     ) -> dict[str, Any]:
-        requests = [self._request(questions[index % len(questions)], point) for index in range(self.workload.requests)]
+        count = self.workload.requests_at(point.concurrency)
+        requests = [self._request(questions[index % len(questions)], point) for index in range(count)]
         try:
             if self.workload.warmup:
                 run_closed_loop(batch, requests[: self.workload.warmup], point.concurrency)
-            runs = [run_closed_loop(batch, requests, point.concurrency) for _ in range(self.workload.repeats)]
+            runs = [_run(batch, requests, point, repeat) for repeat in range(self.workload.repeats)]
         except OperationError as error:
+            # Requests of a point that failed must not be decoded with the next one's.
+            with suppress(OperationError):
+                batch.reset()
             raise OperationError(f"a request of point {point.label} failed: {error}") from error
         return report.row(point, self.workload, runs, batch.session.info, model, device, gpus)
 
@@ -86,3 +91,11 @@ class Sweep:
             threshold=point.threshold,
             stop_on_eos=not self.workload.ignore_eos,
         )
+
+
+def _run(batch: Batch, requests: Sequence[Request], point: Point, repeat: int) -> Run:
+    """Decode the requests of a point once. The arrivals of a repeat are the same in every point of its rate."""
+    if point.request_rate is None:
+        return run_closed_loop(batch, requests, point.concurrency)
+    arrivals = poisson_arrivals(point.request_rate, len(requests), seed=repeat)
+    return run_open_loop(batch, requests, point.concurrency, arrivals)

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What keeps a request from ending the whole of a tritonserver: the size of its stacks, and of HTTP bodies.
 
-Triton parses JSON by recursion and takes the pieces of a chunked body onto the stack: with stacks of 8 MiB, which is
-the usual limit, a body of nested lists, or one in very many pieces, ends the process with a segmentation fault.
+Triton takes requests apart on the stack of a thread: the body of a form, which is what curl calls every body, nested
+lists of JSON, and the pieces of a chunked body. With stacks of 8 MiB, which is the usual limit, a form of 4.5 MB ends
+the process with a segmentation fault.
 """
 
 from __future__ import annotations

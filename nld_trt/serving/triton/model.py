@@ -95,9 +95,13 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         self._notice.close()
-        self._scheduler.close(grace=_CLOSE_SECONDS)
-        self._outbox.close()
+        self._end_requests(_CLOSE_SECONDS)
         self._metrics.close()
+
+    def _end_requests(self, seconds: float) -> None:
+        """Take no more requests, and return when each has had its last response, after some ``seconds`` at most."""
+        self._scheduler.close(grace=seconds)
+        self._outbox.close()
 
     def _take(self, request: Any, channel: TritonChannel) -> None:
         """Queue a request, or answer the probe.
@@ -139,7 +143,7 @@ class TritonPythonModel:
         cache_tokens = info.limits.max_batch_size * info.limits.max_seq_len
         self._metrics = Metrics(TritonMetrics(self._pb, model), cache_tokens=cache_tokens)
         self._scheduler = Scheduler(batch, max_waiting=self._settings.max_waiting, observer=self._metrics)
-        self._notice = NoticeReader(self._scheduler.close)
+        self._notice = NoticeReader(self._end_requests)
         log.info(
             "%s: %s %s, batch %d, %d tokens, opened in %.1f s, warmed up in %.1f s", model, info.backend,
             info.precision, info.limits.max_batch_size, info.limits.max_seq_len, opened - started,

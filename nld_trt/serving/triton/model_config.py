@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,7 @@ def render_config(model: str, *, instance_kind: str, comment: str) -> str:
     group.kind = messages.ModelInstanceGroup.Kind.Value(instance_kind)
     # The printer leaves out values that equal protobuf's default. The 0 is written because it is a decision: batches
     # are formed by the model's scheduler and not by Triton.
-    # A command line can have line breaks, for example in a path, so every line of it becomes a comment.
-    comment = "\n".join(f"# {line}" for line in comment.splitlines())
-    text = f"{comment}\nmax_batch_size: 0\n{text_format.MessageToString(config)}"
+    text = f"{_commented(comment)}max_batch_size: 0\n{text_format.MessageToString(config)}"
     assert text_format.Parse(text, messages.ModelConfig()) == config
     return text
 
@@ -54,6 +53,38 @@ def read_config(folder: Path) -> Any:
     """
     file = folder / FILE_NAME
     return parse_config(read_text(file), file)
+
+
+def render_python_config(
+    model: str,
+    inputs: Iterable[tuple[str, str, bool]],
+    outputs: Iterable[tuple[str, str, bool]],
+    *,
+    required: str,
+    comment: str,
+) -> str:
+    """Make the text of the configuration of a Python model that sets batching and decoupling itself.
+
+    Args:
+        inputs, outputs: names, types and whether the tensor may hold many values.
+        required: the input that every request has.
+    """
+    messages, text_format = _protobuf()
+    config = messages.ModelConfig(name=model, backend="python")
+    for name, dtype, many in inputs:
+        kind = messages.DataType.Value(f"TYPE_{dtype}")
+        config.input.add(name=name, data_type=kind, dims=[-1 if many else 1], optional=name != required)
+    for name, dtype, many in outputs:
+        config.output.add(name=name, data_type=messages.DataType.Value(f"TYPE_{dtype}"), dims=[-1 if many else 1])
+    config.instance_group.add(count=1, kind=messages.ModelInstanceGroup.Kind.Value("KIND_CPU"))
+    text = f"{_commented(comment)}{text_format.MessageToString(config)}"
+    assert text_format.Parse(text, messages.ModelConfig()) == config
+    return text
+
+
+def _commented(comment: str) -> str:
+    """Returns a comment. A command line can have line breaks, for example in a path, so every line becomes one."""
+    return "".join(f"# {line}\n" for line in comment.splitlines())
 
 
 def parse_config(text: str, place: object) -> Any:

@@ -11,7 +11,6 @@ import http.client
 import json
 from typing import Final, Literal
 
-from nld_trt import names
 from nld_trt.errors import OperationError
 from nld_trt.serving.scheduler import Scheduler
 from nld_trt.serving.triton.replies import Outputs
@@ -63,8 +62,3 @@ def ask_state(host: str, port: int, model: str, timeout: float) -> tuple[State, 
     if response.status == http.client.OK:
         return "well", ""
     return ("ill" if ILL in text or _DEAD in text else "absent"), text
-
-
-def example(model: str = names.DEFAULT_MODEL_NAME) -> str:
-    """Returns the line for a shell that asks a model on this machine."""
-    return f"curl --fail localhost:{names.HTTP_PORT}/v2/models/{model}/generate -d '{{\"{PARAMETER}\": true}}'"

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 import nld_trt
 from nld_trt import names
+from nld_trt.decode.auto.stored import is_table, tables_in
 from nld_trt.engine import manifest as engine_manifests
 from nld_trt.engine.backend import BACKENDS
 from nld_trt.engine.choice import check_each_is_chosen_somewhere
@@ -31,6 +31,8 @@ from nld_trt.model.text.template import DEFAULT_NAME as DEFAULT_TEMPLATE
 from nld_trt.serving import settings
 from nld_trt.serving.settings import ServingSettings
 from nld_trt.serving.triton import aiperf_config, model_config
+from nld_trt.serving.triton.llm_api import MARKER as LLM_API_MARKER
+from nld_trt.serving.triton.naming import check_model_name
 from nld_trt.serving.triton.readme import EXAMPLE_PROMPT, render_readme
 from nld_trt.serving.triton.served_model import VERSION, check_model, check_settings
 
@@ -97,7 +99,7 @@ def write_repository(
         InputError: the name is not valid for Triton or file systems, settings do not fit an engine, engines are of
             different checkpoints, the template cannot be used, or ``target`` exists. Nothing is written.
     """
-    _check_name(name)
+    check_model_name(name)
     engines = {"engine" if index == 1 else f"engine-{index}": each for index, each in enumerate((engine, *also), 1)}
     for each in engines.values():
         check_settings(serving, each.manifest)
@@ -133,6 +135,11 @@ def model_names(path: Path) -> list[str]:
     Raises:
         InputError: ``path`` is not a repository.
     """
+    if (path / LLM_API_MARKER).is_file():
+        raise InputError(
+            f"{path} is a repository for TensorRT-LLM's container, which nld-trt does not serve",
+            fix=f"Its README says how to start it: {path / 'README.md'}",
+        )
     names = sorted(config.parent.name for config in path.glob(f"*/{model_config.FILE_NAME}"))
     if names:
         return names
@@ -199,14 +206,6 @@ def describe_repository(path: Path) -> dict[str, Any]:
     }
 
 
-def _check_name(name: str) -> None:
-    # These characters also need no escaping in a URL.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise InputError(
-            f"--name is {name!r}; a model name starts with a letter or digit and has letters, digits, '.', '_' and '-'"
-        )
-
-
 def _check_is_of_the_same_model(first: EngineFolder, other: EngineFolder) -> None:
     """Refuse engines whose answers, or whose texts of the same tokens, would differ by more than rounding."""
 
@@ -263,6 +262,9 @@ def _take_engine(engine: EngineFolder, target: Path, template: str | None) -> in
             linked += 1
         except OSError:
             shutil.copyfile(source, copy)
+    # What forwards cost on a device is good for the copy as well. The manifest does not have it: a server adds to it.
+    for table in tables_in(engine.path):
+        shutil.copyfile(table, target / table.name)
     return linked
 
 
@@ -295,7 +297,7 @@ def _manifest(folder: Path, engines: Mapping[str, EngineFolder], name: str, comm
     files = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder).as_posix()
-        if path.is_file():
+        if path.is_file() and not is_table(path):
             # The engine was verified when it was opened: its files need not be read again.
             digest = known[relative].sha256 if relative in known else sha256_of(path)
             files[relative] = {"sha256": digest, "size": path.stat().st_size}

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -24,7 +24,7 @@ from nld_trt.errors import InputError, OperationError
 from nld_trt.serving.triton.guard import Guard
 from nld_trt.serving.triton.hardening import body_limit, raise_stack_limit
 from nld_trt.serving.triton.installation import find_installation
-from nld_trt.serving.triton.notice import VARIABLE, give_notice
+from nld_trt.serving.triton.notice import VARIABLE, give_notice, is_idle
 from nld_trt.serving.triton.ports import FREE_PORTS, Ports
 from nld_trt.serving.triton.processes import EndWatch, kill_group, wait_for_group
 from nld_trt.serving.triton.repository import model_names
@@ -36,6 +36,8 @@ from nld_trt.serving.triton.workplace import PREFIX, plain_path
 # send these answers and to end, and is then killed.
 _EXIT_SECONDS = 5
 _KILL_SECONDS = 5.0
+# The time to end for a server whose models have sent their last responses.
+_IDLE_SECONDS = 3.0
 # The time within which Triton notices the end of a process. It notices an orderly end at once.
 _NOTICE_SECONDS = 5.0
 # The time that stubs have to end after their server.
@@ -175,17 +177,24 @@ class TritonServer:
         self._process.wait()
         raise self.failure(f"tritonserver ended ({_how(self._process.returncode)})")
 
+    def announce_stop(self) -> None:
+        """Tell the models that the server will be stopped: they take no new requests, and end those that are open
+        within the time for that. Does nothing if it is not running."""
+        if self._process is not None and self._work is not None:
+            with suppress(OSError):  # the disk is full: Triton then cuts off what is open after that time
+                give_notice(self._work, self.shutdown_timeout)
+
     def stop(self) -> None:
         """End the server: terminate it, and kill it if it does not end in time. Does nothing if it is not running."""
         process = self._process
         try:
-            if process is not None and self._work is not None:
-                give_notice(self._work, self.shutdown_timeout)
+            if process is not None:
+                self.announce_stop()
                 process.terminate()
-                process.wait(self.shutdown_timeout + _EXIT_SECONDS + _KILL_SECONDS)
+                self._wait_end(process)
+                process.kill()
+                process.wait()
                 wait_for_group(process.pid, _STUB_SECONDS)
-        except (subprocess.TimeoutExpired, OSError):
-            pass
         finally:  # this also runs after a second Ctrl-C
             self.kill()
 
@@ -200,6 +209,17 @@ class TritonServer:
         if guard is not None:
             guard.dismiss()
         self._cleanup.close()
+
+    def _wait_end(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until the server ends, or has nothing to wait for, or has had its time."""
+        deadline = time.monotonic() + self.shutdown_timeout + _EXIT_SECONDS + _KILL_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._work is not None and is_idle(self._work):
+                # What it would wait for are connections without a request.
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_IDLE_SECONDS)
+                return
+            time.sleep(0.05)
 
     def _launch(self, log_file: Path) -> None:
         self._work = work = self._cleanup.enter_context(server_folder())

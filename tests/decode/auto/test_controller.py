@@ -14,6 +14,7 @@ from nld_trt import names
 from nld_trt.decode.auto.candidate import AUTOREGRESSIVE, Candidate, candidates
 from nld_trt.decode.auto.controller import FIRST, NOT_ALLOWED, PROBE, RATE, Controller, Hysteresis
 from nld_trt.decode.auto.costs import Origin, grid
+from nld_trt.decode.auto.live import LiveCosts
 from nld_trt.decode.auto.shapes import PUBLISHED
 
 WIDTHS = (1, 8, 16, 32)
@@ -55,7 +56,7 @@ def test_the_first_decision_is_the_best_by_brute_force(rows, workload):
     decision = found.decide([found.join()] * rows)
     assert expected[decision.candidate] == pytest.approx(max(expected.values()))
     assert decision.cause == FIRST
-    assert decision.reason.startswith(f"first: {rows} rows, {decision.candidate} at ")
+    assert decision.reason.startswith(f"first: {rows} row{'s' * (rows > 1)}, {decision.candidate} at ")
 
 
 def test_few_rows_draft_and_many_do_not():
@@ -252,3 +253,11 @@ def test_rows_are_counted_as_a_forward_has_them():
     found = Controller(candidates(WIDTHS), Counted(), row_count=lambda rows: rows + 1)
     found.decide([found.join()] * 5)
     assert set(counted) == {6}
+
+
+def test_the_controller_of_a_session_has_what_its_table_and_its_engine_have(golden_session):
+    session = golden_session("tiny-a")
+    found = Controller.of(session, LiveCosts(COSTS))
+    own = Candidate(names.DIFFUSION, session.info.default_block_length)
+    assert found.candidates == candidates(WIDTHS, diffusion_block=own.block_length)
+    assert found.decide([found.join(allow_diffusion=True)]).candidate in found.candidates

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nld_trt.decode.auto.costs import CostPoint, CostTable, Origin, assumed
@@ -27,6 +27,8 @@ PLACES = st.dictionaries(
 )
 
 
+@settings(max_examples=200)
+@example({(1, 1): 0.5, (1, 2): 1.0, (2, 1): 1.0}, 1, 3)  # the slope beyond the widest forward falls with rows
 @given(PLACES, st.integers(1, 300), st.integers(1, 600))
 def test_time_never_falls_with_rows_or_width(places, rows, width):
     found = table(*((*place, seconds) for place, seconds in places.items()))

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 
 import pytest
@@ -65,17 +64,6 @@ def test_a_damaged_table_is_not_used_and_the_log_says_so(place, caplog):
     with caplog.at_level(logging.WARNING):
         assert place.load() is None
     assert "is not used" in caplog.text
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_is_read_only_is_no_error_by_permissions(place, caplog):
-    place.folder.chmod(0o500)
-    try:
-        with caplog.at_level(logging.WARNING):
-            assert place.store(TABLE) is None
-    finally:
-        place.folder.chmod(0o700)
-    assert "stays in memory" in caplog.text
 
 
 def test_a_table_that_cannot_be_written_stays_in_memory(place, caplog, tmp_path):

@@ -73,6 +73,25 @@ def test_row_does_not_depend_on_the_rows_beside_it(session, torch_engine, reques
     same(torch_engine, requests, texts(session, requests, rows=5), texts(session, requests, rows=1))
 
 
+def test_kinds_of_rows_have_forwards_of_their_own(session, torch_engine, requests):
+    """Every other request is decoded token by token, over rows in front of those of the blocks."""
+    mixed = [
+        replace(request, mode="ar", lora=False, threshold=None) if index % 2 else request
+        for index, request in enumerate(requests)
+    ]
+    same(torch_engine, requests, texts(session, mixed, rows=6), texts(session, mixed, rows=1))
+
+
+def test_a_prompt_takes_over_what_another_row_has_of_it(session, requests):
+    prompt = requests[0].prompt_ids
+    batch = Batch(session, prefix_caching=True)
+    first = dict(generate(batch, [Request(prompt, "linear", max_new_tokens=20)]))[0]
+    longer = Request((*prompt, *first.output_ids[:-1], 20, 21), "ar", max_new_tokens=12)
+    again = dict(generate(batch, [longer]))[0]
+    assert again.cached_tokens >= len(prompt)
+    assert again.output_ids == dict(generate(Batch(session), [longer]))[0].output_ids
+
+
 def test_sampled_answers_repeat_with_their_seed(session, requests):
     hot = [replace(request, temperature=1.5, seed=index) for index, request in enumerate(requests[:4])]
     first, again = texts(session, hot, rows=4), texts(session, hot, rows=4)

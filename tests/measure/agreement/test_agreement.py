@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import pytest
 
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.build import build_engine
+from nld_trt.engine.folder import EngineFolder
 from nld_trt.errors import InputError
+from nld_trt.graph.contract import Limits
 from nld_trt.measure.agreement.agreement import Agreement, Examination, Settings
 from nld_trt.measure.agreement.hypotheses import Hypothesis, check_same_model, hypotheses, network
 from nld_trt.measure.agreement.server import OpenAIServer
@@ -65,13 +69,23 @@ def test_server_with_another_template_is_named(peer, examine) -> None:
     assert all(row.differing == 0 for row in found.rows[:-1])
 
 
+def test_server_whose_answers_are_empty_does_not_agree(engine, serve) -> None:
+    def respond(path, body):
+        return 200, {"choices": [{"text": "", "message": {"content": None}, "finish_reason": "length"}]}
+
+    server = OpenAIServer(serve(respond), model="m", timeout=60)
+    found = Examination(server, engine("nld-tiny"), FEW).run()
+    assert found.facts[0] == "answers: 1 of the range short have no text and no end"
+
+
 def wrong(golden, ending: str) -> Hypothesis:
     (found,) = (each for each in hypotheses(golden("nld-tiny").config.rope) if each.name.endswith(ending))
     return found
 
 
 SLOW = [
-    pytest.param(ending, marks=pytest.mark.slow) for ending in ("magnitude on cos and sin", "neighbouring elements")
+    pytest.param(ending, marks=pytest.mark.slow)
+    for ending in ("magnitude on cos and sin", "neighbouring elements", "heads stored as pairs")
 ]
 
 
@@ -90,11 +104,28 @@ def test_wrong_rotary_frequencies_are_explained(engine, golden, codec, examine) 
         found = examine(Peer(session, codec), Settings(samples=8, max_tokens=12), checkpoint=checkpoint)
     assert found.facts[0].startswith("weights or positions: answers differ from the first positions on")
     # Short texts do not tell this fault from the one that has no query scale as well, which has no effect here.
+    # The server tells log-probabilities, by which the faults are ranked.
     assert "explained best by: plain rotary frequencies, no YaRN" in found.facts[-1]
     assert {each.name for each in found.explanations} >= {"the model as it is", "rotation of neighbouring elements"}
     best, *_, worst = found.explanations
     assert best.agreement == 1.0
     assert worst.agreement < 0.9
+
+
+@pytest.mark.slow
+def test_missing_query_scale_is_found_by_log_probabilities(golden, codec, serve, tmp_path) -> None:
+    """No choice of so small a network changes by it."""
+    checkpoint = golden("nld-tiny")
+    limits = Limits(max_batch_size=1, max_seq_len=1300, max_block_length=32, prompt_chunk=256)
+    build_engine(checkpoint, [BuildPlan("ort", "fp32", limits, adapter=False)], tmp_path / "engine")
+    folder = EngineFolder.open(tmp_path / "engine")
+    (fault,) = (each for each in hypotheses(checkpoint.config.rope) if each.name == "no query scale")
+    with network(fault, checkpoint, folder) as session:
+        server = OpenAIServer(serve(Peer(session, codec)), timeout=60)
+        found = Examination(server, folder, Settings(samples=8, max_tokens=6)).run(checkpoint=checkpoint)
+    assert [row.differing for row in found.rows] == [0, 0, 0, 0]
+    assert found.facts[0].startswith("positions: answers differ from 1,2")
+    assert found.facts[1].startswith("explained best by: no query scale (log-probabilities to 0.00 nats")
 
 
 def test_no_hypothesis_is_the_model_itself(golden) -> None:

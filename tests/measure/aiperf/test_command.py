@@ -51,6 +51,19 @@ def test_tokens_are_counted_by_the_server_in_every_chunk() -> None:
     ).keys()
 
 
+def test_requests_that_arrive_at_a_rate_are_a_poisson_process() -> None:
+    point = Point("ar", None, None, 8, request_rate=0.5)
+    found = dict(pairwise(BENCHMARK.arguments(8, fields(point), Path("out"), rate=point.request_rate)))
+    assert (found["--request-rate"], found["--arrival-pattern"], found["--concurrency"]) == ("0.5", "poisson", "8")
+    assert "--request-rate" not in flags(BENCHMARK, Point("ar", None, None, 8))
+
+
+def test_more_users_send_more_requests_if_that_is_asked_for() -> None:
+    busy = replace(BENCHMARK, workload=replace(WORKLOAD, requests_per_user=3))
+    found = [flags(busy, Point("ar", None, None, users))["--request-count"] for users in (1, 8)]
+    assert found == ["16", "24"]
+
+
 def test_without_warm_up_there_is_no_such_flag() -> None:
     cold = replace(BENCHMARK, workload=replace(WORKLOAD, warmup=0, ignore_eos=True))
     found = flags(cold, Point("ar", None, None, 1))

@@ -86,6 +86,15 @@ def test_a_sweep_of_a_server_finds_what_one_of_the_engine_does(aiperf, front, en
     assert served["ar"]["acceptance_length"] == ""
 
 
+def test_requests_may_arrive_at_a_rate(aiperf, front, tmp_path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"text": text}) + "\n" for text in PROMPTS), encoding="utf-8")
+    flags = ("--modes", "linear", "--concurrency", "2", "--request-rate", "4", "--requests", "6", "--ignore-eos")
+    (row,) = sweep(front, prompts, aiperf, *flags)
+    assert (row["requests_ok"], row["request_rate"]) == ("6", "4.0")
+    assert float(row["output_tps"]) > 0
+
+
 def test_speed_bench_through_a_front_before_triton(aiperf, triton, tmp_path, capsys) -> None:
     prompts = tmp_path / "qualitative.jsonl"
     rows = [

@@ -59,7 +59,8 @@ def test_a_row_has_aiperfs_rates_and_empty_places(run) -> None:
     unknown = {name for name, value in found.items() if value is None}
     assert unknown == {
         "model_sha256", "backend", "precision", "device", "num_gpus", "threshold", "tps_per_gpu",
-        "denoising_steps_per_block", "host_share", "joules_per_token",
+        "denoising_steps_per_block", "host_share", "joules_per_token", "request_rate", "workload",
+        "scripted_acceptance",
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from nld_trt.decode.batch import Batch
 from nld_trt.errors import InputError
 from nld_trt.measure.questions import Question
 from nld_trt.measure.sweep import report
-from nld_trt.measure.sweep.closed_loop import percentiles, run_closed_loop
+from nld_trt.measure.sweep.load import percentiles, poisson_arrivals, run_closed_loop, run_open_loop
 from nld_trt.measure.sweep.point import Point, Workload, grid
 from nld_trt.measure.sweep.results import Results
 from nld_trt.measure.sweep.run import Sweep
@@ -56,7 +56,7 @@ def build(converted, tmp_path, capsys):
 
 def run(sweep, session, resume=True, progress=SILENT):
     sweep.results.prepare({"python": "test"})
-    return sweep.run(Batch(session), QUESTIONS, MODEL, "cpu", 0, resume=resume, progress=progress)
+    return sweep.run(Batch(session), QUESTIONS, MODEL, "cpu", 0, resume=resume, progress=progress).rows
 
 
 def test_ar_has_one_point_per_concurrency_whatever_the_block_lengths(sweep):
@@ -200,6 +200,35 @@ def test_closed_loop_never_exceeds_its_concurrency(golden_session):
     assert max(seen) <= 2
     assert len(result.results) == 6
     assert all(0 < timing.ttft <= timing.latency for timing in result.timings)
+
+
+def test_a_request_that_arrives_is_timed_from_its_arrival_though_it_waits(golden_session):
+    requests = [VARIANTS["ar"].request(q.prompt_ids, max_new_tokens=6, stop_on_eos=False) for q in QUESTIONS]
+    found = run_open_loop(Batch(golden_session("tiny-a")), requests, 1, [0.0, 0.0, 0.0])
+    assert len({timing.submitted for timing in found.timings}) == 1
+    # One after the other, each of them has waited for those before it.
+    assert found.timings[0].latency < found.timings[1].ttft < found.timings[1].latency < found.timings[2].ttft
+
+
+def test_a_request_is_not_decoded_before_it_arrives(golden_session):
+    requests = [VARIANTS["ar"].request(q.prompt_ids, max_new_tokens=2, stop_on_eos=False) for q in QUESTIONS]
+    found = run_open_loop(Batch(golden_session("tiny-a")), requests, 3, [0.0, 0.2, 0.4])
+    assert found.seconds > 0.4
+    assert all(timing.ttft > 0 for timing in found.timings)
+
+
+def test_arrivals_are_those_of_a_poisson_process():
+    arrivals = np.diff([0.0, *poisson_arrivals(4.0, 20_000, seed=1)])
+    # Of an exponential distribution the standard deviation is the mean; four standard errors of each.
+    assert arrivals.mean() == pytest.approx(0.25, rel=4 / 20_000**0.5)
+    assert arrivals.std() == pytest.approx(0.25, rel=4 * (2 / 20_000) ** 0.5)
+    assert poisson_arrivals(4.0, 5) == poisson_arrivals(4.0, 5)
+
+
+def test_settings_that_are_new_leave_the_keys_of_earlier_results_as_they_are():
+    # What an earlier version wrote for this point.
+    assert Point("ar", None, None, 2).key(WORKLOAD, "engine") == "a55dd5361eccc921"
+    assert Point("ar", None, None, 2, 0.5).key(WORKLOAD, "engine") != "a55dd5361eccc921"
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))

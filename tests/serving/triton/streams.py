@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Clients with open streams."""
+"""Clients with open streams, and one that looks at a server's state."""
 
 from __future__ import annotations
 
+import http.client
 import threading
 
 from nld_trt.errors import OperationError
@@ -43,3 +44,14 @@ class Streams:
         except OperationError as error:
             end = str(error)
         self.ends.append(end)
+
+
+def get(url: str, path: str) -> int:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except ConnectionError:
+        return 0
+    finally:
+        connection.close()

@@ -91,7 +91,19 @@ def test_client_json_is_one_object(server, direct, capsys) -> None:
 
 @pytest.mark.triton
 def test_client_samples_and_reports_the_seed(server, direct, capsys) -> None:
-    flags = ["--temperature", "4", "--top-k", "50", "--seed", "12", "--max-new-tokens", "20", "--json"]
+    flags = [
+        "--mode",
+        "linear",
+        "--temperature",
+        "4",
+        "--top-k",
+        "50",
+        "--seed",
+        "12",
+        "--max-new-tokens",
+        "20",
+        "--json",
+    ]
     assert run(["client", server.triton.grpc_url, PROMPT, *flags]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["text"] == direct(PROMPT, temperature=4.0, top_k=50, seed=12, max_tokens=20).text

@@ -16,11 +16,15 @@ from pathlib import Path
 import pytest
 
 from nld_trt.errors import OperationError
+from nld_trt.serving.openai.link import TritonLink
+from nld_trt.serving.openai.listener import Listener
+from nld_trt.serving.openai.server import FrontServer
 from nld_trt.serving.triton.client import stream
+from nld_trt.serving.triton.probe import ask_state
 from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 from tests.serving.command import Command
 from tests.serving.conftest import Server, wait_until
-from tests.serving.triton.streams import Streams
+from tests.serving.triton.streams import Streams, get
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
@@ -82,6 +86,24 @@ def test_engine_that_fails_ends_every_request_and_is_started_again(repository, t
     assert "the model cannot decode: the decode loop failed: RuntimeError: the device is gone" in err
 
 
+def test_model_whose_decode_loop_has_ended_is_not_ready(repository, tmp_path) -> None:
+    fault = tmp_path / "fault"
+    (repository / "nld" / "1" / "model.py").write_text(FAILING_MODEL.format(file=str(fault)), encoding="utf-8")
+    with start(repository, tmp_path) as triton:
+        front = FrontServer(TritonLink(triton.grpc_url), ["nld"], Listener())
+        with front:
+            assert get(front.listener.url, "/health/ready") == 200
+            fault.touch()
+            with pytest.raises(
+                OperationError, match="INTERNAL: the decode loop failed: RuntimeError: the device is gone"
+            ):
+                Server(triton).ask(text_input="hello")
+            assert get(front.listener.url, "/health/ready") == 503
+        assert get(triton.http_url, "/v2/models/nld/ready") == 200, "which is why the model is asked"
+        state, words = ask_state("127.0.0.1", triton.ports.http, "nld", 10)
+    assert (state, "the model cannot decode: the decode loop failed" in words) == ("ill", True)
+
+
 def test_full_queue_refuses_at_once_and_is_counted(repository, tmp_path) -> None:
     change_settings(repository, max_waiting=2)
     with start(repository, tmp_path) as triton:
@@ -92,7 +114,7 @@ def test_full_queue_refuses_at_once_and_is_counted(repository, tmp_path) -> None
             server.ask(text_input="a")
         status, text = server.post("/v2/models/nld/generate", {"text_input": "a"})
         assert (status, "UNAVAILABLE: 2 requests are waiting" in text) == (400, True)
-        assert server.total("nld_refused_requests_total", reason="queue_full") == 2
+        assert wait_until(lambda: server.total("nld_refused_requests_total", reason="queue_full") == 2)
         assert streams.wait_until_ended(120) == ["length"] * 10
 
 

@@ -16,20 +16,9 @@ from nld_trt.errors import OperationError
 from nld_trt.serving.triton.client import stream
 from tests.serving.command import Command, group_lives, servers_of, stub_of
 from tests.serving.conftest import wait_until
-from tests.serving.triton.streams import Streams
+from tests.serving.triton.streams import Streams, get
 
 pytestmark = pytest.mark.triton
-
-
-def get(url: str, path: str) -> int:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except ConnectionError:
-        return 0
-    finally:
-        connection.close()
 
 
 @pytest.fixture
@@ -105,6 +94,19 @@ def test_open_streams_get_a_last_response_when_the_server_is_stopped(serve) -> N
     assert not group_lives(facts["pid"])
 
 
+@pytest.mark.slow
+def test_connection_without_a_request_does_not_hold_the_server_up(serve) -> None:
+    command, facts = serve("--shutdown-timeout", "30")
+    connection = http.client.HTTPConnection(facts["http"].removeprefix("http://"), timeout=30)
+    connection.request("GET", "/v2/health/live")
+    connection.getresponse().read()
+    begin = time.monotonic()
+    status, _ = command.end(signal.SIGTERM)
+    assert status == 0
+    assert time.monotonic() - begin < 20
+    connection.close()
+
+
 def test_a_killed_command_leaves_no_process_of_long_streams(serve) -> None:
     command, facts = serve()
     streams = Streams(facts["grpc"], 6)
@@ -136,6 +138,13 @@ def post(server, body, **options) -> tuple[int, str]:
         connection.close()
 
 
+def test_large_form_does_not_end_the_server(server) -> None:
+    # What curl calls every body. Triton parses it as one, on its stack.
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    status, text = post(server, json.dumps({"text_input": "x" * 12_000_000}), headers=headers)
+    assert (status, "text_input has 12000008 bytes" in text) == (400, True)
+
+
 def test_a_huge_prompt_is_refused_at_once_and_stalls_nobody(server) -> None:
     neighbour = Streams(server.triton.grpc_url, 1)
     neighbour.wait_until_open()
@@ -144,7 +153,7 @@ def test_a_huge_prompt_is_refused_at_once_and_stalls_nobody(server) -> None:
     with pytest.raises(OperationError, match="text_input has 5000008 bytes"):
         server.ask(text_input="long " * 1_000_000)
     assert time.monotonic() - begin < 10
-    assert server.total("nld_refused_requests_total", reason="invalid") == refused + 1
+    assert wait_until(lambda: server.total("nld_refused_requests_total", reason="invalid") == refused + 1)
     assert neighbour.wait_until_ended(60) == ["length"]
 
 

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import queue
+import threading
 
 import pytest
 
-from nld_trt.serving.triton.notice import VARIABLE, NoticeReader, give_notice
+from nld_trt.serving.triton.notice import VARIABLE, NoticeReader, give_notice, is_idle
+from tests.serving.conftest import wait_until
 
 
 def test_notice_arrives(tmp_path) -> None:
@@ -31,3 +33,12 @@ def test_without_a_folder_nothing_is_awaited(tmp_path) -> None:
     NoticeReader(told.put, {})
     give_notice(tmp_path, 2.5)
     assert told.empty()
+
+
+def test_models_say_when_they_have_no_request_left(tmp_path) -> None:
+    last_response = threading.Event()
+    NoticeReader(lambda seconds: last_response.wait(), {VARIABLE: str(tmp_path)})
+    give_notice(tmp_path, 2.5)
+    assert not is_idle(tmp_path)
+    last_response.set()
+    assert wait_until(lambda: is_idle(tmp_path), 10)

@@ -20,6 +20,7 @@ import pytest
 
 from nld_trt.errors import InputError, OperationError
 from nld_trt.machine import installed
+from nld_trt.names import DEFAULT_SERVED_MODE
 from nld_trt.serving.triton import installation
 from nld_trt.serving.triton import server as server_module
 from nld_trt.serving.triton.repository import model_names
@@ -46,7 +47,7 @@ def test_reload_and_end(repository, tmp_path) -> None:
     with start(repository, tmp_path) as triton:
         server, group = Server(triton), triton.pid
         assert group_lives(group)
-        assert server.ask(text_input="hello", max_tokens=4)[-1].mode == "linear"
+        assert server.ask(text_input="hello", max_tokens=4)[-1].mode == DEFAULT_SERVED_MODE
 
         settings = repository / "nld" / "1" / "model.json"
         values = json.loads(settings.read_text(encoding="utf-8"))

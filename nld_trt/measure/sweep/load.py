@@ -1,14 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""The measurement of one point: a closed loop that keeps a fixed number of requests in flight.
+"""The measurement of one point: a closed loop that keeps a fixed number of requests in flight, or arrivals at a rate.
 
 The timed region is prefill, decoding and detokenization of every request; loading the engine, encoding prompts and the
-warm-up are outside. ITL is (latency - TTFT) / (tokens - tokens of the first chunk), as common client tools define it: a
+warm-up are outside. A request that arrives while as many are in flight as may be waits, and its times begin when it
+arrives. ITL is (latency - TTFT) / (tokens - tokens of the first chunk), as common client tools define it: a
 block delivers many tokens at once, so the time between chunks would be no time between tokens.
 """
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Sequence
@@ -49,7 +51,31 @@ def run_closed_loop(batch: Batch, requests: Sequence[Request], concurrency: int)
     Raises:
         OperationError: a request ended by an error.
     """
+    return _run(batch, requests, concurrency, None)
+
+
+def run_open_loop(batch: Batch, requests: Sequence[Request], most: int, arrivals: Sequence[float]) -> Run:
+    """Decode ``requests``, each from its arrival on, never more than ``most`` at once.
+
+    Args:
+        arrivals: seconds after the beginning, ascending, one for each request.
+
+    Raises:
+        OperationError: a request ended by an error.
+    """
+    assert len(arrivals) == len(requests)
+    return _run(batch, requests, most, arrivals)
+
+
+def poisson_arrivals(rate: float, count: int, seed: int = 0) -> list[float]:
+    """Return ``count`` times in seconds at which requests arrive independently of each other, ``rate`` per second."""
+    draws, now = random.Random(seed), 0.0
+    return [now := now + draws.expovariate(rate) for _ in range(count)]
+
+
+def _run(batch: Batch, requests: Sequence[Request], most: int, arrivals: Sequence[float] | None) -> Run:
     waiting = list(reversed(requests))
+    to_come = None if arrivals is None else list(reversed(arrivals))
     live: dict[Row, Timing] = {}
     timings: list[Timing] = []
     results: list[Result] = []
@@ -57,10 +83,18 @@ def run_closed_loop(batch: Batch, requests: Sequence[Request], concurrency: int)
     engine_before = batch.engine_seconds
     started = time.perf_counter()
     while waiting or live:
-        while waiting and len(live) < concurrency:
-            timing = Timing(time.perf_counter())
+        while waiting and len(live) < most:
+            now = time.perf_counter()
+            arrived = now if to_come is None else started + to_come[-1]
+            if arrived > now:
+                if live:
+                    break
+                time.sleep(arrived - now)
+            timing = Timing(arrived)
             live[batch.submit(waiting.pop())] = timing
             timings.append(timing)
+            if to_come is not None:
+                to_come.pop()
         emissions = batch.step()
         now = time.perf_counter()
         for emission in emissions:

@@ -1,0 +1,22 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The shapes of the released sizes, which need no file."""
+
+from __future__ import annotations
+
+from nld_trt.model.releases import Geometry
+from nld_trt.planning.products import ModelShape
+
+
+def of_geometry(name: str, geometry: Geometry) -> ModelShape:
+    """The shape of a release, in BF16 and with its draft adapter."""
+    return ModelShape(
+        name=name,
+        hidden=geometry.hidden_size,
+        intermediate=geometry.intermediate_size,
+        layers=geometry.num_hidden_layers,
+        vocabulary=geometry.vocab_size,
+        heads=geometry.num_attention_heads,
+        kv_heads=geometry.num_key_value_heads,
+        head_size=geometry.head_dim,
+    )
