@@ -34,7 +34,7 @@ test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
 
 test-browser: $(VENV)/.installed-browser
-	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
 	    { echo "no browser on PATH; on Debian: apt-get install chromium fonts-dejavu-core" >&2; exit 1; }
 	$(PYTEST) -m slow tests/measure/report
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ _NUMBERS: Final = ("concurrency", "output_tps", "output_tps_min", "output_tps_ma
 _NEEDED: Final = ("model", "mode", "block_length", *_NUMBERS)
 # What tells the points of one sweep apart.
 _SETTINGS: Final = ("mode", "block_length", "threshold", "concurrency", "request_rate")
-_SUBJECT: Final = ("model", "backend", "precision", "device", "load")
+_SUBJECT: Final = ("model", "backend", "precision", "device", "workload", "arrivals")
 
 Settings = tuple[Any, ...]
 
@@ -31,24 +31,28 @@ class Subject:
     """What was measured: a model on a device. A client of a server knows the model alone.
 
     Attributes:
-        load: what sets one load apart from another of the same sweep, in words.
+        workload: the name of the requests.
+        arrivals: the rate at which they arrive, in words; None for a closed loop.
     """
 
     model: str
     backend: str | None = None
     precision: str | None = None
     device: str | None = None
-    load: str | None = None
+    workload: str | None = None
+    arrivals: str | None = None
 
     def __str__(self) -> str:
         how = " ".join(part for part in (self.backend, self.precision) if part)
-        return ", ".join(part for part in (self.model, how, self.device, self.load) if part)
+        parts = (self.model, how, self.device, self.workload, self.arrivals)
+        return ", ".join(part for part in parts if part)
 
     def beside(self, others: Sequence[Subject]) -> str:
         """The parts in which this one differs from one of ``others``, for a name in a legend; empty without any."""
         differing = [name for name in _SUBJECT if len({getattr(other, name) for other in (self, *others)}) > 1]
-        told = [str(getattr(self, name)) for name in differing if getattr(self, name) is not None]
-        return " ".join(told[:1] and [told[0].rpartition("/")[2], *told[1:]])
+        # Of a model's id on a hub, the name without its owner.
+        short = replace(self, model=self.model.rpartition("/")[2])
+        return " ".join(str(found) for name in differing if (found := getattr(short, name)) is not None)
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,9 @@ class Measurement:
     @property
     def subject(self) -> Subject:
         rate = self.row.get("request_rate")
-        load = [self.row.get("workload"), None if rate is None else f"{rate:g} requests/s"]
-        backend, precision, device = (self.row.get(name) for name in _SUBJECT[1:-1])
-        told = ", ".join(part for part in load if part)
-        return Subject(str(self.row["model"]), backend, precision, device, told or None)
+        backend, precision, device = (self.row.get(name) for name in ("backend", "precision", "device"))
+        arrivals = None if rate is None else f"{rate:g} requests/s"
+        return Subject(str(self.row["model"]), backend, precision, device, self.row.get("workload"), arrivals)
 
     @property
     def series(self) -> str:

@@ -102,9 +102,14 @@ def _same(planned: PlannedPoint, measured: Measurement) -> bool:
     return (
         (planned.mode, planned.users) == (measured.mode, measured.users)
         and (block is None or planned.block_length in (None, block))
-        # A plan tells kinds of one platform apart by what follows its name.
-        and (platform is None or planned.platform == platform or planned.platform.startswith(f"{platform}-"))
+        and (platform is None or _is_of(planned.platform, platform, subject.device or ""))
     )
+
+
+def _is_of(planned: str, platform: str, device: str) -> bool:
+    """Whether a plan's platform is the measured one. Kinds of one are told apart by what follows its name."""
+    kind = planned.removeprefix(f"{platform}-")
+    return planned == platform or (kind != planned and kind in device.lower())
 
 
 def _point(values: Mapping[str, Any], path: Path) -> PlannedPoint:

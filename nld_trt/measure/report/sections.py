@@ -28,7 +28,7 @@ from nld_trt.measure.report.plan import PlanCheck, median_error
 from nld_trt.measure.report.published import platform_of, published_speedups
 from nld_trt.measure.sweep.report import series
 
-_OTHER_MODES: Final = "every other fixed mode"
+_OTHER_MODES: Final = "the best of the other fixed modes"
 # Of what a sweep writes about its machine: shown elsewhere, or paths that tell more of its user than of the numbers.
 _NOT_OF_THE_MACHINE: Final = ("command", "date", "docker", "packages", "schema_version", "tritonserver")
 
@@ -161,6 +161,9 @@ def _plan_finding(material: Material) -> Iterator[str]:
 
 def _throughput(groups: Sequence[Group]) -> Section:
     found = [(group, crossovers(group.points), _overtaking(group)) for group in groups]
+    # Where requests arrive at a rate, the number of users is only the most that may be in flight.
+    drawn = [each for each in found if each[0].points[0].subject.arrivals is None]
+    at_rates = ["Points whose requests arrive at a rate are in the tables."] * (len(drawn) < len(found))
     said = [(group.name, each.said) for group, crossings, _ in found for each in crossings]
     lines = [f"{name}: {sentence}." if name else f"{sentence}." for name, sentence in said]
     return Section(
@@ -170,9 +173,10 @@ def _throughput(groups: Sequence[Group]) -> Section:
             "Tokens per second of all users together, by mode. Each point is the median of its repeats, and its "
             "whisker goes from the lowest to the highest. Where the lines of AR and another mode cross, between two "
             "measured numbers of users, both give the same.",
+            *at_rates,
             *lines,
         ),
-        tuple(figures.throughput(group, crossings, overtaking) for group, crossings, overtaking in found),
+        tuple(figures.throughput(group, crossings, overtaking) for group, crossings, overtaking in drawn),
         tuple(cells.best_by_users(group.points, group.name) for group in groups if best_fixed(group.points)),
     )
 

@@ -72,8 +72,9 @@ def test_block_lengths_are_compared(plan):
 
 def test_kinds_of_a_platform_are_of_it(plan):
     device = "NVIDIA RTX PRO 6000 Blackwell Workstation Edition"
-    points = plan(planned(platform="rtx-pro-6000-workstation"), planned(platform="rtx-5090"))
-    assert len(checks(points, row("ar", 1, 100.0, device=device))) == 1
+    others = [planned(platform=name) for name in ("rtx-pro-6000-server", "rtx-5090")]
+    found = checks(plan(planned(platform="rtx-pro-6000-workstation"), *others), row("ar", 1, 100.0, device=device))
+    assert [check.planned.platform for check in found] == ["rtx-pro-6000-workstation"]
 
 
 def test_precisions_are_compared_if_the_plan_has_several(plan):

@@ -67,7 +67,7 @@ def test_the_most_important_comes_first(sweep, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "With 1 user, linear, block 32 is fastest: 330 tokens/s, 3.30 times AR.",
         "Most in all: ar at 16 users, 1,400 tokens/s.",
-        "AR overtakes every other fixed mode between 8 and 16 users, at about 12.",
+        "AR overtakes the best of the other fixed modes between 8 and 16 users, at about 12.",
         "Auto gives 97% to 102% of the best fixed mode.",
     ]
 
@@ -134,6 +134,18 @@ def test_runs_of_the_same_are_told_apart_by_their_names(sweep, tmp_path, capsys)
     out = capsys.readouterr().out
     assert "one: most in all: ar at 1 user, 100 tokens/s." in out
     assert "two: most in all: ar at 1 user, 150 tokens/s." in out
+
+
+def test_requests_that_arrive_at_a_rate_are_named_and_not_drawn_over_users(sweep, tmp_path, capsys):
+    rates = [row("ar", 8, rate * 50, request_rate=rate, workload="chat") for rate in (0.5, 2.0)]
+    target = tmp_path / "report"
+    assert run(["report", str(sweep([row("ar", 1, 100.0, workload="chat"), *rates])), "-o", str(target)]) == 0
+    out = capsys.readouterr().out
+    assert "0.5 requests/s: most in all" in out
+    assert "2 requests/s: most in all" in out
+    assert "chat:" not in out
+    assert len([*target.glob("charts/throughput-*.svg")]) == 1
+    assert "arrive at a rate" in (target / "report.md").read_text(encoding="utf-8")
 
 
 def test_what_was_not_measured_is_left_out(sweep, capsys):
