@@ -37,7 +37,7 @@ class Child:
     variables: Mapping[str, str] | None = None
 
     def run(self, stop: Event | None = None) -> str | None:
-        """Run the command; return why it failed, or None. It is ended if this is interrupted, or once ``stop`` is set."""
+        """Run the command; return why it failed, or None. It is ended if this is interrupted or ``stop`` is set."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
             process = subprocess.Popen(
