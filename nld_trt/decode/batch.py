@@ -221,7 +221,8 @@ class Batch:
         zones = self._places.arrange()
         counts = {zone: len(places) for zone, places in zones.items()}
         blocks = self._places.rows(zones[Zone.BLOCK])
-        turn = self._turns.next(counts, max((row.widest for row in blocks), default=0))
+        rest = max((row.prompt_left for row in self._places.rows(zones[Zone.PROMPT])), default=0)
+        turn = self._turns.next(counts, max((row.widest for row in blocks), default=0), rest)
         if turn is None:
             return None
         if turn == PROMPTS:
@@ -231,7 +232,7 @@ class Batch:
         last = self._last
         if last is not None and last.turn == turn and last.changes == self._places.changes and self._goes_on(last):
             return self._follow(replace(last, counts=counts))
-        return self._fill(places, turn, counts, chunk=1)
+        return self._fill(places, turn, counts, chunk=rest)
 
     def _read_prompts(self, places: range, counts: Mapping[Zone, int], most: int) -> Forward:
         """Start a forward of at most ``most`` prompt tokens.
@@ -263,7 +264,7 @@ class Batch:
         session, limits = self.session, self.session.info.limits
         rows = self._places.rows(places)
         padded = places
-        if turn != PROMPTS and places.start == 0:
+        if Zone.PROMPT not in turn and places.start == 0:
             padded = range(min(session.row_count(len(places)), self.max_rows))
         idle = padded[len(places) :]
         held = max((self._places.length(place) for place in idle), default=0)
@@ -337,7 +338,7 @@ class Batch:
         buffers = forward.buffers
         self._turns.ran(forward.turn, forward.counts, buffers.rows * buffers.width, seconds)
         self._last = forward
-        if self.steering is not None and forward.turn != PROMPTS and waited_for < _HOST_SECONDS:
+        if self.steering is not None and Zone.PROMPT not in forward.turn and waited_for < _HOST_SECONDS:
             self.steering.timed(buffers.rows, buffers.width, seconds + waited_for)
         passes = [row.pending for row in forward.rows]
         emissions = []

@@ -3,10 +3,11 @@
 """Whose forward is next, where the rows of a batch do different things.
 
 Rows that decode single tokens, rows that decode blocks, and rows whose prompts are being read have forwards of their
-own. Each of the first two kinds gets time in proportion to its rows, so that somebody who decodes token by token is
-not slowed down more by a neighbour who decodes blocks than by one of his own kind. Between two of their forwards there
-is one chunk of a prompt, which takes no longer than the forward of those who wait for it: the time between two tokens
-of a request is at most doubled, and evenly.
+own. Each of the first two kinds gets time in proportion to its rows, so that somebody who decodes token by token is not
+slowed down more by a neighbour who decodes blocks than by one of his own kind. Between two of their forwards there is
+one chunk of prompts, which takes no longer than the forward of those who wait for it, unless these are fewer than the
+prompts: the time between two tokens of a request is at most doubled, and evenly. Kinds of rows share a forward where
+that costs less than two.
 """
 
 from __future__ import annotations
@@ -48,16 +49,18 @@ class Turns:
         """Whether nobody has stated how long a chunk is."""
         return self._most is None
 
-    def next(self, counts: Mapping[Zone, int], width: int) -> Turn | None:
-        """The zones of the next forward; None where no row is live.
+    def next(self, counts: Mapping[Zone, int], width: int, rest: int = 0) -> Turn | None:
+        """The zones of the next forward, which follow each other; None where no row is live.
 
         Args:
             counts: rows of each live zone.
             width: tokens of the widest pass in the block zone.
+            rest: the longest rest of a prompt.
         """
         decoding = [zone for zone in DECODING if counts.get(zone)]
         if counts.get(Zone.PROMPT) and (not decoding or self._last != PROMPTS):
-            return PROMPTS
+            shared = (decoding[-1], Zone.PROMPT) if decoding else PROMPTS
+            return shared if decoding and self._prompts_fit(counts, shared[0], width, rest) else PROMPTS
         if not decoding:
             self._had.clear()
             return None
@@ -78,10 +81,14 @@ class Turns:
         beside = [zone for zone in DECODING if counts.get(zone)]
         if self._most is not None:
             return max(1, self._most - decoded)
+        prompts = counts.get(Zone.PROMPT, 1)
         if not beside:
-            return self._prompt_chunk * counts.get(Zone.PROMPT, 1)
-        wanted = min(self._times[zone].latest for zone in beside)
-        return self._times[Zone.PROMPT].most_tokens(wanted, _LEAST_CHUNK, self._prompt_chunk)
+            return self._prompt_chunk * prompts
+        # More prompts than requests that wait for them may take more time: else many prompts would wait while few
+        # requests decode in short forwards.
+        share = max(1.0, prompts / sum(counts[zone] for zone in beside))
+        wanted = share * min(self._times[zone].latest for zone in beside)
+        return self._times[Zone.PROMPT].most_tokens(wanted, _LEAST_CHUNK, self._prompt_chunk * prompts)
 
     def ran(self, turn: Turn, counts: Mapping[Zone, int], tokens: int, seconds: float) -> None:
         """Count a forward that has run.
@@ -91,11 +98,12 @@ class Turns:
             tokens: that it computed, padding included.
         """
         self._last = turn
-        self._times[turn[-1]].add(tokens, seconds)
-        if turn != PROMPTS:
-            rows = sum(counts[zone] for zone in turn)
-            for zone in turn:
-                self._had[zone] = self._had.get(zone, 0.0) + seconds / rows
+        # Blocks with whole prompts beside them have logits as blocks have them, and tokens with prompts as prompts.
+        self._times[Zone.BLOCK if Zone.BLOCK in turn else turn[-1]].add(tokens, seconds)
+        zones = [zone for zone in turn if zone != Zone.PROMPT]
+        for zone in zones:
+            rows = sum(counts[each] for each in zones)
+            self._had[zone] = self._had.get(zone, 0.0) + seconds / rows
 
     def _together_is_cheaper(self, counts: Mapping[Zone, int], width: int) -> bool:
         """Whether one forward, in which every row is as wide as the blocks, costs less than two."""
@@ -103,6 +111,18 @@ class Turns:
         times = self._times[Zone.BLOCK]
         apart = self._times[Zone.TOKEN].seconds(tokens) + times.seconds(blocks * width)
         return bool(apart) and times.seconds((tokens + blocks) * width) < apart
+
+    def _prompts_fit(self, counts: Mapping[Zone, int], zone: Zone, width: int, rest: int) -> bool:
+        """Whether all prompts can be read to their end in a forward of ``zone``, and that costs less than two."""
+        if zone == Zone.TOKEN:
+            width = 1
+        prompts, rows = counts[Zone.PROMPT], counts[zone]
+        tokens = (prompts + rows) * max(width, rest)
+        if rest > self._prompt_chunk or (self._most is not None and tokens > self._most):
+            return False
+        own, reading = self._times[zone].seconds(rows * width), self._times[Zone.PROMPT].seconds(prompts * rest)
+        shared = self._times[Zone.BLOCK if zone == Zone.BLOCK else Zone.PROMPT].seconds(tokens)
+        return bool(own and reading) and shared < own + reading
 
 
 def widest_run(widths: Sequence[int], lead: int, most: int) -> range:

@@ -62,6 +62,23 @@ def test_a_chunk_takes_no_longer_than_those_who_wait_for_it():
     assert {tokens for turn, tokens in order[100:] if turn == PROMPTS} == {256}
 
 
+def test_many_prompts_do_not_wait_for_a_few_who_decode():
+    counts = {Zone.TOKEN: 2, Zone.PROMPT: 200}
+    _, _, order = run(counts, fixed=1.0, per_token=0.01)
+    chunks = {tokens for turn, tokens in order[100:] if turn == PROMPTS}
+    assert min(chunks) > 2000
+
+
+def test_short_prompts_are_read_beside_blocks_where_that_is_cheaper():
+    turns, counts = Turns(512), {Zone.BLOCK: 4, Zone.PROMPT: 1}
+    for _ in range(3):
+        for turn, tokens in (((Zone.BLOCK,), 4 * WIDTH), (PROMPTS, 12)):
+            turns.ran(turn, counts, tokens, 1.0 + 0.001 * tokens)
+        turns.ran((Zone.BLOCK,), counts, 5 * WIDTH, 1.0 + 0.005 * WIDTH)
+    assert turns.next(counts, WIDTH, rest=12) == (Zone.BLOCK, Zone.PROMPT)
+    assert turns.next(counts, WIDTH, rest=600) == PROMPTS
+
+
 def test_prompts_alone_are_read_in_whole_chunks():
     assert Turns(512).chunk({Zone.PROMPT: 3}, 0) == 3 * 512
 
