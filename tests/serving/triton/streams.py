@@ -20,14 +20,14 @@ class Streams:
 
     def __init__(self, url: str, count: int, **inputs) -> None:
         self.ends: list[str] = []
-        self.chunks = 0
+        self.open = 0
         self._question = {**ENDLESS, **inputs}
         self._threads = [threading.Thread(target=self._ask, args=(url,)) for _ in range(count)]
         for thread in self._threads:
             thread.start()
 
     def wait_until_open(self) -> None:
-        assert wait_until(lambda: self.chunks > 2 * len(self._threads))
+        assert wait_until(lambda: self.open == len(self._threads))
 
     def wait_until_ended(self, seconds: float) -> list[str]:
         for thread in self._threads:
@@ -36,10 +36,11 @@ class Streams:
         return self.ends
 
     def _ask(self, url: str) -> None:
-        end = ""
+        end, begun = "", False
         try:
             for chunk in stream(url, timeout=60, **self._question):
-                self.chunks += 1
+                self.open += not begun
+                begun = True
                 end = chunk.finish_reason
         except OperationError as error:
             end = str(error)
