@@ -65,7 +65,7 @@ def test_engine_that_fails_ends_every_request_and_is_started_again(repository, t
     facts = command.facts()
     # The watchdog looks once a second, so the failure is over when the model is loaded again.
     streams = Streams(facts["grpc"], 10)
-    streams.wait_until_open()
+    streams.wait_until_open(8)
     fault.touch()
     ends = streams.wait_until_ended(15)
     fault.unlink()
@@ -122,7 +122,7 @@ def test_reload_under_load_loses_nothing(repository, tmp_path) -> None:
     with start(repository, tmp_path) as triton:
         server = Server(triton)
         streams = Streams(triton.grpc_url, 10)
-        streams.wait_until_open()
+        streams.wait_until_open(8)
         settings = json.loads((repository / "nld" / "1" / "model.json").read_text(encoding="utf-8"))
         change_settings(repository, defaults=settings["defaults"] | {"mode": "ar"})
         assert server.post("/v2/repository/models/nld/load")[0] == 200
