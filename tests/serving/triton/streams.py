@@ -14,6 +14,9 @@ from tests.serving.conftest import wait_until
 # A token of its own for every response, for some seconds.
 ENDLESS = {"input_ids": [1, 5, 6], "max_tokens": 500, "mode": "ar", "ignore_eos": True}
 
+# A forward of a whole block for every token, so that no stream ends before something has happened to it.
+LASTING = {"mode": "diffusion", "threshold": -1.0, "block_length": 32}
+
 
 class Streams:
     """Clients with open streams, and how each of them ended."""

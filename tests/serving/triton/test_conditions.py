@@ -24,7 +24,7 @@ from nld_trt.serving.triton.probe import ask_state
 from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 from tests.serving.command import Command
 from tests.serving.conftest import Server, wait_until
-from tests.serving.triton.streams import Streams, get
+from tests.serving.triton.streams import LASTING, Streams, get
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
@@ -64,7 +64,7 @@ def test_engine_that_fails_ends_every_request_and_is_started_again(repository, t
     command = Command(repository, "--json", "--log-file", str(tmp_path / "server.log"))
     facts = command.facts()
     # The watchdog looks once a second, so the failure is over when the model is loaded again.
-    streams = Streams(facts["grpc"], 10)
+    streams = Streams(facts["grpc"], 10, **LASTING)
     streams.wait_until_open(8)
     fault.touch()
     ends = streams.wait_until_ended(15)

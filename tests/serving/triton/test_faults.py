@@ -16,7 +16,7 @@ from nld_trt.errors import OperationError
 from nld_trt.serving.triton.client import stream
 from tests.serving.command import Command, group_lives, servers_of, stub_of
 from tests.serving.conftest import wait_until
-from tests.serving.triton.streams import Streams, get
+from tests.serving.triton.streams import LASTING, Streams, get
 
 pytestmark = pytest.mark.triton
 
@@ -40,7 +40,7 @@ def serve(repository, tmp_path) -> Iterator[Callable[..., tuple[Command, dict]]]
 def test_a_model_that_dies_or_hangs_ends_its_streams_and_is_started_again(serve, direct, number) -> None:
     command, facts = serve("--openai-port", "0", "--patience", "3")
     assert get(facts["openai"], "/health/ready") == 200
-    streams = Streams(facts["grpc"], 6, max_tokens=500)
+    streams = Streams(facts["grpc"], 6, **LASTING)
     streams.wait_until_open()
     stub_of(command.process.pid).send_signal(number)
     assert wait_until(lambda: get(facts["openai"], "/health/ready") == 503)
