@@ -36,7 +36,7 @@ from nld_trt.model.text.streaming import TextStream
 _HOST_SECONDS = 0.005
 # The last chunk of a prompt may be so many times as long as the others.
 _LAST_CHUNK = 2
-# Caches that no live row has filled shrink, unless a donor fills them to this fraction.
+# Donors that are longer than so many times what is needed are dropped, where no live row has anything in the caches.
 _KEPT_TIMES = 2
 
 

@@ -38,11 +38,6 @@ class Counters:
     tokens: Counter[ModeName] = field(default_factory=Counter)
     switches: int = 0
 
-    @property
-    def round_tokens(self) -> int:
-        """Tokens that verify passes have emitted."""
-        return sum(self.accepted) - self.dropped
-
     def nfe(self, mode: ModeName, emitted: int) -> int:
         """Number of forward evaluations by the reference's rules (docs/model.md, Counting)."""
         rules = {

@@ -94,7 +94,7 @@ class Places:
         """Give a request a row, with all that another row can give it: a prompt's last token is always computed."""
         self._joined += 1
         self.changes += 1
-        source, shared = self._most_shared(np.array(row.request.prompt_ids[:-1], np.int64))
+        source, shared = self._most_shared(row.request.prompt_ids[:-1])
         donor = None if source is None else self._held[source]
         if isinstance(donor, Donor):
             donor.used = self._joined
@@ -110,9 +110,10 @@ class Places:
         """Take a request's row away. It becomes a donor if donors are kept and it holds finite numbers only."""
         self.changes += 1
         place = self._held.index(row)
-        tokens = np.array([*row.request.prompt_ids, *row.emitted][: row.cache_length], np.int64)
-        keeps = self._keeps_donors and not row.spoiled and len(tokens) >= _LEAST_SHARED
-        self._held[place] = Donor(tokens, self._joined) if keeps else None
+        self._held[place] = None
+        if self._keeps_donors and not row.spoiled and row.cache_length >= _LEAST_SHARED:
+            tokens = [*row.request.prompt_ids, *row.emitted][: row.cache_length]
+            self._held[place] = Donor(np.array(tokens, np.int64), self._joined)
         if row.spoiled:
             self._session.clear_row(place)
 
@@ -154,10 +155,11 @@ class Places:
         for place in live:
             self._session.clear_row(place)
 
-    def _most_shared(self, prompt: npt.NDArray[np.int64]) -> tuple[int | None, int]:
+    def _most_shared(self, prompt_ids: Sequence[int]) -> tuple[int | None, int]:
         """The row that begins with most of the prompt's tokens, and how many these are."""
         if not self._keeps_donors:
             return None, 0
+        prompt = np.array(prompt_ids, np.int64)
         shared = [_shared(prompt, self._tokens(place)) for place in range(len(self._held))]
         best = max(range(len(shared)), key=lambda place: (shared[place], -self.length(place)))
         return (best, shared[best]) if shared[best] >= _LEAST_SHARED else (None, 0)

@@ -102,8 +102,8 @@ def test_the_text_is_that_of_ar_whatever_is_chosen(session, prompts, drawn, seed
 
 
 @settings(max_examples=15)
-@given(REQUESTS, st.integers(0, 10**6), st.booleans())
-def test_rounds_of_diffusion_lose_and_repeat_no_token(session, prompts, drawn, seed, ahead):
+@given(REQUESTS, st.integers(0, 10**6))
+def test_rounds_of_diffusion_lose_and_repeat_no_token(session, prompts, drawn, seed):
     choices = [*CHOICES, Candidate("diffusion", 8), Candidate("diffusion", 32)]
     requests = [
         Request(prompts[prompt % len(prompts)], "auto", max_new_tokens=tokens, eos_token_id=-1, allow_diffusion=True)
@@ -131,8 +131,8 @@ def test_a_switch_to_diffusion_continues_the_text(session, prompts):
         Batch(session), [Request(prompt[:-1], "diffusion", max_new_tokens=41, block_length=8, eos_token_id=-1)]
     )[0]
     assert row.emitted[:9] == before
-    if plain.output_ids[0] == before[-1]:
-        assert row.emitted[len(before) - 1 :][:32] == plain.output_ids[:32]
+    assert plain.output_ids[0] == before[-1]
+    assert row.emitted[len(before) - 1 :][:32] == plain.output_ids[:32]
 
 
 def test_the_answer_tells_what_was_chosen_and_why(session, prompts):

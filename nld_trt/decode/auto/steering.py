@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nld_trt import names
-from nld_trt.decode.auto.candidate import Candidate, candidates
+from nld_trt.decode.auto.candidate import Candidate
 from nld_trt.decode.auto.controller import Cause, Controller, Decision, RowHistory
 from nld_trt.decode.auto.costs import CostTable
 from nld_trt.decode.auto.live import LiveCosts
@@ -39,12 +39,8 @@ class Steering:
     """
 
     def __init__(self, session: Session, table: CostTable) -> None:
-        info = session.info
-        widths = [width for width in table.widths if width <= info.limits.max_block_length]
         self.costs = LiveCosts(table)
-        self.controller = Controller(
-            candidates(widths, diffusion_block=info.default_block_length), self.costs, row_count=session.row_count
-        )
+        self.controller = Controller.of(session, self.costs)
         self._histories: dict[Row, RowHistory] = {}
         # Verified drafts of each request that the controller has been told of.
         self._told: dict[Row, int] = {}
@@ -87,7 +83,7 @@ class Steering:
         for row in live:
             decided = self._for(row) if _decodes(row) and row.begins_round else None
             if decided is not None and self._decision is not None:
-                made = row.switch(decided.mode, self._length(row, decided), self._decision.reason)
+                made = row.switch(decided.mode, decided.block_length, self._decision.reason)
                 emissions += [made] if made is not None else []
         return emissions
 
@@ -106,10 +102,7 @@ class Steering:
         if self._decision is None:
             return _candidate(row)
         decided = self._decision.candidate
-        return Candidate(decided.mode, self._length(row, decided))
-
-    def _length(self, row: Row, decided: Candidate) -> int:
-        return min(decided.block_length, row.request.block_length)
+        return Candidate(decided.mode, min(decided.block_length, row.request.block_length))
 
     def _history(self, row: Row) -> RowHistory:
         if row not in self._histories:

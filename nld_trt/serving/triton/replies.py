@@ -65,6 +65,7 @@ class Reply:
         self._finish_reason = ""
         self._error: NldError | None = None
         self._lost = False
+        self._ended = False
 
     def emitted(self, emission: Emission) -> None:
         with self._lock:
@@ -91,6 +92,11 @@ class Reply:
             row, text, tokens = self._row, self._text, self._tokens
             finish_reason, error = self._finish_reason, self._error
             self._text, self._tokens = "", []
+            # More may have become ready after this was taken from the outbox: then it has gone with that already.
+            news = text or (self._intake.reply_ids and tokens)
+            if self._ended or not (news or finish_reason or error):
+                return
+            self._ended = bool(finish_reason or error)
         try:
             if error is not None:
                 self._channel.fail(error)

@@ -118,6 +118,18 @@ def test_request_that_ends_by_an_error_has_it_as_its_last_response(answer) -> No
     assert [error.what for error in channel.errors] == ["overflow"]
 
 
+def test_what_has_gone_with_a_later_piece_is_not_sent_again(answer) -> None:
+    """The outbox may ask once more for what the response before took along, the last one included."""
+    _, row = answer(stream=True)
+    channel = Channel()
+    reply = Reply(Intake(row.request, stream=True), channel, AtOnce())
+    reply.emitted(Emission(row, [5], "text", None))
+    reply.send_ready()
+    reply.emitted(Emission(row, [6], " end", "length"))
+    reply.send_ready()
+    assert [(outputs["text_output"], final) for outputs, final in channel.sent] == [("text", False), (" end", True)]
+
+
 def test_a_client_that_cannot_be_reached_has_gone(answer) -> None:
     _, row = answer(stream=True)
     channel = Channel()
