@@ -25,6 +25,9 @@ DECODING: Final[Turn] = (Zone.TOKEN, Zone.BLOCK)
 
 # The shortest chunk of a prompt beside rows that decode. Shorter ones cost nearly as much as this.
 _LEAST_CHUNK = 16
+# A chunk may take so many times as long as one of no tokens would: where reading the weights is most of a forward's
+# time, a shorter chunk would save hardly any of it, and there would be many more of them.
+_OVER_FIXED = 1.25
 
 
 class Turns:
@@ -87,8 +90,9 @@ class Turns:
         # More prompts than requests that wait for them may take more time: else many prompts would wait while few
         # requests decode in short forwards.
         share = max(1.0, prompts / sum(counts[zone] for zone in beside))
-        wanted = share * min(self._times[zone].latest for zone in beside)
-        return self._times[Zone.PROMPT].most_tokens(wanted, _LEAST_CHUNK, self._prompt_chunk * prompts)
+        times = self._times[Zone.PROMPT]
+        wanted = max(share * min(self._times[zone].latest for zone in beside), _OVER_FIXED * times.fixed)
+        return times.most_tokens(wanted, _LEAST_CHUNK, self._prompt_chunk * prompts)
 
     def ran(self, turn: Turn, counts: Mapping[Zone, int], tokens: int, seconds: float) -> None:
         """Count a forward that has run.

@@ -171,6 +171,12 @@ class Session(Protocol):
         This is so for forwards from the first cache row on. The host gives the added rows something to do as well.
         """
 
+    def chunk_width(self, tokens: int, most: int) -> int:
+        """Returns how many tokens a forward that reads ``tokens`` tokens of prompts per row has, at most ``most``.
+
+        They may be more than the prompts': forwards of few widths are prepared once.
+        """
+
     def step(self, rows: int, width: int, window: int, samples: bool = False, first: int = 0) -> StepBuffers:
         """Returns buffers for a forward over ``rows`` cache rows from ``first`` on; no other row is read or written.
 
