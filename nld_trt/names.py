@@ -192,7 +192,7 @@ DEFAULT_MAX_BODY_BYTES: Final = 1024 * 1024
 
 # What a simulated server may be given: costs of published forwards (nld_trt.measure.simulate.published), published
 # acceptance (nld_trt.decode.auto.shapes), and closed loops (nld_trt.measure.simulate.trace).
-PUBLISHED_TABLES: Final = ("published-b200", "published-b200-served")
+INCLUDED_TABLES: Final = ("published-b200", "published-b200-served", "measured-h200")
 WORKLOADS: Final = (
     "speed-bench", "coding", "math", "reasoning", "multilingual", "qa", "rag", "writing", "nine-tasks",
 )  # fmt: skip

@@ -188,4 +188,6 @@ def open_weights(
     except torch.OutOfMemoryError as error:
         raise OperationError(f"the GPU has too little memory free for the weights: {error}") from error
     torch.cuda.synchronize(device)
+    # What reordering the weights has taken is given back to the caches.
+    torch.cuda.empty_cache()
     return GpuSession(info, gpu, lambda caches: CudaExecutor(model, info, caches, device, gpu.stream))

@@ -75,6 +75,9 @@ class PackedPart:
     def of(cls, part: Part, tensors: Mapping[str, Tensor], products: Products) -> PackedPart:
         form = _PACKED_FORMS[part.form]
         weight = reordered(tensors[WEIGHT], form)
+        if tensors[WEIGHT].is_cuda and weight.shape == tensors[WEIGHT].shape:
+            # The GPU need not hold both. On a CPU the tensor may be that of a file.
+            weight = tensors[WEIGHT].copy_(weight)
         return cls(part, weight, form, tensors[SCALE], tensors.get(ROW_SCALE), tensors.get(FACTOR), products)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -50,7 +50,6 @@ class Tile:
 
 # The fastest of those that bench/products.py tries, over the matrices of the 8B model on an H200.
 TILES: Mapping[str, Tile] = {
-    "float": Tile(outputs=64, features=128, warps=4, stages=5, programs=2),
     "fp8": Tile(outputs=64, features=256, warps=4, stages=5, programs=1),
     "int4": Tile(outputs=128, features=BLOCK, warps=8, stages=3, programs=2),
     "fp4": Tile(outputs=64, features=BLOCK, warps=4, stages=3, programs=4),
@@ -178,7 +177,8 @@ def reordered(packed: Tensor, form: str) -> Tensor:
     if form == "int4":
         codes = codes ^ 8
     blocks = codes.unflatten(1, (-1, 2, BLOCK // 2))
-    return (blocks[:, :, 0] | blocks[:, :, 1] << 4).flatten(1).contiguous()
+    joined: Tensor = blocks[:, :, 0] | blocks[:, :, 1] << 4
+    return joined.flatten(1).contiguous()
 
 
 @dataclass(frozen=True)
