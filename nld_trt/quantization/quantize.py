@@ -211,7 +211,7 @@ def _write(checkpoint: Checkpoint, plan: Plan, work: Workplace, folder: Path) ->
     sources: list[tuple[str, SafetensorsFile]] = [(name, part) for part in parts for name in part.tensors]
     declared = {EMBEDDING: (checkpoint.dtype_of(EMBEDDING), checkpoint.shape_of(EMBEDDING))}
     declared |= {name: (part.tensors[name].dtype, part.tensors[name].shape) for name, part in sources}
-    if not plan.head:
+    if not plan.head and not checkpoint.has_tied_head:
         declared[HEAD] = (checkpoint.dtype_of(HEAD), checkpoint.shape_of(HEAD))
     with SafetensorsWriter(folder / WEIGHTS_FILE, declared) as writer:
         for name, part in sources:

@@ -102,7 +102,7 @@ class Lockstep:
                     block,
                     reading.masked(text.number, block, self._block_length),
                     block_length=self._block_length,
-                    mask=self._config.mask_token_id,
+                    mask=self._config.mask_id,
                     pad=self._config.eos_token_id,
                     adapter=reading.adapter,
                 )
