@@ -106,8 +106,9 @@ HEADS: Final = ("auto", "checkpoint")
 # Sources of request defaults: the checkpoint's generation_config.json, or none.
 GENERATION_CONFIGS: Final = ("checkpoint", "none")
 
-# Released sizes (nld_trt.model.synthetic).
-MODEL_SIZES: Final = ("3b", "8b", "14b")
+# Released sizes (nld_trt.model.releases): of Nemotron-Labs-Diffusion, and of the families that it is compared with.
+NLD_SIZES: Final = ("3b", "8b", "14b")
+MODEL_SIZES: Final = (*NLD_SIZES, "qwen3-4b", "qwen3-8b", "ministral-8b")
 
 
 DEFAULT_MODE: Final[ModeName] = LINEAR

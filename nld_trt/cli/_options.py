@@ -95,8 +95,7 @@ def request_options(*fields: str, defaults: bool = True) -> Callable[[Command], 
     """Options for fields of a request, each None where it is not given.
 
     Args:
-        defaults: the option's help says what is taken where it is not given, and ``--mode`` has its default. Otherwise
-            it is the server that decides.
+        defaults: the option's help says what is taken where it is not given. Otherwise it is the server that decides.
     """
 
     def decorate(function: Command) -> Command:
@@ -119,9 +118,7 @@ def _request_option(field: Field, defaults: bool) -> Callable[[Command], Command
         settings["type"] = float
     elif int in field.types:
         settings["type"] = int
-    if field.name == "mode" and defaults:
-        settings |= {"default": names.DEFAULT_MODE, "show_default": True, "help": replace(field, default=None).help}
-    elif field.name == "threshold":
+    if field.name == "threshold":
         settings |= {"type": str, "metavar": "NUMBER|null"}
     elif field.name == "raw":
         settings |= {"default": False, "is_flag": True, "help": replace(field, default=None).help}

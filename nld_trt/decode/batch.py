@@ -135,7 +135,7 @@ class Batch:
         return row
 
     def _row(self, request: ResolvedRequest, text: TextStream | None) -> Row:
-        mask = self.session.info.config.mask_token_id
+        mask = self.session.info.config.mask_id
         if self.script is None:
             return Row(request, mask, text, number=self._submitted)
         return ScriptedRow(request, mask, text, self.script, number=self._submitted)

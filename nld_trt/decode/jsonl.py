@@ -19,7 +19,7 @@ from nld_trt.errors import InputError, shortened
 from nld_trt.files.json_text import JsonError, check_plain, parse_json, walk
 from nld_trt.model.text.codec import Codec
 from nld_trt.model.text.prompt import parse_prompt
-from nld_trt.names import DEFAULT_MODE, DEFAULT_THRESHOLDS, MODES
+from nld_trt.names import DEFAULT_THRESHOLDS, MODES
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
         raise InputError(f"unknown field {shortened(repr(unknown[0]))}; known: {', '.join(FIELDS)}")
     for name, value in values.items():
         FIELDS[name].check_type(value)
-    mode = values.get("mode", DEFAULT_MODE)
-    if mode not in MODES:
+    mode = values.get("mode")
+    if mode is not None and mode not in MODES:
         raise InputError(f"mode is {shortened(repr(mode))}; supported: {', '.join(MODES)}")
     stop = tuple(values.get("stop", ()))
     if not all(isinstance(text, str) for text in stop):
@@ -51,7 +51,9 @@ def parse_request(values: Mapping[str, Any], codec: Codec | None) -> Request:
     settings = {name: value for name, value in values.items() if FIELDS[name].setting}
     # Clients that fill in every field send an empty string for none.
     settings |= {"stop": tuple(text for text in stop if text), "eos_token_id": parse_eos(values.get("eos_token_id"))}
-    return Request(parse_prompt(values, codec), **{"threshold": DEFAULT_THRESHOLDS[mode], **settings})
+    if mode is not None:
+        settings = {"threshold": DEFAULT_THRESHOLDS[mode], **settings}
+    return Request(parse_prompt(values, codec), **settings)
 
 
 def parse_eos(stated: int | list[Any] | None) -> int | tuple[int, ...] | None:

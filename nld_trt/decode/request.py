@@ -24,7 +24,7 @@ from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.model.config import MAX_EOS_IDS, as_ids
 from nld_trt.names import (
     DEFAULT_MAX_NEW_TOKENS,
-    DEFAULT_MODE,
+    DEFAULT_THRESHOLDS,
     MODES,
     NEVER,
     SERVED_MODES,
@@ -39,6 +39,7 @@ class Request:
     """One generation. Lengths are in tokens.
 
     Attributes:
+        mode: None means the default of the checkpoint's family (``model.family``): linear, or ar where it has no other.
         max_new_tokens: None means the checkpoint's default or DEFAULT_MAX_NEW_TOKENS, as many as fit after the prompt.
         lora: use the draft adapter; None means whenever the engine has one. Only drafts use it.
         block_length: of a diffusion block, a linear round or the drafts of a quadratic pass; None means the
@@ -61,7 +62,7 @@ class Request:
     """
 
     prompt_ids: tuple[int, ...]
-    mode: ModeName = DEFAULT_MODE
+    mode: ModeName | None = None
     lora: bool | None = None
     max_new_tokens: int | None = None
     block_length: int | None = None
@@ -91,29 +92,28 @@ class Request:
         Raises:
             InputError: naming the field, its value and what the engine can do.
         """
-        _check_values(self, info)
+        mode = self._mode(info)
+        _check_values(self, mode, info)
         tokens_left = max(1, info.limits.max_seq_len - len(self.prompt_ids))
         most = info.generation.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
-        sampling: dict[str, Any] = default_sampling(info.generation, self.mode) | {
+        sampling: dict[str, Any] = default_sampling(info.generation, mode) | {
             name: value for name, value in self.sampling.items() if value is not None
         }
         eos = info.config.eos_token_ids if self.eos_token_id is None else as_ids(self.eos_token_id)
-        # A thinking budget forces a token, which speculation cannot.
-        mode = names.AR if self.mode == names.AUTO and self.max_thinking_tokens is not None else self.mode
         resolved = ResolvedRequest(
             prompt_ids=self.prompt_ids,
             mode=mode,
             lora=info.has_adapter if self.lora is None else self.lora,
             max_new_tokens=min(most, tokens_left) if self.max_new_tokens is None else self.max_new_tokens,
             block_length=(
-                fitting_block_length(info.default_block_length, self.mode, info)
+                fitting_block_length(info.default_block_length, mode, info)
                 if self.block_length is None
                 else self.block_length
             ),
-            threshold=self.threshold,
+            threshold=self._threshold(mode),
             eos_token_ids=tuple(token for token in dict.fromkeys(eos) if token != NEVER),
             stop=self.stop,
-            acceptance=self._default_acceptance() if self.acceptance is None else self.acceptance,
+            acceptance=self._default_acceptance(mode) if self.acceptance is None else self.acceptance,
             max_thinking_tokens=self.max_thinking_tokens,
             end_think_token_id=self.end_think_token_id,
             ensemble=self.ensemble,
@@ -125,8 +125,29 @@ class Request:
         _check_lengths(resolved, info)
         return resolved
 
-    def _default_acceptance(self) -> AcceptanceName:
-        return DEFAULT_ACCEPTANCE if self.mode == names.LINEAR and not self.threshold else names.MATCH
+    def _mode(self, info: EngineInfo) -> ModeName:
+        """The mode to decode in.
+
+        Raises:
+            InputError: there is no such mode, or the checkpoint's family was not trained for it.
+        """
+        family = info.config.family
+        if self.mode is None:
+            return family.default_mode
+        if self.mode not in SERVED_MODES:
+            raise InputError(f"mode is {self.mode!r}; supported: {', '.join(SERVED_MODES)}")
+        # A thinking budget forces a token, which speculation cannot.
+        if self.mode == names.AUTO and self.max_thinking_tokens is not None:
+            return family.offered(names.AR if names.AR in family.modes else names.AUTO)
+        return family.offered(self.mode)
+
+    def _threshold(self, mode: ModeName) -> float | None:
+        """The threshold of a block. A request that leaves the mode open does not mean one token per pass by None."""
+        is_open = self.mode is None and self.threshold is None
+        return DEFAULT_THRESHOLDS[mode] if is_open and mode == names.DIFFUSION else self.threshold
+
+    def _default_acceptance(self, mode: ModeName) -> AcceptanceName:
+        return DEFAULT_ACCEPTANCE if mode == names.LINEAR and not self.threshold else names.MATCH
 
 
 @dataclass(frozen=True)
@@ -201,7 +222,10 @@ class ResolvedRequest:
 
 def modes_of(info: EngineInfo) -> tuple[ModeName, ...]:
     """The modes in which an engine can decode."""
-    return tuple(mode for mode in MODES if mode != names.QUADRATIC or info.limits.max_quadratic_length)
+    offered = info.config.family.modes
+    return tuple(
+        mode for mode in MODES if mode in offered and (mode != names.QUADRATIC or info.limits.max_quadratic_length)
+    )
 
 
 def fitting_block_length(length: int, mode: ModeName, info: EngineInfo) -> int:
@@ -213,32 +237,30 @@ def fitting_block_length(length: int, mode: ModeName, info: EngineInfo) -> int:
 _RANGES = ("threshold", "ensemble")
 
 
-def _check_values(request: Request, info: EngineInfo) -> None:
+def _check_values(request: Request, mode: ModeName, info: EngineInfo) -> None:
     vocab = info.config.vocab_size
-    if request.mode not in SERVED_MODES:
-        raise InputError(f"mode is {request.mode!r}; supported: {', '.join(SERVED_MODES)}")
     if not request.prompt_ids:
         raise InputError("the prompt is empty: at least one token is needed")
     foreign = [token for token in request.prompt_ids if not 0 <= token < vocab]
     if foreign:
         raise InputError(f"prompt_ids has {foreign[0]}, which is no token id: the vocabulary has {vocab} tokens")
     _check_eos(request, info)
-    if request.lora and request.mode in SPECULATIVE and not info.has_adapter:
+    if request.lora and mode in SPECULATIVE and not info.has_adapter:
         raise InputError(
             "lora was asked for and the engine has no draft adapter",
             fix="Build from a checkpoint with linear_spec_lora/ (without --no-lora), or pass --no-lora here.",
         )
     for name in _RANGES:
         FIELDS[name].check(getattr(request, name))
-    check_sampling(request.sampling, request.mode)
+    check_sampling(request.sampling, mode)
     if request.acceptance is not None:
-        check_acceptance(request.acceptance, request.mode, request.threshold)
-    if request.allow_diffusion and request.mode != names.AUTO:
+        check_acceptance(request.acceptance, mode, request.threshold)
+    if request.allow_diffusion and names.AUTO not in (mode, request.mode):
         raise InputError(
-            f"allow_diffusion is true, and mode is {request.mode!r}; it is for mode auto",
+            f"allow_diffusion is true, and mode is {mode!r}; it is for mode auto",
             fix="Leave it out, or use mode auto or diffusion.",
         )
-    if request.ensemble != 1.0 and request.mode != names.QUADRATIC:
+    if request.ensemble != 1.0 and mode != names.QUADRATIC:
         raise InputError(
             f"ensemble is {request.ensemble}; only quadratic mode verifies with an ensemble",
             fix="Leave ensemble out, or use mode quadratic.",
@@ -250,7 +272,7 @@ def _check_values(request: Request, info: EngineInfo) -> None:
         )
     if any(not text for text in request.stop):
         raise InputError("a stop string is empty")
-    _check_thinking(request, info)
+    _check_thinking(request, mode, info)
 
 
 def _check_eos(request: Request, info: EngineInfo) -> None:
@@ -269,17 +291,16 @@ def _check_eos(request: Request, info: EngineInfo) -> None:
         raise InputError(f"eos_token_id has {count} token ids; an engine can look for up to {MAX_EOS_IDS}")
 
 
-def _check_thinking(request: Request, info: EngineInfo) -> None:
+def _check_thinking(request: Request, mode: ModeName, info: EngineInfo) -> None:
     vocab = info.config.vocab_size
     budget, marker = request.max_thinking_tokens, request.end_think_token_id
     if (budget is None) != (marker is None):
         raise InputError("max_thinking_tokens and end_think_token_id must be given together")
     if budget is None or marker is None:
         return
-    if request.mode in SPECULATIVE:
+    if mode in SPECULATIVE:
         raise InputError(
-            f"max_thinking_tokens is not supported in {request.mode} mode: forcing a token would break its equality "
-            "with ar",
+            f"max_thinking_tokens is not supported in {mode} mode: forcing a token would break its equality with ar",
             fix="Use mode ar or diffusion for a thinking budget.",
         )
     FIELDS["max_thinking_tokens"].check(budget)

@@ -21,7 +21,7 @@ from nld_trt.graph.contract import quadratic_width
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.description import quantization_facts
-from nld_trt.model.inventory import linear_modules
+from nld_trt.model.inventory import BIAS, HEAD_MODULE, linear_modules
 from nld_trt.model.text.files import TOKENIZER_FILE
 from nld_trt.progress import SILENT, Progress
 
@@ -45,6 +45,18 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
             raise InputError(
                 f"max_seq_len is {limits.max_seq_len}; the checkpoint has {config.max_position_embeddings} positions",
                 fix=f"Use --max-seq-len {config.max_position_embeddings} or less.",
+            )
+        if config.attention_window is not None and limits.max_seq_len > config.attention_window:
+            raise InputError(
+                f"max_seq_len is {limits.max_seq_len}; attention of {config.family.title} forgets tokens after "
+                f"{config.attention_window}, which engines do not",
+                fix=f"Use --max-seq-len {config.attention_window} or less, within which it forgets nothing.",
+            )
+        if limits.max_block_length > 1 and not config.family.has_blocks:
+            raise InputError(
+                f"block_length is {limits.max_block_length}; {config.family.title} decodes in "
+                f"{', '.join(config.family.modes)}, which has no blocks",
+                fix="Leave --block-length and --quadratic-length out.",
             )
         if limits.max_block_length > limits.max_seq_len:
             raise InputError(
@@ -188,7 +200,10 @@ def _quantization(checkpoint: Checkpoint) -> dict[str, object] | None:
     if facts is None:
         return None
     modules = linear_modules(checkpoint.config)
-    stored = sum(checkpoint.nbytes_of(name) for name in checkpoint.names if name.rpartition(".")[0] in modules)
+    if checkpoint.has_tied_head:
+        del modules[HEAD_MODULE]
+    of_layers = [name for name in checkpoint.names if name.rpartition(".")[0] in modules and not name.endswith(BIAS)]
+    stored = sum(map(checkpoint.nbytes_of, of_layers))
     weights = sum(outputs * inputs for outputs, inputs in modules.values())
     layers = {module: found.to_dict() for module, found in checkpoint.formats.items()}
     return {**facts, "bits_per_weight": round(stored * 8 / weights, 3), "layers": layers}

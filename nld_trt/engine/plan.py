@@ -97,7 +97,8 @@ def _check_cpu(chosen: Sequence[str], asked: BuildConfig) -> None:
 
 def _limits(checkpoint: Checkpoint, asked: BuildConfig) -> Limits:
     config = checkpoint.config
-    longest = asked.max_seq_len or min(names.DEFAULT_MAX_SEQ_LEN, config.max_position_embeddings)
+    most = min(config.max_position_embeddings, config.attention_window or config.max_position_embeddings)
+    longest = asked.max_seq_len or min(names.DEFAULT_MAX_SEQ_LEN, most)
     return Limits(
         max_batch_size=names.DEFAULT_MAX_BATCH_SIZE if asked.max_batch_size is None else asked.max_batch_size,
         max_seq_len=longest,

@@ -24,7 +24,7 @@ Direction = Literal["input", "output"]
 Phase = Literal["prompt", "token", "block", "quadratic"]
 Part = Literal["adapter", "quadratic", "functions"]
 
-# Phases of every engine. A quadratic phase is an option of the build.
+# Phases of engines with blocks. A quadratic phase is an option of the build.
 PHASES: tuple[Phase, ...] = ("prompt", "token", "block")
 
 
@@ -160,7 +160,9 @@ class Limits:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        return (*PHASES, "quadratic") if self.max_quadratic_length else PHASES
+        # A block of one token is the phase of one token.
+        own = tuple(phase for phase in PHASES if phase != "block" or self.max_block_length > 1)
+        return (*own, "quadratic") if self.max_quadratic_length else own
 
     def phase_for(self, width: int, window: int) -> Phase:
         """The narrowest phase that holds a forward of ``width`` new tokens and ``window`` logits per row."""

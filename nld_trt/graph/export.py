@@ -114,7 +114,7 @@ def _functions(
 ) -> list[FunctionProto]:
     """The functions that the graph calls."""
     called = {node.op_type for node in with_branches(tape.nodes) if node.domain == DOMAIN}
-    made = decode_functions(config.mask_token_id, config.vocab_size, dialect, quadratic=quadratic, form=operators)
+    made = decode_functions(config.mask_id, config.vocab_size, dialect, quadratic=quadratic, form=operators)
     return [function for function in made if function.name in called]
 
 

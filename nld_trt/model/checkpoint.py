@@ -17,14 +17,14 @@ from nld_trt.model.adapter import Adapter, Float32
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.expected import expected_of, linear_formats, require_complete, require_tied
 from nld_trt.model.generation import GENERATION_FILE, GenerationConfig, GenerationDefaults
-from nld_trt.model.inventory import EMBEDDING, HEAD
+from nld_trt.model.inventory import BIAS, EMBEDDING, HEAD, HEAD_MODULE
 from nld_trt.model.manifest import MANIFEST_FILE, check_files, read_manifest
 from nld_trt.model.names import Names
 from nld_trt.model.quantized.config import NO_WEIGHTS, QuantConfig
 from nld_trt.model.quantized.formats import LinearFormat, QuantizedWeight
-from nld_trt.model.rope_config import RopeStatement
 from nld_trt.model.safetensors_file import Array, TensorInfo
 from nld_trt.model.shards import Shards, StoredTensor
+from nld_trt.model.spelling import Spelling
 from nld_trt.model.text.files import TEXT_FILES, template_files
 
 CONFIG_FILE = "config.json"
@@ -43,7 +43,7 @@ class Checkpoint:
     """An opened checkpoint. Make one with :meth:`open` or :meth:`open_converted`.
 
     Attributes:
-        raw_config: ``config.json``, with rotary settings in the form of the releases.
+        raw_config: ``config.json`` in our spelling (``model.spelling``).
         respelled_config: whether ``raw_config`` differs from the file.
         generation: defaults of requests, from ``generation_config.json``.
         adapter: the draft adapter; None on base models.
@@ -79,27 +79,28 @@ class Checkpoint:
         raw = _read_config(folder)
         generation = GenerationConfig.read(folder)
         config = generation.with_eos(ModelConfig.from_hf(generation.completed(raw)))
-        rope = RopeStatement.gather(raw)
+        spelled = Spelling.of(raw)
         stated = QuantConfig.read(folder, raw)
         quantization = None if stated is None or stated.algorithm == NO_WEIGHTS else stated
         shards = Shards.find(folder)
-        names = Names.of(shards.tensors, layers=config.num_hidden_layers)
+        names = Names.of(shards.tensors, layers=config.num_hidden_layers, family=config.family)
         sources = {name: shards.tensors[stored] for name, stored in names.stored.items()}
-        notes = [*([shards.note] if shards.note else []), *([rope.note] if rope.note else []), *names.notes()]
+        notes = [*([shards.note] if shards.note else []), *([spelled.note] if spelled.note else []), *names.notes()]
         if config.tie_word_embeddings and HEAD not in sources and EMBEDDING in sources:
             sources[HEAD] = sources[EMBEDDING]
             notes.append(f"{HEAD} is not stored, and taken from {EMBEDDING}: config.json says tie_word_embeddings")
         formats = linear_formats(config, quantization, sources)
         expected = expected_of(config, formats)
-        require_complete(folder, expected, sources, [*shards.problems, *names.problems], quantization)
-        if config.tie_word_embeddings:
+        require_complete(folder, config, expected, sources, [*shards.problems, *names.problems], quantization)
+        if config.tie_word_embeddings and HEAD_MODULE not in formats:
             require_tied(folder, sources)
+            sources[HEAD] = sources[EMBEDDING]
         adapter = Adapter.open(folder, config)
         return cls(
             folder=folder,
             config=config,
-            raw_config=rope.raw,
-            respelled_config=rope.note is not None,
+            raw_config=spelled.raw,
+            respelled_config=spelled.raw != raw,
             generation=generation.defaults,
             adapter=adapter,
             manifest=read_manifest(folder),
@@ -141,8 +142,13 @@ class Checkpoint:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the network's tensors in canonical order, without those that are ignored."""
-        return tuple(self._sources)
+        """The names of the network's tensors in canonical order, without a head that is the embedding."""
+        return tuple(name for name in self._sources if name != HEAD or not self.has_tied_head)
+
+    @property
+    def has_tied_head(self) -> bool:
+        """Whether the head is the embedding. It can be read under its own name, too."""
+        return self._sources[HEAD] is self._sources[EMBEDDING]
 
     @property
     def weight_bytes(self) -> int:
@@ -169,10 +175,15 @@ class Checkpoint:
     def read_quantized(self, module: str) -> QuantizedWeight:
         """Read and unpack one quantized linear layer. Raises KeyError for a module in high precision."""
         prefix = f"{module}."
-        names = [name for name in self._sources if name.startswith(prefix)]
+        names = [name for name in self._sources if name.startswith(prefix) and not name.endswith(BIAS)]
         return QuantizedWeight.from_tensors(
             self.formats[module], {name.removeprefix(prefix): self.read(name) for name in names}
         )
+
+    def read_bias(self, module: str) -> Array | None:
+        """Read the bias of a linear layer in its stored dtype. Returns None where it has none."""
+        name = f"{module}{BIAS}"
+        return self.read(name) if name in self._sources else None
 
     def read_adapter(self, layer: int) -> tuple[Float32, Float32]:
         """Read the adapter's A [rank, query_size] and B [hidden, rank] of one layer, in float32, without the scale."""

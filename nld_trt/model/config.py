@@ -4,33 +4,25 @@
 
 The values that differ between releases (rope_theta, EOS, MASK, the rotary factor of base models)
 are read from the file and never defaulted: the reference configuration class has defaults that
-are wrong for every released checkpoint (eos 2, mask -1).
+are wrong for every released checkpoint (eos 2, mask -1). What a family's files do not have is in ``model.family``.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeGuard
 
 from nld_trt.errors import InputError, shortened
-from nld_trt.model.rope_config import RopeStatement
+from nld_trt.model.family import FAMILIES, NLD, Family, Rotary
+from nld_trt.model.spelling import PLAIN_ROPE, Spelling
+from nld_trt.names import NEVER
 
-MODEL_TYPE = "nemotron_labs_diffusion"
-ROPE_TYPES = ("yarn",)
+ROPE_TYPES: Mapping[Rotary, str] = {"yarn": "yarn", "plain": PLAIN_ROPE}
 # The most tokens that can end an answer: an engine's input has this many places per row.
 MAX_EOS_IDS = 8
-
-# Settings of the reference network that have one supported value. A checkpoint may leave them out.
-_FIXED: dict[str, Any] = {
-    "hidden_act": "silu",
-    "attention_bias": False,
-    "mlp_bias": False,
-    "sliding_window": None,
-    "dlm_paradigm": "bidirectional",
-}
 
 _INTEGERS = (
     "vocab_size",
@@ -48,7 +40,10 @@ _TOKEN_IDS = ("bos_token_id", "mask_token_id")
 
 @dataclass(frozen=True)
 class RopeParameters:
-    """The ``rope_parameters`` block: YaRN frequencies plus the per-position query scale."""
+    """The ``rope_parameters`` block: YaRN frequencies plus the per-position query scale.
+
+    Plain rotary embedding has the type ``default`` and no scale: a factor of 1 and a ``llama_4_scaling_beta`` of 0.
+    """
 
     rope_type: str
     rope_theta: float
@@ -66,8 +61,14 @@ class ModelConfig:
     """Geometry, rotary parameters and token ids of one checkpoint. Sizes are in elements.
 
     Attributes:
+        bos_token_id: None where the checkpoint has none.
         eos_token_id: the token that is written after an answer.
+        mask_token_id: None for families without MASK.
+        tie_word_embeddings: the head is the embedding.
         more_eos_token_ids: further tokens that end an answer when they are generated.
+        family_name: a key of ``family.FAMILIES``.
+        attention_window: tokens after which attention forgets; None where it never does. Engines have no such window,
+            so none may be longer.
     """
 
     vocab_size: int
@@ -80,12 +81,23 @@ class ModelConfig:
     max_position_embeddings: int
     block_size: int
     rms_norm_eps: float
-    bos_token_id: int
+    bos_token_id: int | None
     eos_token_id: int
-    mask_token_id: int
+    mask_token_id: int | None
     tie_word_embeddings: bool
     rope: RopeParameters
     more_eos_token_ids: tuple[int, ...] = ()
+    family_name: str = NLD
+    attention_window: int | None = None
+
+    @property
+    def family(self) -> Family:
+        return FAMILIES[self.family_name]
+
+    @property
+    def mask_id(self) -> int:
+        """MASK, or -1, which is no token, where there is none."""
+        return NEVER if self.mask_token_id is None else self.mask_token_id
 
     @property
     def query_size(self) -> int:
@@ -116,9 +128,16 @@ class ModelConfig:
         return replace(self, eos_token_id=first, more_eos_token_ids=others)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the configuration as plain data. ``eos_token_id`` is one id or a list, as in a release's files."""
+        """Returns the configuration as plain data. ``eos_token_id`` is one id or a list, as in a release's files.
+
+        What only other families than Nemotron-Labs-Diffusion have is left out where it says nothing.
+        """
         values = asdict(self)
         more = values.pop("more_eos_token_ids")
+        if self.family_name == NLD:
+            del values["family_name"]
+        if self.attention_window is None:
+            del values["attention_window"]
         return values | {"eos_token_id": [self.eos_token_id, *more]} if more else values
 
     @classmethod
@@ -133,38 +152,63 @@ class ModelConfig:
         """Read the ``config.json`` of a release, or one whose rotary settings have another form.
 
         Raises:
-            InputError: entries are missing, unsupported or contradictory. All of them are listed.
+            InputError: it is of no known family, or entries are missing, unsupported or contradictory. All of them are
+                listed.
         """
-        problems = [*_check_fixed(raw), *_check_numbers(raw)]
-        stated = RopeStatement.gather(raw)
-        rope = stated.raw.get("rope_parameters")
-        problems += [*stated.problems, *_check_rope(rope)]
+        spelled = Spelling.of(raw)
+        family, raw = spelled.family, spelled.raw
+        rope = raw.get("rope_parameters")
+        problems = [*_check_fixed(raw, family), *_check_numbers(raw, family), *spelled.problems]
+        problems += [*_CHECK_ROPE[family.rotary](rope)]
         if problems:
             raise InputError(
-                "config.json does not describe a Nemotron-Labs-Diffusion text model",
+                f"config.json does not describe a {family.title} text model",
                 details=problems,
                 fix="Use the config.json that was released with the weights, unedited.",
             )
         assert isinstance(rope, Mapping)
         eos_token_id, *more = dict.fromkeys(as_ids(raw["eos_token_id"]))
         return cls(
-            **{name: int(raw[name]) for name in (*_INTEGERS, *_TOKEN_IDS)},
+            **{name: int(raw[name]) for name in _INTEGERS},
+            bos_token_id=raw.get("bos_token_id"),
+            mask_token_id=raw["mask_token_id"] if family.has_mask else None,
             eos_token_id=eos_token_id,
             more_eos_token_ids=tuple(more),
             rms_norm_eps=float(raw["rms_norm_eps"]),
             tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
-            rope=RopeParameters(
-                rope_type=str(rope["rope_type"]),
-                rope_theta=float(rope["rope_theta"]),
-                factor=float(rope["factor"]),
-                original_max_position_embeddings=int(rope["original_max_position_embeddings"]),
-                beta_fast=float(rope.get("beta_fast", 32.0)),
-                beta_slow=float(rope.get("beta_slow", 1.0)),
-                mscale=float(rope.get("mscale", 1.0)),
-                mscale_all_dim=float(rope.get("mscale_all_dim", 1.0)),
-                llama_4_scaling_beta=float(rope["llama_4_scaling_beta"]),
-            ),
+            rope=_READ_ROPE[family.rotary](rope, int(raw["max_position_embeddings"])),
+            family_name=family.name,
+            attention_window=_attention_window(raw),
         )
+
+
+def _yarn(rope: Mapping[str, Any], longest: int) -> RopeParameters:
+    return RopeParameters(
+        rope_type=str(rope["rope_type"]),
+        rope_theta=float(rope["rope_theta"]),
+        factor=float(rope["factor"]),
+        original_max_position_embeddings=int(rope["original_max_position_embeddings"]),
+        beta_fast=float(rope.get("beta_fast", 32.0)),
+        beta_slow=float(rope.get("beta_slow", 1.0)),
+        mscale=float(rope.get("mscale", 1.0)),
+        mscale_all_dim=float(rope.get("mscale_all_dim", 1.0)),
+        llama_4_scaling_beta=float(rope["llama_4_scaling_beta"]),
+    )
+
+
+def _plain(rope: Mapping[str, Any], longest: int) -> RopeParameters:
+    return RopeParameters(str(rope["rope_type"]), float(rope["rope_theta"]), 1.0, longest, 32.0, 1.0, 1.0, 1.0, 0.0)
+
+
+_READ_ROPE: Mapping[Rotary, Callable[[Mapping[str, Any], int], RopeParameters]] = {"yarn": _yarn, "plain": _plain}
+
+
+def _attention_window(raw: Mapping[str, Any]) -> int | None:
+    """The window of the layers that have one. Configurations may state a window that no layer has."""
+    kinds = raw.get("layer_types")
+    unused = raw.get("use_sliding_window") is False or (kinds is not None and "sliding_attention" not in kinds)
+    stated: int | None = raw.get("sliding_window")
+    return None if unused else stated
 
 
 _TOKEN_ID_WORDS = "a token id from 0 to vocab_size - 1"
@@ -192,14 +236,12 @@ def eos_problems(stated: Any, vocab: Any, mask: Any) -> list[str]:
     return []
 
 
-def _check_fixed(raw: Mapping[str, Any]) -> list[str]:
-    problems = []
-    if raw.get("model_type") != MODEL_TYPE:
-        problems.append(f"model_type is {raw.get('model_type')!r}; supported: {MODEL_TYPE!r}")
-    for name, expected in _FIXED.items():
-        if name in raw and raw[name] != expected:
-            problems.append(f"{name} is {raw[name]!r}; supported: {expected!r}")
-    return problems
+def _check_fixed(raw: Mapping[str, Any], family: Family) -> list[str]:
+    return [
+        f"{name} is {raw[name]!r}; supported: {expected!r}"
+        for name, expected in family.fixed.items()
+        if name in raw and raw[name] != expected
+    ]
 
 
 def _is_int(value: Any) -> TypeGuard[int]:
@@ -211,23 +253,27 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, float) or (_is_int(value) and abs(value) <= sys.float_info.max)
 
 
-def _check_numbers(raw: Mapping[str, Any]) -> list[str]:
-    required = (*_INTEGERS, *_TOKEN_IDS, "eos_token_id", "rms_norm_eps")
-    problems = [f"{name} is missing" for name in required if raw.get(name) is None]
+def _check_numbers(raw: Mapping[str, Any], family: Family) -> list[str]:
+    token_ids = [name for name in _TOKEN_IDS if name != "mask_token_id" or family.has_mask]
+    required = [*_INTEGERS, *token_ids, "eos_token_id", "rms_norm_eps"]
+    problems = [f"{name} is missing" for name in required if raw.get(name) is None and name not in family.may_lack]
     for name in _INTEGERS:
         value = raw.get(name)
         if value is not None and not (_is_int(value) and value > 0):
             problems.append(f"{name} is {value!r}; it must be a positive whole number")
     vocab = raw.get("vocab_size")
-    for name in _TOKEN_IDS:
+    for name in token_ids:
         value = raw.get(name)
         if value is not None and not (_is_int(value) and _is_int(vocab) and 0 <= value < vocab):
             problems.append(f"{name} is {value!r}; it must be {_TOKEN_ID_WORDS} ({vocab!r} - 1)")
     if raw.get("eos_token_id") is not None:
-        problems += eos_problems(raw["eos_token_id"], vocab, raw.get("mask_token_id"))
+        problems += eos_problems(raw["eos_token_id"], vocab, raw.get("mask_token_id") if family.has_mask else None)
     tied = raw.get("tie_word_embeddings", False)
     if not isinstance(tied, bool):
         problems.append(f"tie_word_embeddings is {tied!r}; it must be true or false")
+    window = raw.get("sliding_window")
+    if window is not None and not (_is_int(window) and window > 0):
+        problems.append(f"sliding_window is {window!r}; it must be a positive whole number, or null")
     eps = raw.get("rms_norm_eps")
     if eps is not None and not (_is_number(eps) and eps > 0):
         problems.append(f"rms_norm_eps is {eps!r}; it must be a positive number")
@@ -245,13 +291,36 @@ _ROPE_REQUIRED = ("rope_theta", "factor", "original_max_position_embeddings", "l
 _ROPE_DEFAULTED = ("beta_fast", "beta_slow", "mscale", "mscale_all_dim")
 
 
-def _check_rope(rope: Any) -> list[str]:
+def _check_plain_rope(rope: Any) -> list[str]:
     if not isinstance(rope, Mapping):
         return ["rope_parameters is missing"]
+    return [*_check_rope_type(rope, "plain"), *_check_rope_numbers(rope, ("rope_theta",))]
+
+
+def _check_yarn(rope: Any) -> list[str]:
+    if not isinstance(rope, Mapping):
+        return ["rope_parameters is missing"]
+    numbers = (*_ROPE_REQUIRED, *(name for name in _ROPE_DEFAULTED if name in rope))
+    problems = [*_check_rope_type(rope, "yarn"), *_check_rope_numbers(rope, numbers)]
+    scales = {name: rope.get(name, 1.0) for name in ("mscale", "mscale_all_dim", "attention_factor")}
+    if scales["mscale"] != scales["mscale_all_dim"] or scales["attention_factor"] not in (None, 1.0):
+        stated = ", ".join(f"{name} {value!r}" for name, value in scales.items())
+        problems.append(f"rope_parameters asks for a cos/sin magnitude other than 1 ({stated})")
+    return problems
+
+
+_CHECK_ROPE: Mapping[Rotary, Callable[[Any], list[str]]] = {"yarn": _check_yarn, "plain": _check_plain_rope}
+
+
+def _check_rope_type(rope: Mapping[str, Any], rotary: Rotary) -> list[str]:
+    expected = ROPE_TYPES[rotary]
+    if rope.get("rope_type") == expected:
+        return []
+    return [f"rope_parameters.rope_type is {rope.get('rope_type')!r}; supported: {expected}"]
+
+
+def _check_rope_numbers(rope: Mapping[str, Any], numbers: Sequence[str]) -> list[str]:
     problems = []
-    if rope.get("rope_type") not in ROPE_TYPES:
-        problems.append(f"rope_parameters.rope_type is {rope.get('rope_type')!r}; supported: {', '.join(ROPE_TYPES)}")
-    numbers = [*_ROPE_REQUIRED, *(name for name in _ROPE_DEFAULTED if name in rope)]
     for name in numbers:
         value = rope.get(name)
         if not _is_number(value) or not math.isfinite(value):
@@ -268,8 +337,4 @@ def _check_rope(rope: Any) -> list[str]:
     for name, only in _ROPE_FIXED.items():
         if rope.get(name) not in (None, only):
             problems.append(f"rope_parameters.{name} is {rope[name]!r}; the released networks use {only!r}")
-    scales = {name: rope.get(name, 1.0) for name in ("mscale", "mscale_all_dim", "attention_factor")}
-    if scales["mscale"] != scales["mscale_all_dim"] or scales["attention_factor"] not in (None, 1.0):
-        stated = ", ".join(f"{name} {value!r}" for name, value in scales.items())
-        problems.append(f"rope_parameters asks for a cos/sin magnitude other than 1 ({stated})")
     return problems

@@ -15,7 +15,7 @@ from nld_trt.files import HubSnapshot, sha256_of
 from nld_trt.model import rotary
 from nld_trt.model.adapter import ADAPTER_FOLDER, WEIGHTS_FILE
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.inventory import HEAD, parameter_count
+from nld_trt.model.inventory import HEAD_MODULE, parameter_count
 from nld_trt.model.manifest import SCHEMA_VERSION
 
 
@@ -29,12 +29,14 @@ def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
     }
     geometry = config.to_dict()
     rope = geometry.pop("rope")
+    geometry.pop("family_name", None)
     tokens = {name: geometry.pop(name) for name in list(geometry) if name.endswith("_token_id")}
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "nld-trt", "version": nld_trt.__version__},
         "source": _source(checkpoint.folder),
         "notes": list(checkpoint.notes),
+        "family": config.family_name,
         "model_sha256": _identity(checkpoint, files),
         "geometry": geometry,
         "token_ids": tokens,
@@ -60,7 +62,7 @@ def quantization_facts(checkpoint: Checkpoint) -> dict[str, Any] | None:
         "algorithm": quantization.algorithm,
         "formats": [{**json.loads(text), "layers": count} for text, count in formats.items()],
         "excluded": list(quantization.excluded),
-        "head": HEAD.removesuffix(".weight") in checkpoint.formats,
+        "head": HEAD_MODULE in checkpoint.formats,
         "kv_cache": checkpoint.kv_cache,
         "producer": quantization.producer,
     }

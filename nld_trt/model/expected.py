@@ -14,6 +14,7 @@ import numpy as np
 
 from nld_trt.errors import InputError, some
 from nld_trt.model.config import ModelConfig
+from nld_trt.model.family import FAMILIES, Family
 from nld_trt.model.inventory import (
     EMBEDDING,
     FOREIGN_PREFIXES,
@@ -61,6 +62,7 @@ def expected_of(config: ModelConfig, formats: Mapping[str, LinearFormat]) -> dic
 
 def require_complete(
     folder: Path,
+    config: ModelConfig,
     expected: Mapping[str, TensorSpec],
     sources: Sources,
     misplaced: list[str],
@@ -89,11 +91,17 @@ def require_complete(
         raise InputError(
             f"The tensors in {folder} are not those of the network that its config.json describes",
             details=problems,
-            fix=_fix(sources, quantization),
+            fix=_fix(config, sources, quantization),
         )
 
 
-def _fix(sources: Sources, quantization: QuantConfig | None) -> str:
+def _fix(config: ModelConfig, sources: Sources, quantization: QuantConfig | None) -> str:
+    other = _other_family(config, sources)
+    if other is not None:
+        return (
+            f"These are the tensors of {other.title}, and config.json says {config.family.title}: use config.json and "
+            "weights of one release."
+        )
     for prefix, kind in FOREIGN_PREFIXES.items():
         if any(name.startswith(prefix) for name in sources):
             return f"Names that begin with {prefix!r} mean {kind}: use the released checkpoint."
@@ -107,6 +115,16 @@ def _fix(sources: Sources, quantization: QuantConfig | None) -> str:
     if any(name.endswith(f".{WEIGHT_SCALE}") for name in sources):
         return f"There are quantization scales and no {QUANT_CONFIG_FILE}: copy that file of the export as well."
     return "Use config.json and weights of one release, complete and unedited."
+
+
+def _other_family(config: ModelConfig, sources: Sources) -> Family | None:
+    """Find the family, other than that of ``config``, whose tensors have just the names of ``sources``."""
+    found = {name for name in sources if name != HEAD}
+    for family in FAMILIES.values():
+        names = {name for name in expected_tensors(replace(config, family_name=family.name)) if name != HEAD}
+        if names == found and family.parts != config.family.parts:
+            return family
+    return None
 
 
 def require_tied(folder: Path, sources: Sources) -> None:

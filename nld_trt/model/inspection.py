@@ -33,6 +33,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     kind = "converted checkpoint" if converted else "release checkpoint"
     return {
         "kind": f"quantized {kind}" if quantization else kind,
+        "family": config.family_name,
         "parameters": parameter_count(config),
         "tensors": len(checkpoint.names),
         "weight_bytes": checkpoint.weight_bytes,

@@ -13,22 +13,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from nld_trt.errors import InputError
 from nld_trt.files import human_bytes, publish_folder, write_json
 from nld_trt.model.checkpoint import CONFIG_FILE, Checkpoint
 from nld_trt.model.convert import SPARE_BYTES, copy_weights, refuse_non_finite, refuse_overlap
-from nld_trt.model.inventory import HEAD
+from nld_trt.model.family import FAMILIES, NLD
+from nld_trt.model.names import stock_name
 from nld_trt.model.shards import WEIGHTS_FILE
 from nld_trt.model.text.check import check_text
 from nld_trt.progress import SILENT, Progress, Stage
 
-_ENCODER, _MODEL, _LM_HEAD = "encoder.", "model.", "lm_head.weight"
-
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-
-
-def ministral3_name(name: str) -> str:
-    """Returns the tensor's name in ``Ministral3ForCausalLM``."""
-    return _LM_HEAD if name == HEAD else _MODEL + name.removeprefix(_ENCODER)
 
 
 def ministral3_config(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -103,6 +98,13 @@ def export_ministral3(
 
 
 def _export(checkpoint: Checkpoint, target: Path, force: bool, progress: Progress, stage: Stage) -> dict[str, Any]:
+    family = checkpoint.config.family
+    if family.rotary != "yarn":
+        raise InputError(
+            f"{checkpoint.folder} is a {family.title} checkpoint, which is no Ministral 3: the export is for "
+            f"{FAMILIES[NLD].title}",
+            fix="Leave --to out. The release itself is a stock checkpoint.",
+        )
     checkpoint.refuse_quantized()
     refuse_overlap(checkpoint.folder, target)
     for warning in check_text(checkpoint.folder, checkpoint.config.vocab_size):
@@ -110,7 +112,7 @@ def _export(checkpoint: Checkpoint, target: Path, force: bool, progress: Progres
     needs = checkpoint.weight_bytes + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder:
         stage.detail(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
-        names = {name: ministral3_name(name) for name in checkpoint.names}
+        names = {name: stock_name(name) for name in checkpoint.names}
         refuse_non_finite(checkpoint.folder, copy_weights(checkpoint, folder / WEIGHTS_FILE, names))
         write_json(folder / CONFIG_FILE, ministral3_config(checkpoint))
         checkpoint.copy_companions(folder)

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from nld_trt.model.inventory import BODY, HEAD
+from nld_trt.model.family import FAMILIES, NLD, Family
+from nld_trt.model.inventory import BODY, HEAD, HEAD_MODULE
 
 # Modules that wrap another one, in DDP and DeepSpeed, torch.compile, FSDP, activation checkpointing, Lightning and
 # PEFT. No canonical name contains them, so they are removed wherever they are.
@@ -26,7 +27,6 @@ WRAPPERS = (
     "base_layer",
     "model",
 )
-_HEAD_MODULE = HEAD.removesuffix(".weight")
 OTHER_HEADS = ("lm_head",)
 # The beginnings of names that lack the leading encoder.
 _BODY_PARTS = ("embed_tokens", "layers", "norm")
@@ -40,16 +40,25 @@ _CACHE_SCALE = re.compile(
 )
 
 
-def canonical(name: str) -> str:
-    """Returns the canonical name of a tensor or module. Names of anything else are returned without wrappers."""
-    parts = [part for part in name.split(".") if part not in WRAPPERS]
-    while len(parts) > 1 and parts[0] == BODY and parts[1] in (BODY, _HEAD_MODULE, *OTHER_HEADS):
+def canonical(name: str, family: Family = FAMILIES[NLD]) -> str:
+    """Returns the canonical name of a tensor or module. Names of anything else are returned without wrappers.
+
+    Args:
+        family: the one whose releases may have it under a name of their own.
+    """
+    parts = family.renamed(".".join(part for part in name.split(".") if part not in WRAPPERS)).split(".")
+    while len(parts) > 1 and parts[0] == BODY and parts[1] in (BODY, HEAD_MODULE, *OTHER_HEADS):
         del parts[0]
     if parts and parts[0] in OTHER_HEADS:
-        parts[0] = _HEAD_MODULE
+        parts[0] = HEAD_MODULE
     elif parts and parts[0] in _BODY_PARTS:
         parts.insert(0, BODY)
     return ".".join(parts)
+
+
+def stock_name(name: str) -> str:
+    """Returns the name that the language models of transformers have for a canonical one."""
+    return f"{OTHER_HEADS[0]}.weight" if name == HEAD else f"model.{name.removeprefix(f'{BODY}.')}"
 
 
 def is_rotary_buffer(name: str) -> bool:
@@ -69,31 +78,38 @@ class Names:
     Attributes:
         stored: canonical name to the name in the files.
         rotary_buffers: names in the files of rotary tables, which follow from the configuration.
+        left_out: names in the files of tensors that the family has and that are not converted, by what they are.
         cache_scales: names in the files of scales for quantized KV caches.
         problems: names that stand for the same tensor as another name.
     """
 
     stored: Mapping[str, str]
     rotary_buffers: tuple[str, ...]
+    left_out: Mapping[str, tuple[str, ...]]
     cache_scales: tuple[str, ...]
     problems: tuple[str, ...]
 
     @classmethod
-    def of(cls, names: Iterable[str], *, layers: int) -> Names:
-        """Sort the ``names`` in the files of a network with ``layers`` layers."""
+    def of(cls, names: Iterable[str], *, layers: int, family: Family = FAMILIES[NLD]) -> Names:
+        """Sort the ``names`` in the files of a network of ``family`` with ``layers`` layers."""
         stored: dict[str, str] = {}
+        left_out: dict[str, list[str]] = {}
         buffers, scales, problems = [], [], []
         for name in names:
-            found = canonical(name)
+            found = canonical(name, family)
+            foreign = next((what for start, what in family.left_out.items() if found.startswith(start)), None)
             if is_rotary_buffer(found):
                 buffers.append(name)
             elif is_cache_scale(found, layers):
                 scales.append(name)
+            elif foreign is not None:
+                left_out.setdefault(foreign, []).append(name)
             elif found in stored:
                 problems.append(f"{stored[found]} and {name} are both {found}")
             else:
                 stored[found] = name
-        return cls(stored, tuple(buffers), tuple(scales), tuple(problems))
+        others = {what: tuple(found) for what, found in left_out.items()}
+        return cls(stored, tuple(buffers), others, tuple(scales), tuple(problems))
 
     def notes(self) -> list[str]:
         """Returns a line for each kind of tensor that is renamed or left out."""
@@ -104,6 +120,8 @@ class Names:
         if self.rotary_buffers:
             count = _tensors(len(self.rotary_buffers))
             lines.append(f"{count} left out, such as {self.rotary_buffers[0]}: rotary tables follow from config.json")
+        for what, found in self.left_out.items():
+            lines.append(f"{_tensors(len(found))} left out, such as {found[0]}: {what}, which engines do not have")
         if self.cache_scales:
             lines.append(
                 f"{_tensors(len(self.cache_scales))} left out, such as {self.cache_scales[0]}: scales for quantized "

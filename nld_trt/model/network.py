@@ -84,10 +84,14 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.q_proj = nn.Linear(config.hidden_size, config.query_size, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, config.key_value_size, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, config.key_value_size, bias=False)
+        bias = config.family.qkv_bias
+        self.q_proj = nn.Linear(config.hidden_size, config.query_size, bias=bias)
+        self.k_proj = nn.Linear(config.hidden_size, config.key_value_size, bias=bias)
+        self.v_proj = nn.Linear(config.hidden_size, config.key_value_size, bias=bias)
         self.o_proj = nn.Linear(config.query_size, config.hidden_size, bias=False)
+        if config.family.q_k_norm:
+            self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
+            self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
         self.draft: DraftBranch | None = None
 
     def attach(self, lora_a: Tensor, lora_b: Tensor, scale: float) -> None:
@@ -101,8 +105,11 @@ class Attention(nn.Module):
             rows: Tensor = projection(x)
             return rows.reshape(*rows.shape[:-1], -1, self.config.head_dim).transpose(1, 2)
 
-        query = rotate(heads(self.q_proj), cos, sin) * scale
-        cache = cache.extended(rotate(heads(self.k_proj), cos, sin), heads(self.v_proj))
+        query, key = heads(self.q_proj), heads(self.k_proj)
+        if self.config.family.q_k_norm:
+            query, key = self.q_norm(query), self.k_norm(key)
+        query = rotate(query, cos, sin) * scale
+        cache = cache.extended(rotate(key, cos, sin), heads(self.v_proj))
         assert cache.key is not None
         assert cache.value is not None
         # Attention is written out: on CPUs the backward pass of PyTorch's fused kernel takes several times as long.
@@ -155,13 +162,15 @@ class Encoder(nn.Module):
 
 
 class Network(nn.Module):
-    """One Nemotron-Labs-Diffusion text model."""
+    """One text model of any family."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
         self.diffusion_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.diffusion_head.weight = self.encoder.embed_tokens.weight
         inverse = rotary.inverse_frequencies(config.rope, config.head_dim)
         self.inverse_frequencies: Tensor
         self.register_buffer("inverse_frequencies", torch.from_numpy(inverse).float(), persistent=False)

@@ -14,16 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from nld_trt.model.config import RopeParameters
+from nld_trt.model.spelling import PLAIN_ROPE
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
 def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Float64:
-    """Compute the YaRN inverse frequencies [head_dim / 2], in radians per position (docs/model.md, Rotary positions).
+    """Compute the inverse frequencies [head_dim / 2], in radians per position (docs/model.md, Rotary positions).
 
-    They differ from plain rotary frequencies at every position, also in short prompts.
+    Those of YaRN differ from plain rotary frequencies at every position, also in short prompts. Plain ones are rounded
+    twice, as in transformers: at position 32,768 the last bit of a frequency is 0.003 radians.
     """
+    if rope.rope_type == PLAIN_ROPE:
+        exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+        growth = np.power(np.float64(rope.rope_theta), exponents.astype(np.float64)).astype(np.float32)
+        plain: Float64 = (np.float32(1.0) / growth).astype(np.float64)
+        return plain
     theta, original = rope.rope_theta, rope.original_max_position_embeddings
 
     def dimension(rotations: float) -> float:

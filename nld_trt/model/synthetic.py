@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,10 @@ from nld_trt.model.adapter_config import TARGET
 from nld_trt.model.checkpoint import CONFIG_FILE
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.convert import SPARE_BYTES
-from nld_trt.model.inventory import expected_tensors, parameter_count
+from nld_trt.model.family import NLD
+from nld_trt.model.inventory import HEAD, expected_tensors, parameter_count
+from nld_trt.model.names import stock_name
+from nld_trt.model.release_config import release_config
 from nld_trt.model.releases import PRESETS, Geometry, preset
 from nld_trt.model.safetensors_file import NUMPY_TYPES, Array, SafetensorsWriter, byte_size
 from nld_trt.model.shards import WEIGHTS_FILE
@@ -37,49 +39,7 @@ ADAPTER_RANK, ADAPTER_ALPHA = 128, 512
 # The standard deviation of every matrix, which is the releases' initializer_range.
 _DEVIATION = np.float32(0.02)
 _CHUNK_ELEMENTS = 1 << 22
-
-
-def release_config(geometry: Geometry) -> dict[str, Any]:
-    """Make the ``config.json`` of an instruct release with this geometry (docs/model.md, Configuration)."""
-    sizes = asdict(geometry)
-    rope_theta = sizes.pop("rope_theta")
-    return {
-        "architectures": ["NemotronLabsDiffusionModel"],
-        "model_type": "nemotron_labs_diffusion",
-        **sizes,
-        "hidden_act": "silu",
-        "max_position_embeddings": 262144,
-        "rms_norm_eps": 1e-05,
-        "initializer_range": 0.02,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "attention_dropout": 0.0,
-        "sliding_window": None,
-        "tie_word_embeddings": False,
-        "use_cache": False,
-        "attn_implementation": "sdpa",
-        "torch_dtype": "bfloat16",
-        "bos_token_id": 1,
-        "eos_token_id": 11,
-        "mask_token_id": 100,
-        "block_size": 32,
-        "dlm_paradigm": "bidirectional",
-        "dlm_loss_weight": None,
-        "ar_loss_weight": 1.0,
-        "dp_varying_mask_ratio": False,
-        "rope_parameters": {
-            "rope_type": "yarn",
-            "rope_theta": rope_theta,
-            "factor": 16.0,
-            "original_max_position_embeddings": 16384,
-            "beta_fast": 32.0,
-            "beta_slow": 1.0,
-            "mscale": 1.0,
-            "mscale_all_dim": 1.0,
-            "llama_4_scaling_beta": 0.1,
-        },
-        "transformers_version": "5.0.0",
-    }
+_TIED = "tie_word_embeddings"
 
 
 def write_synthetic(
@@ -97,7 +57,8 @@ def write_synthetic(
 
     Args:
         geometry: one of :data:`PRESETS` by name, or any geometry.
-        adapter: add ``linear_spec_lora/`` with the releases' rank and alpha, in float32.
+        adapter: add ``linear_spec_lora/`` with the releases' rank and alpha, in float32, if releases of its family have
+            one.
         force: replace an earlier checkpoint in ``target``.
         progress: is told of the stage.
 
@@ -107,8 +68,10 @@ def write_synthetic(
     """
     raw = release_config(preset(geometry) if isinstance(geometry, str) else geometry)
     config = ModelConfig.from_hf(raw)
-    weights = {name: ("BF16", shape) for name, shape in expected_tensors(config).items()}
-    drafter = _adapter_tensors(config) if adapter else {}
+    stored = {name: shape for name, shape in expected_tensors(config).items() if name != HEAD or not raw[_TIED]}
+    own = config.family.name == NLD
+    weights = {name if own else stock_name(name): ("BF16", shape) for name, shape in stored.items()}
+    drafter = _adapter_tensors(config) if adapter and own else {}
     needs = sum(byte_size(*declared) for declared in (*weights.values(), *drafter.values())) + SPARE_BYTES
     with (
         progress.stage("writing random weights") as stage,
@@ -119,7 +82,7 @@ def write_synthetic(
         generation = {key: raw[key] for key in ("bos_token_id", "eos_token_id", "transformers_version")}
         write_json(folder / "generation_config.json", generation)
         _write_random(folder / WEIGHTS_FILE, weights, seed)
-        if adapter:
+        if drafter:
             (folder / adapters.ADAPTER_FOLDER).mkdir()
             write_json(folder / adapters.ADAPTER_FOLDER / ADAPTER_CONFIG_FILE, _adapter_config())
             _write_random(folder / adapters.ADAPTER_FOLDER / adapters.WEIGHTS_FILE, drafter, seed)

@@ -21,14 +21,23 @@ from torch import Tensor, nn
 
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.inventory import EMBEDDING, FINAL_NORM, HEAD, LAYER_PARTS, layer_tensor
+from nld_trt.model.inventory import (
+    EMBEDDING,
+    FINAL_NORM,
+    HEAD,
+    HEAD_MODULE,
+    biased_parts,
+    layer_bias,
+    layer_parts,
+    layer_tensor,
+)
 from nld_trt.model.network import Layer, LayerCache, RMSNorm, position_terms
 from nld_trt.model.safetensors_file import Array
 from nld_trt.progress import Stage
 from nld_trt.quantization.calibration import Pack
 from nld_trt.quantization.modelopt import quietly
 from nld_trt.quantization.packing import pack, to_numpy, to_torch
-from nld_trt.quantization.plan import HEAD_MODULE, Plan
+from nld_trt.quantization.plan import Plan
 from nld_trt.quantization.smoothing import fold_into_norm, input_scale, share_scales
 
 Tensors = dict[str, Array]
@@ -119,12 +128,15 @@ class LayerwiseQuantizer:
 
     def _layer(self, index: int, hidden: list[Tensor], stage: Stage) -> tuple[Tensors, list[Tensor]]:
         prefix = f"encoder.layers.{index}"
-        names = {part: layer_tensor(index, part) for part in LAYER_PARTS}
+        names = {part: layer_tensor(index, part) for part in layer_parts(self.config)}
+        biases = {part: layer_bias(index, part) for part in biased_parts(self.config)}
         stored = {part: to_torch(self.checkpoint.read(name)) for part, name in names.items()}
         dtypes = {part: tensor.dtype for part, tensor in stored.items()}
         with torch.device("meta"):
             layer = Layer(self.config)
-        layer.load_state_dict({f"{part}.weight": stored.pop(part).float() for part in names}, assign=True)
+        state = {f"{part}.weight": stored.pop(part).float() for part in names}
+        state |= {f"{part}.bias": to_torch(self.checkpoint.read(name)).float() for part, name in biases.items()}
+        layer.load_state_dict(state, assign=True)
         if self.checkpoint.adapter is not None and hidden:
             lora_a, lora_b = self.checkpoint.read_adapter(index)
             layer.self_attn.attach(torch.from_numpy(lora_a), torch.from_numpy(lora_b), self.checkpoint.adapter.scale)
@@ -142,6 +154,8 @@ class LayerwiseQuantizer:
         for part, name in names.items():
             module = layer.get_submodule(part)
             tensors |= self._finished(name.removesuffix(".weight"), module, dtypes[part])
+        # Scales of the input change the weight and not what is added to its product.
+        tensors |= {name: self.checkpoint.read(name) for name in biases.values()}
         return tensors, outputs
 
     def _head(self, hidden: list[Tensor], stage: Stage) -> Tensors:

@@ -20,14 +20,12 @@ from torch import nn
 
 from nld_trt.errors import InputError
 from nld_trt.model.config import ModelConfig
-from nld_trt.model.inventory import HEAD, linear_modules
+from nld_trt.model.inventory import HEAD_MODULE, linear_modules
 from nld_trt.model.network import Network
 from nld_trt.model.quantized.config import MIXED
 from nld_trt.model.quantized.formats import LinearFormat
 from nld_trt.quantization.modelopt import quietly
 from nld_trt.quantization.recipe import Recipe
-
-HEAD_MODULE = HEAD.removesuffix(".weight")
 
 # Group sizes, largest first, for integer weights whose input features the recipe's group size does not divide.
 SMALLER_GROUPS = (64, 32)

@@ -201,7 +201,8 @@ def _output_bytes(checkpoint: Checkpoint, plan: Plan) -> int:
     for module, format in plan.formats.items():
         outputs, inputs = checkpoint.shape_of(f"{module}.weight")
         scales = inputs // format.group_size if format.group_size else 1
-        total -= checkpoint.nbytes_of(f"{module}.weight")
+        if f"{module}.weight" in checkpoint.names:
+            total -= checkpoint.nbytes_of(f"{module}.weight")
         total += outputs * inputs * format.algorithm.weight_bits // 8 + 4 * outputs * scales + 4 * inputs
     return total
 
@@ -211,7 +212,7 @@ def _write(checkpoint: Checkpoint, plan: Plan, work: Workplace, folder: Path) ->
     sources: list[tuple[str, SafetensorsFile]] = [(name, part) for part in parts for name in part.tensors]
     declared = {EMBEDDING: (checkpoint.dtype_of(EMBEDDING), checkpoint.shape_of(EMBEDDING))}
     declared |= {name: (part.tensors[name].dtype, part.tensors[name].shape) for name, part in sources}
-    if not plan.head:
+    if not plan.head and not checkpoint.has_tied_head:
         declared[HEAD] = (checkpoint.dtype_of(HEAD), checkpoint.shape_of(HEAD))
     with SafetensorsWriter(folder / WEIGHTS_FILE, declared) as writer:
         for name, part in sources:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nld_trt import names
 from nld_trt.engine.build_config import BuildConfig
 from nld_trt.engine.platforms import PLATFORMS
 from nld_trt.engine.trt.flavour import TRT_RTX
@@ -62,7 +63,7 @@ def weights_and_cache(config: BuildConfig, size: str) -> tuple[int, int]:
     return 2 * parameter_count(model), 2 * model.kv_elements_per_token * limits.capacity
 
 
-@pytest.mark.parametrize("size", PRESETS)
+@pytest.mark.parametrize("size", names.NLD_SIZES)
 @pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.name)
 def test_weights_and_caches_of_every_release_fit_the_platform(path, size):
     config = BuildConfig.from_yaml(path)
@@ -70,7 +71,7 @@ def test_weights_and_caches_of_every_release_fit_the_platform(path, size):
     assert weights + cache * config.max_batch_size < SPARE * PLATFORMS[config.platforms[0]].memory_gb * 1e9
 
 
-@pytest.mark.parametrize("size", PRESETS)
+@pytest.mark.parametrize("size", names.NLD_SIZES)
 @pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.name)
 def test_comment_has_the_arithmetic_of_the_values(path, size):
     config = BuildConfig.from_yaml(path)

@@ -19,7 +19,8 @@ from nld_trt.decode.request import Request
 from nld_trt.errors import InputError
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.ministral3 import export_ministral3, ministral3_config, ministral3_name
+from nld_trt.model.ministral3 import export_ministral3, ministral3_config
+from nld_trt.model.names import stock_name
 
 transformers = pytest.importorskip("transformers")
 
@@ -125,9 +126,9 @@ def test_transformers_stops_where_ar_does(release, tmp_path: Path, golden_sessio
 def test_tensors_are_unchanged_under_their_new_names(release, tmp_path: Path) -> None:
     export_ministral3(Checkpoint.open(release.folder), tmp_path / "out")
     before, after = load_file(release.weights), load_file(tmp_path / "out" / "model.safetensors")
-    assert {ministral3_name(name) for name in before} == after.keys()
+    assert {stock_name(name) for name in before} == after.keys()
     for name in before:
-        np.testing.assert_array_equal(before[name], after[ministral3_name(name)])
+        np.testing.assert_array_equal(before[name], after[stock_name(name)])
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_tensors_are_unchanged_under_their_new_names(release, tmp_path: Path) ->
     ],
 )
 def test_new_names(name: str, new: str) -> None:
-    assert ministral3_name(name) == new
+    assert stock_name(name) == new
 
 
 def test_magnitude_is_pinned_even_when_mscale_is_zero(release) -> None:

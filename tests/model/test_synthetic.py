@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from nld_trt import names
 from nld_trt.errors import InputError
 from nld_trt.files import sha256_of
 from nld_trt.model.checkpoint import Checkpoint
@@ -87,13 +88,13 @@ def test_presets_are_found_in_any_case(name: str) -> None:
 
 
 def test_unknown_preset_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there are 3b, 8b, 14b"):
+    with pytest.raises(InputError, match="there are 3b, 8b, 14b, qwen3-4b"):
         write_synthetic("70b", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_only_14b_has_the_large_theta() -> None:
-    thetas = {name: release_config(geometry)["rope_parameters"]["rope_theta"] for name, geometry in PRESETS.items()}
+    thetas = {name: release_config(PRESETS[name])["rope_parameters"]["rope_theta"] for name in names.NLD_SIZES}
     assert thetas == {"3b": 1e6, "8b": 1e6, "14b": 1e9}
 
 

@@ -22,11 +22,12 @@ from nld_trt.errors import InputError, OperationError
 from nld_trt.files import opened_path, path_of_library
 from nld_trt.graph import contract
 from nld_trt.graph.export import MODEL_FILE, WEIGHTS_FILE, write_graph
-from nld_trt.graph.network.head import HEAD_MODULE, rounded_head_format
+from nld_trt.graph.network.head import rounded_head_format
 from nld_trt.graph.network.products import by_layer
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.interrupts import interruptible
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.inventory import HEAD_MODULE
 from nld_trt.model.quantized.formats import LinearFormat
 from nld_trt.progress import SILENT, Progress
 

@@ -39,6 +39,14 @@ class DraftAdapter:
     lora_b: Tensor
 
 
+@dataclass(frozen=True)
+class HeadNorms:
+    """The weights [D] by which queries and keys are normed before rotary."""
+
+    query: Tensor
+    key: Tensor
+
+
 class Blocks(Protocol, Generic[Layout]):
     """Building blocks of a decoder."""
 
@@ -66,11 +74,12 @@ class Blocks(Protocol, Generic[Layout]):
     def add_norm(self, x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """x + residual [T, H], and RMSNorm of it."""
 
-    def attention(self, qkv: Tensor, layout: Layout, caches: LayerCaches) -> Tensor:
-        """Rotate queries and keys, write the new keys and values to the caches, and attend.
+    def attention(self, qkv: Tensor, layout: Layout, caches: LayerCaches, norms: HeadNorms | None = None) -> Tensor:
+        """Norm and rotate queries and keys, write the new keys and values to the caches, and attend.
 
         Args:
             qkv: [T, Q + 2 · K · D].
+            norms: of each head of queries and keys; None where they are not normed.
 
         Returns:
             [T, Q].

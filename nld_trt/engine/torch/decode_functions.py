@@ -34,7 +34,7 @@ class FunctionStep:
         """
         config, quadratic = info.config, info.limits.max_quadratic_length > 0
         calls: dict[str, Call] = {_HEAD: lambda hidden: (head(hidden.flatten(0, 1)).reshape(*hidden.shape[:2], -1),)}
-        for function in decode_functions(config.mask_token_id, config.vocab_size, dialect, quadratic=quadratic):
+        for function in decode_functions(config.mask_id, config.vocab_size, dialect, quadratic=quadratic):
             calls[function.name] = _call(Program.of_function(function, device), tuple(function.input))
         tape = Tape()
         inputs = {
@@ -45,7 +45,7 @@ class FunctionStep:
         hidden, positions = tape.named("hidden", None), tape.named("positions", "int64")
         # The recorded step of TensorRT is the one without a branch around the operators.
         step = DecodeStep(
-            tape, inputs, positions, quadratic=quadratic, mask_token_id=config.mask_token_id,
+            tape, inputs, positions, quadratic=quadratic, mask_token_id=config.mask_id,
             vocab_size=config.vocab_size, form="functions", dialect="tensorrt",
         )  # fmt: skip
         step.record(hidden, lambda window: tape.op(_HEAD, window, domain=DOMAIN))

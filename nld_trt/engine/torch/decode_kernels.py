@@ -57,7 +57,7 @@ class KernelStep:
         self._device = device
         self._launcher = launcher
         # The form without branches, which can be captured into a CUDA graph.
-        function = draft_candidates(config.mask_token_id, config.vocab_size, "tensorrt")
+        function = draft_candidates(config.mask_id, config.vocab_size, "tensorrt")
         self._candidates = Program.of_function(function, device)
 
     def run(
@@ -89,7 +89,7 @@ class KernelStep:
                     dtype = OF_NUMPY[TENSORS[name].dtype]
                     values[name] = torch.empty(sizes.shape(name), dtype=dtype, device=self._device)
             addresses = {name: values[name].data_ptr() for name in (*operator.inputs, *operator.outputs)}
-            self._launcher.launch(operator, sizes, addresses, self._info.precision, self._info.config.mask_token_id)
+            self._launcher.launch(operator, sizes, addresses, self._info.precision, self._info.config.mask_id)
 
     def _limit(self, values: dict[str, Tensor], outputs: Mapping[str, Tensor], *, samples: bool) -> None:
         """Which tokens may be sampled, and the candidates of drafts."""

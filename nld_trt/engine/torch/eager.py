@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nld_trt.engine.session import EngineInfo
-from nld_trt.engine.torch.blocks import DraftAdapter, LayerCaches, LinearLayer
+from nld_trt.engine.torch.blocks import DraftAdapter, HeadNorms, LayerCaches, LinearLayer
 from nld_trt.engine.torch.layout import Part
 from nld_trt.engine.torch.linear import UnpackedPart
 from nld_trt.engine.torch.row_layout import layout_program
@@ -103,11 +103,15 @@ class EagerBlocks:
         total = x + residual
         return total, self.norm(total, weight)
 
-    def attention(self, qkv: Tensor, layout: EagerLayout, caches: LayerCaches) -> Tensor:
+    def attention(
+        self, qkv: Tensor, layout: EagerLayout, caches: LayerCaches, norms: HeadNorms | None = None
+    ) -> Tensor:
         config, (rows, new) = self._config, layout.positions.shape
         sizes = [config.num_attention_heads, config.num_key_value_heads, config.num_key_value_heads]
         heads = qkv.reshape(rows, new, -1, config.head_dim)
         query, key, value = torch.split(heads, sizes, 2)
+        if norms is not None:
+            query, key = self.norm(query, norms.query), self.norm(key, norms.key)
         tables, at = self._rotary, layout.positions
         query = _rotate(query, tables.query_cos[at], tables.query_sin[at]).transpose(1, 2)
         own = torch.arange(rows, device=qkv.device)[:, None]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nld_trt.engine.session import EngineInfo
-from nld_trt.engine.torch.blocks import DraftAdapter, LayerCaches, LinearLayer
+from nld_trt.engine.torch.blocks import DraftAdapter, HeadNorms, LayerCaches, LinearLayer
 from nld_trt.engine.torch.eager import RotaryTables
 from nld_trt.engine.torch.forms import FORMS, FP4, FP4_BOTH, FP8, FP8_PER_TOKEN, INT4, ROW_SCALE, SCALE, WEIGHT
 from nld_trt.engine.torch.kernels.attention import attend
@@ -158,8 +158,11 @@ class FusedBlocks:
     def add_norm(self, x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         return add_norm(x, residual, weight, self._eps)
 
-    def attention(self, qkv: Tensor, layout: FusedLayout, caches: LayerCaches) -> Tensor:
-        query = rotate_and_store(qkv, layout.rows, caches.keys, caches.values, self._tables)
+    def attention(
+        self, qkv: Tensor, layout: FusedLayout, caches: LayerCaches, norms: HeadNorms | None = None
+    ) -> Tensor:
+        weights = None if norms is None else (norms.query, norms.key)
+        query = rotate_and_store(qkv, layout.rows, caches.keys, caches.values, self._tables, weights, self._eps)
         return attend(query, layout.rows, caches.keys, caches.values, self._processors)
 
     def activate(self, gate_up: Tensor) -> Tensor:

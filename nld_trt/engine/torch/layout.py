@@ -19,7 +19,7 @@ import numpy as np
 from nld_trt.engine.torch.forms import OF_ALGORITHM
 from nld_trt.graph.network.prescale import BRANCHED, Prescales, read_prescale
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.inventory import HEAD, linear_modules
+from nld_trt.model.inventory import BIAS, HEAD_MODULE, linear_modules
 from nld_trt.model.quantized.formats import INPUT_SCALE, Float32
 
 # The stacked linear layers of a decoder layer, by the name of the stack.
@@ -44,6 +44,7 @@ class Part:
         group: input features per weight scale; 0 without groups.
         input_scale: static scale of the input; None where the form needs none.
         has_factor: a tensor multiplies the input before it is rounded.
+        has_bias: a tensor is added to the output.
     """
 
     name: str
@@ -54,9 +55,13 @@ class Part:
     group: int = 0
     input_scale: float | None = None
     has_factor: bool = False
+    has_bias: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        if not self.has_bias:
+            del values["has_bias"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Part:
@@ -74,11 +79,12 @@ class _Matrix:
     group: int
     input_scale: float | None
     factor: Float32 | None
+    has_bias: bool
 
     def key(self) -> tuple[object, ...]:
         """Matrices of the same key can be stacked."""
         factor = None if self.factor is None else self.factor.tobytes()
-        return OF_ALGORITHM[self.algorithm].name, self.group, self.input_scale, factor
+        return OF_ALGORITHM[self.algorithm].name, self.group, self.input_scale, factor, self.has_bias
 
 
 def plan_layer(checkpoint: Checkpoint, layer: int, scales: Prescales) -> Iterator[Part]:
@@ -91,8 +97,7 @@ def plan_layer(checkpoint: Checkpoint, layer: int, scales: Prescales) -> Iterato
 
 def plan_head(checkpoint: Checkpoint) -> Iterator[Part]:
     """The parts of the head."""
-    module = HEAD.removesuffix(".weight")
-    yield from _parts(HEAD_STACK, [_matrix(checkpoint, module, read_prescale(checkpoint, module))])
+    yield from _parts(HEAD_STACK, [_matrix(checkpoint, HEAD_MODULE, read_prescale(checkpoint, HEAD_MODULE))])
 
 
 def _matrix(checkpoint: Checkpoint, module: str, factor: Float32 | None) -> _Matrix:
@@ -102,7 +107,7 @@ def _matrix(checkpoint: Checkpoint, module: str, factor: Float32 | None) -> _Mat
     input_scale = float(np.float32(checkpoint.read(scale).reshape(-1)[0])) if scale in checkpoint.names else None
     return _Matrix(
         module, outputs, inputs, found.algorithm.name if found else None, found.group_size if found else 0,
-        input_scale, factor,
+        input_scale, factor, f"{module}{BIAS}" in checkpoint.names,
     )  # fmt: skip
 
 
@@ -119,4 +124,5 @@ def _parts(stack: str, matrices: Sequence[_Matrix]) -> Iterator[Part]:
             group=first.group,
             input_scale=first.input_scale,
             has_factor=first.factor is not None,
+            has_bias=first.has_bias,
         )

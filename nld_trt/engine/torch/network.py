@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nld_trt.engine.torch.blocks import Blocks, DraftAdapter, LayerCaches, Layout, LinearLayer
-from nld_trt.engine.torch.layout import HEAD_STACK
+from nld_trt.engine.torch.blocks import Blocks, DraftAdapter, HeadNorms, LayerCaches, Layout, LinearLayer
+from nld_trt.engine.torch.layout import HEAD_STACK, Part
 from nld_trt.engine.torch.weights import EngineWeights
+from nld_trt.engine.torch.writer import OUTPUT_BIAS
 from nld_trt.model.config import ModelConfig
 
 
@@ -27,11 +28,23 @@ class Layer:
 
     input_norm: Tensor
     qkv: LinearLayer
+    head_norms: HeadNorms | None
     o: LinearLayer
     adapter: DraftAdapter | None
     post_norm: Tensor
     gate_up: LinearLayer
     down: LinearLayer
+
+
+@dataclass(frozen=True)
+class Biased:
+    """A linear layer with a bias [O]."""
+
+    product: LinearLayer
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.product(x) + self.bias
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class Network(Generic[Layout]):
         normed = blocks.norm(x, self._layers[0].input_norm)
         followers = [*(layer.input_norm for layer in self._layers[1:]), self._final_norm]
         for layer, cache, next_norm in zip(self._layers, caches, followers, strict=True):
-            merged = blocks.attention(layer.qkv(normed), layout, cache)
+            merged = blocks.attention(layer.qkv(normed), layout, cache, layer.head_norms)
             projected = layer.o(merged)
             if layer.adapter is not None:
                 projected = blocks.add_draft(projected, merged, layer.adapter, layout)
@@ -89,10 +102,17 @@ class Network(Generic[Layout]):
         stacks: dict[str, Any] = {
             name: self._stack(weights, f"{prefix}{name}") for name in ("qkv", "o", "gate_up", "down")
         }
-        return Layer(adapter=adapter, **norms, **stacks)
+        head_norms = None
+        if f"{prefix}query_norm" in tensors:
+            head_norms = HeadNorms(tensors[f"{prefix}query_norm"], tensors[f"{prefix}key_norm"])
+        return Layer(adapter=adapter, head_norms=head_norms, **norms, **stacks)
 
     def _stack(self, weights: EngineWeights, name: str) -> LinearLayer:
-        return Stack(tuple(self.blocks.linear(part, _of(part.name, weights.tensors)) for part in weights.parts[name]))
+        return Stack(tuple(self._part(part, _of(part.name, weights.tensors)) for part in weights.parts[name]))
+
+    def _part(self, part: Part, tensors: dict[str, Tensor]) -> LinearLayer:
+        product = self.blocks.linear(part, tensors)
+        return Biased(product, tensors[OUTPUT_BIAS]) if part.has_bias else product
 
 
 def _of(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nld_trt.engine.torch.forms import WEIGHT
 from nld_trt.engine.torch.layout import Part
 from nld_trt.engine.torch.types import STORED
-from nld_trt.engine.torch.writer import PARTS_KEY
+from nld_trt.engine.torch.writer import EMBEDDING_NAME, PARTS_KEY
 from nld_trt.files import opened_path
 from nld_trt.model.safetensors_file import SafetensorsFile
 from nld_trt.progress import SILENT, Progress
@@ -51,4 +52,6 @@ class EngineWeights:
         for values in json.loads(file.metadata[PARTS_KEY]):
             part = Part.from_dict(values)
             stacks.setdefault(part.name.rpartition(".")[0], []).append(part)
+            # The one matrix that may not be stored is a head that is the embedding.
+            tensors.setdefault(f"{part.name}.{WEIGHT}", tensors[EMBEDDING_NAME])
         return cls(tensors, {name: tuple(parts) for name, parts in stacks.items()})

@@ -17,17 +17,21 @@ from nld_trt.graph.network.prescale import BRANCHED, Prescales, read_prescale
 from nld_trt.graph.precision import Precision
 from nld_trt.graph.weights import converted
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.inventory import EMBEDDING, FINAL_NORM, layer_tensor
+from nld_trt.model.inventory import BIAS, EMBEDDING, FINAL_NORM, HEAD_MODULE, K_NORM, Q_NORM, layer_tensor
 from nld_trt.model.quantized.formats import Float32
 from nld_trt.model.safetensors_file import PYTORCH_METADATA, Array, SafetensorsWriter, dtype_name
 from nld_trt.progress import Progress
 
 WEIGHTS_FILE = "weights.safetensors"
 PARTS_KEY = "parts"
+EMBEDDING_NAME = "embedding"
 FACTOR = "input_factor"
+OUTPUT_BIAS = "bias"
 
 # Norms of a layer, by their names in the file.
 NORMS = {"input_norm": "input_layernorm", "post_norm": "post_attention_layernorm"}
+# Of the families that norm queries and keys.
+HEAD_NORMS = {"query_norm": Q_NORM, "key_norm": K_NORM}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class WeightWriter:
             every = [*(part for layer in parts for part in layer), *head]
             metadata = {**PYTORCH_METADATA, PARTS_KEY: json.dumps([part.to_dict() for part in every])}
             with SafetensorsWriter(path, self._tensors(every), metadata) as writer:
-                writer.write("embedding", self._converted(EMBEDDING))
+                writer.write(EMBEDDING_NAME, self._converted(EMBEDDING))
                 for layer in range(layers):
                     for part in parts[layer]:
                         self._write_part(writer, part, scales[layer], f"encoder.layers.{layer}.")
@@ -75,19 +79,24 @@ class WeightWriter:
         config, activation = self.checkpoint.config, self.precision.numpy_type
         hidden = (config.hidden_size,)
         shapes: dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]] = {
-            "embedding": (activation, (config.vocab_size, config.hidden_size)),
+            EMBEDDING_NAME: (activation, (config.vocab_size, config.hidden_size)),
             "final_norm": (activation, hidden),
         }
         for layer in range(config.num_hidden_layers):
             shapes |= {f"layers.{layer}.{name}": (activation, hidden) for name in NORMS}
+            if config.family.q_k_norm:
+                shapes |= {f"layers.{layer}.{name}": (activation, (config.head_dim,)) for name in HEAD_NORMS}
             if self.adapter:
                 assert self.checkpoint.adapter is not None
                 rank = self.checkpoint.adapter.rank
                 shapes[f"layers.{layer}.lora_a"] = activation, (rank, config.query_size)
                 shapes[f"layers.{layer}.lora_b"] = activation, (config.hidden_size, rank)
         for part in parts:
-            declared = FORMS[part.form].tensors(part.outputs, part.inputs, part.group, activation)
-            shapes |= {f"{part.name}.{name}": stored for name, stored in declared.items()}
+            if not self._is_embedding(part):
+                declared = FORMS[part.form].tensors(part.outputs, part.inputs, part.group, activation)
+                shapes |= {f"{part.name}.{name}": stored for name, stored in declared.items()}
+            if part.has_bias:
+                shapes[f"{part.name}.{OUTPUT_BIAS}"] = activation, (part.outputs,)
             if part.has_factor:
                 shapes[f"{part.name}.{FACTOR}"] = activation, (part.inputs,)
         return {name: (dtype_name(dtype), shape) for name, (dtype, shape) in shapes.items()}
@@ -96,7 +105,9 @@ class WeightWriter:
         """One part. ``prefix`` begins the names of its modules, and ``scales`` have the rest of the names."""
         form = FORMS[part.form]
         factors = [scales.factors.get(module.removeprefix(prefix)) for module in part.modules]
-        if form is FLOAT:
+        if self._is_embedding(part):
+            pass
+        elif form is FLOAT:
             pieces = (piece for module, factor in zip(part.modules, factors, strict=True)
                       for piece in self._float_pieces(f"{module}.weight", factor))  # fmt: skip
             writer.write_chunks(f"{part.name}.{WEIGHT}", pieces)
@@ -107,9 +118,21 @@ class WeightWriter:
             ]
             for name in packed[0]:
                 writer.write_chunks(f"{part.name}.{name}", [each[name] for each in packed])
+        if part.has_bias:
+            biases = (self._bias(module, factor) for module, factor in zip(part.modules, factors, strict=True))
+            writer.write(f"{part.name}.{OUTPUT_BIAS}", np.concatenate([*biases]))
         if part.has_factor:
             factor = scales.explicit[part.modules[0].removeprefix(prefix)]
             writer.write(f"{part.name}.{FACTOR}", factor.astype(self.precision.numpy_type))
+
+    def _is_embedding(self, part: Part) -> bool:
+        """Whether it is a tied head, which is not stored a second time."""
+        return part.modules == (HEAD_MODULE,) and self.checkpoint.has_tied_head
+
+    def _bias(self, module: str, factor: Float32 | None) -> Array:
+        stored = self.checkpoint.read_bias(module)
+        assert stored is not None
+        return converted(f"{module}{BIAS}", stored, self.precision, factor)
 
     def _float_pieces(self, name: str, factor: Float32 | None) -> Iterator[Array]:
         """A matrix in the activation precision, its rows multiplied by ``factor``."""
@@ -123,7 +146,8 @@ class WeightWriter:
 
     def _small(self, layer: int, scales: Prescales) -> Iterator[tuple[str, Array]]:
         """Norms and draft adapter of a layer."""
-        for name, part in NORMS.items():
+        norms = {**NORMS, **(HEAD_NORMS if self.checkpoint.config.family.q_k_norm else {})}
+        for name, part in norms.items():
             yield f"layers.{layer}.{name}", self._converted(layer_tensor(layer, part), scales.factors.get(part))
         if not self.adapter:
             return

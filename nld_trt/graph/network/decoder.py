@@ -10,7 +10,7 @@ Shapes: B batch, S width, W window, C capacity, L attended slots, H hidden, D he
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from nld_trt.graph import contract
 from nld_trt.graph.network.attention import AttendedPart
-from nld_trt.graph.network.head import HEAD_MODULE, rounded_head
+from nld_trt.graph.network.head import rounded_head
 from nld_trt.graph.network.layout import record_layout
 from nld_trt.graph.network.linear import QuantizedLinear, Recorder, float_linear, quantized_linear
 from nld_trt.graph.network.prescale import BRANCHED, Prescales, read_prescale
@@ -28,7 +28,7 @@ from nld_trt.graph.tape import Dialect, Tape, Value, minimum
 from nld_trt.graph.weights import WeightFile
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.inventory import EMBEDDING, FINAL_NORM
+from nld_trt.model.inventory import BIAS, EMBEDDING, FINAL_NORM, HEAD_MODULE, K_NORM, Q_NORM, layer_tensor
 from nld_trt.model.quantized.formats import PRE_QUANT_SCALE, Float32, LinearFormat
 from nld_trt.model.safetensors_file import Array
 
@@ -101,7 +101,7 @@ class DecoderGraph:
             self.inputs,
             step.positions,
             quadratic=self.quadratic,
-            mask_token_id=self.config.mask_token_id,
+            mask_token_id=self.config.mask_id,
             vocab_size=self.config.vocab_size,
             form=self.operators,
             dialect=self.recorder.dialect,
@@ -154,7 +154,8 @@ class DecoderGraph:
             return self._norm(x, f"{prefix}.{part}.weight", factor=scales.factors.get(part))
 
         def linear(part: str, x: Value) -> Value:
-            return self._linear(x, f"{prefix}.{part}", scales.explicit.get(part), scales.factors.get(part))
+            module, factor = f"{prefix}.{part}", scales.factors.get(part)
+            return self._biased(self._linear(x, module, scales.explicit.get(part), factor), [module], [factor])
 
         x = x + self._attention(layer, norm("input_layernorm", x), step, linear, scales.branch)
         normed = norm("post_attention_layernorm", x)
@@ -173,8 +174,8 @@ class DecoderGraph:
     ) -> Value:
         tape = self.tape
         heads, kv_heads = self.config.num_attention_heads, self.config.num_key_value_heads
-        query = self._heads(linear("self_attn.q_proj", x), heads)
-        key = self._heads(linear("self_attn.k_proj", x), kv_heads)
+        query = self._heads(linear("self_attn.q_proj", x), heads, self._head_norm(layer, Q_NORM))
+        key = self._heads(linear("self_attn.k_proj", x), kv_heads, self._head_norm(layer, K_NORM))
         value = self._heads(linear("self_attn.v_proj", x), kv_heads)
         query = tape.op("RotaryEmbedding", query, step.query_cos, step.query_sin, step.positions, interleaved=0)
         key = tape.op("RotaryEmbedding", key, step.key_cos, step.key_sin, step.positions, interleaved=0)
@@ -209,9 +210,31 @@ class DecoderGraph:
         narrow = self.tape.op("MatMul", x, down) * gate
         return self.tape.op("MatMul", narrow, up)
 
-    def _heads(self, x: Value, count: int) -> Value:
-        """[B, S, count · D] to [B, count, S, D]."""
-        return x.reshape([0, 0, count, self.config.head_dim]).transpose(0, 2, 1, 3)
+    def _heads(self, x: Value, count: int, norm: str | None = None) -> Value:
+        """[B, S, count · D] to [B, count, S, D]. ``norm`` is the weight by which every head is normed."""
+        heads = x.reshape([0, 0, count, self.config.head_dim])
+        return (heads if norm is None else self._norm(heads, norm)).transpose(0, 2, 1, 3)
+
+    def _head_norm(self, layer: int, part: str) -> str | None:
+        """The weight of the norm of queries or keys; None for families without."""
+        return layer_tensor(layer, part) if self.config.family.q_k_norm else None
+
+    def _biased(self, x: Value, modules: Sequence[str], factors: Sequence[Float32 | None]) -> Value:
+        """x with the biases of ``modules``, one after another along its last axis; x where they have none.
+
+        Args:
+            factors: [O] of each, which multiply the outputs of its product, and so its bias.
+        """
+        biases = [self.checkpoint.read_bias(module) for module in modules]
+        found = [bias for bias in biases if bias is not None]
+        if not found:
+            return x
+        assert len(found) == len(modules), f"some of {', '.join(modules)} have no bias"
+        scaled = [
+            bias.astype(np.float32) if factor is None else bias.astype(np.float32) * factor
+            for bias, factor in zip(found, factors, strict=True)
+        ]
+        return x + self._store(f"{modules[0]}{BIAS}", np.concatenate(scaled))
 
     def _norm(self, x: Value, weight: str, *, factor: Float32 | None = None, name: str | None = None) -> Value:
         """RMSNorm of x; ``factor`` [H] multiplies the output."""

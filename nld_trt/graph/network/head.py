@@ -13,10 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.inventory import HEAD
+from nld_trt.model.inventory import HEAD, HEAD_MODULE
 from nld_trt.model.quantized.formats import LinearFormat, QuantizedWeight
-
-HEAD_MODULE = HEAD.removesuffix(".weight")
 
 _ALGORITHM = "W4A16_AWQ"
 _LARGEST = 7

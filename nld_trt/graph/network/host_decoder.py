@@ -29,7 +29,7 @@ from nld_trt.graph.network.prescale import BRANCHED, Prescales
 from nld_trt.graph.network.products import GATE_UP, QKV, JoinedLinear
 from nld_trt.graph.step.greedy_token import is_one_token
 from nld_trt.graph.tape import ORT_DOMAIN, Value, minimum
-from nld_trt.model.inventory import FINAL_NORM
+from nld_trt.model.inventory import FINAL_NORM, K_NORM, Q_NORM
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,24 @@ class HostDecoderGraph(DecoderGraph):
         counts = [heads, kv_heads, kv_heads]
         joined, parts = self._products(QKV, layer, x, scales, [count * size for count in counts])
         past = [self.inputs[f"past_{part}_{layer}"] for part in ("key", "value")]
-        # The operator rotates queries and keys by one table. Long contexts have one for each.
-        packed = None if joined is None or step.query_cos.name != step.key_cos.name else joined
+        # The operator rotates queries and keys by one table, and norms none. Long contexts have a table for each.
+        apart = config.family.q_k_norm or step.query_cos.name != step.key_cos.name
+        packed = None if apart else joined
 
         def one_token() -> list[Value]:
-            new = self._rotated(parts(), step, counts) if packed is None else [packed, tape.absent, tape.absent]
+            new = [packed, tape.absent, tape.absent] if packed is not None else one_by_one()
             tables = [] if packed is None else [step.key_cos, step.key_sin]
             return tape.ops(
                 "GroupQueryAttention", *new, *past, step.last_slot, step.most_slots, *tables, dtypes=[x.dtype] * 3,
                 domain=ORT_DOMAIN, num_heads=heads, kv_num_heads=kv_heads, scale=size**-0.5,
                 do_rotary=int(bool(tables)),
             )  # fmt: skip
+
+        def one_by_one() -> list[Value]:
+            query, key, value = parts()
+            return self._rotated(
+                [self._normed(layer, Q_NORM, query), self._normed(layer, K_NORM, key), value], step, counts
+            )
 
         def several_tokens() -> list[Value]:
             if joined is None:
@@ -123,7 +130,11 @@ class HostDecoderGraph(DecoderGraph):
                 every = self._heads(joined, sum(counts))
                 sizes = tape.constant(counts, np.int64)
                 split = tape.ops("Split", every, sizes, dtypes=[x.dtype] * len(counts), axis=1)
-            query, key, value = self._rotated(split, step)
+            query, key, value = split
+            query, key, value = self._rotated(
+                [self._normed(layer, Q_NORM, query, split=True), self._normed(layer, K_NORM, key, split=True), value],
+                step,
+            )
             keys, values = (
                 tape.op("TensorScatter", old, new, step.write_at, axis=2)
                 for old, new in zip(past, (key, value), strict=True)
@@ -148,6 +159,15 @@ class HostDecoderGraph(DecoderGraph):
             for each, (cos, sin), count in zip((query, key), tables, heads, strict=True)
         )
         return [query, key, value]
+
+    def _normed(self, layer: int, part: str, x: Value, *, split: bool = False) -> Value:
+        """x [B, S, heads · D], or ``split`` into [B, heads, S, D], with every head normed where the family has it."""
+        weight = self._head_norm(layer, part)
+        if weight is None:
+            return x
+        if split:
+            return self._norm(x, weight)
+        return self._norm(x.reshape([0, 0, -1, self.config.head_dim]), weight).reshape([0, 0, -1])
 
     def _added_projection(
         self, layer: int, x: Value, attended: Value, step: HostInputs, scales: Prescales, gamma: Value
@@ -179,13 +199,16 @@ class HostDecoderGraph(DecoderGraph):
             apart = [self._layer_linear(part, layer, x, scales) for part in group.parts]
             return None, lambda: apart
         joined = group.record(self.recorder, self.checkpoint, layer, x, scales)
+        modules = group.modules(f"encoder.layers.{layer}.")
+        joined = self._biased(joined, modules, [scales.factors.get(part) for part in group.parts])
         sizes = self.tape.constant(widths, np.int64)
         dtypes = [x.dtype] * len(widths)
         return joined, lambda: self.tape.ops("Split", joined, sizes, dtypes=dtypes, axis=-1)
 
     def _layer_linear(self, part: str, layer: int, x: Value, scales: Prescales) -> Value:
         module = f"encoder.layers.{layer}.{part}"
-        return self._linear(x, module, scales.explicit.get(part), scales.factors.get(part))
+        factor = scales.factors.get(part)
+        return self._biased(self._linear(x, module, scales.explicit.get(part), factor), [module], [factor])
 
     def _gamma(self, weight: str, factor: Any) -> Value:
         return self.recorder.store(weight, self.checkpoint.read(weight), self.precision, factor=factor)

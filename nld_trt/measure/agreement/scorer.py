@@ -66,7 +66,8 @@ class Scorer:
         config = self._session.info.config
         logits = self._logits([*prompt, *answer], len(prompt))
         # Decoding never chooses it.
-        logits[:, config.mask_token_id] = -np.inf
+        if config.mask_token_id is not None:
+            logits[:, config.mask_token_id] = -np.inf
         places, best = np.arange(len(answer)), logits.argmax(-1)
         chosen = logits[places, list(answer)]
         if stopped:

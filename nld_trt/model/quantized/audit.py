@@ -16,12 +16,11 @@ import numpy as np
 
 from nld_trt.errors import InputError, some
 from nld_trt.model.checkpoint import Checkpoint
-from nld_trt.model.inventory import HEAD, linear_modules
+from nld_trt.model.inventory import BIAS, HEAD_MODULE, linear_modules
 from nld_trt.model.quantized.formats import INPUT_SCALE, PRE_QUANT_SCALE, WEIGHT_SCALE, WEIGHT_SCALE_2
 from nld_trt.model.safetensors_file import Array
 
 _SCALES = (WEIGHT_SCALE, WEIGHT_SCALE_2, INPUT_SCALE, PRE_QUANT_SCALE)
-_HEAD_MODULE = HEAD.removesuffix(".weight")
 # The largest code of each weight type. A scale is the group's largest weight divided by this code, so nearly every
 # group of a layer reaches it. Clipping increases the number of such groups.
 _FULL_RANGE = {"int8": 7, "float4_e2m1fn": 6.0, "float8_e4m3fn": 448.0}
@@ -63,7 +62,7 @@ class Audit:
 
     @property
     def head_quantized(self) -> bool:
-        return any(linear.module == _HEAD_MODULE and linear.algorithm for linear in self.linears)
+        return any(linear.module == HEAD_MODULE and linear.algorithm for linear in self.linears)
 
     def require(self) -> None:
         """Raise InputError if there are problems, which are listed."""
@@ -105,7 +104,9 @@ def audit(checkpoint: Checkpoint, *, head: bool | None = None) -> Audit:
     problems: list[str] = []
     weights, bits = 0, 0.0
     for module, (outputs, inputs) in linear_modules(checkpoint.config).items():
-        stored = [name for name in checkpoint.names if name.rpartition(".")[0] == module]
+        if module == HEAD_MODULE and checkpoint.has_tied_head:
+            continue
+        stored = [name for name in checkpoint.names if name.rpartition(".")[0] == module and not name.endswith(BIAS)]
         size = sum(checkpoint.nbytes_of(name) for name in stored) * 8
         found = checkpoint.formats.get(module)
         linears.append(
@@ -119,8 +120,8 @@ def audit(checkpoint: Checkpoint, *, head: bool | None = None) -> Audit:
         weights, bits = weights + outputs * inputs, bits + size
         if found is not None:
             problems += _layer_problems(checkpoint, module, stored)
-    if head is not None and (_HEAD_MODULE in checkpoint.formats) != head:
-        problems.append(f"{_HEAD_MODULE} is {'quantized' if not head else 'not quantized'}, and should not be so")
+    if head is not None and (HEAD_MODULE in checkpoint.formats) != head:
+        problems.append(f"{HEAD_MODULE} is {'quantized' if not head else 'not quantized'}, and should not be so")
     if checkpoint.quantization is not None and not checkpoint.formats:
         problems.append("no layer is quantized: all are excluded")
     return Audit(str(checkpoint.folder), tuple(linears), tuple(problems), weights, bits)

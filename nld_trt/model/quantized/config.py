@@ -15,7 +15,7 @@ from typing import Any
 
 from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json
-from nld_trt.model.inventory import HEAD
+from nld_trt.model.inventory import HEAD_MODULE
 from nld_trt.model.names import OTHER_HEADS, canonical
 from nld_trt.model.quantized.formats import ALGORITHMS, LinearFormat
 
@@ -153,7 +153,7 @@ def _module_pattern(name: str) -> str:
     """Returns an excluded name or pattern with canonical module names. The head's name can be between stars."""
     found = canonical(name)
     for head in OTHER_HEADS:
-        found = found.replace(head, HEAD.removesuffix(".weight"))
+        found = found.replace(head, HEAD_MODULE)
     return found
 
 

@@ -170,7 +170,8 @@ def warm_up(session: Session) -> None:
     """
     info = session.info
     batch = Batch(session)
-    prompt = (info.config.bos_token_id,)
+    bos = info.config.bos_token_id
+    prompt = (info.config.eos_token_id if bos is None else bos,)
     # A whole block and one more token, which are two rounds in the block modes.
     tokens = min(info.default_block_length + 1, info.limits.max_seq_len - len(prompt))
     counts, temperatures = {1}, [0.0]

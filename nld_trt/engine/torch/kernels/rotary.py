@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Rotary embedding of queries and keys, and the new keys and values written to the caches, in one pass over q, k and v.
+"""Rotary embedding of queries and keys, after their norm where they have one, and the new keys and values in the
+caches: one pass over q, k and v.
 
 Shapes: B rows, S new tokens, T = B · S, Q query heads, K key/value heads, C capacity, D head_dim.
 """
@@ -37,8 +38,8 @@ class Rows:
 @triton.jit(do_not_specialize=["tokens", "capacity", "table"])
 def _rotate_and_store(
     qkv, query, keys, values, query_cos, query_sin, key_cos, key_sin,
-    cache_length, valid_count, causal, segments, tokens, capacity, table,
-    Q: tl.constexpr, K: tl.constexpr, D: tl.constexpr,
+    cache_length, valid_count, causal, segments, tokens, capacity, table, query_norm, key_norm, eps,
+    HAS_NORMS: tl.constexpr, Q: tl.constexpr, K: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     """One program for each token and head. Padding is rotated and not stored."""
     token, head = tl.program_id(0), tl.program_id(1)
@@ -52,6 +53,14 @@ def _rotate_and_store(
     at = tl.arange(0, HALF)
     source = qkv + (token.to(tl.int64) * (Q + 2 * K) + head) * D
     first, second = tl.load(source + at), tl.load(source + HALF + at)
+    if HAS_NORMS:
+        wide, other = first.to(tl.float32), second.to(tl.float32)
+        scale = tl.rsqrt((tl.sum(wide * wide, 0) + tl.sum(other * other, 0)) / D + eps)
+        is_query, is_value = head < Q, head >= Q + K
+        low = tl.where(is_query, tl.load(query_norm + at), tl.load(key_norm + at))
+        high = tl.where(is_query, tl.load(query_norm + HALF + at), tl.load(key_norm + HALF + at))
+        first = tl.where(is_value, first, (wide * scale).to(first.dtype) * low)
+        second = tl.where(is_value, second, (other * scale).to(second.dtype) * high)
     slot = (row.to(tl.int64) * K + (head - Q) % K) * capacity + cached + order
     if head < Q:
         cos, sin = tl.load(query_cos + position * HALF + at), tl.load(query_sin + position * HALF + at)
@@ -69,14 +78,17 @@ def _rotate_and_store(
 
 
 def rotate_and_store(
-    qkv: Tensor, rows: Rows, keys: Tensor, values: Tensor, tables: tuple[Tensor, Tensor, Tensor, Tensor]
-) -> Tensor:
+    qkv: Tensor, rows: Rows, keys: Tensor, values: Tensor, tables: tuple[Tensor, Tensor, Tensor, Tensor],
+    norms: tuple[Tensor, Tensor] | None = None, eps: float = 0.0,
+) -> Tensor:  # fmt: skip
     """Rotated queries [T, Q, D].
 
     Args:
         qkv: [T, (Q + 2 · K) · D].
         keys, values: the caches [B, K, C, D], written at the slots of the new tokens.
         tables: cos and sin of queries, then of keys, each [table length, D / 2].
+        norms: weights [D] of the norms of queries and keys; None where they are not normed.
+        eps: of the norms.
     """
     _, kv_heads, capacity, size = keys.shape
     heads = qkv.shape[1] // size - 2 * kv_heads
@@ -84,6 +96,6 @@ def rotate_and_store(
     _rotate_and_store[(len(qkv), heads + 2 * kv_heads)](
         qkv, query, keys, values, *tables,
         rows.cache_length, rows.valid_count, rows.causal, rows.segments, rows.tokens, capacity, len(tables[0]),
-        Q=heads, K=kv_heads, D=size, num_warps=1,
+        *(norms or (qkv, qkv)), eps, HAS_NORMS=norms is not None, Q=heads, K=kv_heads, D=size, num_warps=1,
     )  # fmt: skip
     return query

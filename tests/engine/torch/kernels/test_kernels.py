@@ -12,7 +12,7 @@ import torch
 
 from nld_trt.engine.session import EngineInfo
 from nld_trt.engine.torch import linear
-from nld_trt.engine.torch.blocks import DraftAdapter, LayerCaches
+from nld_trt.engine.torch.blocks import DraftAdapter, HeadNorms, LayerCaches
 from nld_trt.engine.torch.eager import EagerBlocks
 from nld_trt.engine.torch.forms import FORMS, ROW_SCALE, SCALE, WEIGHT, pack_pairs
 from nld_trt.engine.torch.fused import FusedBlocks
@@ -248,3 +248,15 @@ def test_engines_without_quadratic_passes_have_the_same_attention(info):
         own = copied(caches)
         attended.append(blocks.attention(qkv, blocks.layout(inputs, own), own)[real_tokens(inputs)])
     torch.testing.assert_close(*attended, rtol=1e-4, atol=1e-5)
+
+
+def test_heads_are_normed_as_by_pytorch(info, families):
+    inputs, caches, qkv = forward([PASSES["draft"], PASSES["later prompt chunk"], PASSES["token"]], info.config)
+    norms = HeadNorms(*torch.randn(2, info.config.head_dim).unbind())
+    attended = []
+    for blocks in families:
+        own = copied(caches)
+        attended.append(blocks.attention(qkv, blocks.layout(inputs, own), own, norms)[real_tokens(inputs)])
+    torch.testing.assert_close(*attended, rtol=1e-4, atol=1e-5)
+    plain = families[1].attention(qkv, families[1].layout(inputs, caches), caches)[real_tokens(inputs)]
+    assert not torch.allclose(attended[1], plain, atol=1e-2)

@@ -1,0 +1,234 @@
+# SPDX-FileCopyrightText: 2026 The nld-trt authors
+# SPDX-License-Identifier: Apache-2.0
+"""The families of networks that can be deployed, as data: all that differs between them (docs/families.md).
+
+Inside the package there is one spelling, that of Nemotron-Labs-Diffusion: tensors are called as in ``model.inventory``
+and settings as in ``model.config``. A family says how its releases spell them, which parts its layers have beside those
+that all have, and how it decodes. Everything else follows from this table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from nld_trt import names
+from nld_trt.errors import InputError
+from nld_trt.names import ModeName
+
+# plain: frequencies θ^(-2i/D). yarn: interpolated ones, and a scale of queries that grows with their position.
+Rotary = Literal["plain", "yarn"]
+# What a token sees. causal: what is before it. block: also the rest of its block, but in a prompt only what is before
+# it. blocks: the rest of its block in prompts too. canvas: prompt and answer whole, masks included.
+Visibility = Literal["causal", "block", "blocks", "canvas"]
+# The kind of pass whose keys and values stay in the cache.
+Committing = Literal["causal", "bidirectional"]
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of networks.
+
+    Attributes:
+        name: as manifests have it.
+        title: as messages have it.
+        releases: published names of checkpoints whose real shapes are known (``model.releases``).
+        licence: of the weights, as far as it is published.
+        model_types: values of ``model_type`` in ``config.json``.
+        modes: decoding modes that the network was trained for, the first of them the default.
+        sees: what a token of its bidirectional passes sees; ``causal`` where it has none.
+        committed_by: the kind of pass whose keys and values stay in the cache.
+        shifted: the prediction of a mask stands one position before it, as those of causal passes do.
+        has_mask: ``config.json`` names the token MASK.
+        rotary: the form of its rotary embedding.
+        q_k_norm: queries and keys are normed over head_dim before rotary.
+        qkv_bias: the projections to queries, keys and values have biases.
+        fixed: settings of ``config.json`` that have one supported value. A file may leave them out.
+        defaults: settings that its ``config.json`` need not have, and their values then.
+        may_lack: further settings that it need not have, and which follow from others (``model.spelling``) or are not
+            needed.
+        keys: its spelling of settings to ours, where they differ.
+        tensors: its spelling of modules to ours, where tools do not use it for other families too; ``{layer}`` stands
+            for the number of a layer.
+        left_out: beginnings of the names, in our spelling, of tensors that are not converted, with what they are.
+    """
+
+    name: str
+    title: str
+    releases: tuple[str, ...]
+    licence: str
+    model_types: tuple[str, ...]
+    modes: tuple[ModeName, ...]
+    sees: Visibility = "causal"
+    committed_by: Committing = "causal"
+    shifted: bool = False
+    has_mask: bool = False
+    rotary: Rotary = "plain"
+    q_k_norm: bool = False
+    qkv_bias: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    defaults: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    may_lack: tuple[str, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    tensors: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    left_out: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+
+    @property
+    def parts(self) -> tuple[bool, bool]:
+        """Which tensors its layers have beside those of every family: families that agree cannot be told by them."""
+        return self.q_k_norm, self.qkv_bias
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether one of its modes decodes several tokens in one pass."""
+        return self.modes != (names.AR,)
+
+    @property
+    def default_mode(self) -> ModeName:
+        """The mode of a request that names none."""
+        return names.DEFAULT_MODE if names.DEFAULT_MODE in self.modes else self.modes[0]
+
+    def offered(self, mode: str) -> ModeName:
+        """The mode that a request for ``mode`` is decoded in: ``auto`` is the default where there is nothing to choose.
+
+        Raises:
+            InputError: the family has no such mode.
+        """
+        if mode == names.AUTO and mode not in self.modes:
+            return self.default_mode
+        found = next((each for each in self.modes if each == mode), None)
+        if found is None:
+            raise InputError(
+                f"mode is {mode!r}, which {self.title} was not trained for; it decodes in {', '.join(self.modes)}",
+                fix=f"Use mode {self.default_mode}.",
+            )
+        return found
+
+    def renamed(self, module: str) -> str:
+        """Our name of the tensor or module that a release calls ``module``."""
+        for theirs, ours in self.tensors.items():
+            pattern = re.escape(theirs).replace(re.escape("{layer}"), r"(?P<layer>\d+)")
+            if found := re.match(rf"{pattern}(?=\.|$)", module):
+                return ours.format(**found.groupdict()) + module[found.end() :]
+        return module
+
+
+NLD: Final = "nld"
+NLD_VLM: Final = "nld-vlm"
+QWEN3: Final = "qwen3"
+MISTRAL: Final = "mistral"
+
+_NLD_FIXED: Final = {
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "sliding_window": None,
+    "dlm_paradigm": "bidirectional",
+}
+_AR_FIXED: Final = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
+# A block of one token is what a causal network decodes.
+_AR_DEFAULTS: Final = {"block_size": 1}
+# What configurations of transformers may leave out.
+_FOLLOWING: Final = ("head_dim", "num_key_value_heads", "bos_token_id")
+
+FAMILIES: Final[Mapping[str, Family]] = {
+    family.name: family
+    for family in (
+        Family(
+            NLD,
+            "Nemotron-Labs-Diffusion",
+            releases=("Nemotron-Labs-Diffusion-3B", "Nemotron-Labs-Diffusion-8B", "Nemotron-Labs-Diffusion-14B"),
+            licence="NVIDIA Nemotron Open Model License",
+            model_types=("nemotron_labs_diffusion",),
+            modes=names.SERVED_MODES,
+            sees="block",
+            has_mask=True,
+            rotary="yarn",
+            fixed=_NLD_FIXED,
+        ),
+        Family(
+            NLD_VLM,
+            "Nemotron-Labs-Diffusion-VLM",
+            releases=("Nemotron-Labs-Diffusion-VLM-8B",),
+            licence="NVIDIA Source Code License",
+            model_types=("nemotron_labs_diffusion_vlm",),
+            modes=names.SERVED_MODES,
+            sees="block",
+            has_mask=True,
+            rotary="yarn",
+            fixed=_NLD_FIXED,
+            left_out={
+                "encoder.vision_tower.": "the vision tower",
+                "encoder.multi_modal_projector.": "the projector of image features",
+            },
+        ),
+        Family(
+            QWEN3,
+            "Qwen3",
+            releases=("Qwen3-4B", "Qwen3-8B"),
+            licence="Apache-2.0",
+            model_types=("qwen3",),
+            modes=(names.AR,),
+            q_k_norm=True,
+            fixed=_AR_FIXED | {"use_sliding_window": False},
+            defaults=_AR_DEFAULTS,
+            may_lack=_FOLLOWING,
+        ),
+        Family(
+            MISTRAL,
+            "Mistral",
+            releases=("Ministral-8B-Instruct-2410",),
+            licence="Mistral Research License",
+            # transformers has the second since it knows which layers of this release have a window.
+            model_types=("mistral", "ministral"),
+            modes=(names.AR,),
+            fixed=_AR_FIXED,
+            defaults=_AR_DEFAULTS,
+            may_lack=_FOLLOWING,
+        ),
+    )
+}
+
+_DELTA_NET: Final = (
+    "three of four layers are gated delta-nets, whose recurrent state needs a cache of its own and, to verify drafts, "
+    "a way back to an earlier state; neither exists here"
+)
+# Families that users compare with and that cannot be converted, with the reason.
+_NOT_BUILT: Final[Mapping[str, str]] = {
+    "qwen3_5": _DELTA_NET,
+    "qwen3_5_text": _DELTA_NET,
+    "qwen3_next": _DELTA_NET,
+    "mixtral": "it is a mixture of experts, and layers here have one MLP",
+}
+_EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+def known_types() -> str:
+    """The model types that can be converted, for messages."""
+    return ", ".join(f"{kind} ({family.title})" for family in FAMILIES.values() for kind in family.model_types)
+
+
+def recognised(raw: Mapping[str, Any]) -> Family:
+    """The family of a ``config.json``.
+
+    Raises:
+        InputError: it is of none of them, or says that its layers have experts.
+    """
+    kind = raw.get("model_type")
+    experts = next((key for key in _EXPERTS if raw.get(key)), None)
+    for family in FAMILIES.values():
+        if kind in family.model_types and experts is None:
+            return family
+    reason = _NOT_BUILT.get(str(kind))
+    if experts is not None or str(kind).endswith("_moe"):
+        reason = _NOT_BUILT["mixtral"]
+    raise InputError(
+        f"model_type is {kind!r} in config.json, which is not supported" + (f": {reason}" if reason else ""),
+        details=[f"supported: {known_types()}"],
+        fix="Use the config.json that was released with the weights, of one of these.",
+    )
