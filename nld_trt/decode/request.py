@@ -39,7 +39,7 @@ class Request:
     """One generation. Lengths are in tokens.
 
     Attributes:
-        mode: None means the default of the checkpoint's family (``model.family``): linear, or ar where it has no other.
+        mode: None means the default of the checkpoint's family (``model.family``): linear, or the only one that it has.
         max_new_tokens: None means the checkpoint's default or DEFAULT_MAX_NEW_TOKENS, as many as fit after the prompt.
         lora: use the draft adapter; None means whenever the engine has one. Only drafts use it.
         block_length: of a diffusion block, a linear round or the drafts of a quadratic pass; None means the

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nld_trt.cli import run
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.fill import Pass, fill
 from nld_trt.decode.generate import generate
@@ -18,7 +19,9 @@ from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import execute
 from nld_trt.errors import InputError
+from nld_trt.files import read_json
 from nld_trt.graph.contract import Limits
+from nld_trt.measure.variant import SWEPT, parse_variants
 from tests.block_causal import EOS, MASK, block_logits, decode, make_sdar
 
 BACKENDS = ("ort", "torch")
@@ -213,6 +216,18 @@ def test_diffusion_is_what_a_request_gets_that_leaves_it_open(session, mode) -> 
 def test_blocks_of_another_length_are_refused(session) -> None:
     with pytest.raises(InputError, match=r"block_length is 2; SDAR sees its prompt in blocks as well.*blocks of 4"):
         Request((3,), "diffusion", block_length=2).resolved(session().info)
+
+
+def test_what_is_measured_and_served_by_default_is_diffusion(engine, tmp_path, capsys) -> None:
+    info = engine(4).info("ort")
+    assert [variant.name for variant in parse_variants(None, info, known=SWEPT)] == ["diffusion"]
+    with pytest.raises(InputError, match="which SDAR was not trained for"):
+        parse_variants("linear", info)
+    assert run(["repo", str(engine(4).path), "-o", str(tmp_path / "repo"), "--mode", "linear"]) == 2
+    assert "which SDAR was not trained for; it decodes in diffusion" in capsys.readouterr().err
+    assert not (tmp_path / "repo").exists()
+    assert run(["repo", str(engine(4).path), "-o", str(tmp_path / "repo")]) == 0
+    assert read_json(tmp_path / "repo" / "nld" / "1" / "model.json")["defaults"]["mode"] == "diffusion"
 
 
 def test_quadratic_passes_are_not_built(made, tmp_path) -> None:
