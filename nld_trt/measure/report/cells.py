@@ -189,7 +189,7 @@ def models(groups: Iterable[Sequence[Measurement]], scores: Scores) -> Table:
     columns += [f"tokens/s, {_users(number)}" for number in users]
     said = [f"Accuracy: {', '.join(scores.files)}."] * bool(scores.files)
     note = f"{TOKENS_PER_FORWARD.header.capitalize()}: at the fewest users."
-    return _table("Models side by side", columns, rows, " ".join([*said, note]))
+    return _table("By model and mode", columns, rows, " ".join([*said, note]))
 
 
 def plan(checks: Sequence[PlanCheck]) -> Table:

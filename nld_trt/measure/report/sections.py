@@ -217,8 +217,8 @@ def _models(groups: Sequence[Group], scores: Scores) -> Section | None:
 
 def _systems() -> Section:
     text = (
-        "Published figures of other systems, some of which cannot be converted here (docs/families.md). They are of "
-        "another machine and other requests than this report's, unless it is of these."
+        "What was published of systems that Nemotron-Labs-Diffusion is compared with, also of those that nld-trt does "
+        "not convert. Machines and requests are other ones than those of this report."
     )
     tables = cells.published_systems(published_rates()), cells.published_acceptance(published_acceptance())
     return Section("systems", "Other systems, as published", (text,), tables=tables)
