@@ -170,6 +170,7 @@ class Batch:
     def follow_load(self, costs: CostTable) -> None:
         """Take requests of mode auto from now on, and decode them by what forwards of the session cost."""
         self.steering = Steering(self.session, costs)
+        self._turns.token_seconds = self.steering.token_seconds
 
     def take_switches(self) -> list[Switch]:
         """Changes of how requests of mode auto are decoded, since the last call."""

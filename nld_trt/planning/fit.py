@@ -32,9 +32,7 @@ def fit(figures: Iterable[Figure], *, without: Collection[str] = ()) -> Overhead
     import numpy as np
 
     used = [
-        each
-        for each in figures
-        if each.platform not in without and each.group != "engine" and any(each.units.values())
+        each for each in figures if each.platform not in without and each.group != "engine" and any(each.units.values())
     ]
     terms = np.array([[each.units[name] / each.seconds for name in OVERHEADS] for each in used])
     wanted = np.array([1 - each.lawful / each.seconds for each in used])
