@@ -79,7 +79,7 @@ def steps_of(size: str) -> tuple[Step, ...]:
         Step("synthetic", ("synthetic", size, "-o", "synthetic"), "synthetic"),
         Step("convert", ("convert", "synthetic", "-o", "converted"), "converted", "synthetic"),
         Step("quantize", ("quantize", "converted", "-o", "int4", "--qformat", QFORMAT), "int4", "converted"),
-        Step("build", ("build", "int4", "-o", "engine", "--backend", names.TRT_RTX, *platforms), "engine"),
+        Step("build", ("build", "int4", "-o", "engine", "--backend", names.TRT_RTX, *platforms), "engine", "int4"),
         Step("repo", ("repo", "engine", "-o", "repository"), "repository"),
     )
 
@@ -122,11 +122,17 @@ class Run:
         return Usage(**self.state["steps"][step.name]["usage"])
 
     def first_open(self) -> int:
-        """The index of the first step that must be run: one whose result does not stand, or is needed and missing."""
-        for index, step in enumerate(self.steps):
-            if not self._finished(step) or not (self._exists(step) or self._served(step, self.steps[index + 1 :])):
-                return index
-        return len(self.steps)
+        """The index of the first step to run: the first whose result does not stand, or one whose result that needs."""
+        steps = self.steps
+        first = next((index for index, step in enumerate(steps) if not self._stands(step, steps[index + 1 :])), None)
+        if first is None:
+            return len(steps)
+        while first and not self._exists(steps[first - 1]):
+            first -= 1
+        return first
+
+    def _stands(self, step: Step, later: Sequence[Step]) -> bool:
+        return self._finished(step) and (self._exists(step) or self._served(step, later))
 
     def _finished(self, step: Step) -> bool:
         found = self.state["steps"].get(step.name, {})
