@@ -24,6 +24,7 @@ from nld_trt.graph.contract import Binding, Limits, Phase
 from nld_trt.graph.export import WEIGHTS_FILE, load_graph
 from nld_trt.graph.weights import external_tensors
 from nld_trt.interrupts import interruptible
+from nld_trt.machine.allocator import return_large_blocks
 from nld_trt.model.config import ModelConfig
 
 # The number of warnings that are kept to report a failure.
@@ -166,6 +167,7 @@ def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, confi
         _set_targets(trt, settings, [flavour.targets[name] for name in plan.compute_capabilities])
     for profile in plan.limits.phases:
         _add_profile(parsed, settings, config, plan.limits, profile)
+    return_large_blocks()
     stopped = threading.Event()
     settings.progress_monitor = monitor = _progress_monitor(trt, stopped)
     with path.open("wb") as file, parsed.weights.given_back() if parsed.weights else nullcontext():
