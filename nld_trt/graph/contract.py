@@ -218,7 +218,7 @@ def prompt_block(config: ModelConfig, limits: Limits) -> int:
 
     Such an engine has blocks of one length, the longest: they stand at multiples of it from the first token on.
     """
-    return limits.max_block_length if config.family.sees == "blocks" else 0
+    return limits.max_block_length if config.family.aligns_blocks else 0
 
 
 def fixed_axes(config: ModelConfig) -> dict[str, int]:

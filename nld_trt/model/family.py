@@ -84,6 +84,11 @@ class Family:
         return self.q_k_norm, self.qkv_bias
 
     @property
+    def aligns_blocks(self) -> bool:
+        """Whether blocks stand at multiples of their length, the prompt's included, so that their length is fixed."""
+        return self.sees == "blocks"
+
+    @property
     def has_blocks(self) -> bool:
         """Whether one of its modes decodes several tokens in one pass."""
         return self.modes != (names.AR,)

@@ -216,7 +216,7 @@ def make_packs(
         if len(waiting) and len(waiting) + len(document.ids) + block_length * len(kinds) > pack_tokens:
             packs.append(waiting.pack())
             waiting = _Rows()
-        waiting.add_document(index, document, block_length if config.family.sees == "blocks" else 1)
+        waiting.add_document(index, document, block_length if config.family.aligns_blocks else 1)
         starts = _block_starts(document, config, block_length, len(kinds), rng)
         for kind, start in zip(kinds, starts, strict=True):
             waiting.add_block(index, kind, start, _block(document, config, kind, start, block_length, rng), adapter)
@@ -233,7 +233,7 @@ def _block_starts(
     """
     ended = document.ids[-1] in config.eos_token_ids
     first, stop = document.answer_start, len(document.ids) - (1 if ended else length - 1)
-    if config.family.sees == "blocks":
+    if config.family.aligns_blocks:
         first -= first % length
         choices = np.arange(first, max(stop, first + 1), length)
     else:
@@ -250,7 +250,7 @@ def _block(
     known = document.ids[start : start + length]
     tokens[: len(known)] = known
     # Where nothing decides a block's first token beforehand, it is a mask like the others.
-    decided = config.family.sees != "blocks"
+    decided = not config.family.aligns_blocks
     slots = length - decided
     level = 1.0 if kind == DRAFT else rng.choice(NOISE_LEVELS)
     masked = rng.choice(slots, size=max(1, round(level * slots)), replace=False) + decided

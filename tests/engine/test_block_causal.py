@@ -22,6 +22,7 @@ from nld_trt.errors import InputError
 from nld_trt.files import read_json
 from nld_trt.graph.contract import Limits
 from nld_trt.measure.variant import SWEPT, parse_variants
+from nld_trt.serving.triton.model import warm_up
 from tests.block_causal import EOS, MASK, block_logits, decode, make_sdar
 
 BACKENDS = ("ort", "torch")
@@ -196,6 +197,32 @@ def test_a_thinking_budget_counts_no_token_of_the_prompt(session, thinking: int)
     (result,) = answers(Batch(session(block_length=4)), [request])
     assert result.tokens.index(5) == thinking
     assert len(result.tokens) == 16
+
+
+class Ahead:
+    """A session that says it is a GPU's: forwards are started before the host has read the ones before them."""
+
+    runs_ahead = True
+
+    def __init__(self, session) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str):
+        return getattr(self._session, name)
+
+
+def test_forwards_that_are_started_ahead_decode_the_same(made, session) -> None:
+    """Also where the first block's passes have settings of their own, which later ones must not keep."""
+    prompts = [(*prompt(6), EOS[1], 9), (*prompt(3), EOS[0], 9)]
+    requests = [Request(ids, "diffusion", max_new_tokens=30, threshold=0.02) for ids in prompts]
+    for each in (requests[:1], requests):
+        found = answers(Batch(Ahead(session(block_length=16))), each)
+        for request, result in zip(each, found, strict=True):
+            assert result.tokens == decode(made[0], request.prompt_ids, 16, 30, 0.02).tokens
+
+
+def test_a_served_model_warms_up(session) -> None:
+    warm_up(Ahead(session(block_length=8)))
 
 
 # What a request may ask for
