@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nld_trt
+from nld_trt import names
 from nld_trt.engine import manifest as manifests
 from nld_trt.engine import support
 from nld_trt.engine.backend import BuildPlan, backend
@@ -65,6 +66,11 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
                 fix="Use a smaller --block-length or a larger --max-seq-len.",
             )
         drafts = limits.max_quadratic_length
+        if drafts and names.QUADRATIC not in config.family.modes:
+            raise InputError(
+                f"quadratic_length is {drafts}; {config.family.title} decodes in {', '.join(config.family.modes)}",
+                fix="Leave --quadratic-length out.",
+            )
         if drafts > limits.max_block_length:
             raise InputError(
                 f"quadratic_length is {drafts} and block_length {limits.max_block_length}, the longest that a request "

@@ -49,8 +49,12 @@ class EngineInfo:
 
     @property
     def default_block_length(self) -> int:
-        """The checkpoint's block length, or the longest that the engine was built for if that is shorter."""
-        return min(self.config.block_size, self.limits.max_block_length)
+        """The checkpoint's block length, or the longest that the engine was built for if that is shorter.
+
+        An engine whose prompts are seen in blocks has one length, for which it was built.
+        """
+        fixed = contract.prompt_block(self.config, self.limits)
+        return fixed or min(self.config.block_size, self.limits.max_block_length)
 
 
 @dataclass(frozen=True)

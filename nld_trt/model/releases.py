@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nld_trt.errors import InputError
-from nld_trt.model.family import MISTRAL, NLD, QWEN3
+from nld_trt.model.family import MISTRAL, NLD, QWEN3, SDAR
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ PRESETS: dict[str, Geometry] = {
     "qwen3-4b": Geometry(2560, 9728, 36, 1e6, vocab_size=151936, family_name=QWEN3, tied=True),
     "qwen3-8b": Geometry(4096, 12288, 36, 1e6, vocab_size=151936, family_name=QWEN3),
     "ministral-8b": Geometry(4096, 12288, 36, 1e8, family_name=MISTRAL),
+    "sdar-8b": Geometry(4096, 12288, 36, 1e6, vocab_size=151936, family_name=SDAR),
 }
 
 

@@ -55,12 +55,21 @@ class Question:
         """Tokens of the longest block; 1 for families that decode none."""
         if not self.model.family.has_blocks:
             return 1
-        return self.block_length or self.model.max_block_length or names.DEFAULT_PLANNED_BLOCK
+        released = self.model.family.defaults.get("block_size", names.DEFAULT_PLANNED_BLOCK)
+        return self.block_length or self.model.max_block_length or int(released)
 
     @property
     def length(self) -> int:
         """Tokens that a row has room for."""
         return self.max_seq_len or self.model.max_seq_len or names.DEFAULT_MAX_SEQ_LEN
+
+    def why_unknown(self, mode: str) -> str | None:
+        """The reason why the speed of a mode cannot be said; None where it can."""
+        if mode not in PLANNED_MODES:
+            return "how many tokens its forwards make with few drafts was not published"
+        if mode != names.AR and names.LINEAR not in self.model.family.modes:
+            return f"how many tokens a forward of {self.model.family.title} makes is not among what was published"
+        return None
 
     def within_limits(self) -> Question:
         """This question with no more users than an engine has rows, where MODEL is one.
@@ -127,7 +136,7 @@ class Plan:
         return tuple(
             rate_of(mode, self.times, asked.acceptance, users, asked.block)
             for mode in asked.modes
-            if mode in PLANNED_MODES
+            if asked.why_unknown(mode) is None
             for users in self.users
         )
 
@@ -193,9 +202,7 @@ def plan_on(platform: GpuPlatform, question: Question) -> Plan:
     if question.calibration is not None:
         times = question.calibration.times(LawTimes(platform, shape, question.context))
     unknown = tuple(
-        f"{mode}: how many tokens its forwards make with few drafts was not published"
-        for mode in question.modes
-        if mode not in PLANNED_MODES
+        f"{mode}: {reason}" for mode in question.modes if (reason := question.why_unknown(mode)) is not None
     )
     return Plan(question, platform, backend, users, times, unknown)
 

@@ -33,6 +33,7 @@ from nld_trt.engine.torch.linear import ROUND, UnpackedPart
 from nld_trt.engine.torch.row_layout import position_program
 from nld_trt.engine.torch.types import ACTIVATIONS
 from nld_trt.engine.torch.writer import FACTOR
+from nld_trt.graph import contract
 
 # The inputs of the step contract that positions and masks depend on.
 _INTEGERS = ("tokens", "cache_length", "valid_count", "causal", "segments", "draft_adapter")
@@ -131,13 +132,14 @@ class FusedBlocks:
         config = info.config
         widest = max(2 * config.intermediate_size, config.query_size + 2 * config.key_value_size, config.vocab_size)
         self._products = Products.on(device, processors, widest)
+        self._prompt_block = contract.prompt_block(info.config, info.limits)
         # Scales for each row are given to products with results in BF16 only.
         self._has_fp8 = has_fp8 and self._dtype == torch.bfloat16
 
     def layout(self, inputs: Mapping[str, Tensor], caches: LayerCaches) -> FusedLayout:
         rows = Rows(
             inputs["cache_length"], inputs["valid_count"], inputs["causal"], inputs["segments"],
-            inputs["tokens"].shape[1],
+            inputs["tokens"].shape[1], self._prompt_block,
         )  # fmt: skip
         return FusedLayout(rows, {name: inputs[name] for name in _INTEGERS})
 

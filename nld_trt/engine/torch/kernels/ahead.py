@@ -47,7 +47,7 @@ def variants() -> tuple[Variant, ...]:
     """The kernels in the forms that forwards of the 8B model launch."""
     block = triton.next_power_of_2(_HIDDEN)
     heads = {"Q": _HEADS, "K": _KV_HEADS, "D": _HEAD_DIM}
-    attend = {**heads, "G": _HEADS // _KV_HEADS, "KEYS": attention._KEYS, "PRECISE": False}
+    attend = {**heads, "G": _HEADS // _KV_HEADS, "KEYS": attention._KEYS, "PRECISE": False, "PROMPT_BLOCK": 0}
     partial = {"partial": "*fp32", "peaks": "*fp32", "sums": "*fp32", "scale": "fp32"}
     return (
         Variant("norm", norm._norm, {"HAS_RESIDUAL": False, "BLOCK": block}, {"eps": "fp32"},
@@ -59,6 +59,9 @@ def variants() -> tuple[Variant, ...]:
         Variant("attend_token", attention._attend, {**attend, "ROWS": 16, "SPLITS": 16}, _INTEGERS | partial,
                 ("query", "keys", "values", "out"), stages=2),
         Variant("attend_block", attention._attend, {**attend, "ROWS": 128, "SPLITS": 8}, _INTEGERS | partial,
+                ("query", "keys", "values", "out"), warps=8, stages=2),
+        Variant("attend_prompt_blocks", attention._attend,
+                {**attend, "ROWS": 128, "SPLITS": 8, "PROMPT_BLOCK": 4}, _INTEGERS | partial,
                 ("query", "keys", "values", "out"), warps=8, stages=2),
         Variant("attend_undivided", attention._attend, {**attend, "ROWS": 128, "SPLITS": 1}, _INTEGERS | partial,
                 ("query", "keys", "values", "out"), warps=8, stages=2),

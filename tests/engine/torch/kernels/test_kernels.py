@@ -105,6 +105,20 @@ def test_attention_is_that_of_pytorch(info, families, rows):
             torch.testing.assert_close(*written, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("block_length", [1, 4])
+def test_attention_of_blocks_is_that_of_pytorch(info, block_length):
+    """Families that see their prompts in blocks: whole chunks, blocks, and one that its row does not fill."""
+    limits = replace(LIMITS, max_block_length=block_length, max_quadratic_length=0)
+    own_info = replace(info, config=replace(info.config, family_name="sdar"), limits=limits)
+    passes = [(3 * block_length, 0, True, 0), (block_length, 7 * block_length, False, 0), (1, block_length, True, 0)]
+    inputs, caches, qkv = forward(passes, info.config)
+    results = []
+    for blocks in (EagerBlocks(own_info, CPU), FusedBlocks(own_info, CPU, processors=4)):
+        own = copied(caches)
+        results.append(blocks.attention(qkv, blocks.layout(inputs, own), own)[real_tokens(inputs)])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
 def test_attention_writes_no_slot_after_the_rows_own_tokens(info, families):
     inputs, caches, qkv = forward([PASSES["draft"], PASSES["token"], PASSES["empty"]], info.config)
     own = copied(caches)
