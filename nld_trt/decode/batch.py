@@ -21,12 +21,13 @@ from dataclasses import dataclass, replace
 from nld_trt import names
 from nld_trt.decode.auto.costs import CostTable
 from nld_trt.decode.auto.steering import Steering, Switch
+from nld_trt.decode.canvas import CanvasRow
 from nld_trt.decode.fill import fill, idle_pass, outcomes
 from nld_trt.decode.places import Places, Zone
 from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
 from nld_trt.decode.scripted import Script, ScriptedRow
-from nld_trt.decode.turns import PROMPTS, Turn, Turns, widest_run
+from nld_trt.decode.turns import PROMPTS, Turn, Turns, alike_run, widest_run
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
 from nld_trt.model.text.codec import Codec
@@ -105,6 +106,7 @@ class Batch:
             self.follow_load(costs)
         self._prompt_turns = 0
         self._submitted = 0
+        self._over_canvas = session.info.config.family.reads_canvas
         self._cancelled: list[Row] = []
         self._last: Forward | None = None
         self._ahead: Forward | None = None
@@ -136,9 +138,10 @@ class Batch:
 
     def _row(self, request: ResolvedRequest, text: TextStream | None) -> Row:
         mask = self.session.info.config.mask_id
-        if self.script is None:
-            return Row(request, mask, text, number=self._submitted)
-        return ScriptedRow(request, mask, text, self.script, number=self._submitted)
+        if self.script is not None:
+            return ScriptedRow(request, mask, text, self.script, number=self._submitted)
+        kind = CanvasRow if self._over_canvas else Row
+        return kind(request, mask, text, number=self._submitted)
 
     def resolved(self, request: Request | ResolvedRequest) -> ResolvedRequest:
         """``request`` with the engine's defaults filled in; one that was resolved stays as it is.
@@ -232,7 +235,17 @@ class Batch:
         last = self._last
         if last is not None and last.turn == turn and last.changes == self._places.changes and self._goes_on(last):
             return self._follow(replace(last, counts=counts))
-        return self._fill(places, turn, counts, chunk=rest)
+        return self._fill(self._canvases(places) if self._over_canvas else places, turn, counts, chunk=rest)
+
+    def _canvases(self, places: range) -> range:
+        """The canvases among ``places`` that share the next forward: those beside the one that has waited longest
+        which are about as long as it."""
+        rows = [row for row in self._places.rows(places) if isinstance(row, CanvasRow)]
+        lead = min(range(len(rows)), key=lambda index: rows[index].waits_since)
+        chosen = alike_run([row.widest for row in rows], lead)
+        for row in rows[chosen.start : chosen.stop]:
+            row.waits_since = self.steps + 1
+        return places[chosen.start : chosen.stop]
 
     def _read_prompts(self, places: range, counts: Mapping[Zone, int], most: int) -> Forward:
         """Start a forward of at most ``most`` prompt tokens.
@@ -264,7 +277,8 @@ class Batch:
         session, limits = self.session, self.session.info.limits
         rows = self._places.rows(places)
         padded = places
-        if Zone.PROMPT not in turn and places.start == 0:
+        # Forwards over canvases are not captured, so that empty rows would only cost.
+        if Zone.PROMPT not in turn and places.start == 0 and not self._over_canvas:
             padded = range(min(session.row_count(len(places)), self.max_rows))
         idle = padded[len(places) :]
         held = max((self._places.length(place) for place in idle), default=0)

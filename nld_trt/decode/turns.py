@@ -12,7 +12,7 @@ that costs less than two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from nld_trt.decode.forward_times import ForwardTimes
@@ -131,16 +131,30 @@ def widest_run(widths: Sequence[int], lead: int, most: int) -> range:
     Args:
         widths: tokens that each place has for the forward.
     """
+
+    def fits(run: Sequence[int]) -> bool:
+        padded = len(run) * max(run)
+        return padded <= most and padded <= 2 * sum(run)
+
+    return _run(widths, lead, fits)
+
+
+def alike_run(widths: Sequence[int], lead: int) -> range:
+    """The places around ``lead`` that share a forward in which the widest is at most twice as wide as any other.
+
+    Args:
+        widths: tokens that each place has for the forward, which are so many that every one costs.
+    """
+    return _run(widths, lead, lambda run: max(run) <= 2 * min(run))
+
+
+def _run(widths: Sequence[int], lead: int, fits: Callable[[Sequence[int]], bool]) -> range:
+    """The places around ``lead``, as many as ``fits``, those after it first."""
     start, stop = lead, lead + 1
-
-    def fits(start: int, stop: int) -> bool:
-        padded = (stop - start) * max(widths[start:stop])
-        return padded <= most and padded <= 2 * sum(widths[start:stop])
-
     while True:
-        if stop < len(widths) and fits(start, stop + 1):
+        if stop < len(widths) and fits(widths[start : stop + 1]):
             stop += 1
-        elif start > 0 and fits(start - 1, stop):
+        elif start > 0 and fits(widths[start - 1 : stop]):
             start -= 1
         else:
             return range(start, stop)

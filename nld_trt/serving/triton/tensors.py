@@ -93,6 +93,7 @@ TENSORS: tuple[Tensor, ...] = (
             "mode",
             "block_length",
             "threshold",
+            "steps",
             "lora",
             "stop",
             "keep_markers",
