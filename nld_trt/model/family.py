@@ -93,7 +93,7 @@ class Family:
         """The mode of a request that names none."""
         return names.DEFAULT_MODE if names.DEFAULT_MODE in self.modes else self.modes[0]
 
-    def offered(self, mode: ModeName) -> ModeName:
+    def offered(self, mode: str) -> ModeName:
         """The mode that a request for ``mode`` is decoded in: ``auto`` is the default where there is nothing to choose.
 
         Raises:
@@ -101,12 +101,13 @@ class Family:
         """
         if mode == names.AUTO and mode not in self.modes:
             return self.default_mode
-        if mode not in self.modes:
+        found = next((each for each in self.modes if each == mode), None)
+        if found is None:
             raise InputError(
                 f"mode is {mode!r}, which {self.title} was not trained for; it decodes in {', '.join(self.modes)}",
                 fix=f"Use mode {self.default_mode}.",
             )
-        return mode
+        return found
 
     def renamed(self, module: str) -> str:
         """Our name of the tensor or module that a release calls ``module``."""
