@@ -62,6 +62,16 @@ class Question:
         """Tokens that a row has room for."""
         return self.max_seq_len or self.model.max_seq_len or names.DEFAULT_MAX_SEQ_LEN
 
+    @property
+    def over_canvas(self) -> bool:
+        """Whether every pass has all ``context`` tokens, prompt and answer together, and nothing is cached."""
+        return self.model.family.reads_canvas
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """New tokens of the forwards that are shown for every number of users."""
+        return (self.context,) if self.over_canvas else (1, self.block)
+
     def within_limits(self) -> Question:
         """This question with no more users than an engine has rows, where MODEL is one.
 
@@ -127,16 +137,16 @@ class Plan:
         return tuple(
             rate_of(mode, self.times, asked.acceptance, users, asked.block)
             for mode in asked.modes
-            if mode in PLANNED_MODES
+            if mode in PLANNED_MODES and not asked.over_canvas
             for users in self.users
         )
 
     @cached_property
     def forwards(self) -> tuple[ForwardTime, ...]:
-        """One token and a block for every number of users, and every forward that a rate is made of."""
+        """One token and a block, or a canvas, for every number of users, and every forward that a rate is made of."""
         found = {(each.width, each.rows): each for rate in self.rates for each, _ in rate.forwards}
         for users in self.users:
-            for width in (1, self.question.block):
+            for width in self.question.widths:
                 found.setdefault((width, users), self.times.forward(users, width))
         return tuple(found[place] for place in sorted(found))
 
@@ -192,11 +202,10 @@ def plan_on(platform: GpuPlatform, question: Question) -> Plan:
     times: ForwardTimes = LawTimes(platform, shape, question.context)
     if question.calibration is not None:
         times = question.calibration.times(LawTimes(platform, shape, question.context))
-    unknown = tuple(
-        f"{mode}: how many tokens its forwards make with few drafts was not published"
-        for mode in question.modes
-        if mode not in PLANNED_MODES
-    )
+    few = "how many tokens its forwards make with few drafts was not published"
+    if question.over_canvas:
+        few = f"how many tokens {question.model.family.title} commits in a pass over its canvas is not known here"
+    unknown = tuple(f"{mode}: {few}" for mode in question.modes if mode not in PLANNED_MODES or question.over_canvas)
     return Plan(question, platform, backend, users, times, unknown)
 
 
@@ -285,7 +294,12 @@ def _notes(plan: Plan) -> Iterator[str]:
     left_out = [users for users in plan.question.users if users not in plan.users]
     if left_out:
         yield f"{', '.join(map(str, left_out))} users do not fit; the largest batch is under memory"
-    if plan.question.block > PUBLISHED_BLOCK:
+    if plan.question.over_canvas:
+        yield (
+            f"a pass has the whole canvas, here {plan.question.context} tokens (--context), and takes more memory for "
+            "activations than the chunk of a prompt that was measured"
+        )
+    elif plan.question.block > PUBLISHED_BLOCK:
         yield f"acceptance beyond {PUBLISHED_BLOCK} tokens is extrapolated"
     if plan.question.calibration is not None:
         yield f"times by {plan.question.calibration.of}"
