@@ -25,7 +25,7 @@ Rotary = Literal["plain", "yarn"]
 # it. blocks: the rest of its block in prompts too. canvas: prompt and answer whole, masks included.
 Visibility = Literal["causal", "block", "blocks", "canvas"]
 # The kind of pass whose keys and values stay in the cache.
-Committing = Literal["causal", "bidirectional"]
+Committing = Literal["causal", "bidirectional", "no"]
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -42,7 +42,7 @@ class Family:
         model_types: values of ``model_type`` in ``config.json``.
         modes: decoding modes that the network was trained for, the first of them the default.
         sees: what a token of its bidirectional passes sees; ``causal`` where it has none.
-        committed_by: the kind of pass whose keys and values stay in the cache.
+        committed_by: the kind of pass whose keys and values stay in the cache; ``no`` where none do.
         shifted: the prediction of a mask stands one position before it, as those of causal passes do.
         has_mask: ``config.json`` names the token MASK.
         rotary: the form of its rotary embedding.
@@ -254,7 +254,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
             model_types=("llada",),
             modes=(names.DIFFUSION,),
             sees="canvas",
-            committed_by="bidirectional",
+            committed_by="no",
             has_mask=True,
             fixed=_LLADA_FIXED,
             defaults=_CANVAS_DEFAULTS,
@@ -270,7 +270,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
             model_types=("Dream",),
             modes=(names.DIFFUSION,),
             sees="canvas",
-            committed_by="bidirectional",
+            committed_by="no",
             shifted=True,
             has_mask=True,
             qkv_bias=True,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.fill import Pass, fill
@@ -19,13 +20,16 @@ from nld_trt.decode.result import Result
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
+from nld_trt.engine.ort.session import OrtSession
 from nld_trt.engine.session import execute
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from nld_trt.model.family import FAMILIES
+from nld_trt.model.network import Network
 from tests.canvas_models import CANVAS, EOS, MASK, canvas_logits, denoise_canvas, make_canvas_model
+from tests.quantized_checkpoint import Export, write_effective, write_quantized
 
 LONGEST = 160
 LIMITS = Limits(
@@ -186,6 +190,30 @@ def test_one_long_canvas_does_not_widen_the_forwards_of_short_ones(session) -> N
         forwards.append([emission.row.widest for emission in batch.step()])
     assert forwards[:3] == [[148], [10, 10], [148]]
     assert len(forwards) == 49
+
+
+@pytest.mark.parametrize("name", CANVAS)
+@torch.no_grad()
+def test_four_bits_compute_what_their_values_stand_for(tmp_path, name: str) -> None:
+    make_canvas_model(name, tmp_path / "release")
+    convert(write_quantized(tmp_path / "release", tmp_path / "export", Export()), tmp_path / "made")
+    effective = Checkpoint.open(write_effective(tmp_path / "made", tmp_path / "effective"))
+    network = Network(effective.config)
+    network.load_state_dict({each: torch.from_numpy(effective.read(each)) for each in effective.names})
+    canvas = [*range(40, 70), *[MASK] * 20]
+    shift = int(FAMILIES[name].shifted)
+    logits, _ = network.run(torch.tensor([canvas]), causal=False)
+    expected = logits[0, 30 - shift : 50 - shift].numpy()
+    checkpoint = Checkpoint.open_converted(tmp_path / "made")
+    plans = [BuildPlan(backend, "fp32", LIMITS, adapter=False, debug=True, head="checkpoint") for backend in BACKENDS]
+    build_engine(checkpoint, plans, tmp_path / "engine")
+    folder = EngineFolder.open(tmp_path / "engine")
+    model = folder.path / folder.manifest.backends["ort"].files["model"]
+    for engine in (OrtSession(model, folder.info("ort", debug=True), exact=True), folder.open_session("torch")):
+        engine.reserve(1, LIMITS.capacity)
+        step = fill(engine, [Pass(canvas, causal=False, wanted=range(30, 50))])
+        execute(engine, step)
+        np.testing.assert_allclose(step.outputs["logits"][0], expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("mode", ["ar", "linear", "quadratic"])
