@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from nld_trt.model.family import FAMILIES
 from nld_trt.model.names import canonical, release_name
+from nld_trt.model.network import Cache, Network
 from nld_trt.model.release_config import release_config
 from nld_trt.model.releases import Geometry
 
@@ -63,6 +64,30 @@ def canvas_logits(model: Any, canvas: Sequence[int], *, shifted: bool) -> torch.
     return torch.cat([logits[:1], logits[:-1]]) if shifted else logits
 
 
+class CachedLogits:
+    """Logits by Fast-dLLM's prefix cache, from the network in PyTorch: after the first pass of a block, keys and values
+    of what is before it stay those of that pass."""
+
+    def __init__(self, network: Network, *, shifted: bool) -> None:
+        self._network = network
+        self._shift = int(shifted)
+        self._cache: Cache | None = None
+
+    @torch.no_grad()
+    def __call__(self, canvas: Sequence[int], first: int, passes: int) -> torch.Tensor:
+        """[L, V]; what is before ``first`` is zero."""
+        start = first - self._shift
+        new = torch.tensor([canvas])
+        if passes == 0:
+            logits, cache = self._network.run(new, causal=False)
+            self._cache = cache.cropped(start)
+            logits = logits[:, start:]
+        else:
+            logits, _ = self._network.run(new[:, start:], causal=False, cache=self._cache)
+        wanted = logits[0, : len(canvas) - first]
+        return torch.cat([torch.zeros(first, wanted.shape[-1]), wanted])
+
+
 @dataclass(frozen=True)
 class Answer:
     """Tokens until EOS or the limit, and the passes of each block."""
@@ -72,7 +97,7 @@ class Answer:
 
 
 def denoise_canvas(
-    logits_of: Callable[[Sequence[int]], torch.Tensor],
+    logits_of: Callable[[Sequence[int], int, int], torch.Tensor],
     prompt: Sequence[int],
     *,
     tokens: int,
@@ -84,6 +109,9 @@ def denoise_canvas(
     """The procedure of LLaDA and Dream: blocks of masks from left to right, the most confident ones first.
 
     A block whose tokens before an EOS are all known is not filled any further.
+
+    Args:
+        logits_of: from the canvas, where the block begins, and the passes that it has had.
     """
     canvas = [*prompt, *[MASK] * tokens]
     passes = []
@@ -91,7 +119,7 @@ def denoise_canvas(
         block = range(first, min(first + block_length, len(canvas)))
         taken = 0
         while True:
-            scores = logits_of(canvas)
+            scores = logits_of(canvas, first, taken)
             probabilities = scores.softmax(-1)
             scores = scores.clone()
             scores[:, MASK] = float("-inf")

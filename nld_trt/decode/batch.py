@@ -97,8 +97,11 @@ class Batch:
         self.max_rows = limits.max_batch_size if max_rows is None else min(max_rows, limits.max_batch_size)
         self.engine_seconds = 0.0
         self.steps = 0
+        self._over_canvas = session.info.config.family.reads_canvas
         self._waiting: deque[Row] = deque()
-        self._places = Places(session, self.max_rows, keeps_donors=prefix_caching)
+        # What a canvas has cached depends on all of it.
+        keeps_donors = prefix_caching and not self._over_canvas
+        self._places = Places(session, self.max_rows, keeps_donors=keeps_donors)
         self._turns = Turns(limits.prompt_chunk, max_num_batched_tokens)
         self.script: Script | None = None
         self.steering: Steering | None = None
@@ -106,7 +109,6 @@ class Batch:
             self.follow_load(costs)
         self._prompt_turns = 0
         self._submitted = 0
-        self._over_canvas = session.info.config.family.reads_canvas
         self._cancelled: list[Row] = []
         self._last: Forward | None = None
         self._ahead: Forward | None = None
@@ -140,8 +142,10 @@ class Batch:
         mask = self.session.info.config.mask_id
         if self.script is not None:
             return ScriptedRow(request, mask, text, self.script, number=self._submitted)
-        kind = CanvasRow if self._over_canvas else Row
-        return kind(request, mask, text, number=self._submitted)
+        if self._over_canvas:
+            shifted = self.session.info.config.family.shifted
+            return CanvasRow(request, mask, text, number=self._submitted, shifted=shifted)
+        return Row(request, mask, text, number=self._submitted)
 
     def resolved(self, request: Request | ResolvedRequest) -> ResolvedRequest:
         """``request`` with the engine's defaults filled in; one that was resolved stays as it is.
@@ -239,10 +243,11 @@ class Batch:
 
     def _canvases(self, places: range) -> range:
         """The canvases among ``places`` that share the next forward: those beside the one that has waited longest
-        which are about as long as it."""
+        whose passes are about as wide, and whose caches hold the padding of all of them."""
         rows = [row for row in self._places.rows(places) if isinstance(row, CanvasRow)]
         lead = min(range(len(rows)), key=lambda index: rows[index].waits_since)
-        chosen = alike_run([row.widest for row in rows], lead)
+        passes = [(row.cache_length, row.pending.width) for row in rows]
+        chosen = alike_run(passes, lead, self.session.info.limits.capacity)
         for row in rows[chosen.start : chosen.stop]:
             row.waits_since = self.steps + 1
         return places[chosen.start : chosen.stop]
@@ -283,6 +288,8 @@ class Batch:
         idle = padded[len(places) :]
         held = max((self._places.length(place) for place in idle), default=0)
         slots = max(row.request.slots_kept for row in rows) + max(row.request.overhang for row in rows)
+        if self._over_canvas:
+            slots = max(row.cache_length for row in rows) + max(row.pending.width for row in rows)
         self._reserve(padded.stop, min(max(slots, held + max(row.widest for row in rows)), limits.capacity))
         longest = max(held, *(row.cache_length for row in rows))
         chunk = max(1, min(chunk, session.capacity - longest))

@@ -5,6 +5,11 @@
 The canvas is the prompt and a mask for every token that may be generated. Each pass is over all of it, from slot 0 of
 the row's caches on, and nothing of a pass is of use to the next. Blocks are filled from left to right: only masks of
 the first block that has any may be committed, by confidence, and the next block begins when none of them is left.
+
+With a block cache (Wu et al., "Fast-dLLM: training-free acceleration of diffusion LLM by enabling KV cache and parallel
+decoding", 2025, its prefix cache) only the first pass of a block is over the whole canvas. The others are over the
+block and what follows it: keys and values of what is before stay as the first pass has computed them, although they
+depend on the tokens that are committed meanwhile. The text is then another one.
 """
 
 from __future__ import annotations
@@ -55,18 +60,29 @@ class CanvasDiffusion(BlockDiffusion):
 class CanvasRow(Row):
     """A request that is decoded over its canvas.
 
+    Args:
+        shifted: predictions stand one place before their token (``model.family``).
+
     Attributes:
         waits_since: the forward of the batch that it was last part of.
     """
 
     def __init__(
-        self, request: ResolvedRequest, mask_token_id: int, text: TextStream | None, *, number: int = 0
+        self,
+        request: ResolvedRequest,
+        mask_token_id: int,
+        text: TextStream | None,
+        *,
+        number: int = 0,
+        shifted: bool = False,
     ) -> None:
         super().__init__(request, mask_token_id, text, number=number)
         self.mode: CanvasDiffusion = CanvasDiffusion(request, mask_token_id)
         self.waits_since = 0
+        self._shift = int(shifted)
         self._tokens = [*request.prompt_ids, *[mask_token_id] * request.max_new_tokens]
-        self._pending = self._pass(len(request.prompt_ids), 0)
+        self._block = self._block_at(len(request.prompt_ids))
+        self._pending = self._pass(0)
 
     @property
     def in_prefill(self) -> bool:
@@ -79,8 +95,8 @@ class CanvasRow(Row):
 
     @property
     def cache_length(self) -> int:
-        """0: what a pass has cached is of no use to another pass or request."""
-        return 0
+        """Tokens whose keys and values the next pass reads as they are. To other requests none is of use."""
+        return 0 if self.finish_reason is not None else self.pending.cache_length
 
     @property
     def goes_on(self) -> bool:
@@ -90,28 +106,25 @@ class CanvasRow(Row):
         return self.pending
 
     def advance(self, outcome: Outcome) -> Emission:
-        part, first = self.pending, self._first
+        part = self.pending
         self.spoiled = self.spoiled or not outcome.finite
         self.mode.count(self.counters, part, outcome)
         if not outcome.finite:
             return self._fail(names.DENOISE)
         block = outcome.block_tokens
-        stop = first + len(block)
-        self._tokens[first:stop] = block
+        self._tokens[self._block.start : self._block.stop] = block
         if not self._is_filled(block):
-            self._pending = self._pass(first, part.sample + 1)
+            self._pending = self._pass(part.sample + 1)
             return Emission(self, [], "", None)
         emission = self._emit(block)
         if self.finish_reason is None:
-            self._pending = self._pass(stop, 0)
+            self._block = self._block_at(self._block.stop)
+            self._pending = self._pass(0)
         return emission
 
-    @property
-    def _first(self) -> int:
-        """The first token of the block that is being filled."""
-        wanted = self.pending.wanted
-        assert wanted is not None
-        return wanted[0]
+    def _block_at(self, first: int) -> range:
+        """The places of the block that begins at ``first``; the last one may be shorter."""
+        return range(first, min(first + self.mode.block_length, len(self._tokens)))
 
     def _is_filled(self, block: Sequence[int]) -> bool:
         """Whether no mask is left that must be filled. Those after an EOS are not part of the answer."""
@@ -122,11 +135,13 @@ class CanvasRow(Row):
                 return False
         return True
 
-    def _pass(self, first: int, passes: int) -> Pass:
-        """The next pass, over the block that begins at ``first`` and has had ``passes``."""
-        block = range(first, min(first + self.mode.block_length, len(self._tokens)))
-        settings = replace(self.mode.settings, quota=self.mode.quota(len(block), passes))
+    def _pass(self, passes: int) -> Pass:
+        """The next pass of the block, which has had ``passes``."""
+        block = self._block
+        # A token whose prediction is wanted is among the new ones, with the place that its prediction stands at.
+        cached = block.start - self._shift if self.request.block_cache and passes else 0
         return Pass(
-            tuple(self._tokens), causal=False, wanted=block, sample=passes, tokens_left=self.tokens_left,
-            settings=settings,
+            tuple(self._tokens[cached:]), cached, causal=False, wanted=range(block.start - cached, block.stop - cached),
+            sample=passes, tokens_left=self.tokens_left,
+            settings=replace(self.mode.settings, quota=self.mode.quota(len(block), passes)),
         )  # fmt: skip

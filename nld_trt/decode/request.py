@@ -48,6 +48,7 @@ class Request:
             0 fills the draft in one pass, above 0 drafts in several.
         steps: families that see the whole canvas: passes of a block, each of which commits at least its part of it;
             None means at least one token a pass. The threshold commits more.
+        block_cache: families that see the whole canvas: only the first pass of a block is over all of it.
         eos_token_id: a token that ends the answer, or up to MAX_EOS_IDS of them; None means the checkpoint's, -1 is no
             token and alone never stops.
         stop: strings that end the text; they are not part of it.
@@ -70,6 +71,7 @@ class Request:
     block_length: int | None = None
     threshold: float | None = None
     steps: int | None = None
+    block_cache: bool = False
     eos_token_id: int | Sequence[int] | None = None
     stop: tuple[str, ...] = ()
     temperature: float | None = None
@@ -115,6 +117,7 @@ class Request:
             ),
             threshold=self._threshold(mode),
             steps=self.steps,
+            block_cache=self.block_cache,
             eos_token_ids=tuple(token for token in dict.fromkeys(eos) if token != NEVER),
             stop=self.stop,
             acceptance=self._default_acceptance(mode) if self.acceptance is None else self.acceptance,
@@ -183,6 +186,7 @@ class ResolvedRequest:
     allow_diffusion: bool = False
     keep_markers: bool = False
     steps: int | None = None
+    block_cache: bool = False
 
     def as_mode(self, mode: ModeName, block_length: int) -> ResolvedRequest:
         """This request of mode auto, as it is decoded for a while."""
@@ -277,15 +281,27 @@ def _check_values(request: Request, mode: ModeName, info: EngineInfo) -> None:
         )
     if any(not text for text in request.stop):
         raise InputError("a stop string is empty")
-    if request.steps is not None:
-        FIELDS["steps"].check(request.steps)
-        if not info.config.family.reads_canvas:
-            raise InputError(
-                f"steps is {request.steps}; only families that see the whole canvas fill a block in a stated number of "
-                f"passes, and this engine is of {info.config.family.title}",
-                fix="Leave steps out. A threshold of null commits one token per pass.",
-            )
+    _check_canvas(request, info)
     _check_thinking(request, mode, info)
+
+
+def _check_canvas(request: Request, info: EngineInfo) -> None:
+    """Refuse what only families that see the whole canvas have."""
+    FIELDS["steps"].check(request.steps)
+    family = info.config.family
+    if family.reads_canvas:
+        return
+    if request.steps is not None:
+        raise InputError(
+            f"steps is {request.steps}; only families that see the whole canvas fill a block in a stated number of "
+            f"passes, and this engine is of {family.title}",
+            fix="Leave steps out. A threshold of null commits one token per pass.",
+        )
+    if request.block_cache:
+        raise InputError(
+            f"block_cache is true; {family.title} has cached what is before a block anyway",
+            fix="Leave block_cache out.",
+        )
 
 
 def _check_eos(request: Request, info: EngineInfo) -> None:

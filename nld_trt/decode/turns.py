@@ -13,11 +13,12 @@ that costs less than two.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from nld_trt.decode.forward_times import ForwardTimes
 from nld_trt.decode.places import Zone
 
+_Place = TypeVar("_Place")
 # The zones whose rows share a forward.
 Turn = tuple[Zone, ...]
 PROMPTS: Final[Turn] = (Zone.PROMPT,)
@@ -139,22 +140,28 @@ def widest_run(widths: Sequence[int], lead: int, most: int) -> range:
     return _run(widths, lead, fits)
 
 
-def alike_run(widths: Sequence[int], lead: int) -> range:
-    """The places around ``lead`` that share a forward in which the widest is at most twice as wide as any other.
+def alike_run(passes: Sequence[tuple[int, int]], lead: int, slots: int) -> range:
+    """The places around ``lead`` that share a forward in which the widest pass is at most twice as wide as any other.
 
     Args:
-        widths: tokens that each place has for the forward, which are so many that every one costs.
+        passes: cached and new tokens of each place. There are so many new ones that each of them costs.
+        slots: that a row of the caches has. A forward writes as many in each row as its widest pass has tokens.
     """
-    return _run(widths, lead, lambda run: max(run) <= 2 * min(run))
+
+    def fits(run: Sequence[tuple[int, int]]) -> bool:
+        cached, widths = [held for held, _ in run], [width for _, width in run]
+        return max(widths) <= 2 * min(widths) and max(cached) + max(widths) <= slots
+
+    return _run(passes, lead, fits)
 
 
-def _run(widths: Sequence[int], lead: int, fits: Callable[[Sequence[int]], bool]) -> range:
+def _run(places: Sequence[_Place], lead: int, fits: Callable[[Sequence[_Place]], bool]) -> range:
     """The places around ``lead``, as many as ``fits``, those after it first."""
     start, stop = lead, lead + 1
     while True:
-        if stop < len(widths) and fits(widths[start : stop + 1]):
+        if stop < len(places) and fits(places[start : stop + 1]):
             stop += 1
-        elif start > 0 and fits(widths[start - 1 : stop]):
+        elif start > 0 and fits(places[start - 1 : stop]):
             start -= 1
         else:
             return range(start, stop)

@@ -28,7 +28,7 @@ from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from nld_trt.model.family import FAMILIES
 from nld_trt.model.network import Network
-from tests.canvas_models import CANVAS, EOS, MASK, canvas_logits, denoise_canvas, make_canvas_model
+from tests.canvas_models import CANVAS, EOS, MASK, CachedLogits, canvas_logits, denoise_canvas, make_canvas_model
 from tests.quantized_checkpoint import Export, write_effective, write_quantized
 
 LONGEST = 160
@@ -95,10 +95,9 @@ def ends(request: Request) -> tuple[int, ...]:
     return {None: (EOS,), -1: ()}.get(request.eos_token_id, request.eos_token_id)
 
 
-def expected(model, name: str, request: Request):
+def expected(logits_of, request: Request):
     return denoise_canvas(
-        lambda canvas: canvas_logits(model, canvas, shifted=FAMILIES[name].shifted),
-        request.prompt_ids, tokens=request.max_new_tokens, block_length=request.block_length,
+        logits_of, request.prompt_ids, tokens=request.max_new_tokens, block_length=request.block_length,
         threshold=request.threshold, steps=request.steps, eos=ends(request),
     )  # fmt: skip
 
@@ -128,15 +127,67 @@ def test_logits_of_a_block_are_those_of_transformers(made, session, name: str, b
 def test_tokens_are_those_of_the_procedure(made, session, name: str, backend: str, cases: int) -> None:
     """Requests share the batch, and come and go."""
     model = made(name)[0]
+
+    def logits_of(canvas, *_):
+        return canvas_logits(model, canvas, shifted=FAMILIES[name].shifted)
+
     asked = requests(cases)
     for request, result in zip(asked, decode(session(name, backend), asked), strict=True):
-        answer = expected(model, name, request)
+        answer = expected(logits_of, request)
         assert result.tokens == answer.tokens
         assert result.denoise_passes == answer.passes
         assert result.nfe == sum(answer.passes)
         assert result.finish_reason == ("stop" if answer.tokens[-1] in ends(request) else "length")
         assert result.mode == "diffusion"
         assert MASK not in result.tokens
+
+
+@pytest.fixture(scope="module")
+def cached_logits(made):
+    """The network in PyTorch, with a prefix cache, by family."""
+
+    def make(name: str) -> CachedLogits:
+        folder = made(name)[1].path.parent / "converted"
+        checkpoint = Checkpoint.open_converted(folder)
+        network = Network(checkpoint.config)
+        network.load_state_dict({each: torch.from_numpy(checkpoint.read(each)) for each in checkpoint.names})
+        return CachedLogits(network, shifted=FAMILIES[name].shifted)
+
+    return make
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", CANVAS)
+@pytest.mark.parametrize("cases", [QUICK_CASES, pytest.param(CASES, marks=pytest.mark.slow)])
+def test_tokens_with_a_block_cache_are_those_of_its_procedure(
+    session, cached_logits, name: str, backend: str, cases: int
+) -> None:
+    """Beside requests without one, whose passes are wider."""
+    logits_of = cached_logits(name)
+    plain = requests(cases, seed=4)
+    asked = [dataclasses.replace(request, block_cache=True) for request in plain]
+    results = decode(session(name, backend), [each for pair in zip(asked, plain, strict=True) for each in pair])
+    for request, result in zip(asked, results[::2], strict=True):
+        answer = expected(logits_of, request)
+        assert (result.tokens, result.denoise_passes) == (answer.tokens, answer.passes)
+    assert [result.tokens for result in results[1::2]] == [
+        result.tokens for result in decode(session(name, backend), plain, rows=1)
+    ]
+
+
+@pytest.mark.parametrize("name", CANVAS)
+def test_a_block_cache_changes_texts_and_no_block_of_one_pass(session, name: str) -> None:
+    """The tokens that stay the same in random models say nothing about trained ones."""
+    plain = [dataclasses.replace(request, eos_token_id=-1, temperature=0.0) for request in requests(CASES, seed=6)]
+    cached = [dataclasses.replace(request, block_cache=True) for request in plain]
+    engine = session(name, "ort")
+    pairs = [
+        (one.tokens, other.tokens, one.denoise_passes)
+        for one, other in zip(decode(engine, plain), decode(engine, cached), strict=True)
+    ]
+    assert all(one == other for one, other, passes in pairs if max(passes) == 1)
+    same = [token == other for one, two, _ in pairs for token, other in zip(one, two, strict=True)]
+    assert 0.5 < sum(same) / len(same) < 1
 
 
 @pytest.mark.parametrize("name", CANVAS)
@@ -154,7 +205,7 @@ def test_the_cases_end_in_every_way(session, name: str) -> None:
 def test_rows_together_are_rows_alone(session, name: str, backend: str) -> None:
     """Greedy and sampled, with canvases of very different lengths in the batch."""
     asked = [
-        dataclasses.replace(request, temperature=0.7 * (index % 2), seed=index)
+        dataclasses.replace(request, temperature=0.7 * (index % 2), seed=index, block_cache=index % 3 == 0)
         for index, request in enumerate(requests(10, seed=8))
     ]
     together = decode(session(name, backend), asked)
@@ -232,6 +283,11 @@ def test_a_canvas_longer_than_its_engine_is_refused_by_name(session) -> None:
 def test_steps_are_refused_where_blocks_are_committed_to_a_cache(golden_session) -> None:
     with pytest.raises(InputError, match="steps is 4; only families that see the whole canvas"):
         Request((1, 2), mode="diffusion", steps=4).resolved(golden_session("tiny-a").info)
+
+
+def test_a_block_cache_is_refused_where_blocks_have_one_anyway(golden_session) -> None:
+    with pytest.raises(InputError, match="block_cache is true; Nemotron-Labs-Diffusion has cached"):
+        Request((1, 2), mode="diffusion", block_cache=True).resolved(golden_session("tiny-a").info)
 
 
 def test_a_thinking_budget_is_refused(session) -> None:

@@ -94,6 +94,7 @@ TENSORS: tuple[Tensor, ...] = (
             "block_length",
             "threshold",
             "steps",
+            "block_cache",
             "lora",
             "stop",
             "keep_markers",

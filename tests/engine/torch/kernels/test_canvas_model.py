@@ -43,7 +43,7 @@ def test_tokens_are_those_of_the_procedure(library, tmp_path, name: str) -> None
     sampled = dataclasses.replace(greedy, prompt_ids=(1, 2), max_new_tokens=9, temperature=0.8, seed=7)
     found = dict(generate(Batch(session), [greedy, sampled]))
     expected = denoise_canvas(
-        lambda canvas: canvas_logits(model, canvas, shifted=FAMILIES[name].shifted),
+        lambda canvas, *_: canvas_logits(model, canvas, shifted=FAMILIES[name].shifted),
         greedy.prompt_ids, tokens=13, block_length=8, threshold=0.03, steps=4, eos=(EOS,),
     )  # fmt: skip
     assert found[0].tokens == expected.tokens
