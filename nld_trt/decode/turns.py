@@ -15,11 +15,12 @@ that costs less than two.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from nld_trt.decode.forward_times import ForwardTimes
 from nld_trt.decode.places import Zone
 
+_Place = TypeVar("_Place")
 # The zones whose rows share a forward.
 Turn = tuple[Zone, ...]
 PROMPTS: Final[Turn] = (Zone.PROMPT,)
@@ -164,16 +165,36 @@ def widest_run(widths: Sequence[int], lead: int, most: int) -> range:
     Args:
         widths: tokens that each place has for the forward.
     """
+
+    def fits(run: Sequence[int]) -> bool:
+        padded = len(run) * max(run)
+        return padded <= most and padded <= 2 * sum(run)
+
+    return _run(widths, lead, fits)
+
+
+def alike_run(passes: Sequence[tuple[int, int]], lead: int, slots: int) -> range:
+    """The places around ``lead`` that share a forward in which the widest pass is at most twice as wide as any other.
+
+    Args:
+        passes: cached and new tokens of each place. There are so many new ones that each of them costs.
+        slots: that a row of the caches has. A forward writes as many in each row as its widest pass has tokens.
+    """
+
+    def fits(run: Sequence[tuple[int, int]]) -> bool:
+        cached, widths = [held for held, _ in run], [width for _, width in run]
+        return max(widths) <= 2 * min(widths) and max(cached) + max(widths) <= slots
+
+    return _run(passes, lead, fits)
+
+
+def _run(places: Sequence[_Place], lead: int, fits: Callable[[Sequence[_Place]], bool]) -> range:
+    """The places around ``lead``, as many as ``fits``, those after it first."""
     start, stop = lead, lead + 1
-
-    def fits(start: int, stop: int) -> bool:
-        padded = (stop - start) * max(widths[start:stop])
-        return padded <= most and padded <= 2 * sum(widths[start:stop])
-
     while True:
-        if stop < len(widths) and fits(start, stop + 1):
+        if stop < len(places) and fits(places[start : stop + 1]):
             stop += 1
-        elif start > 0 and fits(start - 1, stop):
+        elif start > 0 and fits(places[start - 1 : stop]):
             start -= 1
         else:
             return range(start, stop)

@@ -58,7 +58,7 @@ class Mix:
         total = math.fsum(shares.values())
         if abs(total - 1) > _SUM_TOLERANCE:
             raise InputError(f"the shares {self} of the calibration mix add up to {total:.6g}, not 1", fix=_MIX_FORMS)
-        if self.causal < MIN_CAUSAL:
+        if self.causal < MIN_CAUSAL and self.bidirectional != 1:
             raise InputError(
                 f"the calibration mix has {self.causal} causal tokens; at least {MIN_CAUSAL} are needed",
                 details=["blocks see the causal text before them, which is part of the same pass"],
@@ -93,6 +93,8 @@ class Mix:
 
 DEFAULT_MIX = Mix(*names.DEFAULT_CALIBRATION_MIX)
 TEXT_ONLY = Mix(1.0, 0.0, 0.0)
+# Of families that see the whole canvas, which have no other passes (:func:`make_canvases`).
+CANVAS_ONLY = Mix(0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +222,29 @@ def make_packs(
         starts = _block_starts(document, config, block_length, len(kinds), rng)
         for kind, start in zip(kinds, starts, strict=True):
             waiting.add_block(index, kind, start, _block(document, config, kind, start, block_length, rng), adapter)
+    return [*packs, waiting.pack()] if len(waiting) else packs
+
+
+def make_canvases(documents: Sequence[Document], config: ModelConfig, *, pack_tokens: int, seed: int) -> list[Pack]:
+    """Make packs of every document once as a canvas: its prompt, and its answer partly masked.
+
+    Every token of a canvas sees every other. The slots of an answer are masked at random at one of NOISE_LEVELS.
+
+    Args:
+        pack_tokens: longest pack. A longer document is a pack by itself.
+        seed: seed of levels and slots. The same arguments give the same packs.
+    """
+    rng = np.random.default_rng(seed)
+    waiting, packs = _Rows(), []
+    for index, document in enumerate(documents):
+        if len(waiting) and len(waiting) + len(document.ids) > pack_tokens:
+            packs.append(waiting.pack())
+            waiting = _Rows()
+        tokens = np.array(document.ids, np.int64)
+        slots = np.arange(min(document.answer_start, len(tokens) - 1), len(tokens))
+        count = max(1, round(rng.choice(NOISE_LEVELS) * len(slots)))
+        tokens[rng.choice(slots, size=count, replace=False)] = config.mask_id
+        waiting.add_block(index, BIDIRECTIONAL, 0, tokens, adapter=False)
     return [*packs, waiting.pack()] if len(waiting) else packs
 
 
