@@ -8,6 +8,7 @@
 #   make test-aiperf sweeps of a server with AIPerf, which gets an environment of its own
 #   make test-clients   OpenAI's other clients, in an environment of their own
 #   make families    train two small models of other families, and report them beside nld-tiny: an hour or so
+#   make real-size   the shapes of the 8B from random weights to a repository; 36 GB of disk, in REAL_SIZE=build/real-size
 #   make lint        ruff and mypy
 #   make clean       remove what these made
 #
@@ -18,13 +19,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 AIPERF := $(CURDIR)/.venv-aiperf
 CLIENTS := .venv-clients
-FAMILIES := families-output
+FAMILIES := build/families
 TINY := examples/nld-tiny
+REAL_SIZE ?= build/real-size
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 # worksteal: each worker starts with a part of the list, so that few of them make what neighbouring tests share.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-slow test-browser test-aiperf test-clients families lint clean
+.PHONY: demo test test-slow test-browser test-aiperf test-clients families real-size lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -47,7 +49,7 @@ test-aiperf: $(VENV)/.installed-dev $(AIPERF)/.installed
 test-clients: $(CLIENTS)/.installed
 	$(CLIENTS)/bin/python -m pytest -p no:cacheprovider -k "langchain or litellm" tests/serving/openai
 
-families: $(FAMILIES)/qwen3-tiny/config.json $(FAMILIES)/sdar-tiny/config.json
+families: $(FAMILIES)/qwen3-tiny/config.json $(FAMILIES)/sdar-tiny/config.json | $(VENV)/.installed-dev
 	$(BIN)/nld-trt sweep --config sweeps/families-cpu.yaml -o $(FAMILIES)/results
 	for model in nld-tiny qwen3-tiny sdar-tiny; do \
 	    $(BIN)/nld-trt evaluate $(FAMILIES)/results/build/engines/$$model-cpu-fp32-* --prompts $(TINY)/eval.jsonl \
@@ -56,13 +58,16 @@ families: $(FAMILIES)/qwen3-tiny/config.json $(FAMILIES)/sdar-tiny/config.json
 	$(BIN)/nld-trt report $(FAMILIES)/results -o $(FAMILIES)/report \
 	    --scores $(FAMILIES)/nld-tiny.json --scores $(FAMILIES)/qwen3-tiny.json --scores $(FAMILIES)/sdar-tiny.json
 
-$(FAMILIES)/qwen3-tiny/config.json: $(VENV)/.installed-dev
+$(FAMILIES)/qwen3-tiny/config.json: | $(VENV)/.installed-dev
 	$(BIN)/python $(TINY)/train.py --family qwen3 --initial $(TINY) --output $(@D) --steps 300 --lr-scale 0.5 \
 	    --tokens-per-batch 2048
 
-$(FAMILIES)/sdar-tiny/config.json: $(VENV)/.installed-dev
+$(FAMILIES)/sdar-tiny/config.json: | $(VENV)/.installed-dev
 	$(BIN)/python $(TINY)/train.py --family sdar --block-lengths 4,8 --initial $(TINY) --output $(@D) --steps 160 \
 	    --lr-scale 0.5 --tokens-per-batch 2048 --full-mask 0.3 --level-weights
+
+real-size: $(VENV)/.installed-dev
+	$(BIN)/python bench/real_size.py $(REAL_SIZE)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -70,7 +75,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) $(AIPERF) $(CLIENTS) $(FAMILIES) build dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(AIPERF) $(CLIENTS) build dist demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(VENV)/.created:

@@ -110,7 +110,7 @@ GENERATION_CONFIGS: Final = ("checkpoint", "none")
 
 # Released sizes (nld_trt.model.releases): of Nemotron-Labs-Diffusion, and of the families that it is compared with.
 NLD_SIZES: Final = ("3b", "8b", "14b")
-MODEL_SIZES: Final = (*NLD_SIZES, "qwen3-4b", "qwen3-8b", "ministral-8b", "sdar-8b")
+MODEL_SIZES: Final = (*NLD_SIZES, "qwen3-4b", "qwen3-8b", "ministral-8b", "sdar-8b", "llada-8b", "dream-7b")
 
 
 DEFAULT_MODE: Final[ModeName] = LINEAR

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nld_trt import names
-from nld_trt.decode.auto.costs import Origin
+from nld_trt.decode.auto.costs import CostTable, Origin
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import NEVER, Request
 from nld_trt.decode.row import Row
@@ -42,7 +42,8 @@ def run(settings: Settings) -> dict[str, Any]:
     else:
         session, long = golden_engine("tiny-a", names.FP32, settings).open_session(names.TORCH), 200
     seconds = 0.5 if settings.quick else 3.0
-    own, others = (_neighbours(session, mode, seconds) for mode in (names.AR, names.LINEAR))
+    costs = measure_costs(session, _origin(settings), budget=2.0)
+    own, others = (_neighbours(session, mode, seconds, costs) for mode in (names.AR, names.LINEAR))
     found: dict[str, Any] = {
         "shapes": _SIZE if settings.on_gpu else "tiny-a",
         "ar_tokens_per_second": {"beside 4 of ar": own, "beside 4 of linear": others},
@@ -51,8 +52,7 @@ def run(settings: Settings) -> dict[str, Any]:
     del session
     if settings.on_gpu:
         session = open_random(Shape(_SIZE, names.BF16, "float", _TABLE_LIMITS))
-        origin = Origin("8B shapes, random weights", "this GPU", names.TORCH, names.BF16, clocks=clocks(gpu=True))
-        found["costs"] = measure_costs(session, origin, budget=4.0 if settings.quick else 12.0).to_dict()
+        found["costs"] = measure_costs(session, _origin(settings), budget=4.0 if settings.quick else 12.0).to_dict()
     prompts = found["prompts"]
     aims = {
         "4 of ar beside 4 of linear": (others / own, ">=", 0.75),
@@ -63,6 +63,11 @@ def run(settings: Settings) -> dict[str, Any]:
         for name, (value, sign, aim) in aims.items()
     }
     return {**found, "targets": targets}
+
+
+def _origin(settings: Settings) -> Origin:
+    gpu = settings.on_gpu
+    return Origin("8B shapes, random weights", "this machine", names.TORCH, names.BF16, clocks=clocks(gpu=gpu))
 
 
 def _request(session: Session, mode: str, length: int, new: int, seed: int) -> Request:
@@ -88,9 +93,9 @@ def _start(batch: Batch, session: Session, modes: Sequence[str], context: int) -
     return rows
 
 
-def _neighbours(session: Session, mode: str, seconds: float) -> float:
-    """Tokens per second of four requests of ar, beside four of ``mode``."""
-    batch = Batch(session)
+def _neighbours(session: Session, mode: str, seconds: float, costs: CostTable) -> float:
+    """Tokens per second of four requests of ar, beside four of ``mode``, as a server's batch would have them."""
+    batch = Batch(session, costs=costs)
     context = min(_CONTEXT, session.info.limits.max_seq_len // 4)
     rows = _start(batch, session, [names.AR] * 4 + [mode] * 4, context)
     before, started = sum(row.cache_length for row in rows[:4]), time.perf_counter()

@@ -223,6 +223,17 @@ FIELDS: Final[dict[str, Field]] = {
             tensor=Tensor("threshold", "FP32"),
         ),
         Field(
+            "steps", (int,),
+            "families without a causal pass: passes of a block, each of which commits at least its part of the block",
+            "at least one token per pass", flag=True, range=_AT_LEAST_1, tensor=Tensor("steps", "INT32"),
+        ),
+        Field(
+            "block_cache", (bool,),
+            "diffusion over a whole canvas: after its first pass, a block takes keys and values of what is before it "
+            "from there; the text is another one",
+            "false", flag=True, tensor=Tensor("block_cache", "BOOL"),
+        ),
+        Field(
             "eos_token_id", (int, list),
             f"token ids that end the answer, up to {MAX_EOS_IDS}; -1 for never", "the checkpoint's",
             tensor=Tensor("eos_token_id", "INT32", many=True),

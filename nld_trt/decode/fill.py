@@ -83,6 +83,11 @@ class Pass:
     settings: PassSettings = PassSettings()
 
     @property
+    def width(self) -> int:
+        """Number of new tokens."""
+        return len(self.tokens)
+
+    @property
     def window(self) -> int:
         """Number of tokens whose logits are wanted."""
         return len(self.tokens if self.wanted is None else self.wanted)

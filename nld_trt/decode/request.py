@@ -46,6 +46,9 @@ class Request:
             checkpoint's.
         threshold: diffusion: commit confidence, None for the fixed one-per-pass schedule; linear:
             0 fills the draft in one pass, above 0 drafts in several.
+        steps: families without a causal pass: passes of a block, each of which commits at least its part of it; None
+            means at least one token a pass. The threshold commits more.
+        block_cache: families that see the whole canvas: only the first pass of a block is over all of it.
         eos_token_id: a token that ends the answer, or up to MAX_EOS_IDS of them; None means the checkpoint's, -1 is no
             token and alone never stops.
         stop: strings that end the text; they are not part of it.
@@ -67,6 +70,8 @@ class Request:
     max_new_tokens: int | None = None
     block_length: int | None = None
     threshold: float | None = None
+    steps: int | None = None
+    block_cache: bool = False
     eos_token_id: int | Sequence[int] | None = None
     stop: tuple[str, ...] = ()
     temperature: float | None = None
@@ -111,6 +116,8 @@ class Request:
                 else self.block_length
             ),
             threshold=self._threshold(mode),
+            steps=self.steps,
+            block_cache=self.block_cache,
             eos_token_ids=tuple(token for token in dict.fromkeys(eos) if token != NEVER),
             stop=self.stop,
             acceptance=self._default_acceptance(mode) if self.acceptance is None else self.acceptance,
@@ -182,6 +189,8 @@ class ResolvedRequest:
     allow_diffusion: bool = False
     keep_markers: bool = False
     aligned: bool = False
+    steps: int | None = None
+    block_cache: bool = False
 
     def as_mode(self, mode: ModeName, block_length: int) -> ResolvedRequest:
         """This request of mode auto, as it is decoded for a while."""
@@ -276,7 +285,27 @@ def _check_values(request: Request, mode: ModeName, info: EngineInfo) -> None:
         )
     if any(not text for text in request.stop):
         raise InputError("a stop string is empty")
+    _check_canvas(request, info)
     _check_thinking(request, mode, info)
+
+
+def _check_canvas(request: Request, info: EngineInfo) -> None:
+    """Refuse what only families that decode by diffusion alone have."""
+    FIELDS["steps"].check(request.steps)
+    family = info.config.family
+    if family.reads_canvas:
+        return
+    if request.steps is not None and not family.aligns_blocks:
+        raise InputError(
+            f"steps is {request.steps}; only families without a causal pass fill a block in a stated number of "
+            f"passes, and this engine is of {family.title}",
+            fix="Leave steps out. A threshold of null commits one token per pass.",
+        )
+    if request.block_cache:
+        raise InputError(
+            f"block_cache is true; {family.title} has cached what is before a block anyway",
+            fix="Leave block_cache out.",
+        )
 
 
 def _check_eos(request: Request, info: EngineInfo) -> None:
@@ -302,6 +331,12 @@ def _check_thinking(request: Request, mode: ModeName, info: EngineInfo) -> None:
         raise InputError("max_thinking_tokens and end_think_token_id must be given together")
     if budget is None or marker is None:
         return
+    if info.config.family.reads_canvas:
+        raise InputError(
+            f"max_thinking_tokens is not supported with {info.config.family.title}, which fills a canvas of which "
+            "no token can be forced",
+            fix="Leave it out.",
+        )
     if mode in SPECULATIVE:
         raise InputError(
             f"max_thinking_tokens is not supported in {mode} mode: forcing a token would break its equality with ar",
@@ -335,8 +370,9 @@ def _check_lengths(request: ResolvedRequest, info: EngineInfo) -> None:
         _check_quadratic(request.block_length, limits)
     needed = len(request.prompt_ids) + request.max_new_tokens
     if needed > limits.max_seq_len:
+        what = "the canvas is longer than the engine's: " if limits.max_canvas_length else ""
         raise InputError(
-            f"prompt ({len(request.prompt_ids)} tokens) + max_new_tokens ({request.max_new_tokens}) = {needed}; "
+            f"{what}prompt ({len(request.prompt_ids)} tokens) + max_new_tokens ({request.max_new_tokens}) = {needed}; "
             f"the engine was built for {limits.max_seq_len}",
             fix=f"Shorten the request, or rebuild with nld-trt build --max-seq-len {needed}.",
         )

@@ -65,11 +65,23 @@ class Question:
 
     def why_unknown(self, mode: str) -> str | None:
         """The reason why the speed of a mode cannot be said; None where it can."""
+        if self.over_canvas:
+            return f"how many tokens {self.model.family.title} commits in a pass over its canvas is not known here"
         if mode not in PLANNED_MODES:
             return "how many tokens its forwards make with few drafts was not published"
         if mode != names.AR and names.LINEAR not in self.model.family.modes:
             return f"how many tokens a forward of {self.model.family.title} makes is not among what was published"
         return None
+
+    @property
+    def over_canvas(self) -> bool:
+        """Whether every pass has all ``context`` tokens, prompt and answer together, and nothing is cached."""
+        return self.model.family.reads_canvas
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """New tokens of the forwards that are shown for every number of users."""
+        return (self.context,) if self.over_canvas else (1, self.block)
 
     def within_limits(self) -> Question:
         """This question with no more users than an engine has rows, where MODEL is one.
@@ -142,10 +154,10 @@ class Plan:
 
     @cached_property
     def forwards(self) -> tuple[ForwardTime, ...]:
-        """One token and a block for every number of users, and every forward that a rate is made of."""
+        """One token and a block, or a canvas, for every number of users, and every forward that a rate is made of."""
         found = {(each.width, each.rows): each for rate in self.rates for each, _ in rate.forwards}
         for users in self.users:
-            for width in (1, self.question.block):
+            for width in self.question.widths:
                 found.setdefault((width, users), self.times.forward(users, width))
         return tuple(found[place] for place in sorted(found))
 
@@ -292,7 +304,12 @@ def _notes(plan: Plan) -> Iterator[str]:
     left_out = [users for users in plan.question.users if users not in plan.users]
     if left_out:
         yield f"{', '.join(map(str, left_out))} users do not fit; the largest batch is under memory"
-    if plan.question.block > PUBLISHED_BLOCK:
+    if plan.question.over_canvas:
+        yield (
+            f"a pass has the whole canvas, here {plan.question.context} tokens (--context), and takes more memory for "
+            "activations than the chunk of a prompt that was measured"
+        )
+    elif plan.question.block > PUBLISHED_BLOCK:
         yield f"acceptance beyond {PUBLISHED_BLOCK} tokens is extrapolated"
     if plan.question.calibration is not None:
         yield f"times by {plan.question.calibration.of}"

@@ -58,7 +58,7 @@ class Mix:
         total = math.fsum(shares.values())
         if abs(total - 1) > _SUM_TOLERANCE:
             raise InputError(f"the shares {self} of the calibration mix add up to {total:.6g}, not 1", fix=_MIX_FORMS)
-        if self.causal < MIN_CAUSAL:
+        if self.causal < MIN_CAUSAL and self.bidirectional != 1:
             raise InputError(
                 f"the calibration mix has {self.causal} causal tokens; at least {MIN_CAUSAL} are needed",
                 details=["blocks see the causal text before them, which is part of the same pass"],
@@ -93,6 +93,8 @@ class Mix:
 
 DEFAULT_MIX = Mix(*names.DEFAULT_CALIBRATION_MIX)
 TEXT_ONLY = Mix(1.0, 0.0, 0.0)
+# Of families that see the whole canvas, which have no other passes (:func:`make_canvases`).
+CANVAS_ONLY = Mix(0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,10 +218,33 @@ def make_packs(
         if len(waiting) and len(waiting) + len(document.ids) + block_length * len(kinds) > pack_tokens:
             packs.append(waiting.pack())
             waiting = _Rows()
-        waiting.add_document(index, document, block_length if config.family.sees == "blocks" else 1)
+        waiting.add_document(index, document, block_length if config.family.aligns_blocks else 1)
         starts = _block_starts(document, config, block_length, len(kinds), rng)
         for kind, start in zip(kinds, starts, strict=True):
             waiting.add_block(index, kind, start, _block(document, config, kind, start, block_length, rng), adapter)
+    return [*packs, waiting.pack()] if len(waiting) else packs
+
+
+def make_canvases(documents: Sequence[Document], config: ModelConfig, *, pack_tokens: int, seed: int) -> list[Pack]:
+    """Make packs of every document once as a canvas: its prompt, and its answer partly masked.
+
+    Every token of a canvas sees every other. The slots of an answer are masked at random at one of NOISE_LEVELS.
+
+    Args:
+        pack_tokens: longest pack. A longer document is a pack by itself.
+        seed: seed of levels and slots. The same arguments give the same packs.
+    """
+    rng = np.random.default_rng(seed)
+    waiting, packs = _Rows(), []
+    for index, document in enumerate(documents):
+        if len(waiting) and len(waiting) + len(document.ids) > pack_tokens:
+            packs.append(waiting.pack())
+            waiting = _Rows()
+        tokens = np.array(document.ids, np.int64)
+        slots = np.arange(min(document.answer_start, len(tokens) - 1), len(tokens))
+        count = max(1, round(rng.choice(NOISE_LEVELS) * len(slots)))
+        tokens[rng.choice(slots, size=count, replace=False)] = config.mask_id
+        waiting.add_block(index, BIDIRECTIONAL, 0, tokens, adapter=False)
     return [*packs, waiting.pack()] if len(waiting) else packs
 
 
@@ -233,7 +258,7 @@ def _block_starts(
     """
     ended = document.ids[-1] in config.eos_token_ids
     first, stop = document.answer_start, len(document.ids) - (1 if ended else length - 1)
-    if config.family.sees == "blocks":
+    if config.family.aligns_blocks:
         first -= first % length
         choices = np.arange(first, max(stop, first + 1), length)
     else:
@@ -250,7 +275,7 @@ def _block(
     known = document.ids[start : start + length]
     tokens[: len(known)] = known
     # Where nothing decides a block's first token beforehand, it is a mask like the others.
-    decided = config.family.sees != "blocks"
+    decided = not config.family.aligns_blocks
     slots = length - decided
     level = 1.0 if kind == DRAFT else rng.choice(NOISE_LEVELS)
     masked = rng.choice(slots, size=max(1, round(level * slots)), replace=False) + decided

@@ -22,6 +22,7 @@ from nld_trt.errors import InputError
 from nld_trt.files import read_json
 from nld_trt.graph.contract import Limits
 from nld_trt.measure.variant import SWEPT, parse_variants
+from nld_trt.serving.triton.model import warm_up
 from tests.block_causal import EOS, MASK, block_logits, decode, make_sdar
 
 BACKENDS = ("ort", "torch")
@@ -98,10 +99,16 @@ def random_requests(block_length: int, count: int) -> list[Request]:
     return [
         Request(
             prompt(int(rng.integers(1, 70)), index), "diffusion", max_new_tokens=int(rng.integers(1, 30)),
-            threshold=(None, 0.02, 0.5)[index % 3],
+            threshold=(None, 0.02, 0.5)[index % 3], steps=(None, 2, 3)[index // 3 % 3],
         )
         for index in range(count)
     ]  # fmt: skip
+
+
+def expected_of(model, request: Request, block_length: int):
+    """The answer of the plain loop."""
+    quota = -(-block_length // request.steps) if request.steps else 1
+    return decode(model, request.prompt_ids, block_length, request.max_new_tokens, request.threshold, quota=quota)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -112,17 +119,20 @@ def test_tokens_are_those_of_the_loop(made, session, block_length: int, backend:
     assert block_length == 1 or any(len(request.prompt_ids) % block_length for request in requests)
     found = answers(Batch(session(backend, block_length)), requests)
     for request, result in zip(requests, found, strict=True):
-        expected = decode(made[0], request.prompt_ids, block_length, request.max_new_tokens, request.threshold)
+        expected = expected_of(made[0], request, block_length)
         assert result.tokens == expected.tokens
         assert result.mode == "diffusion"
 
 
-def test_passes_are_those_of_the_loop(made, session) -> None:
-    request = Request(prompt(10), "diffusion", max_new_tokens=14, threshold=0.02, eos_token_id=-1)
+@pytest.mark.parametrize(("threshold", "steps", "quota"), [(0.02, None, 1), (None, 2, 2)])
+def test_passes_are_those_of_the_loop(made, session, threshold, steps, quota) -> None:
+    request = Request(
+        prompt(10), "diffusion", max_new_tokens=14, threshold=threshold, steps=steps, eos_token_id=-1
+    )  # fmt: skip
     batch = Batch(session())
     row = batch.submit(request)
     list(batch.run())
-    expected = decode(made[0], request.prompt_ids, 4, 14, 0.02)
+    expected = decode(made[0], request.prompt_ids, 4, 14, threshold, quota=quota)
     assert row.emitted == expected.tokens
     assert row.counters.denoise_passes == expected.passes
     assert row.nfe == sum(expected.passes) + len(expected.passes)
@@ -159,7 +169,7 @@ def test_chunks_of_any_size_end_at_blocks(made, session, most: int) -> None:
     requests = random_requests(8, 4)
     found = answers(Batch(session(block_length=8), max_num_batched_tokens=most), requests)
     for request, result in zip(requests, found, strict=True):
-        expected = decode(made[0], request.prompt_ids, 8, request.max_new_tokens, request.threshold)
+        expected = expected_of(made[0], request, 8)
         assert result.tokens == expected.tokens
 
 
@@ -198,6 +208,32 @@ def test_a_thinking_budget_counts_no_token_of_the_prompt(session, thinking: int)
     assert len(result.tokens) == 16
 
 
+class Ahead:
+    """A session that says it is a GPU's: forwards are started before the host has read the ones before them."""
+
+    runs_ahead = True
+
+    def __init__(self, session) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str):
+        return getattr(self._session, name)
+
+
+def test_forwards_that_are_started_ahead_decode_the_same(made, session) -> None:
+    """Also where the first block's passes have settings of their own, which later ones must not keep."""
+    prompts = [(*prompt(6), EOS[1], 9), (*prompt(3), EOS[0], 9)]
+    requests = [Request(ids, "diffusion", max_new_tokens=30, threshold=0.02) for ids in prompts]
+    for each in (requests[:1], requests):
+        found = answers(Batch(Ahead(session(block_length=16))), each)
+        for request, result in zip(each, found, strict=True):
+            assert result.tokens == decode(made[0], request.prompt_ids, 16, 30, 0.02).tokens
+
+
+def test_a_served_model_warms_up(session) -> None:
+    warm_up(Ahead(session(block_length=8)))
+
+
 # What a request may ask for
 
 
@@ -225,6 +261,8 @@ def test_what_is_measured_and_served_by_default_is_diffusion(engine, tmp_path, c
         parse_variants("linear", info)
     assert run(["repo", str(engine(4).path), "-o", str(tmp_path / "repo"), "--mode", "linear"]) == 2
     assert "which SDAR was not trained for; it decodes in diffusion" in capsys.readouterr().err
+    assert run(["repo", str(engine(4).path), "-o", str(tmp_path / "repo"), "--block-length", "2"]) == 2
+    assert "the engine was built for blocks of 4" in capsys.readouterr().err
     assert not (tmp_path / "repo").exists()
     assert run(["repo", str(engine(4).path), "-o", str(tmp_path / "repo")]) == 0
     assert read_json(tmp_path / "repo" / "nld" / "1" / "model.json")["defaults"]["mode"] == "diffusion"

@@ -49,7 +49,7 @@ class FunctionStep:
         # The recorded step of TensorRT is the one without a branch around the operators.
         step = DecodeStep(
             tape, inputs, positions, quadratic=quadratic, mask_token_id=config.mask_id,
-            vocab_size=config.vocab_size, form="functions", dialect="tensorrt",
+            vocab_size=config.vocab_size, form="functions", dialect="tensorrt", shifted=config.family.shifted,
         )  # fmt: skip
         step.record(hidden, lambda window: tape.op(_HEAD, window, domain=DOMAIN))
         self.outputs = [

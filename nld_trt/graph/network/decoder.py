@@ -107,6 +107,7 @@ class DecoderGraph:
             vocab_size=self.config.vocab_size,
             form=self.operators,
             dialect=self.recorder.dialect,
+            shifted=self.config.family.shifted,
         )
         tail.record(hidden, head)
 

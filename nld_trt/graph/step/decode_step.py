@@ -73,12 +73,14 @@ class DecodeStep:
         vocab_size: int,
         form: OperatorForm,
         dialect: Dialect,
+        shifted: bool = False,
     ) -> None:
         """
         Args:
             inputs: those of the step contract.
             positions: [B, S] int64 of the new tokens.
             quadratic: rows may make quadratic passes.
+            shifted: the logits of a wanted token are those of the token before it (``model.family``).
             form: of the operators that choose and verify tokens and prepare the next pass.
         """
         self.tape = tape
@@ -89,12 +91,14 @@ class DecodeStep:
         self.vocab_size = vocab_size
         self.form: OperatorForm = form
         self.dialect: Dialect = dialect
+        self.shifted = shifted
 
     def record(self, hidden: Value, head: Callable[[Value], Value]) -> None:
         """``hidden`` is [B, S, H]; ``head`` records the logits of some of it."""
         logit_rows = self.inputs["logit_rows"]
         index = maximum(logit_rows, 0).cast(np.int64)
-        window = self.tape.op("GatherND", hidden, index.unsqueeze(2), batch_dims=1)
+        predicting = maximum(index - 1, 0) if self.shifted else index
+        window = self.tape.op("GatherND", hidden, predicting.unsqueeze(2), batch_dims=1)
         logits = head(window)
         logits.cast(np.float32, name="logits")
         if self.dialect == "tensorrt":

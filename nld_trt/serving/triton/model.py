@@ -181,7 +181,7 @@ def warm_up(session: Session) -> None:
         temperatures = [0.0, 1.0]
     lengths = session.attended_lengths
     ways: list[tuple[names.ModeName, int | None]] = [(mode, None) for mode in modes_of(info)]
-    if session.runs_ahead:
+    if session.runs_ahead and names.AUTO in info.config.family.modes:
         # The blocks that mode auto chooses from.
         ways += [(names.LINEAR, block) for block in BLOCK_LENGTHS if block < info.default_block_length]
     for length, (mode, block), temperature, rows in product(lengths, ways, temperatures, sorted(counts)):
