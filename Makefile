@@ -7,7 +7,7 @@
 #   make test-browser reports in a real browser, which has to be installed
 #   make test-aiperf sweeps of a server with AIPerf, which gets an environment of its own
 #   make test-clients   OpenAI's other clients, in an environment of their own
-#   make families    train two small models of other families, and report them beside nld-tiny: an hour or so
+#   make families    train two small models of other families, and report them beside nld-tiny: about 15 minutes
 #   make real-size   the shapes of the 8B from random weights to a repository; 36 GB of disk, in REAL_SIZE=build/real-size
 #   make lint        ruff and mypy
 #   make clean       remove what these made
@@ -53,7 +53,7 @@ families: $(FAMILIES)/qwen3-tiny/config.json $(FAMILIES)/sdar-tiny/config.json |
 	$(BIN)/nld-trt sweep --config sweeps/families-cpu.yaml -o $(FAMILIES)/results
 	for model in nld-tiny qwen3-tiny sdar-tiny; do \
 	    $(BIN)/nld-trt evaluate $(FAMILIES)/results/build/engines/$$model-cpu-fp32-* --prompts $(TINY)/eval.jsonl \
-	        -o $(FAMILIES)/$$model.json || exit 1; \
+	        --batch-size 16 -o $(FAMILIES)/$$model.json || exit 1; \
 	done
 	$(BIN)/nld-trt report $(FAMILIES)/results -o $(FAMILIES)/report \
 	    --scores $(FAMILIES)/nld-tiny.json --scores $(FAMILIES)/qwen3-tiny.json --scores $(FAMILIES)/sdar-tiny.json
@@ -62,9 +62,13 @@ $(FAMILIES)/qwen3-tiny/config.json: | $(VENV)/.installed-dev
 	$(BIN)/python $(TINY)/train.py --family qwen3 --initial $(TINY) --output $(@D) --steps 300 --lr-scale 0.5 \
 	    --tokens-per-batch 2048
 
-$(FAMILIES)/sdar-tiny/config.json: | $(VENV)/.installed-dev
-	$(BIN)/python $(TINY)/train.py --family sdar --block-lengths 4,8 --initial $(TINY) --output $(@D) --steps 160 \
-	    --lr-scale 0.5 --tokens-per-batch 2048 --full-mask 0.3 --level-weights
+SDAR_FLAGS := --family sdar --block-lengths 4,8 --lr-scale 0.5 --tokens-per-batch 2048 --full-mask 0.3 --level-weights
+
+$(FAMILIES)/sdar-run1/config.json: | $(VENV)/.installed-dev
+	$(BIN)/python $(TINY)/train.py $(SDAR_FLAGS) --initial $(TINY) --output $(@D) --steps 160
+
+$(FAMILIES)/sdar-tiny/config.json: $(FAMILIES)/sdar-run1/config.json
+	$(BIN)/python $(TINY)/train.py $(SDAR_FLAGS) --initial $(<D) --output $(@D) --steps 60 --seed 1
 
 real-size: $(VENV)/.installed-dev
 	$(BIN)/python bench/real_size.py $(REAL_SIZE)
