@@ -177,6 +177,7 @@ class Batch:
     def follow_load(self, costs: CostTable) -> None:
         """Take requests of mode auto from now on, and decode them by what forwards of the session cost."""
         self.steering = Steering(self.session, costs)
+        self._turns.token_seconds = self.steering.token_seconds
 
     def take_switches(self) -> list[Switch]:
         """Changes of how requests of mode auto are decoded, since the last call."""
@@ -295,7 +296,11 @@ class Batch:
         chunk = max(1, min(chunk, session.capacity - longest))
         passes = [row.next_pass(chunk) for row in rows]
         filling = [idle_pass(self._places.length(place)) for place in idle]
-        buffers = fill(session, [*passes, *filling], first=padded.start)
+        width = 1
+        if turn == PROMPTS:
+            most = min(limits.prompt_chunk, session.capacity - longest)
+            width = session.chunk_width(max(len(part.tokens) for part in passes), most)
+        buffers = fill(session, [*passes, *filling], first=padded.start, width=width)
         goes_on = all(row.goes_on for row in rows)
         return self._start(Forward(buffers, rows, turn, counts, self._places.changes, goes_on))
 

@@ -20,7 +20,7 @@ from nld_trt.decode.sampling import (
 )
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
-from nld_trt.graph.contract import Limits, quadratic_width
+from nld_trt.graph.contract import Limits, prompt_block, quadratic_width
 from nld_trt.model.config import MAX_EOS_IDS, as_ids
 from nld_trt.names import (
     DEFAULT_MAX_NEW_TOKENS,
@@ -39,7 +39,7 @@ class Request:
     """One generation. Lengths are in tokens.
 
     Attributes:
-        mode: None means the default of the checkpoint's family (``model.family``): linear, or ar where it has no other.
+        mode: None means the default of the checkpoint's family (``model.family``): linear, or the only one that it has.
         max_new_tokens: None means the checkpoint's default or DEFAULT_MAX_NEW_TOKENS, as many as fit after the prompt.
         lora: use the draft adapter; None means whenever the engine has one. Only drafts use it.
         block_length: of a diffusion block, a linear round or the drafts of a quadratic pass; None means the
@@ -126,6 +126,7 @@ class Request:
             ensemble=self.ensemble,
             allow_diffusion=self.allow_diffusion,
             keep_markers=self.keep_markers,
+            aligned=prompt_block(info.config, info.limits) > 0,
             **{"seed": fresh_seed() if sampling["temperature"] else None, **sampling},
         )
         check_sampling(resolved.sampling, resolved.mode)
@@ -150,7 +151,7 @@ class Request:
 
     def _threshold(self, mode: ModeName) -> float | None:
         """The threshold of a block. A request that leaves the mode open does not mean one token per pass by None."""
-        is_open = self.mode is None and self.threshold is None
+        is_open = self.mode in (None, names.AUTO) and self.threshold is None
         return DEFAULT_THRESHOLDS[mode] if is_open and mode == names.DIFFUSION else self.threshold
 
     def _default_acceptance(self, mode: ModeName) -> AcceptanceName:
@@ -164,6 +165,8 @@ class ResolvedRequest:
     Attributes:
         eos_token_ids: every token that ends the answer; none where it never ends.
         seed: of the samples; None where no token is sampled and none was stated.
+        aligned: blocks stand at multiples of the block length from the prompt's first token on, and the first one
+            begins with what is left of the prompt (``model.family``, ``blocks``).
     """
 
     prompt_ids: tuple[int, ...]
@@ -185,6 +188,7 @@ class ResolvedRequest:
     ensemble: float
     allow_diffusion: bool = False
     keep_markers: bool = False
+    aligned: bool = False
     steps: int | None = None
     block_cache: bool = False
 
@@ -354,6 +358,13 @@ def _check_lengths(request: ResolvedRequest, info: EngineInfo) -> None:
             f"block_length is {request.block_length}; the engine was built for blocks up to {limits.max_block_length}",
             fix=f"Use a block_length of {limits.max_block_length} or less, "
             f"or rebuild with nld-trt build --block-length {request.block_length}.",
+        )
+    if request.aligned and request.block_length != limits.max_block_length:
+        raise InputError(
+            f"block_length is {request.block_length}; {info.config.family.title} sees its prompt in blocks as well, "
+            f"and this engine was built for blocks of {limits.max_block_length}",
+            fix="Leave block_length out, or rebuild with nld-trt build "
+            f"--block-length {request.block_length} if the checkpoint was trained with such blocks.",
         )
     if request.mode == names.QUADRATIC:
         _check_quadratic(request.block_length, limits)

@@ -230,6 +230,14 @@ def axis_ranges(limits: Limits, phase: Phase) -> dict[str, Range]:
     }
 
 
+def prompt_block(config: ModelConfig, limits: Limits) -> int:
+    """The tokens that see each other in prompts as well, 0 where prompts are causal (``model.family``, ``blocks``).
+
+    Such an engine has blocks of one length, the longest: they stand at multiples of it from the first token on.
+    """
+    return limits.max_block_length if config.family.aligns_blocks else 0
+
+
 def fixed_axes(config: ModelConfig) -> dict[str, int]:
     return {
         "kv_heads": config.num_key_value_heads,

@@ -84,6 +84,11 @@ class Family:
         return self.sees == "canvas"
 
     @property
+    def aligns_blocks(self) -> bool:
+        """Whether blocks stand at multiples of their length, the prompt's included, so that their length is fixed."""
+        return self.sees == "blocks"
+
+    @property
     def has_blocks(self) -> bool:
         """Whether one of its modes decodes several tokens in one pass."""
         return self.modes != (names.AR,)
@@ -130,6 +135,7 @@ NLD: Final = "nld"
 NLD_VLM: Final = "nld-vlm"
 QWEN3: Final = "qwen3"
 MISTRAL: Final = "mistral"
+SDAR: Final = "sdar"
 LLADA: Final = "llada"
 DREAM: Final = "dream"
 
@@ -143,6 +149,8 @@ _NLD_FIXED: Final = {
 _AR_FIXED: Final = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
 # A block of one token is what a causal network decodes.
 _AR_DEFAULTS: Final = {"block_size": 1}
+# What releases of SDAR need not state, because their users name it: those that do not say otherwise have these.
+_SDAR_DEFAULTS: Final = {"block_size": 4, "mask_token_id": 151669}
 # Settings of LLaDA's configuration that would change the network, in its spelling where ours has no such setting.
 _LLADA_FIXED: Final = {
     "hidden_act": "silu",
@@ -244,6 +252,21 @@ FAMILIES: Final[Mapping[str, Family]] = {
             modes=(names.AR,),
             fixed=_AR_FIXED,
             defaults=_AR_DEFAULTS,
+            may_lack=_FOLLOWING,
+        ),
+        Family(
+            SDAR,
+            "SDAR",
+            releases=("SDAR-8B-Chat", "TraDo-8B"),
+            licence="Apache-2.0",
+            model_types=("sdar",),
+            modes=(names.DIFFUSION,),
+            sees="blocks",
+            committed_by="bidirectional",
+            has_mask=True,
+            q_k_norm=True,
+            fixed=_AR_FIXED | {"use_sliding_window": False},
+            defaults=_SDAR_DEFAULTS,
             may_lack=_FOLLOWING,
         ),
         Family(

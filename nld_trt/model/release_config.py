@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from nld_trt.model.family import DREAM, FAMILIES, LLADA, MISTRAL, NLD, QWEN3
+from nld_trt.model.family import DREAM, FAMILIES, LLADA, MISTRAL, NLD, QWEN3, SDAR
 from nld_trt.model.releases import Geometry
 
 
@@ -84,6 +84,19 @@ def _qwen3(sizes: dict[str, Any], rope_theta: float) -> dict[str, Any]:
         "rope_scaling": None,
         "rope_theta": rope_theta,
         "transformers_version": "4.51.0",
+    }
+
+
+def _sdar(sizes: dict[str, Any], rope_theta: float) -> dict[str, Any]:
+    last = sizes["vocab_size"]
+    end, turn_end, mask = (151643, 151645, 151669) if last > 151669 else (last - 3, last - 2, last - 1)
+    return _qwen3(sizes, rope_theta) | {
+        "architectures": ["SDARForCausalLM"],
+        "model_type": "sdar",
+        "block_size": 4,
+        "bos_token_id": end,
+        "eos_token_id": [end, turn_end],
+        "mask_token_id": mask,
     }
 
 
@@ -177,6 +190,7 @@ _CONFIGS: Final[Mapping[str, Callable[[dict[str, Any], float], dict[str, Any]]]]
     NLD: _nld,
     QWEN3: _qwen3,
     MISTRAL: _mistral,
+    SDAR: _sdar,
     LLADA: _llada,
     DREAM: _dream,
 }

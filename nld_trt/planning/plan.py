@@ -55,12 +55,23 @@ class Question:
         """Tokens of the longest block; 1 for families that decode none."""
         if not self.model.family.has_blocks:
             return 1
-        return self.block_length or self.model.max_block_length or names.DEFAULT_PLANNED_BLOCK
+        released = self.model.family.defaults.get("block_size", names.DEFAULT_PLANNED_BLOCK)
+        return self.block_length or self.model.max_block_length or int(released)
 
     @property
     def length(self) -> int:
         """Tokens that a row has room for."""
         return self.max_seq_len or self.model.max_seq_len or names.DEFAULT_MAX_SEQ_LEN
+
+    def why_unknown(self, mode: str) -> str | None:
+        """The reason why the speed of a mode cannot be said; None where it can."""
+        if self.over_canvas:
+            return f"how many tokens {self.model.family.title} commits in a pass over its canvas is not known here"
+        if mode not in PLANNED_MODES:
+            return "how many tokens its forwards make with few drafts was not published"
+        if mode != names.AR and names.LINEAR not in self.model.family.modes:
+            return f"how many tokens a forward of {self.model.family.title} makes is not among what was published"
+        return None
 
     @property
     def over_canvas(self) -> bool:
@@ -137,7 +148,7 @@ class Plan:
         return tuple(
             rate_of(mode, self.times, asked.acceptance, users, asked.block)
             for mode in asked.modes
-            if mode in PLANNED_MODES and not asked.over_canvas
+            if asked.why_unknown(mode) is None
             for users in self.users
         )
 
@@ -202,10 +213,9 @@ def plan_on(platform: GpuPlatform, question: Question) -> Plan:
     times: ForwardTimes = LawTimes(platform, shape, question.context)
     if question.calibration is not None:
         times = question.calibration.times(LawTimes(platform, shape, question.context))
-    few = "how many tokens its forwards make with few drafts was not published"
-    if question.over_canvas:
-        few = f"how many tokens {question.model.family.title} commits in a pass over its canvas is not known here"
-    unknown = tuple(f"{mode}: {few}" for mode in question.modes if mode not in PLANNED_MODES or question.over_canvas)
+    unknown = tuple(
+        f"{mode}: {reason}" for mode in question.modes if (reason := question.why_unknown(mode)) is not None
+    )
     return Plan(question, platform, backend, users, times, unknown)
 
 

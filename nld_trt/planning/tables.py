@@ -177,8 +177,9 @@ def _build_line(plan: Plan) -> str:
         return f"build: no {plan.backend} build of {plan.precision} was measured at a real size"
     here = "" if build.here is None else f"; this machine has {_size(build.here)}"
     short = " and is too small" if build.fits_here is False else ""
+    minutes = f"about {build.seconds / 60:.0f} minutes of processor time"
     return (
-        f"build: about {build.seconds / 60:.0f} minutes, peak {_size(build.peak_bytes)}{here}{short}\n"
+        f"build: {minutes}, peak {_size(build.peak_bytes)}{here}{short}\n"
         f"  measured here, scaled by weights: {build.source}"
     )
 

@@ -34,7 +34,10 @@ class FunctionStep:
         """
         config, quadratic = info.config, info.limits.max_quadratic_length > 0
         calls: dict[str, Call] = {_HEAD: lambda hidden: (head(hidden.flatten(0, 1)).reshape(*hidden.shape[:2], -1),)}
-        for function in decode_functions(config.mask_id, config.vocab_size, dialect, quadratic=quadratic):
+        blocks = contract.prompt_block(config, info.limits) > 0
+        for function in decode_functions(
+            config.mask_id, config.vocab_size, dialect, quadratic=quadratic, blocks=blocks
+        ):
             calls[function.name] = _call(Program.of_function(function, device), tuple(function.input))
         tape = Tape()
         inputs = {

@@ -69,6 +69,7 @@ class DecoderGraph:
         table_length: int,
         adapter: bool,
         quadratic: bool,
+        prompt_block: int,
         dialect: Dialect,
         operators: OperatorForm,
         head: LinearFormat | None = None,
@@ -80,6 +81,7 @@ class DecoderGraph:
         self.table_length = table_length
         self.adapter = checkpoint.adapter if adapter else None
         self.quadratic = quadratic
+        self.prompt_block = prompt_block
         self.operators: OperatorForm = operators
         self.head = head
         self.tape = Tape()
@@ -118,7 +120,7 @@ class DecoderGraph:
         return self._norm(x, FINAL_NORM, name="final_hidden")
 
     def _step_inputs(self) -> StepInputs:
-        layout = record_layout(self.inputs, quadratic=self.quadratic)
+        layout = record_layout(self.inputs, quadratic=self.quadratic, prompt_block=self.prompt_block)
         gate = None
         if self.adapter is not None:
             gate = self.recorder.rounded(self.inputs["draft_adapter"].column() & layout.drafts).unsqueeze(2)

@@ -37,19 +37,23 @@ def decode_functions(
     dialect: Dialect,
     *,
     quadratic: bool = False,
+    blocks: bool = False,
     form: OperatorForm = "functions",
 ) -> list[FunctionProto]:
     """Every decode operator as a function, without those that have no body in ``form``.
 
     Their bodies, in standard operators, are their meaning: what ONNX Runtime and TensorRT for RTX run, and what any
     other implementation is compared with.
+
+    Args:
+        blocks: rows may have the program "blocks".
     """
     functions = [
         draft_candidates(mask_token_id, vocab_size, dialect),
         choose_tokens(mask_token_id, vocab_size, dialect, quadratic=quadratic),
         block_denoise(mask_token_id),
         spec_verify(),
-        advance(mask_token_id),
+        advance(mask_token_id, blocks=blocks),
     ]
     bodiless = PLUGIN_OPERATORS if form == "plugins" else ()
     return [function for function in functions if function.name not in bodiless]

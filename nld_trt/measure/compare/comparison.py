@@ -96,6 +96,12 @@ def check_comparable(candidate: EngineFolder, reference: EngineFolder, block_len
             f"blocks of {lengths[1]}",
             fix=f"Choose a length that both were built for: --block-length {min(lengths)}",
         )
+    family = ours.config.family
+    if names.AR not in family.modes:
+        raise InputError(
+            f"{family.title} has no causal predictions, which are what two engines are compared by",
+            fix="Evaluate each engine by itself, without --against, and compare their scores.",
+        )
 
 
 def compare(

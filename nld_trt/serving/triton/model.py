@@ -154,7 +154,8 @@ class TritonPythonModel:
 
     def _costs(self, engine: EngineFolder) -> CostTable | None:
         """What forwards cost, for mode auto; measured now only if requests are in that mode by default."""
-        if self._settings.defaults.mode == names.AUTO:
+        modes = self._session.info.config.family.modes
+        if self._settings.defaults.mode == names.AUTO and names.AUTO in modes:
             return load_or_measure(engine, self._session, budget=_COSTS_SECONDS)
         return TablePlace.of(engine, self._session.info.backend, gpu=self._session.device == "gpu").load()
 
