@@ -129,8 +129,8 @@ class Row:
     def begin_after(self, cached: int) -> None:
         """Take the keys and values of the prompt's first ``cached`` tokens as they are in the row's cache."""
         self._cached = self.counters.cached_tokens = cached
-        if not self.in_prefill:
-            self._open()
+        if isinstance(self.mode, AlignedDiffusion) and not self.in_prefill:
+            self._open(self.mode)
 
     def switch(self, mode: ModeName, block_length: int, reason: str) -> Emission | None:
         """Decode a request of mode auto in another way from the round on that begins now.
@@ -211,7 +211,7 @@ class Row:
             return self._fail(names.PREFILL)
         self._cached = cached
         if isinstance(self.mode, AlignedDiffusion):
-            self._open()
+            self._open(self.mode)
             return Emission(self, [], "", None)
         bonus_token = outcome.verified_tokens[0]
         tokens = [bonus_token] if self.mode.emits_bonus_token else []
@@ -220,12 +220,11 @@ class Row:
         )
         return self._commit(tokens, opening)
 
-    def _open(self) -> None:
+    def _open(self, mode: AlignedDiffusion) -> None:
         """Make the first pass of a row whose prefill decides no token: its block begins with the rest of the prompt."""
-        assert isinstance(self.mode, AlignedDiffusion)
         known = self.request.prompt_ids[self._cached :]
         self._repeats = len(known)
-        opening = self.mode.first(known)
+        opening = mode.first(known)
         if self._budget is not None:
             opening = self._budget.forced(opening, (), self._mask_token_id, len(known))
         self._pending = replace(opening, cache_length=self._cached, tokens_left=self.tokens_left + len(known))

@@ -252,6 +252,8 @@ def test_what_is_measured_and_served_by_default_is_diffusion(engine, tmp_path, c
         parse_variants("linear", info)
     assert run(["repo", str(engine(4).path), "-o", str(tmp_path / "repo"), "--mode", "linear"]) == 2
     assert "which SDAR was not trained for; it decodes in diffusion" in capsys.readouterr().err
+    assert run(["repo", str(engine(4).path), "-o", str(tmp_path / "repo"), "--block-length", "2"]) == 2
+    assert "the engine was built for blocks of 4" in capsys.readouterr().err
     assert not (tmp_path / "repo").exists()
     assert run(["repo", str(engine(4).path), "-o", str(tmp_path / "repo")]) == 0
     assert read_json(tmp_path / "repo" / "nld" / "1" / "model.json")["defaults"]["mode"] == "diffusion"

@@ -225,7 +225,7 @@ def test_samples_differ_from_pass_to_pass_and_repeat_with_their_seed(session) ->
 def test_a_request_that_states_nothing_is_decoded_by_diffusion(session) -> None:
     for mode in (None, "auto"):
         resolved = Request((1, 2, 3), mode=mode).resolved(session("llada", "ort").info)
-        assert (resolved.mode, resolved.threshold, resolved.steps) == ("diffusion", 0.9 if mode is None else None, None)
+        assert (resolved.mode, resolved.threshold, resolved.steps) == ("diffusion", 0.9, None)
         assert (resolved.block_length, resolved.max_new_tokens) == (24, LONGEST - 3)
 
 

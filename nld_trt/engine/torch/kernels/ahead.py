@@ -54,8 +54,10 @@ def variants() -> tuple[Variant, ...]:
                 ("x", "residual", "weight", "total", "normed"), warps=8),
         Variant("add_norm", norm._norm, {"HAS_RESIDUAL": True, "BLOCK": block}, {"eps": "fp32"},
                 ("x", "residual", "weight", "total", "normed"), warps=8),
-        Variant("rotate_and_store", rotary._rotate_and_store, heads, _INTEGERS,
-                ("qkv", "query", "keys", "values", "query_cos", "query_sin", "key_cos", "key_sin"), warps=1),
+        *(Variant(name, rotary._rotate_and_store, {**heads, "HAS_NORMS": has_norms}, {**_INTEGERS, "eps": "fp32"},
+                  ("qkv", "query", "keys", "values", "query_cos", "query_sin", "key_cos", "key_sin", "query_norm",
+                   "key_norm"), warps=1)
+          for name, has_norms in (("rotate_and_store", False), ("norm_rotate_and_store", True))),
         Variant("attend_token", attention._attend, {**attend, "ROWS": 16, "SPLITS": 16}, _INTEGERS | partial,
                 ("query", "keys", "values", "out"), stages=2),
         Variant("attend_block", attention._attend, {**attend, "ROWS": 128, "SPLITS": 8}, _INTEGERS | partial,
