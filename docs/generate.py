@@ -81,10 +81,10 @@ def step_contract() -> str:
             lines.append(f"| {phase} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Cells are minimum / best / maximum. Engines of [families](families.md) that see the whole canvas have the phase",
-        "`canvas` and no other: their passes are bidirectional, from slot 0 or, with a block cache, from the block on,",
-        "and want the logits of one block. Where predictions stand one place before their token, `logit_rows` names the",
-        "token, and the logits are those of the place before.",
+        "Cells are minimum / best / maximum. Engines of [families](families.md) that see the whole canvas have the",
+        "phase `canvas` and no other: their passes are bidirectional, from slot 0 or, with a block cache, from the",
+        "block on, and want the logits of one block. Where predictions stand one place before their token,",
+        "`logit_rows` names the token, and the logits are those of the place before.",
         "",
         *decode_operators(),
     ]
