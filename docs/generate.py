@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,21 @@ def step_contract() -> str:
     ]
     axes = ("batch", "width", "window", "slots", "capacity")
     lines += ["| phase | " + " | ".join(axes) + " |", "|---|" + "---|" * len(axes)]
-    for phase in limits.phases:
-        ranges = contract.axis_ranges(limits, phase)
-        cells = [" / ".join(map(str, ranges[axis])) for axis in axes]
-        lines.append(f"| {phase} | " + " | ".join(cells) + " |")
-    lines += ["", "Cells are minimum / best / maximum.", "", *decode_operators()]
+    canvas = replace(limits, max_quadratic_length=0, max_canvas_length=limits.max_seq_len)
+    for each in (limits, canvas):
+        for phase in each.phases:
+            ranges = contract.axis_ranges(each, phase)
+            cells = [" / ".join(map(str, ranges[axis])) for axis in axes]
+            lines.append(f"| {phase} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "Cells are minimum / best / maximum. Engines of [families](families.md) that see the whole canvas have the",
+        "phase `canvas` and no other: their passes are bidirectional, from slot 0 or, with a block cache, from the",
+        "block on, and want the logits of one block. Where predictions stand one place before their token,",
+        "`logit_rows` names the token, and the logits are those of the place before.",
+        "",
+        *decode_operators(),
+    ]
     return "\n".join(lines)
 
 
