@@ -104,7 +104,8 @@ class Places:
             self._session.reserve(place + 1, shared)
             self._session.copy_row(source, place, shared)
         self._held[place] = row
-        row.begin_after(shared)
+        # A head's keys and values of a token are those of the token after it, too, and that may be another one here.
+        row.begin_after(max(0, shared - 1) if self._session.info.config.draft is not None else shared)
 
     def leave(self, row: Row) -> None:
         """Take a request's row away. It becomes a donor if donors are kept and it holds finite numbers only."""

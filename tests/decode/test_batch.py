@@ -15,7 +15,7 @@ from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.errors import InputError
-from nld_trt.names import MODES, SPECULATIVE
+from nld_trt.names import NLD_MODES, SPECULATIVE
 from tests.conftest import GOLDEN_LIMITS
 from tests.decode.chunks import without_chunks
 
@@ -41,7 +41,7 @@ def decode(session, requests, **options):
 REQUESTS = st.builds(
     dict,
     prompt=st.integers(0, 10**6),
-    mode=st.sampled_from(MODES),
+    mode=st.sampled_from(NLD_MODES),
     lora=st.booleans(),
     max_new_tokens=st.integers(1, 60),
     block_length=st.integers(1, 40),
@@ -104,7 +104,8 @@ def test_every_result_keeps_the_invariants(session, prompts, values):
 
 def test_requests_join_and_leave_while_others_decode(session, prompts):
     requests = [
-        Request(prompts[i], mode=MODES[i % len(MODES)], max_new_tokens=20 + i, eos_token_id=-1) for i in range(6)
+        Request(prompts[i], mode=NLD_MODES[i % len(NLD_MODES)], max_new_tokens=20 + i, eos_token_id=-1)
+        for i in range(6)
     ]
     expected = [decode(session, [request])[0].output_ids for request in requests]
     batch = Batch(session, max_rows=3)

@@ -120,7 +120,7 @@ class OrtSession:
         capacity = needed if shrinks else max(needed, self._capacity)
         config = self.info.config
         shape = (rows, config.num_key_value_heads, capacity, config.head_dim)
-        for binding in contract.bindings("input"):
+        for binding in contract.bindings("input", config=config):
             if not binding.per_layer:
                 continue
             for name in binding.names(config):
@@ -186,7 +186,7 @@ class OrtSession:
     def _bind(self, buffers: StepBuffers) -> BoundStep:
         staged: dict[str, Array] = {
             declared.name: np.zeros(buffers.outputs[declared.name].shape, self._dtype)
-            for declared in contract.bindings("output", debug=self.info.debug)
+            for declared in contract.bindings("output", debug=self.info.debug, config=self.info.config)
             if declared.dtype == "activation" and not declared.per_layer and self._dtype != np.float32
         }
         binding = self._session.io_binding()

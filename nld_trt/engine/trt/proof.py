@@ -170,7 +170,7 @@ def _binding_problems(
 ) -> Iterator[str]:
     sizes = {**contract.fixed_axes(config), "capacity": plan.limits.capacity, **run_time_sizes}
     expected = set()
-    for binding in contract.bindings(direction, debug=plan.debug):
+    for binding in contract.bindings(direction, debug=plan.debug, config=config):
         shape = tuple(sizes[axis] for axis in binding.axes)
         dtype = plan.precision if binding.dtype == "activation" else binding.dtype
         for name in binding.names(config):
@@ -216,6 +216,7 @@ def _unread_inputs(engine: EngineListing, config: ModelConfig, plan: BuildPlan) 
         "adapter": plan.adapter,
         names.QUADRATIC: plan.limits.max_quadratic_length > 0,
         "functions": not plan.plugins,
+        "draft_head": True,
     }
     for binding, name in _inputs(config):
         if name not in read and all(present[part] for part in binding.parts):
@@ -223,7 +224,7 @@ def _unread_inputs(engine: EngineListing, config: ModelConfig, plan: BuildPlan) 
 
 
 def _inputs(config: ModelConfig) -> Iterator[tuple[Binding, str]]:
-    for binding in contract.bindings("input"):
+    for binding in contract.bindings("input", config=config):
         for name in binding.names(config):
             yield binding, name
 
