@@ -26,7 +26,8 @@ AUTO: Final = "auto"
 SERVED_MODES: Final[tuple[ModeName, ...]] = (*MODES, AUTO)
 DEFAULT_SERVED_MODE: Final = AUTO
 # Modes that draft and verify. They draft with the adapter where there is one.
-SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC, EAGLE3)
+NLD_SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC)
+SPECULATIVE: Final[tuple[ModeName, ...]] = (*NLD_SPECULATIVE, EAGLE3)
 
 # Kinds of passes, for counts and messages (docs/model.md, Passes).
 PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify", "quadratic"]

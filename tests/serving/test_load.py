@@ -30,7 +30,7 @@ CLIENTS = 24
 BAD, LEAVING, HURRIED = 0.2, 0.1, 0.1
 
 PROMPTS = ("Convert 37 km to m.", "Sort these numbers: 42 17 88 35", "Reverse the letters: k q p", "Add 221 and 427.")
-MODES = ("ar", "diffusion", "linear")
+NLD_MODES = ("ar", "diffusion", "linear")
 REFUSALS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"text_input": ""}, "text_input is empty"),
     ({"text_input": "a", "mode": "fast"}, "mode is 'fast'"),
@@ -49,7 +49,11 @@ def questions() -> list[dict[str, Any]]:
     choice = random.Random(11)
     asked = []
     for index, prompt in enumerate(PROMPTS * 6):
-        question: dict[str, Any] = {"text_input": prompt, "mode": MODES[index % 3], "max_tokens": choice.randint(1, 60)}
+        question: dict[str, Any] = {
+            "text_input": prompt,
+            "mode": NLD_MODES[index % 3],
+            "max_tokens": choice.randint(1, 60),
+        }
         if index % 4 == 3:
             question |= {"temperature": 2.0, "seed": index}
         asked.append(question)

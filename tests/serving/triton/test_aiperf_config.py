@@ -20,7 +20,7 @@ def config(rows: int = 8, drafts: int = 0, model: str = "nld", default: str = na
 
 
 @pytest.mark.parametrize(
-    ("drafts", "modes"), [(0, [mode for mode in names.MODES if mode != names.QUADRATIC]), (8, [*names.MODES])]
+    ("drafts", "modes"), [(0, [mode for mode in names.NLD_MODES if mode != names.QUADRATIC]), (8, [*names.NLD_MODES])]
 )
 def test_modes_are_those_of_the_engine(drafts: int, modes: list[str]) -> None:
     assert config(drafts=drafts)["sweep"]["parameters"]["endpoint.extra.mode"] == modes
