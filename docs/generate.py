@@ -33,6 +33,7 @@ from nld_trt.graph.step.denoise import BLOCK_DENOISE
 from nld_trt.graph.step.plugin_form import PLUGIN_OPERATORS
 from nld_trt.graph.step.tensors import TENSORS
 from nld_trt.graph.step.verify import SPEC_VERIFY
+from nld_trt.model.family import FAMILIES
 from nld_trt.model.quantized.formats import ALGORITHMS
 from nld_trt.resources import data_folder
 from nld_trt.serving import metrics
@@ -256,7 +257,34 @@ def _with_sections(name: str) -> str:
     return page
 
 
+def families() -> str:
+    """What differs between families, one column for each."""
+    every = [*FAMILIES.values()]
+    rows = {
+        "releases": lambda family: ", ".join(family.releases),
+        "`model_type`": lambda family: ", ".join(f"`{kind}`" for kind in family.model_types),
+        "licence": lambda family: family.licence,
+        "modes": lambda family: ", ".join(family.modes),
+        "sees": lambda family: f"`{family.sees}`",
+        "committed by": lambda family: f"{family.committed_by} passes",
+        "predicts": lambda family: "the position after" if family.shifted else "its own position",
+        "MASK": lambda family: "yes" if family.has_mask else "none",
+        "rotary embedding": lambda family: {"plain": "plain", "yarn": "YaRN, scaled queries"}[family.rotary],
+        "norms of heads": lambda family: "queries and keys" if family.q_k_norm else "none",
+        "biases": lambda family: "q, k, v" if family.qkv_bias else "none",
+        "block length": lambda family: str(family.defaults.get("block_size", "`block_size`")),
+    }
+    lines = ["| | " + " | ".join(f"`{family.name}`" for family in every) + " |", "|---|" + "---|" * len(every)]
+    for name, cell in rows.items():
+        cells = [cell(family) for family in every]
+        if name == "predicts":
+            cells = [found if family.has_mask else "-" for found, family in zip(cells, every, strict=True)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 SECTIONS = {
+    "families.md": {"families": families},
     "serving.md": {"metrics": metrics.markdown_table, "front metrics": front_metrics.markdown_table},
     "deploying.md": {"chart values": chart_values},
 }

@@ -140,7 +140,7 @@ def write_effective(source: Path, target: Path) -> Path:
     tensors = {}
     for name in checkpoint.names:
         module, _, part = name.rpartition(".")
-        if module not in checkpoint.formats:
+        if module not in checkpoint.formats or part == "bias":
             tensors[name] = checkpoint.read(name).astype(np.float32)
         elif part == "weight":
             tensors[name] = effective(checkpoint.read_quantized(module))

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from nld_trt.cli import COMMANDS, cli
+from nld_trt.model.family import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("bench/*.md")])
@@ -68,3 +69,19 @@ def test_files_that_the_architecture_names_exist():
     named = {name for name in re.findall(r"`([a-z_/]+\.py)`", page) if not name.startswith("tests/")}
     assert named
     assert {name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)} == set()
+
+
+def rows(page: str, title: str) -> dict[str, list[str]]:
+    """Cells of the first table of a page whose head has ``title``, by the first cell of the row."""
+    table = next(part for part in page.split("\n\n") if part.startswith("|") and title in part.splitlines()[0])
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {first.strip("`"): rest for first, *rest in cells}
+
+
+def test_the_tables_of_families_have_a_row_for_each():
+    page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    works, evidence = rows(page, "| convert |"), rows(page, "| evidence |")
+    assert [*works] == [*evidence] == [*FAMILIES]
+    assert {name: cells[-1] for name, cells in works.items()} == {
+        name: ", ".join(family.modes) for name, family in FAMILIES.items()
+    }

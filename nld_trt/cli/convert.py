@@ -45,8 +45,9 @@ def command(
 ) -> None:
     """Check a released CHECKPOINT and write it in the form that the other commands read.
 
-    CHECKPOINT is a folder, or the id of a model on the Hugging Face hub, OWNER/NAME or OWNER/NAME@REVISION, which is
-    downloaded into the hub's own cache. A folder of that name comes first; a path with ./ in front is never an id.
+    CHECKPOINT is one of Nemotron-Labs-Diffusion, or of a family that it is compared with (docs/families.md). It is a
+    folder, or the id of a model on the Hugging Face hub, OWNER/NAME or OWNER/NAME@REVISION, which is downloaded into
+    the hub's own cache. A folder of that name comes first; a path with ./ in front is never an id.
 
     The whole checkpoint is looked at: configuration, every tensor's name, shape and values, the draft adapter,
     tokenizer and chat template. Nothing is written when something is wrong. Memory stays below 1 GB at every model
@@ -103,6 +104,7 @@ def _folder(checkpoint: str, revision: str | None) -> Path:
 def _to_nld(checkpoint: Path, target: Path, force: bool, draft: Path | None) -> Written:
     from nld_trt.files import human_bytes
     from nld_trt.model.convert import convert
+    from nld_trt.model.family import FAMILIES
 
     manifest = convert(checkpoint, target, draft=draft, force=force, progress=output)
     adapter, head = manifest["adapter"], manifest.get("draft_head")
@@ -110,7 +112,8 @@ def _to_nld(checkpoint: Path, target: Path, force: bool, draft: Path | None) -> 
     if head is not None:
         drafter = f"Eagle3 head of {head['parameters']:,} parameters"
     size = human_bytes(sum(entry["bytes"] for entry in manifest["files"].values()))
-    text = f"checkpoint in {target}: {manifest['parameters']:,} parameters, {size}, {drafter}"
+    family = FAMILIES[manifest["family"]].title
+    text = f"{family} checkpoint in {target}: {manifest['parameters']:,} parameters, {size}, {drafter}"
     facts = {"manifest": manifest, "generation": manifest["generation"]}
     return facts, manifest["notes"], text, f"nld-trt build {shlex.quote(str(target))} -o ENGINE_DIR"
 

@@ -137,9 +137,12 @@ def _question(
     counts = names.DEFAULT_PLANNED_USERS if users is None else whole_numbers("--users", users)
     if min(counts) < 1:
         raise InputError(f"--users has {min(counts)}; at least 1 user decodes")
+    planned = planned_model(model, precision)
+    offered = planned.family.modes
     return Question(
-        model=planned_model(model, precision),
-        modes=tuple(dict.fromkeys(modes)) or names.DEFAULT_PLANNED_MODES,
+        model=planned,
+        modes=tuple(dict.fromkeys(map(planned.family.offered, modes)))
+        or tuple(mode for mode in names.DEFAULT_PLANNED_MODES if mode in offered),
         users=tuple(sorted(counts)),
         users_stated=users is not None,
         max_seq_len=max_seq_len,

@@ -79,21 +79,29 @@ def parse_variants(text: str | None, info: EngineInfo, *, known: Mapping[str, Va
     and only the first of the two is kept.
 
     Raises:
-        InputError: an unknown name.
+        InputError: an unknown name, or a mode that the engine's model was not trained for.
     """
     if text is None:
         missing = {names.LINEAR_NO_LORA: not info.has_adapter, names.QUADRATIC: not info.limits.max_quadratic_length}
-        asked = [name for name in known if not missing.get(name)]
+        offered = info.config.family.modes
+        asked = [name for name, variant in known.items() if variant.mode in offered and not missing.get(name)]
     else:
         asked = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in asked if name not in known]
     if unknown or not asked:
         raise InputError(f"--modes has {', '.join(unknown) or 'no mode'}; available: {', '.join(known)}")
-    chosen = [replace(known[name], lora=known[name].lora and info.has_adapter) for name in asked]
+    found = [_offered(known[name], info) for name in asked]
+    chosen = [replace(variant, lora=variant.lora and info.has_adapter) for variant in found]
     measured: dict[tuple[ModeName, bool], Variant] = {}
     for variant in chosen:
         measured.setdefault((variant.mode, variant.lora), variant)
     return list(measured.values())
+
+
+def _offered(variant: Variant, info: EngineInfo) -> Variant:
+    """The variant; that of the only mode instead of auto, where there is nothing to choose."""
+    mode = info.config.family.offered(variant.mode)
+    return variant if mode == variant.mode else VARIANTS[mode]
 
 
 def greedy_note(info: EngineInfo) -> str | None:

@@ -99,7 +99,7 @@ class Family:
         """This family as a network of it decodes that an Eagle3 head drafts for."""
         return replace(self, modes=(names.EAGLE3, *self.modes))
 
-    def offered(self, mode: ModeName) -> ModeName:
+    def offered(self, mode: str) -> ModeName:
         """The mode that a request for ``mode`` is decoded in: ``auto`` is the default where there is nothing to choose.
 
         Raises:
@@ -107,19 +107,20 @@ class Family:
         """
         if mode == names.AUTO and mode not in self.modes:
             return self.default_mode
-        if mode not in self.modes and mode == names.EAGLE3:
+        found = next((each for each in self.modes if each == mode), None)
+        if found is None and mode == names.EAGLE3:
             raise InputError(
                 f"mode is {mode!r}, and no Eagle3 head drafts in this engine; it decodes in {', '.join(self.modes)}",
-                fix="Convert a checkpoint with nld-trt convert --draft HEAD_FOLDER and build from it."
+                fix="Convert the checkpoint with nld-trt convert --draft HEAD_FOLDER, and build from that."
                 if self.takes_head
                 else f"Use mode {self.default_mode}.",
             )
-        if mode not in self.modes:
+        if found is None:
             raise InputError(
                 f"mode is {mode!r}, which {self.title} was not trained for; it decodes in {', '.join(self.modes)}",
                 fix=f"Use mode {self.default_mode}.",
             )
-        return mode
+        return found
 
     def renamed(self, module: str) -> str:
         """Our name of the tensor or module that a release calls ``module``."""

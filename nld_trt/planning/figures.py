@@ -24,9 +24,6 @@ _FILE: Final = Path(__file__).with_name("figures.csv")
 # served: output of a server. pre-release: of NVIDIA's first one. forward and product: times of one of them.
 Group = Literal["served", "pre-release", "forward", "product"]
 
-# Qwen3-8B was served beside the model; it has a norm for each query and key, which is not counted.
-_QWEN3_8B: Final = ModelShape("qwen3-8b", hidden=4096, intermediate=12288, layers=36, vocabulary=151936, adapter_rank=0)
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -70,8 +67,7 @@ class Figure:
 
     @property
     def shape(self) -> ModelShape:
-        found = _QWEN3_8B if self.model == _QWEN3_8B.name else of_geometry(self.model, preset(self.model))
-        return replace(found, precision=self.precision)
+        return replace(of_geometry(self.model, preset(self.model)), precision=self.precision)
 
     @cached_property
     def lawful(self) -> float:

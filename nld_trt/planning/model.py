@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nld_trt import names
 from nld_trt.errors import InputError
+from nld_trt.model.family import FAMILIES, NLD, Family
 from nld_trt.model.inventory import HEAD, layer_tensor
 from nld_trt.model.releases import preset
 from nld_trt.planning.products import ModelShape, Product
@@ -19,6 +20,7 @@ from nld_trt.planning.release_shapes import of_geometry
 
 if TYPE_CHECKING:
     from nld_trt.engine.manifest import Manifest
+    from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.config import ModelConfig
 
 # Algorithms of quantized checkpoints, and the precision by whose law they are planned.
@@ -44,12 +46,14 @@ class PlannedModel:
     Attributes:
         algorithms: of its quantized layers.
         backends: those that an engine was built with; empty for what is not built yet.
+        family: of which the modes follow.
         max_rows, max_seq_len, max_block_length: limits of an engine; None for what is not built yet.
     """
 
     shape: ModelShape
     algorithms: tuple[str, ...] = ()
     backends: tuple[str, ...] = ()
+    family: Family = FAMILIES[NLD]
     max_rows: int | None = None
     max_seq_len: int | None = None
     max_block_length: int | None = None
@@ -67,11 +71,14 @@ def planned_model(asked: str, precision: str | None) -> PlannedModel:
     """
     size, path = asked.lower(), Path(asked)
     if size in names.MODEL_SIZES:
-        return _in_precision(of_geometry(size, preset(size)), precision or names.BF16)
+        geometry = preset(size)
+        found = _in_precision(of_geometry(size, geometry), precision or names.BF16)
+        return replace(found, family=FAMILIES[geometry.family_name])
     if (path / "engine.json").is_file():
         return _of_engine(path, precision)
     if (path / "config.json").is_file():
-        return _of_checkpoint(path, precision)
+        found, config = _of_checkpoint(path, precision)
+        return replace(found, family=config.family)
     raise InputError(
         f"{asked} is neither a released size, a checkpoint nor an engine; sizes are {', '.join(names.MODEL_SIZES)}",
         fix="Pass a size, or a folder with config.json (checkpoint) or engine.json (engine).",
@@ -83,10 +90,14 @@ def _in_precision(shape: ModelShape, precision: str) -> PlannedModel:
     return PlannedModel(replace(shape, precision=precision), (algorithm,) if algorithm else ())
 
 
-def _of_checkpoint(path: Path, precision: str | None) -> PlannedModel:
+def _of_checkpoint(path: Path, precision: str | None) -> tuple[PlannedModel, ModelConfig]:
     from nld_trt.model.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.open(path)
+    return _of_weights(path, checkpoint, precision), checkpoint.config
+
+
+def _of_weights(path: Path, checkpoint: Checkpoint, precision: str | None) -> PlannedModel:
     shape = replace(
         _of_config(path.name or str(path), checkpoint.config),
         adapter_rank=0 if checkpoint.adapter is None else checkpoint.adapter.rank,
@@ -142,6 +153,7 @@ def _of_engine(path: Path, precision: str | None) -> PlannedModel:
         replace(shape, stored_bytes=_engine_bytes(manifest)),
         tuple(dict.fromkeys(algorithms.values())),
         tuple(manifest.backends),
+        manifest.config.family,
         limits.max_batch_size,
         limits.max_seq_len,
         limits.max_block_length,
@@ -166,6 +178,7 @@ def _of_config(name: str, config: ModelConfig) -> ModelShape:
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
         head_size=config.head_dim,
+        tied=config.tie_word_embeddings,
     )
 
 

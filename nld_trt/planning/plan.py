@@ -52,7 +52,9 @@ class Question:
 
     @property
     def block(self) -> int:
-        """Tokens of the longest block."""
+        """Tokens of the longest block; 1 for families that decode none."""
+        if not self.model.family.has_blocks:
+            return 1
         return self.block_length or self.model.max_block_length or names.DEFAULT_PLANNED_BLOCK
 
     @property
@@ -67,6 +69,12 @@ class Question:
             InputError: the engine was built for less, or the rows have no room for the context.
         """
         built = self.model
+        if self.block_length is not None and self.block_length > self.block:
+            raise InputError(
+                f"--block-length is {self.block_length}, and {built.family.title} decodes in "
+                f"{', '.join(built.family.modes)}, which has no blocks",
+                fix="Leave it out.",
+            )
         if built.max_block_length is not None and self.block > built.max_block_length:
             raise InputError(f"--block-length is {self.block}, and the engine was built for {built.max_block_length}")
         if built.max_seq_len is not None and self.length > built.max_seq_len:
@@ -134,6 +142,8 @@ class Plan:
 
     @cached_property
     def crossovers(self) -> list[Crossover]:
+        if names.LINEAR not in self.question.model.family.modes:
+            return []
         return crossovers(self.times, self.question.acceptance, self.question.block)
 
     @property

@@ -50,6 +50,7 @@ class ModelShape:
         stored_products: the layers' products and how many of each, where a checkpoint's are not all of one precision.
         stored_bytes: of weights and adapter, where files say so.
         adapter_rank: of the draft adapter on o_proj; 0 without one.
+        tied: the head is the embedding, which every engine but those of ``torch`` stores twice.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ModelShape:
     stored_products: tuple[tuple[Product, int], ...] = ()
     stored_bytes: int | None = None
     adapter_rank: int = 128
+    tied: bool = False
 
     @cached_property
     def products(self) -> tuple[tuple[Product, int], ...]:

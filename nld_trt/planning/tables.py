@@ -190,6 +190,8 @@ def _crossover_lines(plan: Plan) -> Iterator[str]:
 def _users(plan: Plan) -> str:
     """From how many users on no block length is better than ar."""
     found = [each.users for each in plan.crossovers]
+    if not found:
+        return "1"
     return f"more than {MOST_USERS}" if None in found else str(max(users for users in found if users is not None))
 
 

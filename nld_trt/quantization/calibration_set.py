@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from nld_trt import names
 from nld_trt.errors import InputError
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.text.codec import Codec
-from nld_trt.quantization.calibration import DEFAULT_MIX, Mix, Pack, Summary, make_packs
+from nld_trt.quantization.calibration import DEFAULT_MIX, TEXT_ONLY, Mix, Pack, Summary, make_packs
 from nld_trt.quantization.dataset import DEFAULT_SET, read_documents
 
 # The longest pack. Attention materialises the scores of a whole pack, so memory and time grow with its square.
@@ -53,8 +53,21 @@ class CalibrationSettings:
                 raise InputError(f"{flag} is {value}; it must be at least {least} and below 2^63")
 
     def prepare(self, checkpoint: Checkpoint) -> CalibrationSet:
-        """Read the data and make packs of it. Raises InputError when no data can be used."""
+        """Read the data and make packs of it.
+
+        A family without MASK is calibrated on causal text alone, which is what its default mix means.
+
+        Raises:
+            InputError: no data can be used, or the mix has masked blocks and the family has no MASK.
+        """
         config = checkpoint.config
+        if config.mask_token_id is None and self.mix != TEXT_ONLY:
+            if self.mix == DEFAULT_MIX:
+                return replace(self, mix=TEXT_ONLY).prepare(checkpoint)
+            raise InputError(
+                f"--calib-mix is {self.mix}; {config.family.title} has no MASK, and so no blocks to calibrate on",
+                fix="Leave --calib-mix out, or pass 1,0,0: causal text alone.",
+            )
         documents = read_documents(
             self.dataset,
             Codec.open(checkpoint.folder, self.chat_template),

@@ -202,7 +202,8 @@ def _output_bytes(checkpoint: Checkpoint, plan: Plan) -> int:
     for module, format in plan.formats.items():
         outputs, inputs = checkpoint.shape_of(f"{module}.weight")
         scales = inputs // format.group_size if format.group_size else 1
-        total -= checkpoint.nbytes_of(f"{module}.weight")
+        if f"{module}.weight" in checkpoint.names:
+            total -= checkpoint.nbytes_of(f"{module}.weight")
         total += outputs * inputs * format.algorithm.weight_bits // 8 + 4 * outputs * scales + 4 * inputs
     return total
 

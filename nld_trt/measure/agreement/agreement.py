@@ -332,10 +332,11 @@ class Examination:
             self._facts.append("chat template: answers to conversations differ, and those to the same texts do not")
 
     def _note_what_is_missing(self, wanted: Sequence[Range]) -> None:
-        original = self._engine.manifest.config.rope.original_max_position_embeddings
+        rope = self._engine.manifest.config.rope
+        original = rope.original_max_position_embeddings
         if self._server.form is None:
             self._notes.append("the server has no completions, so only short conversations were compared")
-        if not any((each.length or 0) >= original for each in wanted):
+        if rope.llama_4_scaling_beta and not any((each.length or 0) >= original for each in wanted):
             length = original + 2 * (self._settings.max_tokens + 256)
             self._notes.append(
                 f"nothing was compared from position {original:,} on, where the query scale begins: the engine was "

@@ -21,6 +21,7 @@ from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError
+from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.config import RopeParameters
 from nld_trt.model.head_order import as_halves, as_pairs, is_rotated
@@ -28,6 +29,8 @@ from nld_trt.model.safetensors_file import Array
 
 # Values of rope_theta that releases of this family have, and what older models had.
 _THETAS: Final = (1e4, 1e6, 1e9)
+# Of a head with which faults are told apart.
+_HEAD_DIM: Final = 128
 # A function of a weight and the size of its heads.
 Order = Callable[[Array, int], Array]
 
@@ -70,7 +73,12 @@ def hypotheses(rope: RopeParameters) -> list[Hypothesis]:
         Hypothesis(names.PAIRS_NOT_ROTATED, order=as_pairs),
         *(Hypothesis(f"rope_theta {theta:g}", {"rope_theta": theta}) for theta in _THETAS),
     ]
-    return [each for each in listed if each.order is not None or replace(rope, **each.rope) != rope]
+    own = rotary.table_hash(rope, _HEAD_DIM)
+    return [
+        each
+        for each in listed
+        if each.order is not None or rotary.table_hash(replace(rope, **each.rope), _HEAD_DIM) != own
+    ]
 
 
 @contextmanager

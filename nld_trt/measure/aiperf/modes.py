@@ -70,12 +70,15 @@ class Prober:
 
     def _lengths(self, name: str, settings: SweepSettings) -> tuple[list[int | None], dict[str, str]]:
         """Return the block lengths that the mode can be measured at, and the server's reason for each other one."""
-        asked = [None] if settings.block_lengths is None or name in (names.AR, names.AUTO) else settings.block_lengths
+        lengths = [None] if settings.block_lengths is None or name in (names.AR, names.AUTO) else settings.block_lengths
         found: list[int | None] = []
         problems: dict[str, str] = {}
-        for length in dict.fromkeys(asked):
+        for length in dict.fromkeys(lengths):
             point = Point(name, length, _threshold(name, settings), 1)
-            told, mode = self._ask(fields(point))
+            asked = fields(point)
+            told, mode = self._ask(asked)
+            if told is None and mode not in (None, asked["mode"]):
+                told = f"it decodes such requests in {mode}"
             if told is None and mode is not None:
                 found.append(length)
             else:

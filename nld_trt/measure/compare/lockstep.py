@@ -49,7 +49,7 @@ class Lockstep:
 
     Attributes:
         causal: sums over the next-token predictions.
-        levels: passes without the adapter, one per noise level.
+        levels: passes without the adapter, one per noise level; none without MASK.
         draft: the pass with the adapter; None unless both engines have one.
     """
 
@@ -65,7 +65,8 @@ class Lockstep:
         self._config = reference.info.config
         self._block_length = block_length
         self.causal = Tally()
-        self.levels = [Reading(level, False, Tally()) for level in NOISE_LEVELS]
+        levels = () if self._config.mask_token_id is None else NOISE_LEVELS
+        self.levels = [Reading(level, False, Tally()) for level in levels]
         self.draft = Reading(1.0, True, Tally()) if all(info.has_adapter for info in infos) else None
 
     @property

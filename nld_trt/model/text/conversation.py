@@ -13,6 +13,8 @@ from nld_trt.files.json_text import check_plain
 
 # The fields in which a message can have the model's reasoning. Templates read the first, and some the second.
 _REASONING = ("reasoning_content", "thinking", "reasoning")
+# Types of parts that are images, as chat templates and OpenAI's APIs call them.
+_IMAGES = ("image", "image_url", "input_image")
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ def _check_message(name: str, message: Any) -> None:
     for number, part in enumerate(content if isinstance(content, list) else ()):
         if not isinstance(part, dict):
             raise InputError(f"{name}.content[{number}] is {shortened(repr(part))}; a part is an object")
+        if part.get("type") in _IMAGES:
+            raise InputError(
+                f"{name}.content[{number}] is an image (type {part['type']!r}), and engines read text alone",
+                fix="Leave it out: of models that read images, the text model is converted and nothing else.",
+            )
     calls = message.get("tool_calls")
     if calls is not None and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
         raise InputError(f"{name}.tool_calls is {shortened(repr(calls))}; it must be a list of objects")

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from nld_trt import names
@@ -69,18 +69,21 @@ benchmark:
 """
 
 
-def render_aiperf_config(model: str, engine: Mapping[str, Any], *, default: str, prompt: str) -> str:
+def render_aiperf_config(
+    model: str, engine: Mapping[str, Any], offered: Sequence[str], *, default: str, prompt: str
+) -> str:
     """Return the text of the file.
 
     Args:
         engine: the part of a repository's manifest that describes the engine.
+        offered: modes of the model's family.
         default: the mode of requests that name none.
         prompt: an example of one.
     """
     limits = engine["limits"]
     # A server whose default is another mode has not timed its engine for auto.
     missing = {names.QUADRATIC: not limits["max_quadratic_length"], names.AUTO: default != names.AUTO}
-    modes = [mode for mode in names.SERVED_MODES if not missing.get(mode)]
+    modes = [mode for mode in names.SERVED_MODES if mode in offered and not missing.get(mode)]
     rows = limits["max_batch_size"]
     levels = [level for level in (_STEP**power for power in range(8)) if level < rows] + [rows]
     return _TEMPLATE.format(

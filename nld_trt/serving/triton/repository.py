@@ -107,7 +107,9 @@ def write_repository(
     check_each_is_chosen_somewhere([*engines.values()])
     template = None if chat_template is None else _template(engine, chat_template)
     first, *others = engines
-    serving = replace(serving, engine=first, alternatives=tuple(others))
+    mode = engine.manifest.config.family.offered(serving.defaults.mode)
+    defaults = replace(serving.defaults, mode=mode)
+    serving = replace(serving, engine=first, alternatives=tuple(others), defaults=defaults)
     with publish_folder(target, force, marker=f"{name}/{MANIFEST_FILE}") as work:
         version = work / name / VERSION
         version.mkdir(parents=True)
@@ -123,7 +125,7 @@ def write_repository(
         readme = render_readme(name, serving, manifest)
         (work / "README.md").write_text(readme, encoding="utf-8", errors="backslashreplace")
         benchmark = aiperf_config.render_aiperf_config(
-            name, manifest["engine"], default=serving.defaults.mode, prompt=EXAMPLE_PROMPT
+            name, manifest["engine"], engine.manifest.config.family.modes, default=mode, prompt=EXAMPLE_PROMPT
         )
         (work / aiperf_config.FILE_NAME).write_text(benchmark, encoding="utf-8")
     return Repository(target, name, manifest, linked)

@@ -61,6 +61,7 @@ def check_settings(serving: ServingSettings, manifest: Manifest) -> None:
     if serving.backend is not None and serving.backend not in manifest.backends:
         raise InputError(f"the engine has no {serving.backend} backend; it has {', '.join(manifest.backends)}")
     limits, defaults = manifest.limits, serving.defaults
+    manifest.config.family.offered(defaults.mode)
     if defaults.block_length is not None and defaults.block_length > limits.max_block_length:
         raise InputError(
             f"the default block_length is {defaults.block_length}; the engine was built for {limits.max_block_length}",

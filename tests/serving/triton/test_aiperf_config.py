@@ -16,7 +16,7 @@ from nld_trt.serving.triton.aiperf_config import render_aiperf_config
 
 def config(rows: int = 8, drafts: int = 0, model: str = "nld", default: str = names.LINEAR) -> dict[str, Any]:
     engine = {"limits": {"max_batch_size": rows, "max_quadratic_length": drafts}}
-    return yaml.safe_load(render_aiperf_config(model, engine, default=default, prompt="Hello"))
+    return yaml.safe_load(render_aiperf_config(model, engine, names.SERVED_MODES, default=default, prompt="Hello"))
 
 
 @pytest.mark.parametrize(
