@@ -148,7 +148,7 @@ DEFAULT_ENSEMBLE: Final = 1.0
 
 # What evaluations and sweeps measure: a mode, with the draft adapter or without it (nld_trt.measure.variant).
 LINEAR_NO_LORA: Final = "linear-no-lora"
-VARIANTS: Final = (AR, DIFFUSION, LINEAR, LINEAR_NO_LORA, QUADRATIC)
+VARIANTS: Final = (AR, DIFFUSION, LINEAR, LINEAR_NO_LORA, QUADRATIC, EAGLE3)
 # Those of a sweep, whose load mode auto follows.
 SWEPT_VARIANTS: Final = (*VARIANTS, AUTO)
 # Requests of a sweep, for each repeat of a point.

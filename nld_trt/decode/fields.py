@@ -194,7 +194,8 @@ FIELDS: Final[dict[str, Field]] = {
             tensor=Tensor("raw", "BOOL"),
         ),
         Field(
-            "mode", (str,), "decoding mode", f"{names.DEFAULT_MODE}, or {names.AR} of a model that has no other",
+            "mode", (str,), "decoding mode",
+            f"{names.DEFAULT_MODE}, {names.EAGLE3} with a head that drafts, or {names.AR} of a model that has no other",
             flag=True, choices=names.SERVED_MODES,
             tensor=Tensor("mode", "STRING", default="the repository's, `auto` unless `repo --mode` was given"),
         ),

@@ -264,6 +264,11 @@ def fixed_axes(config: ModelConfig) -> dict[str, int]:
     }
 
 
+def attention_count(config: ModelConfig, limits: Limits) -> int:
+    """How often a graph attends to a cache: once in each layer, and once for each draft of a head."""
+    return config.num_hidden_layers + (limits.max_block_length - 1 if config.draft else 0)
+
+
 def bindings(direction: Direction, *, debug: bool = False, config: ModelConfig | None = None) -> list[Binding]:
     """The inputs or outputs of an engine for ``config``; None stands for one without an Eagle3 head."""
     return [

@@ -15,7 +15,7 @@ _STATED: Final = "eagle_aux_hidden_state_layer_ids"
 _SIZES: Final = ("hidden_size", "intermediate_size", "num_attention_heads", "draft_vocab_size")
 _EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts")
 # What a head has in common with its target: its caches are a further layer of the target's, its tokens the target's.
-_SHARED: Final = ("hidden_size", "num_key_value_heads", "head_dim", "vocab_size")
+SHARED: Final = ("hidden_size", "num_key_value_heads", "head_dim", "vocab_size")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _problems(raw: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
     ]
     problems += [
         f"{name} is {shortened(repr(raw.get(name)))}, and {target[name]} in the target"
-        for name in _SHARED
+        for name in SHARED
         if raw.get(name) != target[name]
     ]
     count = raw.get("num_hidden_layers", 1)

@@ -96,7 +96,7 @@ class DraftHead:
         Raises:
             InputError: it is no head, or one for another target. All faults are listed.
         """
-        _check_family(folder, target)
+        check_family(target)
         path = inside(folder, CONFIG_FILE)
         if not path.is_file():
             raise InputError(f"{folder} is no Eagle3 head: it has no {CONFIG_FILE}", fix=_FIX)
@@ -175,12 +175,13 @@ def expected_shapes(config: DraftConfig, target: ModelConfig) -> dict[str, tuple
     return {f"{module}.weight": tuple(size[axis] for axis in axes) for module, axes in _AXES.items()}
 
 
-def _check_family(folder: Path, target: ModelConfig) -> None:
+def check_family(target: ModelConfig) -> None:
+    """Raise InputError for a target of a family that heads cannot draft for."""
     if target.family.takes_head:
         return
     able = ", ".join(family.title for family in FAMILIES.values() if family.takes_head)
     raise InputError(
-        f"the Eagle3 head in {folder} was given for {target.family.title}; heads are supported for {able}",
+        f"an Eagle3 head was given for {target.family.title}; heads are supported for {able}",
         fix="Leave the head out.",
     )
 

@@ -99,10 +99,11 @@ class OrtBackend:
             for width in (1, 2):
                 session.run(None, _forward(checkpoint, plan, width))
             kernels = _kernels(path_of_library(session.end_profiling()))
-        counts, layers = Counter(kernels.values()), checkpoint.config.num_hidden_layers
-        # A head attends once for each of its drafts, the first with the new tokens.
-        drafts = plan.limits.max_block_length - 1 if checkpoint.draft_head else 0
-        wanted = {_ONE_TOKEN_ATTENTION: layers, _ATTENTION: layers + drafts}
+        config, counts = checkpoint.config, Counter(kernels.values())
+        wanted = {
+            _ONE_TOKEN_ATTENTION: config.num_hidden_layers,
+            _ATTENTION: contract.attention_count(config, plan.limits),
+        }
         found = {kind: counts[kind] for kind in wanted}
         problems = [
             f"{found[kind]} {kind} nodes, not {count}" for kind, count in wanted.items() if found[kind] != count

@@ -66,10 +66,10 @@ def prove_network(
     Raises:
         OperationError: there are differences; the error lists them all.
     """
-    layers = config.num_hidden_layers
+    attentions, caches = contract.attention_count(config, plan.limits), 2 * config.cached_layers
     problems = []
-    if len(facts.attentions) != layers:
-        problems.append(f"{len(facts.attentions)} fused attentions for {layers} layers: the others were decomposed")
+    if len(facts.attentions) != attentions:
+        problems.append(f"{len(facts.attentions)} fused attentions, not {attentions}: the others were decomposed")
     for attention in facts.attentions:
         if attention.decomposable:
             problems.append(f"{attention.node} may be decomposed by the compiler")
@@ -77,8 +77,8 @@ def prove_network(
             problems.append(f"{attention.node} has no mask: it would read cache slots that hold nothing")
         if attention.dtype != plan.precision:
             problems.append(f"{attention.node} computes in {attention.dtype}, not {plan.precision}")
-    if facts.cache_updates != 2 * layers:
-        problems.append(f"{facts.cache_updates} of {2 * layers} caches are updated in place")
+    if facts.cache_updates != caches:
+        problems.append(f"{facts.cache_updates} of {caches} caches are updated in place")
     problems += [
         f"{count} matrix multiplication inputs are {dtype}, not {plan.precision}"
         for dtype, count in facts.matmul_dtypes.items()
