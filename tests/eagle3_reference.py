@@ -94,7 +94,7 @@ class Head(nn.Module):
         # A list, so that the target is no module of the head.
         self.target = [target]
         self.register_buffer("d2t", torch.empty(DRAFT_VOCAB, dtype=torch.int64))
-        self.register_buffer("t2d", torch.empty(SIZES["vocab_size"], dtype=torch.bool))
+        self.register_buffer("t2d", torch.empty(target.config.vocab_size, dtype=torch.bool))
         self.know(torch.arange(DRAFT_VOCAB) * 4)
         self.settings = {"num_attention_heads": heads, "intermediate_size": width, "rope_theta": theta}
 
@@ -225,7 +225,7 @@ def save_head(head: Head, folder: Path, **changes: Any) -> Path:
         "num_key_value_heads": KV_HEADS,
         "head_dim": HEAD_DIM,
         "rms_norm_eps": 1e-6,
-        "vocab_size": SIZES["vocab_size"],
+        "vocab_size": len(head.t2d),
         "draft_vocab_size": DRAFT_VOCAB,
         **head.settings,
         **changes,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,11 +14,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nld_trt.decode.auto.shapes import Shape
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.fill import Pass, PassSettings, fill
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request, modes_of
 from nld_trt.decode.result import Result
+from nld_trt.decode.scripted import Script
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
@@ -28,6 +31,7 @@ from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from tests import eagle3_reference as reference
 from tests.eagle3_reference import KNOWN, LAYERS
+from tests.quantized_checkpoint import Export, write_quantized
 from tests.stock_models import make_stock
 
 BACKENDS = ("ort", "torch")
@@ -42,7 +46,8 @@ class Built:
     """A target of transformers, its head, and an engine of both."""
 
     def __init__(self, folder: Path, *, trained: bool) -> None:
-        self.model = make_stock("qwen3", folder / "release", num_hidden_layers=LAYERS)
+        self.release = folder / "release"
+        self.model = make_stock("qwen3", self.release, num_hidden_layers=LAYERS)
         if trained:
             reference.periodic(self.model, folder / "release")
         self.head = (reference.trained_head if trained else reference.random_head)(self.model)
@@ -179,3 +184,65 @@ def test_a_request_that_names_no_mode_is_drafted_for(trained: Built) -> None:
 def test_what_the_mode_cannot_do_is_refused(trained: Built, fields, message: str) -> None:
     with pytest.raises(InputError, match=f"(?s){message}"):
         Request((3,), **fields).resolved(trained.folder.info("ort"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_target_of_four_bits_has_its_head_in_high_precision(trained: Built, tmp_path: Path, backend: str) -> None:
+    """The text is that of ar on the same engine, and some drafts are accepted."""
+    write_quantized(trained.release, tmp_path / "export", Export(group_size=16))
+    convert(tmp_path / "export", tmp_path / "converted", draft=trained.release.parent / "head")
+    plan = BuildPlan(backend, "fp32", LIMITS, adapter=False, head="checkpoint")
+    build_engine(Checkpoint.open_converted(tmp_path / "converted"), [plan], tmp_path / "engine")
+    session = EngineFolder.open(tmp_path / "engine").open_session(backend)
+    (prompt,) = prompts([30])
+    requests = [Request(tuple(prompt), mode, max_new_tokens=TOKENS) for mode in ("ar", "eagle3")]
+    results = dict(generate(Batch(session), requests))
+    assert results[1].tokens == results[0].tokens
+    assert max(results[1].accepted) > 1
+
+
+def test_a_request_can_be_cancelled_between_passes(trained: Built) -> None:
+    """Its row decodes the next request as if nobody had been there."""
+    first, second = prompts([12, 9])
+    expected = trained.results("ort", [Request(tuple(second), max_new_tokens=TOKENS)])[0]
+    batch = Batch(trained.session("ort"))
+    row = batch.submit(Request(tuple(first), max_new_tokens=60))
+    for _ in range(3):
+        batch.step()
+    batch.cancel(row)
+    assert [emission.finish_reason for emission in batch.step()] == ["cancelled"]
+    found = dict(generate(batch, [Request(tuple(second), max_new_tokens=TOKENS)]))[0]
+    assert (found.tokens, found.accepted) == (expected.tokens, expected.accepted)
+
+
+def test_scripted_acceptance_is_what_the_script_says(trained: Built) -> None:
+    """Its forwards are those of the mode, whatever the head drafts."""
+    batch = Batch(trained.session("ort"))
+    batch.script = Script(Shape((0.0, 0.0, 1.0)), "a test", longest=3)
+    row = batch.submit(Request((9, 10, 11), "eagle3", block_length=3, max_new_tokens=10, eos_token_id=-1))
+    for _ in batch.run():
+        pass
+    assert row.counters.accepted == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_block_length": 1}, "block_length is 1; a block of an Eagle3 head is the bonus token and 1 to 15 drafts"),
+        ({"max_block_length": 17}, "block_length is 17"),
+        ({"max_quadratic_length": 2}, "quadratic_length is 2; Qwen3 decodes in eagle3, ar"),
+    ],
+)
+def test_blocks_that_a_head_cannot_draft_are_not_built(trained: Built, tmp_path: Path, limits, message: str) -> None:
+    checkpoint = Checkpoint.open_converted(trained.release.parent / "converted")
+    plan = BuildPlan("ort", "fp32", replace(LIMITS, **limits), adapter=False)
+    with pytest.raises(InputError, match=message):
+        build_engine(checkpoint, [plan], tmp_path / "engine")
+    assert not (tmp_path / "engine").exists()
+
+
+def test_an_engine_without_a_head_says_how_to_get_one(trained: Built) -> None:
+    info = trained.folder.info("ort")
+    without = replace(info, config=replace(info.config, draft=None))
+    with pytest.raises(InputError, match=r"(?s)no Eagle3 head.*nld-trt convert --draft"):
+        Request((3,), "eagle3").resolved(without)

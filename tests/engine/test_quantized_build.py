@@ -36,7 +36,7 @@ from tests.quantized_checkpoint import Export, random_prescale, write_effective,
 # The head as the exports have it, so that engines can be compared with the weights that these stand for.
 PLAN = BuildPlan("ort", "fp32", TINY_LIMITS, adapter=True, head="checkpoint")
 NEW_TOKENS = 40
-NLD_MODES = ("ar", "diffusion", "linear")
+MODES = ("ar", "diffusion", "linear")
 EXPORTS = {
     **{name: Export(name, group_size=32 if name == "W4A16_AWQ" else 16) for name in ALGORITHMS},
     "head, too": Export(excluded=()),
@@ -128,7 +128,7 @@ def twins(engines, prompts):
 WEIGHT_ONLY = [name for name, found in ALGORITHMS.items() if found.activations == "none"]
 
 
-@pytest.mark.parametrize("mode", NLD_MODES)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", [*WEIGHT_ONLY, "head, too"])
 def test_quantized_weights_predict_what_the_weights_that_they_stand_for_predict(twins, case, mode):
     """In every forward of a decoding, causal or not, with the adapter or without."""

@@ -30,7 +30,7 @@ CLIENTS = 24
 BAD, LEAVING, HURRIED = 0.2, 0.1, 0.1
 
 PROMPTS = ("Convert 37 km to m.", "Sort these numbers: 42 17 88 35", "Reverse the letters: k q p", "Add 221 and 427.")
-NLD_MODES = ("ar", "diffusion", "linear")
+MODES = ("ar", "diffusion", "linear")
 REFUSALS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"text_input": ""}, "text_input is empty"),
     ({"text_input": "a", "mode": "fast"}, "mode is 'fast'"),
@@ -51,7 +51,7 @@ def questions() -> list[dict[str, Any]]:
     for index, prompt in enumerate(PROMPTS * 6):
         question: dict[str, Any] = {
             "text_input": prompt,
-            "mode": NLD_MODES[index % 3],
+            "mode": MODES[index % 3],
             "max_tokens": choice.randint(1, 60),
         }
         if index % 4 == 3:

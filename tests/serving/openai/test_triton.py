@@ -32,7 +32,7 @@ pytestmark = pytest.mark.triton
 
 PROMPT = "Convert 37 km to m."
 MESSAGES = [{"role": "user", "content": PROMPT}]
-NLD_MODES = ("ar", "diffusion", "linear")
+MODES = ("ar", "diffusion", "linear")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def text_of(chunks) -> str:
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
 
-@pytest.mark.parametrize("mode", NLD_MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_answers_equal_direct_decoding(client, direct, mode) -> None:
     expected = direct(PROMPT, mode=mode, max_tokens=60)
     whole = ask(client, extra_body={"mode": mode})
@@ -178,7 +178,7 @@ def test_many_clients_get_what_each_gets_alone(server, front, direct, clients: i
 
     def use(number: int) -> None:
         with client_of(front) as mine:
-            options = {"max_tokens": 20 + number, "extra_body": {"mode": NLD_MODES[number % 3]}}
+            options = {"max_tokens": 20 + number, "extra_body": {"mode": MODES[number % 3]}}
             if number % 4 == 3:
                 stream = ask(mine, stream=True, **options)
                 next(iter(stream))
@@ -194,7 +194,7 @@ def test_many_clients_get_what_each_gets_alone(server, front, direct, clients: i
     for thread in threads:
         thread.join(120)
     assert found == {
-        number: direct(PROMPT, mode=NLD_MODES[number % 3], max_tokens=20 + number).text
+        number: direct(PROMPT, mode=MODES[number % 3], max_tokens=20 + number).text
         for number in range(clients)
         if number % 4 != 3
     }

@@ -21,10 +21,10 @@ from tests.serving.conftest import LONG, wait_until
 pytestmark = pytest.mark.triton
 
 PROMPT = "Convert 37 km to m."
-NLD_MODES = ("ar", "diffusion", "linear")
+MODES = ("ar", "diffusion", "linear")
 
 
-@pytest.mark.parametrize("mode", NLD_MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_grpc_stream_equals_direct_decoding(server, direct, mode) -> None:
     expected = direct(PROMPT, mode=mode, max_tokens=60)
     chunks = server.ask(text_input=PROMPT, mode=mode, max_tokens=60)
@@ -37,7 +37,7 @@ def test_grpc_stream_equals_direct_decoding(server, direct, mode) -> None:
     assert last.acceptance_length == pytest.approx(expected.acceptance_length)
 
 
-@pytest.mark.parametrize("mode", NLD_MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_generate_stream_equals_direct_decoding(server, direct, mode) -> None:
     expected = direct(PROMPT, mode=mode, max_tokens=60)
     events = server.generate_stream(text_input=PROMPT, mode=mode, max_tokens=60, stream=True)
@@ -82,7 +82,7 @@ def test_ids_in_give_ids_out(server, direct) -> None:
     assert [token for chunk in chunks for token in chunk.output_ids] == direct(ids, mode="ar", max_tokens=30).output_ids
 
 
-@pytest.mark.parametrize("mode", NLD_MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_sampled_answer_equals_direct_decoding_with_its_seed(server, direct, mode) -> None:
     """2^62 + 1 has no float of its own."""
     options = {"mode": mode, "temperature": 4.0, "seed": 2**62 + 1, "max_tokens": 40}
@@ -109,7 +109,7 @@ def test_stop_words_as_a_json_list(server, direct) -> None:
 
 
 def test_clients_at_the_same_time_get_what_each_gets_alone(server, direct) -> None:
-    asked = [(f"{PROMPT} {index}", NLD_MODES[index % 3], 30 + index) for index in range(8)]
+    asked = [(f"{PROMPT} {index}", MODES[index % 3], 30 + index) for index in range(8)]
     answers: dict[int, str] = {}
 
     def ask(index: int) -> None:

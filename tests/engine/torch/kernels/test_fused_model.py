@@ -20,7 +20,7 @@ from tests.golden_cases import differences, golden_cases, request_line
 
 __all__ = ["library"]
 
-NLD_MODES = ("ar", "diffusion", "linear_spec", "linear_spec_lora")
+MODES = ("ar", "diffusion", "linear_spec", "linear_spec_lora")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def short_cases(goldens, mode: str, count: int):
     return sorted(cases, key=lambda case: (case["nfe"], len(case["prompt_ids"])))[:count]
 
 
-@pytest.mark.parametrize("mode", NLD_MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_golden_cases_match_token_for_token(goldens, opened, mode):
     session, launcher = opened
     cases = short_cases(goldens, mode, 2)
@@ -60,7 +60,7 @@ def test_golden_cases_match_token_for_token(goldens, opened, mode):
 @pytest.mark.slow
 def test_golden_cases_of_all_modes_match_in_one_batch(goldens, opened):
     session, _ = opened
-    cases = [case for mode in NLD_MODES for case in short_cases(goldens, mode, 4)]
+    cases = [case for mode in MODES for case in short_cases(goldens, mode, 4)]
     assert differences(cases, list(run_lines(map(request_line, cases), Batch(session)))) == []
 
 
