@@ -27,6 +27,7 @@ from nld_trt.engine.folder import EngineFolder
 from nld_trt.engine.session import execute
 from nld_trt.errors import InputError
 from nld_trt.graph.contract import Limits
+from nld_trt.measure.variant import SWEPT, parse_variants
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
 from tests import eagle3_reference as reference
@@ -162,6 +163,13 @@ def test_drafts_do_not_depend_on_what_a_row_was_before(trained: Built, backend: 
     results = dict(generate(batch, [Request(tuple(second), max_new_tokens=24)]))
     assert results[0].cached_tokens == 29
     assert (results[0].tokens, results[0].accepted) == (alone.tokens, alone.accepted)
+
+
+def test_measurements_know_the_mode(trained: Built) -> None:
+    info = trained.folder.info("ort")
+    assert [variant.name for variant in parse_variants(None, info)] == ["ar", "eagle3"]
+    assert [variant.name for variant in parse_variants("auto", info, known=SWEPT)] == ["eagle3"]
+    assert parse_variants("eagle3", info)[0].block_length(info, 3) == 3
 
 
 def test_a_request_that_names_no_mode_is_drafted_for(trained: Built) -> None:

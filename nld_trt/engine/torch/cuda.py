@@ -26,7 +26,7 @@ from nld_trt.engine.session import EngineInfo
 from nld_trt.engine.torch.blocks import LayerCaches
 from nld_trt.engine.torch.decode_functions import FunctionStep
 from nld_trt.engine.torch.decode_kernels import KernelStep, Launcher, fits
-from nld_trt.engine.torch.draft_head import DRAFTED, DraftHeadStep
+from nld_trt.engine.torch.draft_head import DRAFT_OUTPUTS, DraftHeadStep
 from nld_trt.engine.torch.forward import FINAL_HIDDEN, layer_caches, views
 from nld_trt.engine.torch.fused import FusedBlocks, FusedLayout
 from nld_trt.engine.torch.network import Network
@@ -81,7 +81,7 @@ class FusedModel:
         if FINAL_HIDDEN in outputs:
             outputs[FINAL_HIDDEN].copy_(hidden)
         positions = self._network.blocks.positions(layout)
-        decided = {name: tensor for name, tensor in outputs.items() if name not in (FINAL_HIDDEN, *DRAFTED)}
+        decided = {name: tensor for name, tensor in outputs.items() if name not in (FINAL_HIDDEN, *DRAFT_OUTPUTS)}
         if self._kernels is not None and not (samples and self._has_ensemble):
             self._kernels.run(inputs, hidden, decided, samples=samples)
         else:

@@ -23,13 +23,13 @@ from nld_trt.engine.torch.eager import rotate
 from nld_trt.engine.torch.types import ACTIVATIONS
 from nld_trt.engine.torch.weights import EngineWeights
 from nld_trt.engine.torch.writer import DRAFT_PREFIX, EMBEDDING_NAME
-from nld_trt.graph.contract import MAX_DRAFTS
+from nld_trt.graph.contract import DRAFTED, MAX_DRAFTS
 from nld_trt.graph.step.tensors import PROGRAMS
 from nld_trt.model import rotary
 from nld_trt.model.draft_head import LAYER, TO_TARGET
 
 # Outputs that the decode operators do not have.
-DRAFTED = ("draft_tokens", "draft_logits")
+DRAFT_OUTPUTS = ("draft_tokens", "draft_logits")
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,10 @@ class DraftHeadStep:
         state = hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[-1]))
         position = inputs["cache_length"].long() + last
         seen = _Seen(written[0].keys, written[0].values, slots <= position[:, None, None, None])
-        drafts, logits = self._chain(state, seen, position)
-        rest = MAX_DRAFTS - self._drafts
+        # On a GPU this would have to wait for the rows, and a captured forward has no branches.
+        wanted = positions.device.type != "cpu" or bool((inputs["next_token"] == DRAFTED).any())
+        drafts, logits = self._chain(state, seen, position, self._drafts if wanted else 1)
+        rest = MAX_DRAFTS - drafts.shape[1]
         return {
             "draft_tokens": F.pad(drafts, (0, rest)),
             "draft_logits": F.pad(logits, (0, 0, 0, rest)),
@@ -128,8 +130,8 @@ class DraftHeadStep:
         order = torch.arange(tokens.shape[1], device=tokens.device)
         return torch.where(order == last[:, None], after[:, None], shifted)
 
-    def _chain(self, state: Tensor, seen: _Seen, position: Tensor) -> tuple[Tensor, Tensor]:
-        """The drafts after the bonus token [B, N] int32, and the logits of each [B, N, V] float32.
+    def _chain(self, state: Tensor, seen: _Seen, position: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """``count`` drafts after the bonus token [B, N] int32, and the logits of each [B, N, V] float32.
 
         Args:
             state: [B, 1, H], of the token at ``position`` [B].
@@ -142,7 +144,7 @@ class DraftHeadStep:
             held.append(held[-1].with_token(key, value))
             return held[-1]
 
-        for step in range(1, self._drafts):
+        for step in range(1, count):
             at = (position + step).clamp_max(self._last_position)[:, None]
             state = self._layer(drafts[-1], state, at, grown)
             logits.append(self._logits(state))
@@ -188,7 +190,7 @@ class DraftHeadStep:
     def _next_tokens(self, inputs: Mapping[str, Tensor], made: Mapping[str, Tensor], block: Tensor) -> Tensor:
         """The rows' next tokens [B, W]: those of the decode operators, or ``block``: the bonus token and its drafts."""
         decided = made["next_tokens"]
-        places = torch.arange(decided.shape[1], device=decided.device).clamp_max(self._drafts)
+        places = torch.arange(decided.shape[1], device=decided.device).clamp_max(block.shape[1] - 1)
         # A row that repeats its pass keeps its tokens.
         goes_on = made["next_cache_length"] > inputs["cache_length"]
         speculates = (inputs["program"] == PROGRAMS.index(names.QUADRATIC)) & goes_on
