@@ -165,6 +165,18 @@ def test_drafts_do_not_depend_on_what_a_row_was_before(trained: Built, backend: 
     assert (results[0].tokens, results[0].accepted) == (alone.tokens, alone.accepted)
 
 
+def test_debug_outputs_can_be_had_of_an_engine_without_them(trained: Built, tmp_path: Path) -> None:
+    checkpoint = Checkpoint.open_converted(trained.release.parent / "converted")
+    build_engine(checkpoint, [BuildPlan("ort", "fp32", LIMITS, adapter=False)], tmp_path / "engine")
+    found = []
+    for session in (EngineFolder.open(tmp_path / "engine").open_session("ort", debug=True), trained.session("ort")):
+        session.reserve(1, LIMITS.capacity)
+        step = fill(session, [Pass(prompts([9])[0], wanted=[8], settings=PassSettings(drafted=True))])
+        execute(session, step)
+        found.append(step.outputs["draft_logits"])
+    np.testing.assert_array_equal(*found)
+
+
 def test_measurements_know_the_mode(trained: Built) -> None:
     info = trained.folder.info("ort")
     assert [variant.name for variant in parse_variants(None, info)] == ["ar", "eagle3"]

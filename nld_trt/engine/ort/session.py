@@ -18,6 +18,7 @@ from nld_trt.graph import contract
 from nld_trt.graph.export import load_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.interrupts import interruptible
+from nld_trt.model.config import ModelConfig
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -93,7 +94,7 @@ class OrtSession:
         self.info = info
         source: str | bytes = opened_path(model)
         if info.debug:
-            source = _with_debug_outputs(model)
+            source = _with_debug_outputs(model, info.config)
             options.add_session_config_entry(_WEIGHTS_FOLDER, opened_path(model.parent))
         self._session = interruptible(
             lambda: onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -202,14 +203,14 @@ class OrtSession:
         return BoundStep(buffers, binding, staged)
 
 
-def _with_debug_outputs(model: Path) -> bytes:
+def _with_debug_outputs(model: Path, config: ModelConfig) -> bytes:
     """Add the contract's debug outputs to the model's outputs. Returns the model without weights, which stay in a file.
 
     The graph computes them as internal values with their contract names, and ONNX Runtime infers their types.
     """
     graph = load_graph(model)
     present = {value.name for value in graph.graph.output}
-    for declared in contract.bindings("output", debug=True):
+    for declared in contract.bindings("output", debug=True, config=config):
         if declared.debug and declared.name not in present:
             graph.graph.output.add(name=declared.name)
     content: bytes = graph.SerializeToString()

@@ -20,7 +20,7 @@ from nld_trt.errors import InputError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
 
-DEBUG = [binding.name for binding in contract.BINDINGS if binding.debug]
+DEBUG = [binding.name for binding in contract.BINDINGS if binding.debug and binding.exists(None)]
 
 
 def prefill(session, ids):
