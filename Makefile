@@ -7,6 +7,7 @@
 #   make test-browser reports in a real browser, which has to be installed
 #   make test-aiperf sweeps of a server with AIPerf, which gets an environment of its own
 #   make test-clients   OpenAI's other clients, in an environment of their own
+#   make real-size   the shapes of the 8B from random weights to a repository; 36 GB of disk, in REAL_SIZE=build/real-size
 #   make lint        ruff and mypy
 #   make clean       remove what these made
 #
@@ -17,11 +18,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 AIPERF := $(CURDIR)/.venv-aiperf
 CLIENTS := .venv-clients
+REAL_SIZE ?= build/real-size
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 # worksteal: each worker starts with a part of the list, so that few of them make what neighbouring tests share.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-slow test-browser test-aiperf test-clients lint clean
+.PHONY: demo test test-slow test-browser test-aiperf test-clients real-size lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -43,6 +45,9 @@ test-aiperf: $(VENV)/.installed-dev $(AIPERF)/.installed
 
 test-clients: $(CLIENTS)/.installed
 	$(CLIENTS)/bin/python -m pytest -p no:cacheprovider -k "langchain or litellm" tests/serving/openai
+
+real-size: $(VENV)/.installed-dev
+	$(BIN)/python bench/real_size.py $(REAL_SIZE)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

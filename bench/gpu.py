@@ -3,7 +3,7 @@
 """Everything that a GPU must show about the PyTorch engine, in one run: that it is right, and how fast it is.
 
     PYTHONPATH=. python bench/gpu.py -o bench/results/gpu.json            # on a machine with an NVIDIA GPU
-    PYTHONPATH=. python bench/gpu.py -o gpu.json --cpu --quick            # parts 1 and 5 as the CPU runs them
+    PYTHONPATH=. python bench/gpu.py -o gpu.json --cpu --quick            # parts 1, 5 and 6 as the CPU runs them
 
 PyTorch with CUDA and the packages of nld-trt's base install are required; part 4 also needs transformers. The result is
 one JSON file. It is written after every part, and a part that is in it is not run again: after an interruption the
@@ -22,6 +22,7 @@ import shlex
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ PARTS: Mapping[str, str] = {
     "3": "shapes",
     "4": "peers",
     "5": "tiny",
+    "6": "load",
+    "7": "breakdown",
 }
 
 
@@ -58,12 +61,15 @@ def machine(on_gpu: bool) -> dict[str, Any]:
 
 
 def run_part(name: str, settings: Settings) -> dict[str, Any]:
-    """The result of a part with its duration, or what the machine lacks for it."""
+    """The result of a part with its duration, what the machine lacks for it, or where it failed."""
     started = time.perf_counter()
     try:
         found = importlib.import_module(f"on_gpu.{name}").run(settings)
     except Lacks as error:
         return {"lacks": str(error)}
+    except Exception:
+        # Time on a GPU can be short: the parts after this one run all the same.
+        return {"failed": traceback.format_exc()}
     return {**found, "seconds": round(time.perf_counter() - started, 1), "quick": settings.quick}
 
 
@@ -95,13 +101,15 @@ def main() -> int:
             found["parts"][name] = run_part(name, settings)
             asked.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             print(f"{number} {name}: {summary(found['parts'][name])}", flush=True)
-    return int(any(part.get("passed") is False for part in found["parts"].values()))
+    return int(any(part.get("passed") is False or "failed" in part for part in found["parts"].values()))
 
 
 def summary(part: Mapping[str, Any]) -> str:
     """What a part found, on one line."""
     if "lacks" in part:
         return f"not run, this machine lacks {part['lacks']}"
+    if "failed" in part:
+        return f"FAILED\n{part['failed']}"
     missed = [name for name, aim in part.get("targets", {}).items() if not aim["met"]]
     verdict = {None: "done", True: "passed", False: "FAILED"}[part.get("passed")]
     targets = f"; targets missed: {', '.join(missed)}" if missed else ""

@@ -3,7 +3,7 @@
 """What requests cost each other on a real Triton server, and what the server costs beside the engine alone.
 
     nld-trt convert examples/nld-tiny -o checkpoint
-    nld-trt build checkpoint -o engine --backend ort --max-batch-size 16 --max-seq-len 4096
+    nld-trt build checkpoint -o engine --backend ort --max-batch-size 16 --max-seq-len 4096 --quadratic-length 8
     python bench/serving_load.py engine
     python bench/serving_load.py engine --parts neighbours --repeats 9 -o bench/results/serving_load.json
 

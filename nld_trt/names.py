@@ -39,8 +39,10 @@ DRAFT: Final = "draft"
 VERIFY: Final = "verify"
 
 # How an engine makes a row's next pass: not at all, or by the rule of a mode (nld_trt.graph.contract).
-Program = Literal["hold", "token", "diffusion", "linear", "quadratic"]
+Program = Literal["hold", "token", "diffusion", "linear", "quadratic", "blocks"]
 HOLD: Final = "hold"
+# Diffusion whose blocks begin without a bonus token.
+BLOCKS: Final = "blocks"
 
 # Rules that decide which drafted tokens are accepted (docs/sampling.md).
 AcceptanceName = Literal["match", "reject"]
@@ -113,7 +115,7 @@ GENERATION_CONFIGS: Final = ("checkpoint", "none")
 
 # Released sizes (nld_trt.model.releases): of Nemotron-Labs-Diffusion, and of the families that it is compared with.
 NLD_SIZES: Final = ("3b", "8b", "14b")
-MODEL_SIZES: Final = (*NLD_SIZES, "qwen3-4b", "qwen3-8b", "ministral-8b")
+MODEL_SIZES: Final = (*NLD_SIZES, "qwen3-4b", "qwen3-8b", "ministral-8b", "sdar-8b", "llada-8b", "dream-7b")
 
 
 DEFAULT_MODE: Final[ModeName] = LINEAR
@@ -201,7 +203,7 @@ DEFAULT_MAX_BODY_BYTES: Final = 1024 * 1024
 
 # What a simulated server may be given: costs of published forwards (nld_trt.measure.simulate.published), published
 # acceptance (nld_trt.decode.auto.shapes), and closed loops (nld_trt.measure.simulate.trace).
-PUBLISHED_TABLES: Final = ("published-b200", "published-b200-served")
+INCLUDED_TABLES: Final = ("published-b200", "published-b200-served", "measured-h200")
 WORKLOADS: Final = (
     "speed-bench", "coding", "math", "reasoning", "multilingual", "qa", "rag", "writing", "nine-tasks",
 )  # fmt: skip

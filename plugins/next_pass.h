@@ -13,11 +13,12 @@ namespace nld {
 constexpr int kHold = 0;
 constexpr int kDiffusion = 2;
 constexpr int kQuadratic = 4;
+constexpr int kBlocks = 5;
 
 // What a warp knows of a row's pass. All lanes have the same values.
 struct Pass {
     int valid, segments, program, left, accepted;
-    bool causal, diffusion;
+    bool causal, diffusion, without_bonus;  // blocks of diffusion may begin without a bonus token
     int eos_token_id[kMaxEosIds];  // values below 0 are unused
 
     // Whether a token ends the row's answer. No token is below 0, so unused ids match none.
@@ -56,7 +57,8 @@ struct NextPass {
 
     NLD_DEVICE Pass pass(int row) const {
         Pass found{valid_count[row], segments[row], program[row], tokens_left[row], accepted_count[row],
-                   causal[row], program[row] == kDiffusion, {}};
+                   causal[row], program[row] == kDiffusion || program[row] == kBlocks, program[row] == kBlocks,
+                   {}};
 #pragma unroll
         for (int place = 0; place < kMaxEosIds; ++place) {
             found.eos_token_id[place] = eos_token_id[row * kMaxEosIds + place];
@@ -101,7 +103,8 @@ NLD_DEVICE void advance(const Warp& warp, const NextPass& it, int row) {
     // A block is filled without masks; in diffusion also where an answer is complete, with none before its EOS.
     const bool filled = it.masks_left[row] == 0 || (pass.diffusion && eos.slot < mask.slot);
     const int last = lesser(pass.valid, width) - 1;
-    const int bonus = pass.diffusion ? it.verified_tokens[start + (last > 0 ? last : 0)] : it.bonus_token[row];
+    const int decided = pass.diffusion ? it.verified_tokens[start + (last > 0 ? last : 0)] : it.bonus_token[row];
+    const int bonus = pass.without_bonus ? it.mask_token_id : decided;
     const int committed = pass.diffusion ? pass.valid : pass.accepted;
     const bool ends = pass.diffusion ? given_eos.slot < kAfterAll : it.eos_position[row] < width;
     const int left_after = pass.left - committed;
@@ -120,7 +123,8 @@ NLD_DEVICE void advance(const Warp& warp, const NextPass& it, int row) {
         });
     }
     if (!warp.leads()) return;
-    const bool causal_next = pass.causal ? pass.program == kQuadratic || pass.valid == 1 : filled;
+    const bool at_once = pass.program == kQuadratic || (pass.valid == 1 && !pass.without_bonus);
+    const bool causal_next = pass.causal ? at_once : filled;
     const bool denoises_again = pass.diffusion && !pass.causal && !filled;
     const int left = pass.causal ? left_after : pass.left;
     it.next_cache_length[row] = it.cache_length[row] + (continues && pass.causal ? committed : 0);

@@ -27,8 +27,8 @@ from on_gpu.settings import Settings
 
 _BLOCK = 32
 # (context, rows): the loop is timed at the first context, forwards alone at the others.
-_LOOPS = (512, (1, 2, 4, 8, 16, 32, 64))
-_FORWARDS = ((512, (128,)), (4096, (1, 8, 32)), (32_768, (1, 4)))
+_LOOPS = (512, (1, 8, 32))
+_FORWARDS = ((4096, (1, 8)), (32_768, (1,)))
 _FORMS = ("fp8", "int4")
 
 

@@ -130,7 +130,7 @@ def _request_option(field: Field, defaults: bool) -> Callable[[Command], Command
 
 
 # Of one generation: how it decodes, and how its tokens are sampled.
-DECODING = ("mode", "max_new_tokens", "block_length", "threshold", "lora", "ensemble")
+DECODING = ("mode", "max_new_tokens", "block_length", "threshold", "steps", "block_cache", "lora", "ensemble")
 SAMPLING_OPTIONS = (*SAMPLING, "acceptance")
 
 

@@ -43,7 +43,9 @@ def side_by_side_table(scores: Sequence[Score], against: Sequence[Score]) -> Tab
 
 def comparison_table(comparison: Comparison) -> Table:
     """One row per kind of pass, and per noise level."""
-    passes = {"causal": comparison.causal, "bidirectional": comparison.bidirectional}
+    passes = {"causal": comparison.causal}
+    if comparison.by_noise_level:
+        passes["bidirectional"] = comparison.bidirectional
     passes |= {f"  {level:.0%} masked": figures for level, figures in comparison.by_noise_level.items()}
     if comparison.draft is not None:
         passes[names.DRAFT] = comparison.draft

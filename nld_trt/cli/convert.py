@@ -104,16 +104,16 @@ def _folder(checkpoint: str, revision: str | None) -> Path:
 def _to_nld(checkpoint: Path, target: Path, force: bool, draft: Path | None) -> Written:
     from nld_trt.files import human_bytes
     from nld_trt.model.convert import convert
-    from nld_trt.model.family import FAMILIES
+    from nld_trt.model.family import FAMILIES, NLD
 
     manifest = convert(checkpoint, target, draft=draft, force=force, progress=output)
     adapter, head = manifest["adapter"], manifest.get("draft_head")
     drafter = f"draft adapter of rank {adapter['rank']}" if adapter else "no draft adapter"
+    last = drafter if manifest["family"] == NLD else f"of the family {FAMILIES[manifest['family']].title}"
     if head is not None:
-        drafter = f"Eagle3 head of {head['parameters']:,} parameters"
+        last += f", Eagle3 head of {head['parameters']:,} parameters"
     size = human_bytes(sum(entry["bytes"] for entry in manifest["files"].values()))
-    family = FAMILIES[manifest["family"]].title
-    text = f"{family} checkpoint in {target}: {manifest['parameters']:,} parameters, {size}, {drafter}"
+    text = f"checkpoint in {target}: {manifest['parameters']:,} parameters, {size}, {last}"
     facts = {"manifest": manifest, "generation": manifest["generation"]}
     return facts, manifest["notes"], text, f"nld-trt build {shlex.quote(str(target))} -o ENGINE_DIR"
 

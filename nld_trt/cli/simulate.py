@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 @click.command("simulate")
 @click.option(
-    "--table", default=names.PUBLISHED_TABLES[0], show_default=True, metavar="NAME|FILE",
-    help=f"What forwards take: {', '.join(names.PUBLISHED_TABLES)}, or a file of bench loop --table.",
+    "--table", default=names.INCLUDED_TABLES[0], show_default=True, metavar="NAME|FILE",
+    help=f"What forwards take: {', '.join(names.INCLUDED_TABLES)}, or a file of bench loop --table.",
 )  # fmt: skip
 @click.option(
     "--acceptance", default=names.DEFAULT_WORKLOAD, show_default=True, metavar="NAME|NUMBER|FILE",

@@ -21,12 +21,13 @@ from dataclasses import dataclass, replace
 from nld_trt import names
 from nld_trt.decode.auto.costs import CostTable
 from nld_trt.decode.auto.steering import Steering, Switch
+from nld_trt.decode.canvas import CanvasRow
 from nld_trt.decode.fill import fill, idle_pass, outcomes
 from nld_trt.decode.places import Places, Zone
 from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
 from nld_trt.decode.scripted import Script, ScriptedRow
-from nld_trt.decode.turns import PROMPTS, Turn, Turns, widest_run
+from nld_trt.decode.turns import PROMPTS, Turn, Turns, alike_run, widest_run
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
 from nld_trt.model.text.codec import Codec
@@ -96,8 +97,11 @@ class Batch:
         self.max_rows = limits.max_batch_size if max_rows is None else min(max_rows, limits.max_batch_size)
         self.engine_seconds = 0.0
         self.steps = 0
+        self._over_canvas = session.info.config.family.reads_canvas
         self._waiting: deque[Row] = deque()
-        self._places = Places(session, self.max_rows, keeps_donors=prefix_caching)
+        # What a canvas has cached depends on all of it.
+        keeps_donors = prefix_caching and not self._over_canvas
+        self._places = Places(session, self.max_rows, keeps_donors=keeps_donors)
         self._turns = Turns(limits.prompt_chunk, max_num_batched_tokens)
         self.script: Script | None = None
         self.steering: Steering | None = None
@@ -136,9 +140,12 @@ class Batch:
 
     def _row(self, request: ResolvedRequest, text: TextStream | None) -> Row:
         mask = self.session.info.config.mask_id
-        if self.script is None:
-            return Row(request, mask, text, number=self._submitted)
-        return ScriptedRow(request, mask, text, self.script, number=self._submitted)
+        if self.script is not None:
+            return ScriptedRow(request, mask, text, self.script, number=self._submitted)
+        if self._over_canvas:
+            shifted = self.session.info.config.family.shifted
+            return CanvasRow(request, mask, text, number=self._submitted, shifted=shifted)
+        return Row(request, mask, text, number=self._submitted)
 
     def resolved(self, request: Request | ResolvedRequest) -> ResolvedRequest:
         """``request`` with the engine's defaults filled in; one that was resolved stays as it is.
@@ -170,6 +177,7 @@ class Batch:
     def follow_load(self, costs: CostTable) -> None:
         """Take requests of mode auto from now on, and decode them by what forwards of the session cost."""
         self.steering = Steering(self.session, costs)
+        self._turns.token_seconds = self.steering.token_seconds
 
     def take_switches(self) -> list[Switch]:
         """Changes of how requests of mode auto are decoded, since the last call."""
@@ -232,7 +240,18 @@ class Batch:
         last = self._last
         if last is not None and last.turn == turn and last.changes == self._places.changes and self._goes_on(last):
             return self._follow(replace(last, counts=counts))
-        return self._fill(places, turn, counts, chunk=rest)
+        return self._fill(self._canvases(places) if self._over_canvas else places, turn, counts, chunk=rest)
+
+    def _canvases(self, places: range) -> range:
+        """The canvases among ``places`` that share the next forward: those beside the one that has waited longest
+        whose passes are about as wide, and whose caches hold the padding of all of them."""
+        rows = [row for row in self._places.rows(places) if isinstance(row, CanvasRow)]
+        lead = min(range(len(rows)), key=lambda index: rows[index].waits_since)
+        passes = [(row.cache_length, row.pending.width) for row in rows]
+        chosen = alike_run(passes, lead, self.session.info.limits.capacity)
+        for row in rows[chosen.start : chosen.stop]:
+            row.waits_since = self.steps + 1
+        return places[chosen.start : chosen.stop]
 
     def _read_prompts(self, places: range, counts: Mapping[Zone, int], most: int) -> Forward:
         """Start a forward of at most ``most`` prompt tokens.
@@ -264,17 +283,24 @@ class Batch:
         session, limits = self.session, self.session.info.limits
         rows = self._places.rows(places)
         padded = places
-        if Zone.PROMPT not in turn and places.start == 0:
+        # Forwards over canvases are not captured, so that empty rows would only cost.
+        if Zone.PROMPT not in turn and places.start == 0 and not self._over_canvas:
             padded = range(min(session.row_count(len(places)), self.max_rows))
         idle = padded[len(places) :]
         held = max((self._places.length(place) for place in idle), default=0)
         slots = max(row.request.slots_kept for row in rows) + max(row.request.overhang for row in rows)
+        if self._over_canvas:
+            slots = max(row.cache_length for row in rows) + max(row.pending.width for row in rows)
         self._reserve(padded.stop, min(max(slots, held + max(row.widest for row in rows)), limits.capacity))
         longest = max(held, *(row.cache_length for row in rows))
         chunk = max(1, min(chunk, session.capacity - longest))
         passes = [row.next_pass(chunk) for row in rows]
         filling = [idle_pass(self._places.length(place)) for place in idle]
-        buffers = fill(session, [*passes, *filling], first=padded.start)
+        width = 1
+        if turn == PROMPTS:
+            most = min(limits.prompt_chunk, session.capacity - longest)
+            width = session.chunk_width(max(len(part.tokens) for part in passes), most)
+        buffers = fill(session, [*passes, *filling], first=padded.start, width=width)
         goes_on = all(row.goes_on for row in rows)
         return self._start(Forward(buffers, rows, turn, counts, self._places.changes, goes_on))
 

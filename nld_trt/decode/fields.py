@@ -195,7 +195,7 @@ FIELDS: Final[dict[str, Field]] = {
         ),
         Field(
             "mode", (str,), "decoding mode",
-            f"{names.DEFAULT_MODE}, {names.EAGLE3} with a head that drafts, or {names.AR} of a model that has no other",
+            f"{names.DEFAULT_MODE}, {names.EAGLE3} with a head that drafts, or the only one that a model has",
             flag=True, choices=names.SERVED_MODES,
             tensor=Tensor("mode", "STRING", default="the repository's, `auto` unless `repo --mode` was given"),
         ),
@@ -222,6 +222,17 @@ FIELDS: Final[dict[str, Field]] = {
             "0.9 in diffusion, 0 in linear", flag=True,
             range=Range(lambda value: 0.0 <= value <= 1.0, "between 0 and 1, or null"),
             tensor=Tensor("threshold", "FP32"),
+        ),
+        Field(
+            "steps", (int,),
+            "diffusion over a whole canvas: passes of a block, each of which commits at least its part of the block",
+            "at least one token per pass", flag=True, range=_AT_LEAST_1, tensor=Tensor("steps", "INT32"),
+        ),
+        Field(
+            "block_cache", (bool,),
+            "diffusion over a whole canvas: after its first pass, a block takes keys and values of what is before it "
+            "from there; the text is another one",
+            "false", flag=True, tensor=Tensor("block_cache", "BOOL"),
         ),
         Field(
             "eos_token_id", (int, list),

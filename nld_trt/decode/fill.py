@@ -88,6 +88,11 @@ class Pass:
     settings: PassSettings = PassSettings()
 
     @property
+    def width(self) -> int:
+        """Number of new tokens."""
+        return len(self.tokens)
+
+    @property
     def window(self) -> int:
         """Number of tokens whose logits are wanted."""
         return len(self.tokens if self.wanted is None else self.wanted)
@@ -123,12 +128,15 @@ def idle_pass(length: int) -> Pass:
     return Pass(tokens=(0,), cache_length=length, wanted=())
 
 
-def fill(session: Session, passes: Sequence[Pass], *, first: int = 0) -> StepBuffers:
+def fill(session: Session, passes: Sequence[Pass], *, first: int = 0, width: int = 1) -> StepBuffers:
     """The session's buffers of one forward, holding a pass for each cache row from ``first`` on.
 
     Buffers are used again, so that every input is written, padding included.
+
+    Args:
+        width: tokens per row of the forward, if the passes have fewer.
     """
-    width, window = max(len(part.tokens) for part in passes), max(1, *(part.window for part in passes))
+    width, window = max(width, *(len(part.tokens) for part in passes)), max(1, *(part.window for part in passes))
     buffers = session.step(len(passes), width, window, any(part.settings.samples for part in passes), first)
     inputs = buffers.inputs
     for name, values in _columns(passes).items():

@@ -45,6 +45,11 @@ class ForwardTimes:
         fixed, per_token = self._line()
         return fixed + per_token * tokens
 
+    @property
+    def fixed(self) -> float:
+        """The seconds that a forward takes however few tokens it has."""
+        return self._line()[0]
+
     def most_tokens(self, seconds: float, least: int, most: int) -> int:
         """The tokens that a forward of ``seconds`` may have: ``least`` times a power of two, or ``most``."""
         chosen = min(least, most)

@@ -60,6 +60,11 @@ class Mode:
         """The most tokens of one of its passes."""
         return self.block_length
 
+    @property
+    def unit(self) -> int:
+        """The tokens of a prompt whose keys and values are computed together, because they see each other."""
+        return 1
+
     def kind(self, part: Pass) -> PassKind:
         return self.causal if part.causal else self.bidirectional
 
@@ -131,6 +136,33 @@ class BlockDiffusion(Mode):
         super().count(counters, part, outcome)
         if not part.causal and outcome.finite:
             counters.denoise_passes[-1] += 1
+
+
+class AlignedDiffusion(BlockDiffusion):
+    """Diffusion of a network that sees its prompts in blocks, too (docs/model.md, Block-causal diffusion).
+
+    Blocks stand at multiples of their length from the prompt's first token on. What is left of the prompt after its
+    whole blocks begins the first one that is denoised. No pass is causal: one over the finished block commits it, and
+    decides nothing of the next.
+    """
+
+    def __init__(self, request: ResolvedRequest, mask_token_id: int) -> None:
+        super().__init__(request, mask_token_id)
+        self.settings = replace(self.settings, program=names.BLOCKS)
+
+    @property
+    def unit(self) -> int:
+        return self.block_length
+
+    def first(self, known: Sequence[int]) -> Pass:
+        """The first pass after the prompt's whole blocks, over a block of ``known``, the rest of it, and masks.
+
+        An EOS of the prompt ends nothing: while it is in the block, the engine looks for none.
+        """
+        block = [*known, *[self.mask_token_id] * (self.block_length - len(known))]
+        ends = not set(known) & set(self.settings.eos_token_ids)
+        settings = self.settings if ends else replace(self.settings, eos_token_ids=())
+        return Pass(block, causal=False, settings=settings)
 
 
 class Speculation(Mode):
@@ -221,6 +253,12 @@ MODE_TYPES: Final[Mapping[ModeName, type[Mode]]] = {
 }
 
 
+def mode_of(request: ResolvedRequest, mask_token_id: int) -> Mode:
+    """The mode of a request that is not of mode auto."""
+    made = AlignedDiffusion if request.aligned else MODE_TYPES[request.mode]
+    return made(request, mask_token_id)
+
+
 @dataclass(frozen=True)
 class ThinkingBudget:
     """A limit on the tokens before the end-of-thinking marker, which is forced where it is reached.
@@ -233,13 +271,16 @@ class ThinkingBudget:
     tokens: int
     marker: int
 
-    def forced(self, following: Pass, before: Sequence[int], mask_token_id: int) -> Pass:
+    def forced(self, following: Pass, before: Sequence[int], mask_token_id: int, known: int = 0) -> Pass:
         """``following``, a pass whose block comes after the generated tokens ``before``, with the marker if it is due.
 
         A block that has no mask left is committed by a causal pass at once.
+
+        Args:
+            known: tokens of the prompt that the block begins with.
         """
-        if self.marker in before or self.tokens >= len(before) + len(following.tokens):
+        if self.marker in before or self.tokens >= len(before) + len(following.tokens) - known:
             return following
         block = list(following.tokens)
-        block[max(0, self.tokens - len(before))] = self.marker
+        block[known + max(0, self.tokens - len(before))] = self.marker
         return replace(following, tokens=block, causal=mask_token_id not in block)

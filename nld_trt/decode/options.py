@@ -40,6 +40,8 @@ class Options(TypedDict, total=False):
     max_new_tokens: int | None
     block_length: int | None
     threshold: float | None
+    steps: int | None
+    block_cache: bool | None
     eos_token_id: int | Sequence[int] | None
     stop: str | Sequence[str] | None
     keep_markers: bool | None

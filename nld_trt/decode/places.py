@@ -91,10 +91,13 @@ class Places:
         return max(self.length(place) for place in range(len(self._held)))
 
     def join(self, row: Row) -> None:
-        """Give a request a row, with all that another row can give it: a prompt's last token is always computed."""
+        """Give a request a row, with all that another row can give it: a prompt's last token is always computed.
+
+        Where tokens of a prompt see others that come after them, these are given together.
+        """
         self._joined += 1
         self.changes += 1
-        source, shared = self._most_shared(row.request.prompt_ids[:-1])
+        source, shared = self._most_shared(row.request.prompt_ids[:-1], row.mode.unit)
         donor = None if source is None else self._held[source]
         if isinstance(donor, Donor):
             donor.used = self._joined
@@ -156,12 +159,12 @@ class Places:
         for place in live:
             self._session.clear_row(place)
 
-    def _most_shared(self, prompt_ids: Sequence[int]) -> tuple[int | None, int]:
-        """The row that begins with most of the prompt's tokens, and how many these are."""
+    def _most_shared(self, prompt_ids: Sequence[int], unit: int) -> tuple[int | None, int]:
+        """The row that begins with most of the prompt's tokens, and how many these are, a multiple of ``unit``."""
         if not self._keeps_donors:
             return None, 0
         prompt = np.array(prompt_ids, np.int64)
-        shared = [_shared(prompt, self._tokens(place)) for place in range(len(self._held))]
+        shared = [_shared(prompt, self._tokens(place)) // unit * unit for place in range(len(self._held))]
         best = max(range(len(shared)), key=lambda place: (shared[place], -self.length(place)))
         return (best, shared[best]) if shared[best] >= _LEAST_SHARED else (None, 0)
 

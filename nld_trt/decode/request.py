@@ -20,7 +20,7 @@ from nld_trt.decode.sampling import (
 )
 from nld_trt.engine.session import EngineInfo
 from nld_trt.errors import InputError
-from nld_trt.graph.contract import Limits, quadratic_width
+from nld_trt.graph.contract import Limits, prompt_block, quadratic_width
 from nld_trt.model.config import MAX_EOS_IDS, as_ids
 from nld_trt.names import (
     DEFAULT_MAX_NEW_TOKENS,
@@ -39,13 +39,16 @@ class Request:
     """One generation. Lengths are in tokens.
 
     Attributes:
-        mode: None means the default of the checkpoint's family (``model.family``): linear, or ar where it has no other.
+        mode: None means the default of the checkpoint's family (``model.family``): linear, or the only one that it has.
         max_new_tokens: None means the checkpoint's default or DEFAULT_MAX_NEW_TOKENS, as many as fit after the prompt.
         lora: use the draft adapter; None means whenever the engine has one. Only drafts use it.
         block_length: of a diffusion block, a linear round or the drafts of a quadratic pass; None means the
             checkpoint's.
         threshold: diffusion: commit confidence, None for the fixed one-per-pass schedule; linear:
             0 fills the draft in one pass, above 0 drafts in several.
+        steps: families that see the whole canvas: passes of a block, each of which commits at least its part of it;
+            None means at least one token a pass. The threshold commits more.
+        block_cache: families that see the whole canvas: only the first pass of a block is over all of it.
         eos_token_id: a token that ends the answer, or up to MAX_EOS_IDS of them; None means the checkpoint's, -1 is no
             token and alone never stops.
         stop: strings that end the text; they are not part of it.
@@ -67,6 +70,8 @@ class Request:
     max_new_tokens: int | None = None
     block_length: int | None = None
     threshold: float | None = None
+    steps: int | None = None
+    block_cache: bool = False
     eos_token_id: int | Sequence[int] | None = None
     stop: tuple[str, ...] = ()
     temperature: float | None = None
@@ -111,6 +116,8 @@ class Request:
                 else self.block_length
             ),
             threshold=self._threshold(mode),
+            steps=self.steps,
+            block_cache=self.block_cache,
             eos_token_ids=tuple(token for token in dict.fromkeys(eos) if token != NEVER),
             stop=self.stop,
             acceptance=self._default_acceptance(mode) if self.acceptance is None else self.acceptance,
@@ -119,6 +126,7 @@ class Request:
             ensemble=self.ensemble,
             allow_diffusion=self.allow_diffusion,
             keep_markers=self.keep_markers,
+            aligned=prompt_block(info.config, info.limits) > 0,
             **{"seed": fresh_seed() if sampling["temperature"] else None, **sampling},
         )
         check_sampling(resolved.sampling, resolved.mode)
@@ -143,7 +151,7 @@ class Request:
 
     def _threshold(self, mode: ModeName) -> float | None:
         """The threshold of a block. A request that leaves the mode open does not mean one token per pass by None."""
-        is_open = self.mode is None and self.threshold is None
+        is_open = self.mode in (None, names.AUTO) and self.threshold is None
         return DEFAULT_THRESHOLDS[mode] if is_open and mode == names.DIFFUSION else self.threshold
 
     def _default_acceptance(self, mode: ModeName) -> AcceptanceName:
@@ -157,6 +165,8 @@ class ResolvedRequest:
     Attributes:
         eos_token_ids: every token that ends the answer; none where it never ends.
         seed: of the samples; None where no token is sampled and none was stated.
+        aligned: blocks stand at multiples of the block length from the prompt's first token on, and the first one
+            begins with what is left of the prompt (``model.family``, ``blocks``).
     """
 
     prompt_ids: tuple[int, ...]
@@ -178,6 +188,9 @@ class ResolvedRequest:
     ensemble: float
     allow_diffusion: bool = False
     keep_markers: bool = False
+    aligned: bool = False
+    steps: int | None = None
+    block_cache: bool = False
 
     def as_mode(self, mode: ModeName, block_length: int) -> ResolvedRequest:
         """This request of mode auto, as it is decoded for a while."""
@@ -272,7 +285,27 @@ def _check_values(request: Request, mode: ModeName, info: EngineInfo) -> None:
         )
     if any(not text for text in request.stop):
         raise InputError("a stop string is empty")
+    _check_canvas(request, info)
     _check_thinking(request, mode, info)
+
+
+def _check_canvas(request: Request, info: EngineInfo) -> None:
+    """Refuse what only families that see the whole canvas have."""
+    FIELDS["steps"].check(request.steps)
+    family = info.config.family
+    if family.reads_canvas:
+        return
+    if request.steps is not None:
+        raise InputError(
+            f"steps is {request.steps}; only families that see the whole canvas fill a block in a stated number of "
+            f"passes, and this engine is of {family.title}",
+            fix="Leave steps out. A threshold of null commits one token per pass.",
+        )
+    if request.block_cache:
+        raise InputError(
+            f"block_cache is true; {family.title} has cached what is before a block anyway",
+            fix="Leave block_cache out.",
+        )
 
 
 def _check_eos(request: Request, info: EngineInfo) -> None:
@@ -298,6 +331,12 @@ def _check_thinking(request: Request, mode: ModeName, info: EngineInfo) -> None:
         raise InputError("max_thinking_tokens and end_think_token_id must be given together")
     if budget is None or marker is None:
         return
+    if info.config.family.reads_canvas:
+        raise InputError(
+            f"max_thinking_tokens is not supported with {info.config.family.title}, which fills a canvas of which "
+            "no token can be forced",
+            fix="Leave it out.",
+        )
     if mode in SPECULATIVE:
         raise InputError(
             f"max_thinking_tokens is not supported in {mode} mode: forcing a token would break its equality with ar",
@@ -320,12 +359,20 @@ def _check_lengths(request: ResolvedRequest, info: EngineInfo) -> None:
             fix=f"Use a block_length of {limits.max_block_length} or less, "
             f"or rebuild with nld-trt build --block-length {request.block_length}.",
         )
+    if request.aligned and request.block_length != limits.max_block_length:
+        raise InputError(
+            f"block_length is {request.block_length}; {info.config.family.title} sees its prompt in blocks as well, "
+            f"and this engine was built for blocks of {limits.max_block_length}",
+            fix="Leave block_length out, or rebuild with nld-trt build "
+            f"--block-length {request.block_length} if the checkpoint was trained with such blocks.",
+        )
     if request.mode == names.QUADRATIC:
         _check_quadratic(request.block_length, limits)
     needed = len(request.prompt_ids) + request.max_new_tokens
     if needed > limits.max_seq_len:
+        what = "the canvas is longer than the engine's: " if limits.max_canvas_length else ""
         raise InputError(
-            f"prompt ({len(request.prompt_ids)} tokens) + max_new_tokens ({request.max_new_tokens}) = {needed}; "
+            f"{what}prompt ({len(request.prompt_ids)} tokens) + max_new_tokens ({request.max_new_tokens}) = {needed}; "
             f"the engine was built for {limits.max_seq_len}",
             fix=f"Shorten the request, or rebuild with nld-trt build --max-seq-len {needed}.",
         )

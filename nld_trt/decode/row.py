@@ -10,7 +10,7 @@ from typing import Literal
 from nld_trt import names
 from nld_trt.decode.figures import Counters
 from nld_trt.decode.fill import UNREACHABLE, Outcome, Pass
-from nld_trt.decode.modes import MODE_TYPES, Mode, ThinkingBudget
+from nld_trt.decode.modes import AlignedDiffusion, Mode, ThinkingBudget, mode_of
 from nld_trt.decode.request import ResolvedRequest
 from nld_trt.errors import OperationError
 from nld_trt.model.text.streaming import TextStream
@@ -55,7 +55,7 @@ class Row:
         self.request = request
         self.number = number
         self._mask_token_id = mask_token_id
-        self.mode = self._mode(names.AR, 1) if request.auto else MODE_TYPES[request.mode](request, mask_token_id)
+        self.mode = self._mode(names.AR, 1) if request.auto else mode_of(request, mask_token_id)
         self.emitted: list[int] = []
         self.counters = Counters()
         self.spoiled = False
@@ -67,8 +67,8 @@ class Row:
         self._text = text
         self.begins_round = False
         self.last_switch: str | None = None
-        # The block that is being decoded begins with a token that was emitted before.
-        self._repeats = False
+        # How many tokens that were emitted before, or are the prompt's, the block that is being decoded begins with.
+        self._repeats = 0
         self._cached = 0
         self._pending: Pass | None = None
         self._prefill_settings = replace(
@@ -86,7 +86,13 @@ class Row:
 
     @property
     def in_prefill(self) -> bool:
-        return self._cached < len(self.request.prompt_ids)
+        return self._cached < self.prefill_length
+
+    @property
+    def prefill_length(self) -> int:
+        """Prompt tokens that prefill passes compute: all, or those of whole blocks where these see themselves."""
+        length = len(self.request.prompt_ids)
+        return length - length % self.mode.unit
 
     @property
     def pending(self) -> Pass:
@@ -103,7 +109,7 @@ class Row:
     def goes_on(self) -> bool:
         """Whether the pass after the pending one is the engine's, and the host certainly leaves it as it is."""
         forces = self._budget is not None and self._budget.marker not in self.emitted
-        return self.pending.settings.program != names.HOLD and not forces
+        return self.pending.settings == self.mode.settings and not forces
 
     @property
     def tokens_left(self) -> int:
@@ -113,7 +119,7 @@ class Row:
     @property
     def prompt_left(self) -> int:
         """Prompt tokens that are not in the cache."""
-        return max(0, len(self.request.prompt_ids) - self._cached)
+        return max(0, self.prefill_length - self._cached)
 
     @property
     def widest(self) -> int:
@@ -123,6 +129,8 @@ class Row:
     def begin_after(self, cached: int) -> None:
         """Take the keys and values of the prompt's first ``cached`` tokens as they are in the row's cache."""
         self._cached = self.counters.cached_tokens = cached
+        if isinstance(self.mode, AlignedDiffusion) and not self.in_prefill:
+            self._open(self.mode)
 
     def switch(self, mode: ModeName, block_length: int, reason: str) -> Emission | None:
         """Decode a request of mode auto in another way from the round on that begins now.
@@ -138,11 +146,11 @@ class Row:
         emission = None
         bonus_token = self.pending.tokens[0]
         if before.emits_bonus_token and not self.mode.emits_bonus_token:
-            self._repeats = True
+            self._repeats = 1
         elif self.mode.emits_bonus_token and not before.emits_bonus_token:
             if not self._repeats:
                 emission = self._emit([bonus_token])
-            self._repeats = False
+            self._repeats = 0
         if self.finish_reason is None:
             self._pending = replace(
                 self.mode.opening(bonus_token),
@@ -152,10 +160,11 @@ class Row:
         return emission
 
     def next_pass(self, chunk: int) -> Pass:
-        """The row's part of the next forward; a prefill pass takes at most ``chunk`` tokens."""
+        """The row's part of the next forward; a prefill pass takes at most ``chunk`` tokens, or one block."""
         if self.in_prefill:
-            prompt = self.request.prompt_ids
-            tokens = prompt[self._cached : self._cached + chunk]
+            prompt, unit = self.request.prompt_ids, self.mode.unit
+            count = max(unit, chunk - chunk % unit)
+            tokens = prompt[self._cached : min(self._cached + count, self.prefill_length)]
             following = self._cached + len(tokens)
             self._pending = Pass(
                 tokens, self._cached, wanted=(len(tokens) - 1,), tokens_left=self.tokens_left,
@@ -177,7 +186,9 @@ class Row:
             following = self.mode.second(outcome)
             self._pending = replace(following, cache_length=self._cached, tokens_left=self.tokens_left)
         elif part.causal:
-            return self._commit(self.mode.committed(part, outcome), outcome.following)
+            # The first block after a prompt may have had other settings.
+            following = replace(outcome.following, settings=self.mode.settings)
+            return self._commit(self.mode.committed(part, outcome), following)
         else:
             self._pending = outcome.following
         return Emission(self, [], "", None)
@@ -187,19 +198,22 @@ class Row:
         return Emission(self, [], self._text.finish() if self._text else "", self.finish_reason)
 
     def _mode(self, mode: ModeName, block_length: int) -> Mode:
-        return MODE_TYPES[mode](self.request.as_mode(mode, block_length), self._mask_token_id)
+        return mode_of(self.request.as_mode(mode, block_length), self._mask_token_id)
 
     def _prefilled(self, part: Pass, outcome: Outcome) -> Emission:
         """Take in a prefill pass. The last one decides the first bonus token."""
         self.counters.forwards[names.PREFILL] += 1
         cached = self._cached + len(part.tokens)
-        if cached < len(self.request.prompt_ids):
+        if cached < self.prefill_length:
             # Logits in the middle of a prompt are not read, finite or not.
             self._cached = cached
             return Emission(self, [], "", None)
         if not outcome.finite:
             return self._fail(names.PREFILL)
         self._cached = cached
+        if isinstance(self.mode, AlignedDiffusion):
+            self._open(self.mode)
+            return Emission(self, [], "", None)
         bonus_token = outcome.verified_tokens[0]
         tokens = [bonus_token] if self.mode.emits_bonus_token else []
         opening = replace(
@@ -208,6 +222,15 @@ class Row:
             tokens_left=self.tokens_left - len(tokens),
         )
         return self._commit(tokens, opening)
+
+    def _open(self, mode: AlignedDiffusion) -> None:
+        """Make the first pass of a row whose prefill decides no token: its block begins with the rest of the prompt."""
+        known = self.request.prompt_ids[self._cached :]
+        self._repeats = len(known)
+        opening = mode.first(known)
+        if self._budget is not None:
+            opening = self._budget.forced(opening, (), self._mask_token_id, len(known))
+        self._pending = replace(opening, cache_length=self._cached, tokens_left=self.tokens_left + len(known))
 
     def _commit(self, tokens: list[int], following: Pass) -> Emission:
         """Emit what a causal pass committed. ``following`` is the next pass unless that ends the request."""
@@ -218,8 +241,7 @@ class Row:
             if emits_bonus and forced is not following:
                 tokens = [*tokens[:-1], self._budget.marker]
             following = forced
-        if self._repeats:
-            tokens, self._repeats = tokens[1:], False
+        tokens, self._repeats = tokens[self._repeats :], 0
         emission = self._emit(tokens)
         if self.finish_reason is None:
             self.begins_round = True
@@ -256,7 +278,9 @@ class Row:
                 self.finish_reason = "length"
             if self.finish_reason is not None:
                 # Tokens after a cut do not count as cached, and neither does a bonus token.
-                self._cached = len(self.request.prompt_ids) + len(self.emitted) - self.mode.emits_bonus_token
+                cached = len(self.request.prompt_ids) + len(self.emitted) - self.mode.emits_bonus_token
+                # Nor do tokens that have seen others after the cut.
+                self._cached = cached - cached % self.mode.unit
                 break
         if self.finish_reason is not None and self._text is not None:
             text += self._text.finish()

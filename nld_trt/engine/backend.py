@@ -66,10 +66,11 @@ class BuildPlan:
         """The plan on one line, for the user."""
         limits, drafts = self.limits, self.limits.max_quadratic_length
         targets = "".join(f" sm_{target.replace('.', '')}" for target in self.compute_capabilities)
+        prompts = "whole canvas" if limits.max_canvas_length else f"prompt chunk {limits.prompt_chunk}"
         quadratic = f"quadratic {drafts} (passes of {quadratic_width(drafts)} tokens), " if drafts else ""
         return (
             f"{self.backend}{targets} {self.precision}: batch {limits.max_batch_size}, {limits.max_seq_len} tokens, "
-            f"block {limits.max_block_length}, prompt chunk {limits.prompt_chunk}, {quadratic}"
+            f"block {limits.max_block_length}, {prompts}, {quadratic}"
             f"{'with' if self.adapter else 'without'} draft adapter{', decode plugins' if self.plugins else ''}"
         )
 

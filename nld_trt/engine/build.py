@@ -37,7 +37,7 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
     for plan in plans:
         limits = plan.limits
         for name, value in limits.to_dict().items():
-            least = 0 if name == "max_quadratic_length" else 1
+            least = 0 if name in ("max_quadratic_length", "max_canvas_length") else 1
             if value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
         if limits.max_seq_len < 2:
@@ -77,7 +77,17 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
                 "a block must fit the sequence",
                 fix="Use a smaller --block-length or a larger --max-seq-len.",
             )
+        if limits.max_canvas_length != (limits.max_seq_len if config.family.reads_canvas else 0):
+            raise InputError(
+                f"max_canvas_length is {limits.max_canvas_length} and max_seq_len {limits.max_seq_len}; for "
+                f"{config.family.title} it must be {limits.max_seq_len if config.family.reads_canvas else 0}"
+            )
         drafts = limits.max_quadratic_length
+        if drafts and names.QUADRATIC not in config.family.modes:
+            raise InputError(
+                f"quadratic_length is {drafts}; {config.family.title} decodes in {', '.join(config.family.modes)}",
+                fix="Leave --quadratic-length out.",
+            )
         if drafts > limits.max_block_length:
             raise InputError(
                 f"quadratic_length is {drafts} and block_length {limits.max_block_length}, the longest that a request "

@@ -99,12 +99,21 @@ def _limits(checkpoint: Checkpoint, asked: BuildConfig) -> Limits:
     config = checkpoint.config
     most = min(config.max_position_embeddings, config.attention_window or config.max_position_embeddings)
     longest = asked.max_seq_len or min(names.DEFAULT_MAX_SEQ_LEN, most)
+    canvas = longest if config.family.reads_canvas else 0
+    if canvas and asked.prompt_chunk not in (None, canvas):
+        raise InputError(
+            f"--prompt-chunk is {asked.prompt_chunk}; {config.family.title} reads prompt and answer in one pass, and "
+            "no prompt in chunks",
+            fix="Leave --prompt-chunk out. --max-seq-len is the longest canvas.",
+        )
+    chunk = canvas or (names.DEFAULT_PROMPT_CHUNK if asked.prompt_chunk is None else asked.prompt_chunk)
     return Limits(
         max_batch_size=names.DEFAULT_MAX_BATCH_SIZE if asked.max_batch_size is None else asked.max_batch_size,
         max_seq_len=longest,
         max_block_length=config.block_size if asked.block_length is None else asked.block_length,
-        prompt_chunk=min(names.DEFAULT_PROMPT_CHUNK if asked.prompt_chunk is None else asked.prompt_chunk, longest),
+        prompt_chunk=min(chunk, longest),
         max_quadratic_length=asked.quadratic_length or 0,
+        max_canvas_length=canvas,
     )
 
 

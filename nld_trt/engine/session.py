@@ -49,8 +49,12 @@ class EngineInfo:
 
     @property
     def default_block_length(self) -> int:
-        """The checkpoint's block length, or the longest that the engine was built for if that is shorter."""
-        return min(self.config.block_size, self.limits.max_block_length)
+        """The checkpoint's block length, or the longest that the engine was built for if that is shorter.
+
+        An engine whose prompts are seen in blocks has one length, for which it was built.
+        """
+        fixed = contract.prompt_block(self.config, self.limits)
+        return fixed or min(self.config.block_size, self.limits.max_block_length)
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,12 @@ class Session(Protocol):
         """Returns how many rows a forward for ``rows`` live rows has, which may be more.
 
         This is so for forwards from the first cache row on. The host gives the added rows something to do as well.
+        """
+
+    def chunk_width(self, tokens: int, most: int) -> int:
+        """Returns how many tokens a forward that reads ``tokens`` tokens of prompts per row has, at most ``most``.
+
+        They may be more than the prompts': forwards of few widths are prepared once.
         """
 
     def step(self, rows: int, width: int, window: int, samples: bool = False, first: int = 0) -> StepBuffers:

@@ -21,7 +21,7 @@ from nld_trt.model.config import MAX_EOS_IDS, ModelConfig
 CONTRACT_VERSION = 4
 
 Direction = Literal["input", "output"]
-Phase = Literal["prompt", "token", "block", "quadratic"]
+Phase = Literal["prompt", "token", "block", "quadratic", "canvas"]
 Part = Literal["adapter", "quadratic", "functions", "draft_head"]
 
 # Drafts that an output has places for: the longest chain that an Eagle3 head may draft.
@@ -183,13 +183,19 @@ CARRIED = {binding.name: binding.carries for binding in BINDINGS if binding.carr
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest sizes that an engine was built for, in rows and tokens."""
+    """The largest sizes that an engine was built for, in rows and tokens.
+
+    Attributes:
+        max_canvas_length: tokens of a pass over a canvas, prompt and answer whole. 0 for engines whose passes continue
+            what is cached, as those of nearly all families do.
+    """
 
     max_batch_size: int
     max_seq_len: int
     max_block_length: int
     prompt_chunk: int
     max_quadratic_length: int = 0
+    max_canvas_length: int = 0
 
     @property
     def capacity(self) -> int:
@@ -198,12 +204,16 @@ class Limits:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
+        if self.max_canvas_length:
+            return ("canvas",)
         # A block of one token is the phase of one token.
         own = tuple(phase for phase in PHASES if phase != "block" or self.max_block_length > 1)
         return (*own, "quadratic") if self.max_quadratic_length else own
 
     def phase_for(self, width: int, window: int) -> Phase:
         """The narrowest phase that holds a forward of ``width`` new tokens and ``window`` logits per row."""
+        if self.max_canvas_length:
+            return "canvas"
         if width == 1:
             return "token"
         if width <= self.max_block_length:
@@ -212,7 +222,11 @@ class Limits:
         return "quadratic" if beyond and self.max_quadratic_length else "prompt"
 
     def to_dict(self) -> dict[str, int]:
-        return asdict(self)
+        """Returns the limits as plain data, without that of a canvas where there is none."""
+        values = asdict(self)
+        if not self.max_canvas_length:
+            del values["max_canvas_length"]
+        return values
 
 
 def quadratic_width(drafts: int) -> int:
@@ -233,12 +247,15 @@ def axis_ranges(limits: Limits, phase: Phase) -> dict[str, Range]:
         "token": (1, 1, 1),
         "block": (1, block, block),
         "quadratic": (1, quadratic, widest),
+        "canvas": (1, limits.max_canvas_length, limits.max_canvas_length),
     }
     windows: dict[Phase, Range] = {
         "prompt": (1, 1, block),
         "token": (1, 1, 1),
         "block": (1, block, block),
         "quadratic": (1, quadratic, quadratic),
+        # The block whose masks are filled; the rest of the canvas has no logits.
+        "canvas": (1, block, block),
     }
     return {
         "batch": (1, 1, limits.max_batch_size),
@@ -249,6 +266,14 @@ def axis_ranges(limits: Limits, phase: Phase) -> dict[str, Range]:
         "attended": (limits.capacity if phase == "token" else 1, limits.capacity, limits.capacity),
         "capacity": (limits.capacity,) * 3,
     }
+
+
+def prompt_block(config: ModelConfig, limits: Limits) -> int:
+    """The tokens that see each other in prompts as well, 0 where prompts are causal (``model.family``, ``blocks``).
+
+    Such an engine has blocks of one length, the longest: they stand at multiples of it from the first token on.
+    """
+    return limits.max_block_length if config.family.aligns_blocks else 0
 
 
 def fixed_axes(config: ModelConfig) -> dict[str, int]:

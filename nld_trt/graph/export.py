@@ -71,6 +71,7 @@ def write_graph(
             table_length=limits.capacity,
             adapter=adapter,
             quadratic=limits.max_quadratic_length > 0,
+            prompt_block=contract.prompt_block(checkpoint.config, limits),
             dialect=dialect,
             operators=operators,
             head=head,
@@ -97,7 +98,7 @@ def write_graph(
         producer_version=nld_trt.__version__,
         ir_version=_IR_VERSION,
         opset_imports=[helper.make_opsetid(domain, version) for domain, version in _domains(graph.tape).items()],
-        functions=_functions(graph.tape, checkpoint.config, dialect, operators, limits.max_quadratic_length > 0),
+        functions=_functions(graph.tape, checkpoint.config, dialect, operators, limits),
     )
     path = folder / MODEL_FILE
     path.write_bytes(model.SerializeToString())
@@ -111,11 +112,14 @@ def _domains(tape: Tape) -> dict[str, int]:
 
 
 def _functions(
-    tape: Tape, config: ModelConfig, dialect: Dialect, operators: OperatorForm, quadratic: bool
+    tape: Tape, config: ModelConfig, dialect: Dialect, operators: OperatorForm, limits: Limits
 ) -> list[FunctionProto]:
     """The functions that the graph calls."""
     called = {node.op_type for node in with_branches(tape.nodes) if node.domain == DOMAIN}
-    made = decode_functions(config.mask_id, config.vocab_size, dialect, quadratic=quadratic, form=operators)
+    made = decode_functions(
+        config.mask_id, config.vocab_size, dialect, quadratic=limits.max_quadratic_length > 0,
+        blocks=contract.prompt_block(config, limits) > 0, form=operators,
+    )  # fmt: skip
     return [function for function in made if function.name in called]
 
 

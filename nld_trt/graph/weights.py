@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto
+from onnx import ModelProto, TensorProto
 
 from nld_trt.errors import InputError
 from nld_trt.graph.precision import Array, ElementType
@@ -64,6 +65,26 @@ class WeightFile:
             proto.external_data.add(key=key, value=str(value))
         self.tensors.append(proto)
         return name
+
+
+@dataclass(frozen=True)
+class ExternalTensor:
+    """Where the data of an initializer is in the data file, in bytes."""
+
+    name: str
+    offset: int
+    length: int
+
+    @classmethod
+    def of(cls, proto: TensorProto) -> ExternalTensor:
+        entries = {entry.key: entry.value for entry in proto.external_data}
+        return cls(proto.name, int(entries["offset"]), int(entries["length"]))
+
+
+def external_tensors(model: ModelProto) -> list[ExternalTensor]:
+    """The initializers of ``model`` whose data a :class:`WeightFile` holds."""
+    stored = (proto for proto in model.graph.initializer if proto.data_location == TensorProto.EXTERNAL)
+    return [ExternalTensor.of(proto) for proto in stored]
 
 
 def _pieces(tensor: Array) -> Iterator[Array]:

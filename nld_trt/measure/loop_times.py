@@ -85,8 +85,16 @@ def measure_loop(session: Session, *, rows: int, context: int, block_length: int
     """Time single forwards and the loop in turns, so that other load on the machine slows all of them alike.
 
     Raises:
-        InputError: the engine was built for fewer rows, shorter blocks or shorter sequences.
+        InputError: the engine was built for fewer rows, shorter blocks or shorter sequences, or its model has no mode
+            linear.
     """
+    family = session.info.config.family
+    if names.LINEAR not in family.modes:
+        raise InputError(
+            f"rounds of {names.LINEAR} mode are timed against single tokens, and {family.title} decodes in "
+            f"{', '.join(family.modes)}",
+            fix="Measure its modes: nld-trt sweep ENGINE_DIR --prompts FILE -o DIR",
+        )
     needed = tokens_needed(context, block_length)
     _check(session.info, rows, context, block_length)
     linear = DecodeLoop(session, names.LINEAR, rows, context, block_length, needed)

@@ -23,6 +23,7 @@ from nld_trt.model.inventory import (
     expected_tensors,
     linear_modules,
 )
+from nld_trt.model.names import canonical
 from nld_trt.model.quantized.config import QUANT_CONFIG_FILE, QuantConfig
 from nld_trt.model.quantized.formats import WEIGHT_SCALE, LinearFormat
 from nld_trt.model.shards import StoredTensor
@@ -119,12 +120,15 @@ def _fix(config: ModelConfig, sources: Sources, quantization: QuantConfig | None
 
 def _other_family(config: ModelConfig, sources: Sources) -> Family | None:
     """Find the family, other than that of ``config``, whose tensors have just the names of ``sources``."""
-    found = {name for name in sources if name != HEAD}
-    for family in FAMILIES.values():
-        names = {name for name in expected_tensors(replace(config, family_name=family.name)) if name != HEAD}
-        if names == found and family.parts != config.family.parts:
-            return family
-    return None
+    stored = [source.name for name, source in sources.items() if name != HEAD]
+
+    def has_these(family: Family) -> bool:
+        expected = {*expected_tensors(replace(config, family_name=family.name))} - {HEAD}
+        return expected == {canonical(name, family) for name in stored} - {HEAD}
+
+    if has_these(config.family):
+        return None
+    return next((family for family in FAMILIES.values() if has_these(family)), None)
 
 
 def require_tied(folder: Path, sources: Sources) -> None:

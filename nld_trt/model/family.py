@@ -25,7 +25,7 @@ Rotary = Literal["plain", "yarn"]
 # it. blocks: the rest of its block in prompts too. canvas: prompt and answer whole, masks included.
 Visibility = Literal["causal", "block", "blocks", "canvas"]
 # The kind of pass whose keys and values stay in the cache.
-Committing = Literal["causal", "bidirectional"]
+Committing = Literal["causal", "bidirectional", "no"]
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -42,7 +42,7 @@ class Family:
         model_types: values of ``model_type`` in ``config.json``.
         modes: decoding modes that the network was trained for, the first of them the default.
         sees: what a token of its bidirectional passes sees; ``causal`` where it has none.
-        committed_by: the kind of pass whose keys and values stay in the cache.
+        committed_by: the kind of pass whose keys and values stay in the cache; ``no`` where none do.
         shifted: the prediction of a mask stands one position before it, as those of causal passes do.
         has_mask: ``config.json`` names the token MASK.
         rotary: the form of its rotary embedding.
@@ -81,9 +81,14 @@ class Family:
     left_out: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
     @property
-    def parts(self) -> tuple[bool, bool]:
-        """Which tensors its layers have beside those of every family: families that agree cannot be told by them."""
-        return self.q_k_norm, self.qkv_bias
+    def reads_canvas(self) -> bool:
+        """Whether every pass is over prompt and answer whole, so that no keys and values are kept."""
+        return self.sees == "canvas"
+
+    @property
+    def aligns_blocks(self) -> bool:
+        """Whether blocks stand at multiples of their length, the prompt's included, so that their length is fixed."""
+        return self.sees == "blocks"
 
     @property
     def has_blocks(self) -> bool:
@@ -130,11 +135,22 @@ class Family:
                 return ours.format(**found.groupdict()) + module[found.end() :]
         return module
 
+    def released(self, module: str) -> str | None:
+        """The releases' name of what we call ``module``; None where they have the name that most models have."""
+        for theirs, ours in self.tensors.items():
+            pattern = re.escape(ours).replace(re.escape("{layer}"), r"(?P<layer>\d+)")
+            if found := re.match(rf"{pattern}(?=\.|$)", module):
+                return theirs.format(**found.groupdict()) + module[found.end() :]
+        return None
+
 
 NLD: Final = "nld"
 NLD_VLM: Final = "nld-vlm"
 QWEN3: Final = "qwen3"
 MISTRAL: Final = "mistral"
+SDAR: Final = "sdar"
+LLADA: Final = "llada"
+DREAM: Final = "dream"
 
 _NLD_FIXED: Final = {
     "hidden_act": "silu",
@@ -146,6 +162,53 @@ _NLD_FIXED: Final = {
 _AR_FIXED: Final = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
 # A block of one token is what a causal network decodes.
 _AR_DEFAULTS: Final = {"block_size": 1}
+# What releases of SDAR need not state, because their users name it: those that do not say otherwise have these.
+_SDAR_DEFAULTS: Final = {"block_size": 4, "mask_token_id": 151669}
+# Settings of LLaDA's configuration that would change the network, in its spelling where ours has no such setting.
+_LLADA_FIXED: Final = {
+    "hidden_act": "silu",
+    "block_type": "llama",
+    "layer_norm_type": "rms",
+    "rope": True,
+    "alibi": False,
+    "include_bias": False,
+    "include_qkv_bias": False,
+    "attention_layer_norm": False,
+    "input_emb_norm": False,
+    "scale_logits": False,
+}
+_LLADA_KEYS: Final = {
+    "activation_type": "hidden_act",
+    "d_model": "hidden_size",
+    "mlp_hidden_size": "intermediate_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "n_kv_heads": "num_key_value_heads",
+    "max_sequence_length": "max_position_embeddings",
+    "weight_tying": "tie_word_embeddings",
+}
+_LLADA_LAYER: Final = {
+    "attn_norm": "input_layernorm",
+    "q_proj": "self_attn.q_proj",
+    "k_proj": "self_attn.k_proj",
+    "v_proj": "self_attn.v_proj",
+    "attn_out": "self_attn.o_proj",
+    "ff_norm": "post_attention_layernorm",
+    "ff_proj": "mlp.gate_proj",
+    "up_proj": "mlp.up_proj",
+    "ff_out": "mlp.down_proj",
+}
+_LLADA_TENSORS: Final = {
+    "transformer.wte": "encoder.embed_tokens",
+    **{
+        f"transformer.blocks.{{layer}}.{theirs}": f"encoder.layers.{{layer}}.{ours}"
+        for theirs, ours in _LLADA_LAYER.items()
+    },
+    "transformer.ln_f": "encoder.norm",
+    "transformer.ff_out": "diffusion_head",
+}
+# Releases state no length of a block: their users take 32 tokens.
+_CANVAS_DEFAULTS: Final = {"block_size": 32}
 # What configurations of transformers may leave out.
 _FOLLOWING: Final = ("head_dim", "num_key_value_heads", "bos_token_id")
 
@@ -203,6 +266,53 @@ FAMILIES: Final[Mapping[str, Family]] = {
             modes=(names.AR,),
             fixed=_AR_FIXED,
             defaults=_AR_DEFAULTS,
+            may_lack=_FOLLOWING,
+        ),
+        Family(
+            SDAR,
+            "SDAR",
+            releases=("SDAR-8B-Chat", "TraDo-8B"),
+            licence="Apache-2.0",
+            model_types=("sdar",),
+            modes=(names.DIFFUSION,),
+            sees="blocks",
+            committed_by="bidirectional",
+            has_mask=True,
+            q_k_norm=True,
+            fixed=_AR_FIXED | {"use_sliding_window": False},
+            defaults=_SDAR_DEFAULTS,
+            may_lack=_FOLLOWING,
+        ),
+        Family(
+            LLADA,
+            "LLaDA",
+            releases=("LLaDA-8B-Instruct",),
+            licence="MIT",
+            model_types=("llada",),
+            modes=(names.DIFFUSION,),
+            sees="canvas",
+            committed_by="no",
+            has_mask=True,
+            fixed=_LLADA_FIXED,
+            defaults=_CANVAS_DEFAULTS,
+            may_lack=_FOLLOWING,
+            keys=_LLADA_KEYS,
+            tensors=_LLADA_TENSORS,
+        ),
+        Family(
+            DREAM,
+            "Dream",
+            releases=("Dream-v0-Instruct-7B",),
+            licence="Apache-2.0",
+            model_types=("Dream",),
+            modes=(names.DIFFUSION,),
+            sees="canvas",
+            committed_by="no",
+            shifted=True,
+            has_mask=True,
+            qkv_bias=True,
+            fixed={"hidden_act": "silu", "use_sliding_window": False, "use_mrope": False},
+            defaults=_CANVAS_DEFAULTS,
             may_lack=_FOLLOWING,
         ),
     )

@@ -61,6 +61,12 @@ def stock_name(name: str) -> str:
     return f"{OTHER_HEADS[0]}.weight" if name == HEAD else f"model.{name.removeprefix(f'{BODY}.')}"
 
 
+def release_name(name: str, family: Family) -> str:
+    """Returns the name that releases of ``family`` have for a canonical one."""
+    own = family.released(name)
+    return stock_name(name) if own is None else f"model.{own}"
+
+
 def is_rotary_buffer(name: str) -> bool:
     return _ROTARY_BUFFER.fullmatch(name) is not None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from nld_trt.model.family import MISTRAL, NLD, QWEN3
+from nld_trt.model.family import DREAM, FAMILIES, LLADA, MISTRAL, NLD, QWEN3, SDAR
 from nld_trt.model.releases import Geometry
 
 
@@ -87,6 +87,19 @@ def _qwen3(sizes: dict[str, Any], rope_theta: float) -> dict[str, Any]:
     }
 
 
+def _sdar(sizes: dict[str, Any], rope_theta: float) -> dict[str, Any]:
+    last = sizes["vocab_size"]
+    end, turn_end, mask = (151643, 151645, 151669) if last > 151669 else (last - 3, last - 2, last - 1)
+    return _qwen3(sizes, rope_theta) | {
+        "architectures": ["SDARForCausalLM"],
+        "model_type": "sdar",
+        "block_size": 4,
+        "bos_token_id": end,
+        "eos_token_id": [end, turn_end],
+        "mask_token_id": mask,
+    }
+
+
 def _mistral(sizes: dict[str, Any], rope_theta: float) -> dict[str, Any]:
     return {
         "architectures": ["MistralForCausalLM"],
@@ -107,8 +120,77 @@ def _mistral(sizes: dict[str, Any], rope_theta: float) -> dict[str, Any]:
     }
 
 
+def _llada(sizes: dict[str, Any], rope_theta: float) -> dict[str, Any]:
+    eos, mask = _ids(sizes["vocab_size"], 126081, 126336)
+    theirs = {ours: key for key, ours in FAMILIES[LLADA].keys.items()}
+    return {
+        "architectures": ["LLaDAModelLM"],
+        "model_type": "llada",
+        **{theirs.get(key, key): value for key, value in sizes.items() if key != "head_dim"},
+        "embedding_size": sizes["vocab_size"],
+        "activation_type": "silu",
+        "alibi": False,
+        "attention_layer_norm": False,
+        "block_group_size": 1,
+        "block_type": "llama",
+        "include_bias": False,
+        "include_qkv_bias": False,
+        "input_emb_norm": False,
+        "layer_norm_type": "rms",
+        "layer_norm_with_affine": True,
+        "max_sequence_length": 4096,
+        "rms_norm_eps": 1e-05,
+        "rope": True,
+        "rope_full_precision": True,
+        "rope_theta": rope_theta,
+        "scale_logits": False,
+        "use_cache": False,
+        "weight_tying": False,
+        "torch_dtype": "bfloat16",
+        "eos_token_id": eos,
+        "pad_token_id": eos,
+        "mask_token_id": mask,
+        "transformers_version": "4.46.3",
+    }
+
+
+def _dream(sizes: dict[str, Any], rope_theta: float) -> dict[str, Any]:
+    eos, mask = _ids(sizes["vocab_size"], 151643, 151666)
+    return {
+        "architectures": ["DreamModel"],
+        "model_type": "Dream",
+        **{key: value for key, value in sizes.items() if key != "head_dim"},
+        "hidden_act": "silu",
+        "max_position_embeddings": 131072,
+        "max_window_layers": sizes["num_hidden_layers"],
+        "rms_norm_eps": 1e-06,
+        "initializer_range": 0.02,
+        "attention_dropout": 0.0,
+        "sliding_window": None,
+        "use_sliding_window": False,
+        "use_mrope": False,
+        "use_cache": True,
+        "torch_dtype": "bfloat16",
+        "bos_token_id": eos,
+        "eos_token_id": eos,
+        "pad_token_id": eos,
+        "mask_token_id": mask,
+        "rope_scaling": None,
+        "rope_theta": rope_theta,
+        "transformers_version": "4.46.2",
+    }
+
+
+def _ids(vocab_size: int, eos: int, mask: int) -> tuple[int, int]:
+    """The ids of EOS and MASK: those of the releases, or the last ones of a smaller vocabulary."""
+    return (eos, mask) if vocab_size > max(eos, mask) else (vocab_size - 2, vocab_size - 1)
+
+
 _CONFIGS: Final[Mapping[str, Callable[[dict[str, Any], float], dict[str, Any]]]] = {
     NLD: _nld,
     QWEN3: _qwen3,
     MISTRAL: _mistral,
+    SDAR: _sdar,
+    LLADA: _llada,
+    DREAM: _dream,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nld_trt.errors import InputError
-from nld_trt.model.family import MISTRAL, NLD, QWEN3
+from nld_trt.model.family import DREAM, LLADA, MISTRAL, NLD, QWEN3, SDAR
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ PRESETS: dict[str, Geometry] = {
     "qwen3-4b": Geometry(2560, 9728, 36, 1e6, vocab_size=151936, family_name=QWEN3, tied=True),
     "qwen3-8b": Geometry(4096, 12288, 36, 1e6, vocab_size=151936, family_name=QWEN3),
     "ministral-8b": Geometry(4096, 12288, 36, 1e8, family_name=MISTRAL),
+    "sdar-8b": Geometry(4096, 12288, 36, 1e6, vocab_size=151936, family_name=SDAR),
+    "llada-8b": Geometry(4096, 12288, 32, 5e5, 32, 32, vocab_size=126464, family_name=LLADA),
+    "dream-7b": Geometry(3584, 18944, 28, 1e6, 28, 4, vocab_size=152064, family_name=DREAM),
 }
 
 

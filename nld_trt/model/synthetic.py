@@ -28,7 +28,7 @@ from nld_trt.model.draft_config import SHARED, DraftConfig, default_layers
 from nld_trt.model.draft_head import DRAFT_FOLDER, FROM_TARGET, TO_TARGET, check_family, expected_shapes
 from nld_trt.model.family import NLD
 from nld_trt.model.inventory import HEAD, expected_tensors, parameter_count
-from nld_trt.model.names import stock_name
+from nld_trt.model.names import release_name
 from nld_trt.model.release_config import release_config
 from nld_trt.model.releases import PRESETS, Geometry, preset
 from nld_trt.model.safetensors_file import NUMPY_TYPES, Array, SafetensorsWriter, byte_size
@@ -77,7 +77,7 @@ def write_synthetic(
     config = ModelConfig.from_hf(raw)
     stored = {name: shape for name, shape in expected_tensors(config).items() if name != HEAD or not raw[_TIED]}
     own = config.family.name == NLD
-    weights = {name if own else stock_name(name): ("BF16", shape) for name, shape in stored.items()}
+    weights = {name if own else release_name(name, config.family): ("BF16", shape) for name, shape in stored.items()}
     drafter = _adapter_tensors(config) if adapter and own else {}
     head = _SyntheticHead.of(config) if draft_head else None
     every = (*weights.values(), *drafter.values(), *(head.tensors.values() if head else ()))
@@ -88,7 +88,8 @@ def write_synthetic(
     ):
         stage.detail(f"{parameter_count(config):,} values, {human_bytes(needs - SPARE_BYTES)}")
         write_json(folder / CONFIG_FILE, raw)
-        generation = {key: raw[key] for key in ("bos_token_id", "eos_token_id", "transformers_version")}
+        keys = ("bos_token_id", "eos_token_id", "transformers_version")
+        generation = {key: raw[key] for key in keys if key in raw}
         write_json(folder / "generation_config.json", generation)
         _write_random(folder / WEIGHTS_FILE, weights, seed)
         if drafter:

@@ -21,6 +21,7 @@ class BuildCost:
     """A build that was measured, scaled to the bytes of other weights.
 
     Attributes:
+        seconds: processor time. A build uses little more than one core, so that it takes about as long on a free one.
         peak_bytes: resident memory.
         here: bytes of this machine's memory; None if it does not say.
     """

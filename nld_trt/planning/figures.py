@@ -22,7 +22,7 @@ from nld_trt.planning.release_shapes import of_geometry
 _FILE: Final = Path(__file__).with_name("figures.csv")
 
 # served: output of a server. pre-release: of NVIDIA's first one. forward and product: times of one of them.
-Group = Literal["served", "pre-release", "forward", "product"]
+Group = Literal["served", "pre-release", "forward", "product", "engine"]
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,6 @@ def _of_config(name: str, config: ModelConfig) -> ModelShape:
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
         head_size=config.head_dim,
-        tied=config.tie_word_embeddings,
     )
 
 

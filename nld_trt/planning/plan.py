@@ -55,12 +55,33 @@ class Question:
         """Tokens of the longest block; 1 for families that decode none."""
         if not self.model.family.has_blocks:
             return 1
-        return self.block_length or self.model.max_block_length or names.DEFAULT_PLANNED_BLOCK
+        released = self.model.family.defaults.get("block_size", names.DEFAULT_PLANNED_BLOCK)
+        return self.block_length or self.model.max_block_length or int(released)
 
     @property
     def length(self) -> int:
         """Tokens that a row has room for."""
         return self.max_seq_len or self.model.max_seq_len or names.DEFAULT_MAX_SEQ_LEN
+
+    def why_unknown(self, mode: str) -> str | None:
+        """The reason why the speed of a mode cannot be said; None where it can."""
+        if self.over_canvas:
+            return f"how many tokens {self.model.family.title} commits in a pass over its canvas is not known here"
+        if mode not in PLANNED_MODES:
+            return "how many tokens its forwards make with few drafts was not published"
+        if mode != names.AR and names.LINEAR not in self.model.family.modes:
+            return f"how many tokens a forward of {self.model.family.title} makes is not among what was published"
+        return None
+
+    @property
+    def over_canvas(self) -> bool:
+        """Whether every pass has all ``context`` tokens, prompt and answer together, and nothing is cached."""
+        return self.model.family.reads_canvas
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """New tokens of the forwards that are shown for every number of users."""
+        return (self.context,) if self.over_canvas else (1, self.block)
 
     def within_limits(self) -> Question:
         """This question with no more users than an engine has rows, where MODEL is one.
@@ -127,16 +148,16 @@ class Plan:
         return tuple(
             rate_of(mode, self.times, asked.acceptance, users, asked.block)
             for mode in asked.modes
-            if mode in PLANNED_MODES
+            if asked.why_unknown(mode) is None
             for users in self.users
         )
 
     @cached_property
     def forwards(self) -> tuple[ForwardTime, ...]:
-        """One token and a block for every number of users, and every forward that a rate is made of."""
+        """One token and a block, or a canvas, for every number of users, and every forward that a rate is made of."""
         found = {(each.width, each.rows): each for rate in self.rates for each, _ in rate.forwards}
         for users in self.users:
-            for width in (1, self.question.block):
+            for width in self.question.widths:
                 found.setdefault((width, users), self.times.forward(users, width))
         return tuple(found[place] for place in sorted(found))
 
@@ -193,9 +214,7 @@ def plan_on(platform: GpuPlatform, question: Question) -> Plan:
     if question.calibration is not None:
         times = question.calibration.times(LawTimes(platform, shape, question.context))
     unknown = tuple(
-        f"{mode}: how many tokens its forwards make with few drafts was not published"
-        for mode in question.modes
-        if mode not in PLANNED_MODES
+        f"{mode}: {reason}" for mode in question.modes if (reason := question.why_unknown(mode)) is not None
     )
     return Plan(question, platform, backend, users, times, unknown)
 
@@ -285,7 +304,12 @@ def _notes(plan: Plan) -> Iterator[str]:
     left_out = [users for users in plan.question.users if users not in plan.users]
     if left_out:
         yield f"{', '.join(map(str, left_out))} users do not fit; the largest batch is under memory"
-    if plan.question.block > PUBLISHED_BLOCK:
+    if plan.question.over_canvas:
+        yield (
+            f"a pass has the whole canvas, here {plan.question.context} tokens (--context), and takes more memory for "
+            "activations than the chunk of a prompt that was measured"
+        )
+    elif plan.question.block > PUBLISHED_BLOCK:
         yield f"acceptance beyond {PUBLISHED_BLOCK} tokens is extrapolated"
     if plan.question.calibration is not None:
         yield f"times by {plan.question.calibration.of}"

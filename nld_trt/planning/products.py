@@ -50,7 +50,6 @@ class ModelShape:
         stored_products: the layers' products and how many of each, where a checkpoint's are not all of one precision.
         stored_bytes: of weights and adapter, where files say so.
         adapter_rank: of the draft adapter on o_proj; 0 without one.
-        tied: the head is the embedding, which every engine but those of ``torch`` stores twice.
     """
 
     name: str
@@ -66,7 +65,6 @@ class ModelShape:
     stored_products: tuple[tuple[Product, int], ...] = ()
     stored_bytes: int | None = None
     adapter_rank: int = 128
-    tied: bool = False
 
     @cached_property
     def products(self) -> tuple[tuple[Product, int], ...]:
@@ -108,7 +106,10 @@ class ModelShape:
 
     @property
     def weight_bytes(self) -> float:
-        """Of the engine: layers, head, embedding and adapter; norms are left out."""
+        """Of the engine: layers, head, embedding and adapter; norms are left out.
+
+        A head that is the embedding is counted, too: only engines of ``torch`` do not store it a second time.
+        """
         if self.stored_bytes is not None:
             return self.stored_bytes
         layers = sum(product.bytes * count for product, count in self.products)

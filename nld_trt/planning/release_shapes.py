@@ -26,5 +26,4 @@ def of_geometry(name: str, geometry: Geometry) -> ModelShape:
         kv_heads=geometry.num_key_value_heads,
         head_size=geometry.head_dim,
         adapter_rank=ADAPTER_RANK if geometry.family_name == NLD else 0,
-        tied=geometry.tied,
     )

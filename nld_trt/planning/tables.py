@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from nld_trt import names
 from nld_trt.files.records import human_bytes
 from nld_trt.planning.plan import Plan, Question
 from nld_trt.planning.rates import MOST_USERS
@@ -78,8 +79,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         [(f"{each.seconds * 1e3:.2f}", each.rows, each.width, each.bound, each.provenance) for each in plan.forwards],
     )
     yield ""
-    yield from rate_lines([plan])
-    yield ""
+    if plan.rates:
+        yield from rate_lines([plan])
+        yield ""
     yield from _crossover_lines(plan)
     for text in plan.unknown:
         yield f"no number: {text}"
@@ -175,8 +177,9 @@ def _build_line(plan: Plan) -> str:
         return f"build: no {plan.backend} build of {plan.precision} was measured at a real size"
     here = "" if build.here is None else f"; this machine has {_size(build.here)}"
     short = " and is too small" if build.fits_here is False else ""
+    minutes = f"about {build.seconds / 60:.0f} minutes of processor time"
     return (
-        f"build: about {build.seconds / 60:.0f} minutes, peak {_size(build.peak_bytes)}{here}{short}\n"
+        f"build: {minutes}, peak {_size(build.peak_bytes)}{here}{short}\n"
         f"  measured here, scaled by weights: {build.source}"
     )
 
@@ -191,7 +194,7 @@ def _users(plan: Plan) -> str:
     """From how many users on no block length is better than ar."""
     found = [each.users for each in plan.crossovers]
     if not found:
-        return "1"
+        return "1" if names.AR in plan.question.model.family.modes else "-"
     return f"more than {MOST_USERS}" if None in found else str(max(users for users in found if users is not None))
 
 

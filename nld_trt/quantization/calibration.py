@@ -58,7 +58,7 @@ class Mix:
         total = math.fsum(shares.values())
         if abs(total - 1) > _SUM_TOLERANCE:
             raise InputError(f"the shares {self} of the calibration mix add up to {total:.6g}, not 1", fix=_MIX_FORMS)
-        if self.causal < MIN_CAUSAL:
+        if self.causal < MIN_CAUSAL and self.bidirectional != 1:
             raise InputError(
                 f"the calibration mix has {self.causal} causal tokens; at least {MIN_CAUSAL} are needed",
                 details=["blocks see the causal text before them, which is part of the same pass"],
@@ -93,6 +93,8 @@ class Mix:
 
 DEFAULT_MIX = Mix(*names.DEFAULT_CALIBRATION_MIX)
 TEXT_ONLY = Mix(1.0, 0.0, 0.0)
+# Of families that see the whole canvas, which have no other passes (:func:`make_canvases`).
+CANVAS_ONLY = Mix(0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +184,9 @@ def make_packs(
     decided token. Other slots hold the document's token or MASK: all are masked in a draft, and a random choice at one
     of NOISE_LEVELS in a bidirectional block. Slots after the end of an answer hold EOS.
 
+    Families that see their prompts in blocks have clean tokens that see the rest of their block, where causal ones
+    would see nothing after them. Their masked blocks stand at multiples of the block length, and slot 0 may be masked.
+
     Args:
         documents: the documents, which must all have a place for a block (:attr:`Document.holds_block`).
         block_length: tokens of a block, B.
@@ -213,10 +218,33 @@ def make_packs(
         if len(waiting) and len(waiting) + len(document.ids) + block_length * len(kinds) > pack_tokens:
             packs.append(waiting.pack())
             waiting = _Rows()
-        waiting.add_document(index, document)
+        waiting.add_document(index, document, block_length if config.family.aligns_blocks else 1)
         starts = _block_starts(document, config, block_length, len(kinds), rng)
         for kind, start in zip(kinds, starts, strict=True):
             waiting.add_block(index, kind, start, _block(document, config, kind, start, block_length, rng), adapter)
+    return [*packs, waiting.pack()] if len(waiting) else packs
+
+
+def make_canvases(documents: Sequence[Document], config: ModelConfig, *, pack_tokens: int, seed: int) -> list[Pack]:
+    """Make packs of every document once as a canvas: its prompt, and its answer partly masked.
+
+    Every token of a canvas sees every other. The slots of an answer are masked at random at one of NOISE_LEVELS.
+
+    Args:
+        pack_tokens: longest pack. A longer document is a pack by itself.
+        seed: seed of levels and slots. The same arguments give the same packs.
+    """
+    rng = np.random.default_rng(seed)
+    waiting, packs = _Rows(), []
+    for index, document in enumerate(documents):
+        if len(waiting) and len(waiting) + len(document.ids) > pack_tokens:
+            packs.append(waiting.pack())
+            waiting = _Rows()
+        tokens = np.array(document.ids, np.int64)
+        slots = np.arange(min(document.answer_start, len(tokens) - 1), len(tokens))
+        count = max(1, round(rng.choice(NOISE_LEVELS) * len(slots)))
+        tokens[rng.choice(slots, size=count, replace=False)] = config.mask_id
+        waiting.add_block(index, BIDIRECTIONAL, 0, tokens, adapter=False)
     return [*packs, waiting.pack()] if len(waiting) else packs
 
 
@@ -230,7 +258,11 @@ def _block_starts(
     """
     ended = document.ids[-1] in config.eos_token_ids
     first, stop = document.answer_start, len(document.ids) - (1 if ended else length - 1)
-    choices = np.arange(first, max(stop, first + 1))
+    if config.family.aligns_blocks:
+        first -= first % length
+        choices = np.arange(first, max(stop, first + 1), length)
+    else:
+        choices = np.arange(first, max(stop, first + 1))
     chosen = rng.choice(choices, size=count, replace=count > len(choices))
     return (int(start) for start in chosen)
 
@@ -242,9 +274,11 @@ def _block(
     tokens = np.full(length, config.eos_token_id, np.int64)
     known = document.ids[start : start + length]
     tokens[: len(known)] = known
-    slots = length - 1
+    # Where nothing decides a block's first token beforehand, it is a mask like the others.
+    decided = not config.family.aligns_blocks
+    slots = length - decided
     level = 1.0 if kind == DRAFT else rng.choice(NOISE_LEVELS)
-    masked = rng.choice(slots, size=max(1, round(level * slots)), replace=False) + 1
+    masked = rng.choice(slots, size=max(1, round(level * slots)), replace=False) + decided
     tokens[masked] = config.mask_token_id
     return tokens
 
@@ -263,9 +297,11 @@ class _Rows:
     def __len__(self) -> int:
         return self._length
 
-    def add_document(self, index: int, document: Document) -> None:
+    def add_document(self, index: int, document: Document, seen_together: int) -> None:
+        """Add clean tokens, of which ``seen_together`` see each other; 1 of causal ones."""
         positions = np.arange(len(document.ids))
-        self._add(document.ids, positions, limit=positions + 1, kind=CAUSAL, doc=index, block=-1, gate=0)
+        limit = (positions // seen_together + 1) * seen_together
+        self._add(document.ids, positions, limit=limit, kind=CAUSAL, doc=index, block=-1, gate=0)
 
     def add_block(self, index: int, kind: int, start: int, tokens: NDArray[np.int64], adapter: bool) -> None:
         positions = np.arange(start, start + len(tokens))

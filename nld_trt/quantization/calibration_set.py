@@ -13,8 +13,18 @@ from typing import Any
 from nld_trt import names
 from nld_trt.errors import InputError
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.config import ModelConfig
 from nld_trt.model.text.codec import Codec
-from nld_trt.quantization.calibration import DEFAULT_MIX, TEXT_ONLY, Mix, Pack, Summary, make_packs
+from nld_trt.quantization.calibration import (
+    CANVAS_ONLY,
+    DEFAULT_MIX,
+    TEXT_ONLY,
+    Mix,
+    Pack,
+    Summary,
+    make_canvases,
+    make_packs,
+)
 from nld_trt.quantization.dataset import DEFAULT_SET, read_documents
 
 # The longest pack. Attention materialises the scores of a whole pack, so memory and time grow with its square.
@@ -55,18 +65,26 @@ class CalibrationSettings:
     def prepare(self, checkpoint: Checkpoint) -> CalibrationSet:
         """Read the data and make packs of it.
 
-        A family without MASK is calibrated on causal text alone, which is what its default mix means.
+        A family without MASK is calibrated on causal text alone, and one that sees the whole canvas on canvases: this
+        is what the default mix means for them.
 
         Raises:
-            InputError: no data can be used, or the mix has masked blocks and the family has no MASK.
+            InputError: no data can be used, or the mix has passes that the family has not.
         """
         config = checkpoint.config
-        if config.mask_token_id is None and self.mix != TEXT_ONLY:
+        only, why = _only_mix(config)
+        if only is not None and self.mix != only:
             if self.mix == DEFAULT_MIX:
-                return replace(self, mix=TEXT_ONLY).prepare(checkpoint)
+                return replace(self, mix=only).prepare(checkpoint)
+            shares = ",".join(f"{share:g}" for share in (only.causal, only.bidirectional, only.draft))
             raise InputError(
-                f"--calib-mix is {self.mix}; {config.family.title} has no MASK, and so no blocks to calibrate on",
-                fix="Leave --calib-mix out, or pass 1,0,0: causal text alone.",
+                f"--calib-mix is {self.mix}; {config.family.title} {why}",
+                fix=f"Leave --calib-mix out, or pass {shares}.",
+            )
+        if only is None and self.mix == CANVAS_ONLY:
+            raise InputError(
+                f"--calib-mix is {self.mix}; blocks of {config.family.title} see causal text before them",
+                fix="Leave --calib-mix out, or give causal text a share.",
             )
         documents = read_documents(
             self.dataset,
@@ -76,6 +94,9 @@ class CalibrationSettings:
             seq_len=self.seq_len,
             seed=self.seed,
         )
+        if only == CANVAS_ONLY:
+            canvases = make_canvases(documents, config, pack_tokens=PACK_TOKENS, seed=self.seed)
+            return CalibrationSet(canvases, self)
         packs = make_packs(
             documents,
             config,
@@ -86,6 +107,15 @@ class CalibrationSettings:
             seed=self.seed,
         )
         return CalibrationSet(packs, self)
+
+
+def _only_mix(config: ModelConfig) -> tuple[Mix | None, str]:
+    """The mix of a family whose passes are all of one kind, and what it lacks; None for families of several kinds."""
+    if config.family.reads_canvas:
+        return CANVAS_ONLY, "has no passes but those over its whole canvas"
+    if config.mask_token_id is None:
+        return TEXT_ONLY, "has no MASK, and so no blocks to calibrate on"
+    return None, ""
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,15 @@ def test_modes_and_what_is_measured_are_those_of_the_family():
         parse_variants("ar,linear", INFO)
 
 
+def test_plan_knows_forwards_and_no_rate_where_none_was_published(capsys):
+    assert run(["plan", "sdar-8b", "--platform", "h100"]) == 0
+    shown = capsys.readouterr().out
+    assert "no number: diffusion: how many tokens a forward of SDAR makes" in shown
+    assert "ms of a forward  rows  new tokens" in shown
+    assert run(["plan", "sdar-8b", "--platform", "h100", "--mode", "linear"]) == 2
+    assert "which SDAR was not trained for; it decodes in diffusion" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["--mode", "linear"], ["--mode", "diffusion"]])
 def test_commands_refuse_it_and_leave_nothing(engine, tmp_path, capsys, words):
     assert run(["repo", str(engine.path), "-o", str(tmp_path / "repo"), *words]) == 2

@@ -43,7 +43,7 @@ def request(prompt, mode="ar", block_length=8):
     return SimpleNamespace(
         prompt_ids=tuple(prompt), auto=False, mode=mode, block_length=block_length, max_new_tokens=99, eos_token_ids=(),
         ensemble=1.0, rejection=False, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, seed=0, lora=False,
-        threshold=None, max_thinking_tokens=None, end_think_token_id=None,
+        threshold=None, max_thinking_tokens=None, end_think_token_id=None, aligned=False,
     )  # fmt: skip
 
 

@@ -128,7 +128,7 @@ def test_a_resolved_request_stays_as_it_is(golden_session):
 def test_every_value_of_a_resolved_request_is_filled_in(golden_session):
     resolved = Request(PROMPT, temperature=1.0).resolved(golden_session("tiny-a").info)
     empty = {name for name, value in vars(resolved).items() if value is None}
-    assert empty == {"threshold", "max_thinking_tokens", "end_think_token_id"}
+    assert empty == {"threshold", "steps", "max_thinking_tokens", "end_think_token_id"}
 
 
 def test_a_seed_is_drawn_where_one_is_needed_and_none_was_given(golden_session):

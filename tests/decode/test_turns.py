@@ -18,9 +18,14 @@ from nld_trt.decode.turns import DECODING, PROMPTS, Turns, widest_run
 WIDTH = 16
 
 
-def run(counts, fixed, per_token, forwards=2000, **options):
-    """The seconds that each turn has had, and how often, on a device with this cost of a forward."""
-    turns, had, often = Turns(512, **options), Counter(), Counter()
+def run(counts, fixed, per_token, forwards=2000, known=False):
+    """The seconds that each turn has had, and how often, on a device with this cost of a forward.
+
+    ``known``: the cost of tokens is known beforehand.
+    """
+    turns, had, often = Turns(512), Counter(), Counter()
+    if known:
+        turns.token_seconds = lambda rows: fixed + per_token * rows
     order = []
     for _ in range(forwards):
         turn = turns.next(counts, WIDTH)
@@ -46,6 +51,20 @@ def test_rows_that_decode_have_time_in_proportion_to_their_number(tokens, blocks
 def test_rows_share_a_forward_where_its_fixed_cost_is_larger():
     _, often, _ = run({Zone.TOKEN: 4, Zone.BLOCK: 4}, fixed=1.0, per_token=1e-4)
     assert often[DECODING] > 0.9 * often.total()
+
+
+@pytest.mark.parametrize(("tokens", "blocks"), [(4, 4), (1, 7), (7, 1), (2, 30)])
+@pytest.mark.parametrize("per_token", [0.0155, 0.05, 0.5])
+def test_tokens_keep_three_quarters_of_their_speed_where_forwards_cost_alike(tokens, blocks, per_token):
+    """With a fixed cost of 5 ms the first are forwards of the 8B on an H200."""
+    fixed = 5.0
+    had, often, _ = run({Zone.TOKEN: tokens, Zone.BLOCK: blocks}, fixed, per_token, known=True)
+    passed = sum(had.values())
+    made = often[Zone.TOKEN,] + often[DECODING]
+    alike = fixed + per_token * (tokens + blocks)
+    assert made / passed >= 0.73 / alike
+    rounds = often[Zone.BLOCK,] + often[DECODING]
+    assert rounds / passed >= 0.1 / (fixed + per_token * blocks * WIDTH), "those who decode blocks go on"
 
 
 def test_between_two_chunks_somebody_decodes():

@@ -133,12 +133,19 @@ def test_synthetic_releases_have_the_spelling_of_their_family(tmp_path: Path, si
     checkpoint = Checkpoint.open(tmp_path / "release")
     assert checkpoint.config.family_name == reduced.family_name
     assert checkpoint.has_tied_head == reduced.tied
-    assert any("renamed, such as model.embed_tokens.weight" in line for line in checkpoint.notes)
+    first = {"llada": "model.transformer.wte"}.get(reduced.family_name, "model.embed_tokens")
+    assert any(f"renamed, such as {first}.weight" in line for line in checkpoint.notes)
 
 
 @pytest.mark.parametrize(
     ("size", "parameters"),
-    [("qwen3-4b", 4_022_468_096), ("qwen3-8b", 8_190_735_360), ("ministral-8b", 8_019_808_256)],
+    [
+        ("qwen3-4b", 4_022_468_096),
+        ("qwen3-8b", 8_190_735_360),
+        ("ministral-8b", 8_019_808_256),
+        ("llada-8b", 8_015_581_184),
+        ("dream-7b", 7_615_616_512),
+    ],
 )
 def test_releases_have_their_published_number_of_parameters(size: str, parameters: int) -> None:
     from nld_trt.model.inventory import parameter_count

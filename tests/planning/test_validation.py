@@ -26,7 +26,7 @@ def found():
 # Median of absolute errors, each figure predicted without its platform: what was reached, rounded up. The goal is 10 %.
 BOUNDS = {"all": 0.175, "published": 0.18, "published, one user": 0.10, "forwards, published": 0.125}
 # The same with what plan uses, which is fitted to all platforms.
-IN_SAMPLE = {"all": 0.055, "published": 0.035, "published, one user": 0.03, "forwards, published": 0.025}
+IN_SAMPLE = {"all": 0.065, "published": 0.035, "published, one user": 0.03, "forwards, published": 0.025}
 
 
 @pytest.mark.parametrize("group", BOUNDS)
@@ -37,7 +37,7 @@ def test_median_errors_are_within_their_bounds(found, group):
 
 def test_every_error_above_the_goal_has_a_reason(found):
     assert found.unexplained == ()
-    assert sum(each.large for each in found.compared) <= 19
+    assert sum(each.large for each in found.compared) <= 27
     assert all(each.large == (abs(each.error) >= GOAL_LARGEST - 0.005) for each in found.compared)
 
 
@@ -49,7 +49,7 @@ def test_every_reason_is_needed(found):
 def test_all_figures_that_were_published_are_compared():
     published = [each for each in figures() if not each.source.startswith("measured")]
     assert len(published) == 56
-    assert len(figures()) == 85
+    assert len(figures()) == 101
     assert {each.platform for each in published} == {names.GB200, names.RTX_PRO_6000, names.DGX_SPARK, names.B200}
 
 

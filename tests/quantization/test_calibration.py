@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nld_trt.errors import InputError
+from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.convert import convert
 from nld_trt.model.network import Network
 from nld_trt.quantization.calibration import (
     BIDIRECTIONAL,
@@ -23,9 +25,12 @@ from nld_trt.quantization.calibration import (
     Mix,
     Pack,
     Summary,
+    make_canvases,
     make_packs,
 )
+from nld_trt.quantization.calibration_set import CalibrationSettings
 from nld_trt.quantization.dataset import Document
+from tests.canvas_models import MASK, make_canvas_model
 
 TOLERANCE = 1e-4
 FIRST_WORD = 110  # above every special id of tiny-a, MASK (100) included
@@ -324,3 +329,55 @@ def test_a_bad_mix_is_refused_by_name(text, message):
     with pytest.raises(InputError, match=message) as caught:
         Mix.parse(text)
     assert caught.value.fix
+
+
+# Families that see the whole canvas
+
+
+@pytest.fixture(scope="module")
+def canvas_checkpoint(tmp_path_factory) -> Checkpoint:
+    folder = tmp_path_factory.mktemp("dream")
+    make_canvas_model("dream", folder / "release")
+    convert(folder / "release", folder / "converted")
+    return Checkpoint.open_converted(folder / "converted")
+
+
+@torch.no_grad()
+def test_canvases_are_passes_over_each_document_alone(canvas_checkpoint):
+    network = Network(canvas_checkpoint.config).eval()
+    network.load_state_dict({name: torch.from_numpy(canvas_checkpoint.read(name)) for name in canvas_checkpoint.names})
+    packs = make_canvases(DOCUMENTS, canvas_checkpoint.config, pack_tokens=80, seed=0)
+    assert [len(pack) for pack in packs] == [65, 67]
+    start = 0
+    pack = packs[0]
+    tokens, positions = torch.from_numpy(pack.tokens)[None], torch.from_numpy(pack.positions)[None]
+    together, _ = network.forward(tokens, positions, torch.from_numpy(pack.mask())[None, None])
+    for source in DOCUMENTS[:2]:
+        stop = start + len(source.ids)
+        alone, _ = network.run(tokens[:, start:stop], causal=False)
+        torch.testing.assert_close(together[:, start:stop], alone, atol=TOLERANCE, rtol=1e-4)
+        masked = pack.tokens[start:stop] == MASK
+        assert masked.any()
+        assert not masked[: source.answer_start].any()
+        assert (pack.tokens[start:stop][~masked] == np.array(source.ids)[~masked]).all()
+        start = stop
+
+
+def test_canvases_repeat_with_their_seed_and_have_no_other_passes(canvas_checkpoint):
+    first, again, other = (
+        make_canvases(DOCUMENTS, canvas_checkpoint.config, pack_tokens=80, seed=n) for n in (1, 1, 2)
+    )
+    same = [(one.tokens == two.tokens).all() for one, two in zip(first, again, strict=True)]
+    assert all(same)
+    assert not all((one.tokens == two.tokens).all() for one, two in zip(first, other, strict=True))
+    summary = Summary.of(first)
+    assert summary.bidirectional_tokens == sum(len(each.ids) for each in DOCUMENTS)
+    assert summary.causal_tokens == summary.draft_tokens == summary.adapter_tokens == 0
+    assert summary.documents == summary.blocks == len(DOCUMENTS)
+
+
+def test_a_mix_with_other_passes_is_refused(canvas_checkpoint, checkpoint):
+    with pytest.raises(InputError, match="Dream has no passes but those over its whole canvas"):
+        CalibrationSettings(mix=TEXT_ONLY).prepare(canvas_checkpoint)
+    with pytest.raises(InputError, match="blocks of Nemotron-Labs-Diffusion see causal text before them"):
+        CalibrationSettings(mix=Mix(0.0, 1.0, 0.0)).prepare(checkpoint)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nld_trt import names
-from nld_trt.decode.auto.candidate import Candidate
+from nld_trt.decode.auto.candidate import AUTOREGRESSIVE, Candidate
 from nld_trt.decode.auto.controller import Cause, Controller, Decision, RowHistory
 from nld_trt.decode.auto.costs import CostTable
 from nld_trt.decode.auto.live import LiveCosts
@@ -72,6 +72,10 @@ class Steering:
         if not self._warned and self._timed % _CHECK_EVERY == 0 and (off := self.costs.off):
             self._warned = True
             log.warning("%s; nld-trt bench loop --table measures it again", off)
+
+    def token_seconds(self, rows: int) -> float:
+        """The expected seconds of a forward of ``rows`` rows that decode single tokens."""
+        return self.costs.seconds(rows, AUTOREGRESSIVE.block_length)
 
     def waits(self, live: Sequence[Row]) -> bool:
         """Whether some request is to decode in another way from its next round on."""

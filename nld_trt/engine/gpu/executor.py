@@ -104,7 +104,14 @@ class BoundForward(Protocol):
 
 
 class Executor(Protocol):
-    """The network on one GPU. Forwards never overlap, so an executor may share scratch memory between them."""
+    """The network on one GPU. Forwards never overlap, so an executor may share scratch memory between them.
+
+    Attributes:
+        captures_all: capturing a shape takes little, so that every shape which comes again may be captured, those of
+            prompt chunks and of later rows too.
+    """
+
+    captures_all: bool
 
     def bind(self, phase: Phase, side: Side, rows: range, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
         """Bind one side of a shape.
@@ -114,8 +121,9 @@ class Executor(Protocol):
             rows: the rows of the caches that the forward uses.
             memory: device address of the arena.
             samples: some row may sample its tokens, or verify with an ensemble.
-            repeats: the session will run this shape many times and capture it. The other shapes, those of prompt
-                chunks, are many, and few of them run twice: an executor should prepare little for them.
+            repeats: the session captures this shape if it comes again. The others, those of prompt chunks where
+                ``captures_all`` is False, are many, and few of them run twice: an executor should prepare little for
+                them.
 
         Raises:
             OperationError: the library refused the shape or an address.

@@ -6,12 +6,11 @@ A forward that the host fills starts with one copy of a few integers per row to 
 starts with nothing, because its inputs are the other's results. Both end with one copy of the decode operators' small
 results back, and with an event that the host can wait for while the next forward already runs.
 
-Shapes that can be followed are those that decoding repeats. Where they are over the first cache rows, the first forward
-of either side of such a shape runs as it is, the second is captured into a CUDA graph, and from then on a forward is
-one call. They come in few row counts: a forward with fewer rows is filled up with others. Prompt chunks come in every
-width, and forwards over later rows in every combination of rows; those shapes are not captured. Attention may be given
-only as many slots of the caches as the live rows can fill; the caches themselves never change
-(``engine.gpu.attended``).
+Of a shape that comes again, the first forward of either side runs as it is, the second is captured into a CUDA graph,
+and from then on a forward is one call. Decoding over the first cache rows comes in few row counts: a forward with fewer
+rows is filled up with others. Prompt chunks are filled up to few widths, and forwards over later rows come in every
+combination of rows; these are captured only where the executor says that it takes little. Attention may be given only
+as many slots of the caches as the live rows can fill; the caches themselves never change (``engine.gpu.attended``).
 
 An executor (``engine.gpu.executor``) runs the network, with whichever library it is for.
 """
@@ -37,9 +36,11 @@ from nld_trt.graph.precision import PRECISIONS
 
 # With these row counts at most a third of the rows of a forward are empty, up to 256 rows.
 _ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-# Prompt chunks come in every length, so a long-lived session would otherwise collect shapes without end. This many for
-# each number of slots that attention is given.
-_MAX_SHAPES = 128
+# The same for the tokens of prompt chunks.
+_CHUNK_WIDTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+# Rows come in many combinations, so a long-lived session would otherwise collect shapes without end. This many for each
+# number of slots that attention is given.
+_MAX_SHAPES = 256
 
 
 @dataclass
@@ -145,6 +146,11 @@ class GpuSession:
         most = self.info.limits.max_batch_size
         return min((count for count in _ROW_COUNTS if rows <= count < most), default=most)
 
+    def chunk_width(self, tokens: int, most: int) -> int:
+        if not (self.runs_ahead and self._executor.captures_all):
+            return tokens  # nothing is captured, so padding has no use
+        return min((width for width in _CHUNK_WIDTHS if tokens <= width <= most), default=tokens)
+
     def reserve(self, rows: int, capacity: int, *, held: int | None = None) -> None:
         """Everything was allocated at the start; forwards from now on attend to at least ``capacity`` slots."""
         assert rows <= self.info.limits.max_batch_size, f"{rows} rows"
@@ -228,8 +234,7 @@ class GpuSession:
         assert first + rows <= self.info.limits.max_batch_size, f"rows {first} to {first + rows} of the caches"
         if len(self._shapes) == _MAX_SHAPES * len(self._lengths.all):
             self._forget_one()
-        # Other rows than the first ones come in too many combinations to be captured.
-        captured = width == window and first == 0
+        captured = self._executor.captures_all or (width == window and first == 0)
         shape = Shape(Arena.lay_out(self.info, *key[:-1]), phase, captured)
         self._add_forward(shape, key)
         return shape

@@ -142,6 +142,10 @@ class OrtSession:
         """Returns ``rows``: on the CPU an empty row costs as much as any other, so none is added."""
         return rows
 
+    def chunk_width(self, tokens: int, most: int) -> int:
+        """Returns ``tokens``: padding would cost as much as tokens."""
+        return tokens
+
     def step(self, rows: int, width: int, window: int, samples: bool = False, first: int = 0) -> StepBuffers:
         key = (rows, width, window, samples, first)
         if key not in self._bound:

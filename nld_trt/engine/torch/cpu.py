@@ -30,6 +30,8 @@ from nld_trt.progress import SILENT, Progress
 class CpuExecutor:
     """Runs the network on the CPU, with PyTorch's operators and the decode operators' definitions."""
 
+    captures_all = False
+
     def __init__(self, weights: EngineWeights, info: EngineInfo, caches: Caches) -> None:
         self._device = torch.device("cpu")
         self._info = info

@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A ``torch`` engine on a GPU: kernels of our own on the session's stream, captured into the session's CUDA graphs.
 
-PyTorch allocates results of operators. It takes their memory from a pool of this engine, whose blocks the first run of
-a shape leaves behind: the second run, which is captured, finds every block that it needs there and asks the driver for
-nothing. All forwards share the pool, because they never overlap and nothing in it outlives one.
+PyTorch allocates results of operators. Those of captured forwards are in a pool of this engine, which all of them
+share, because they never overlap and nothing in it outlives one. The first run of every forward is outside of the pool:
+what it makes for later ones, as constants on the device and workspaces of libraries, would be overwritten there by
+every graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +98,7 @@ def _fill(outputs: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> None:
         tensor.copy_(made[name])
 
 
-@dataclass(frozen=True)
+@dataclass
 class CudaForward:
     """A forward over one side of a shape.
 
@@ -105,6 +107,7 @@ class CudaForward:
         caches: those of each layer, the rows of this forward.
         samples: some row may sample its tokens.
         repeats: the session runs it many times.
+        has_run: once at least.
     """
 
     executor: CudaExecutor
@@ -113,16 +116,20 @@ class CudaForward:
     caches: Sequence[LayerCaches]
     samples: bool
     repeats: bool
+    has_run: bool = False
 
     def can_be_captured(self) -> bool:
         return self.repeats
 
     def run(self) -> None:
         self.executor.run(self)
+        self.has_run = True
 
 
 class CudaExecutor:
     """Runs the network on the session's stream."""
+
+    captures_all = True
 
     def __init__(self, model: FusedModel, info: EngineInfo, caches: Caches, device: torch.device, stream: int) -> None:
         self._model = model
@@ -143,12 +150,11 @@ class CudaExecutor:
         Raises:
             OperationError: the GPU's memory is too small, or the GPU has failed.
         """
+        pool = (
+            torch.cuda.use_mem_pool(self._pool, self._device) if forward.has_run and forward.repeats else nullcontext()
+        )
         try:
-            with (
-                torch.inference_mode(),
-                torch.cuda.stream(self._stream),
-                torch.cuda.use_mem_pool(self._pool, self._device),
-            ):
+            with torch.inference_mode(), torch.cuda.stream(self._stream), pool:
                 self._model.run(forward.inputs, forward.caches, forward.outputs, samples=forward.samples)
         except RuntimeError as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -192,4 +198,6 @@ def open_weights(
     except torch.OutOfMemoryError as error:
         raise OperationError(f"the GPU has too little memory free for the weights: {error}") from error
     torch.cuda.synchronize(device)
+    # What reordering the weights has taken is given back to the caches.
+    torch.cuda.empty_cache()
     return GpuSession(info, gpu, lambda caches: CudaExecutor(model, info, caches, device, gpu.stream))

@@ -34,7 +34,10 @@ class FunctionStep:
         """
         config, quadratic = info.config, info.limits.max_quadratic_length > 0
         calls: dict[str, Call] = {_HEAD: lambda hidden: (head(hidden.flatten(0, 1)).reshape(*hidden.shape[:2], -1),)}
-        for function in decode_functions(config.mask_id, config.vocab_size, dialect, quadratic=quadratic):
+        blocks = contract.prompt_block(config, info.limits) > 0
+        for function in decode_functions(
+            config.mask_id, config.vocab_size, dialect, quadratic=quadratic, blocks=blocks
+        ):
             calls[function.name] = _call(Program.of_function(function, device), tuple(function.input))
         tape = Tape()
         inputs = {
@@ -46,7 +49,7 @@ class FunctionStep:
         # The recorded step of TensorRT is the one without a branch around the operators.
         step = DecodeStep(
             tape, inputs, positions, quadratic=quadratic, mask_token_id=config.mask_id,
-            vocab_size=config.vocab_size, form="functions", dialect="tensorrt",
+            vocab_size=config.vocab_size, form="functions", dialect="tensorrt", shifted=config.family.shifted,
         )  # fmt: skip
         step.record(hidden, lambda window: tape.op(_HEAD, window, domain=DOMAIN))
         self.outputs = [

@@ -71,7 +71,7 @@ class KernelStep:
             outputs: of the step contract by name, in memory that the kernels write to.
             samples: some row may sample its tokens.
         """
-        window = window_inputs(inputs)
+        window = window_inputs(inputs, shifted=self._info.config.family.shifted)
         rows, width = window["block"].shape
         flat = hidden.flatten(0, 1)
         logits = self._head(F.embedding(window["rows"].reshape(-1), flat)).reshape(rows, width, -1)

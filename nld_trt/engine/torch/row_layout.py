@@ -36,5 +36,8 @@ def _recorded(info: EngineInfo) -> tuple[Tape, list[str]]:
         for binding in contract.bindings("input", config=info.config)
         for name in binding.names(info.config)
     }
-    layout = record_layout(inputs, quadratic=info.limits.max_quadratic_length > 0)
+    layout = record_layout(
+        inputs, quadratic=info.limits.max_quadratic_length > 0,
+        prompt_block=contract.prompt_block(info.config, info.limits),
+    )  # fmt: skip
     return tape, [layout.positions.name, layout.mask.name, layout.drafts.name]

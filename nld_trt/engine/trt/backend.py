@@ -82,9 +82,11 @@ class TensorRtBackend:
                 proof = trt_proof.prove_network(facts, config, plan, quantized)
             with progress.stage(f"{self.name}: compiling for {', '.join(plan.compute_capabilities)}"):
                 trt_build.compile_plan(parsed, flavour, plan, config, path)
+            log = parsed.log
+            del parsed  # with the compiler's memory and the mapped weights
         with progress.stage(f"{self.name}: checking the plan"):
-            listing = trt_build.inspect_plan(trt, path) if flavour.builds_on_target else parsed.log.listing
-            proof |= trt_proof.prove_plan(path, parsed.log, listing, facts, config, plan, quantized)
+            listing = trt_build.inspect_plan(trt, path) if flavour.builds_on_target else log.listing
+            proof |= trt_proof.prove_plan(path, log, listing, facts, config, plan, quantized)
         return Artefact(
             self.name,
             plan.precision,

@@ -8,6 +8,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,11 +16,15 @@ from typing import Any, BinaryIO
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.trt.flavour import Flavour
 from nld_trt.engine.trt.listing import LISTING_HEADERS, Shape, ShapeRange
+from nld_trt.engine.trt.mapped import MappedWeights
 from nld_trt.errors import OperationError
 from nld_trt.files import opened_path
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Binding, Limits, Phase
+from nld_trt.graph.export import WEIGHTS_FILE, load_graph
+from nld_trt.graph.weights import external_tensors
 from nld_trt.interrupts import interruptible
+from nld_trt.machine.allocator import return_large_blocks
 from nld_trt.model.config import ModelConfig
 
 # The number of warnings that are kept to report a failure.
@@ -80,7 +85,7 @@ class BuilderLog:
 
 @dataclass(frozen=True)
 class ParsedNetwork:
-    """A parsed network, and the objects that must live as long: the parser owns the weights."""
+    """A parsed network, and the objects that must live as long: network and parser point into the weights."""
 
     trt: Any
     log: BuilderLog
@@ -88,6 +93,7 @@ class ParsedNetwork:
     builder: Any
     network: Any
     parser: Any
+    weights: MappedWeights | None
 
 
 def parse_network(trt: Any, model: Path) -> ParsedNetwork:
@@ -103,10 +109,23 @@ def parse_network(trt: Any, model: Path) -> ParsedNetwork:
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not interruptible(lambda: parser.parse_from_file(opened_path(model))):
+    stored = model.with_name(WEIGHTS_FILE)
+    weights = MappedWeights(stored) if stored.is_file() else None
+    if not interruptible(lambda: _parse(parser, model, weights)):
         errors = [_parser_error(parser.get_error(index)) for index in range(parser.num_errors)]
         raise OperationError(f"{trt.__name__} {trt.__version__} cannot read the graph", details=errors or log.report())
-    return ParsedNetwork(trt, log, logger, builder, network, parser)
+    return ParsedNetwork(trt, log, logger, builder, network, parser, weights)
+
+
+def _parse(parser: Any, model: Path, weights: MappedWeights | None) -> bool:
+    """Read the graph with ``weights`` in the place of its external data. Returns whether the parser accepted it."""
+    if not parser.load_model_proto(model.read_bytes(), opened_path(model)):
+        return False
+    if weights is not None:
+        for tensor in external_tensors(load_graph(model)):
+            if not parser.load_initializer(tensor.name, weights.address(tensor.offset), tensor.length):
+                return False
+    return bool(parser.parse_model_proto())
 
 
 def _parser_error(error: Any) -> str:
@@ -148,9 +167,10 @@ def compile_plan(parsed: ParsedNetwork, flavour: Flavour, plan: BuildPlan, confi
         _set_targets(trt, settings, [flavour.targets[name] for name in plan.compute_capabilities])
     for profile in plan.limits.phases:
         _add_profile(parsed, settings, config, plan.limits, profile)
+    return_large_blocks()
     stopped = threading.Event()
     settings.progress_monitor = monitor = _progress_monitor(trt, stopped)
-    with path.open("wb") as file:
+    with path.open("wb") as file, parsed.weights.given_back() if parsed.weights else nullcontext():
         writer = _plan_writer(trt, file)
         done = interruptible(
             lambda: parsed.builder.build_serialized_network_to_stream(parsed.network, settings, writer), stopped.set

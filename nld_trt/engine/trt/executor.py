@@ -85,6 +85,9 @@ def _contract_problems(engine: Any, info: EngineInfo) -> list[str]:
 class PlanExecutor:
     """Runs a plan in execution contexts. The plan has an optimisation profile of the same name for each phase."""
 
+    # A captured shape has an execution context of its own.
+    captures_all = False
+
     def __init__(self, plan: Plan, info: EngineInfo, device: Device, caches: Caches) -> None:
         """
         Raises:

@@ -70,6 +70,7 @@ class DecoderGraph:
         table_length: int,
         adapter: bool,
         quadratic: bool,
+        prompt_block: int,
         dialect: Dialect,
         operators: OperatorForm,
         head: LinearFormat | None = None,
@@ -82,6 +83,7 @@ class DecoderGraph:
         self.table_length = table_length
         self.adapter = checkpoint.adapter if adapter else None
         self.quadratic = quadratic
+        self.prompt_block = prompt_block
         self.operators: OperatorForm = operators
         self.head = head
         self.drafts = drafts
@@ -111,6 +113,7 @@ class DecoderGraph:
             form=self.operators,
             dialect=self.recorder.dialect,
             renamed=None if drafter is None else drafter.renamed,
+            shifted=self.config.family.shifted,
         )
         results = tail.record(hidden, head)
         if drafter is not None:
@@ -135,7 +138,7 @@ class DecoderGraph:
         return self._norm(x, FINAL_NORM, name="final_hidden")
 
     def _step_inputs(self) -> StepInputs:
-        layout = record_layout(self.inputs, quadratic=self.quadratic)
+        layout = record_layout(self.inputs, quadratic=self.quadratic, prompt_block=self.prompt_block)
         gate = None
         if self.adapter is not None:
             gate = self.recorder.rounded(self.inputs["draft_adapter"].column() & layout.drafts).unsqueeze(2)

@@ -62,7 +62,7 @@ class HostDecoderGraph(DecoderGraph):
             return [write_at.column(), write_at, nothing, ~inputs["causal"].column()]
 
         def full() -> list[Value]:
-            found = record_layout(inputs, quadratic=self.quadratic)
+            found = record_layout(inputs, quadratic=self.quadratic, prompt_block=self.prompt_block)
             # Padding may run past the table; its result is never used.
             inside = minimum(found.positions, self.table_length - 1)
             return [inside, found.write_at, found.mask, found.drafts]

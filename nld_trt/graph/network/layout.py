@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The positions of a row's new tokens and the attention mask, computed from a few integers of the row.
 
-In an ordinary pass the new tokens have consecutive positions. It is causal, or every token sees all new tokens.
+In an ordinary pass the new tokens have consecutive positions. It is causal, or every token sees all new tokens. Of
+families that see their prompts in blocks, a token of any pass sees its block and what is before it.
 
 A quadratic pass (docs/model.md, Quadratic self-speculation) verifies k drafted tokens and drafts after each of them:
 masks 1 .. k after draft i stand at the positions that follow it and see the cache, the drafts up to i and each other.
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nld_trt.graph.tape import Value, where
+from nld_trt.graph.tape import Value, minimum, where
 
 # More drafts than any pass has. Every token of an ordinary pass counts as one.
 _ALL = 1 << 40
@@ -42,12 +43,14 @@ class Layout:
     drafts: Value
 
 
-def record_layout(inputs: Mapping[str, Value], *, quadratic: bool) -> Layout:
+def record_layout(inputs: Mapping[str, Value], *, quadratic: bool, prompt_block: int = 0) -> Layout:
     """The layout of a forward.
 
     Args:
         inputs: those of the step contract.
         quadratic: rows may make quadratic passes.
+        prompt_block: tokens of the blocks that see themselves in every pass, of ``contract.prompt_block``; such rows
+            make no quadratic passes.
     """
     tokens = inputs["tokens"]
     tape = tokens.tape
@@ -62,6 +65,11 @@ def record_layout(inputs: Mapping[str, Value], *, quadratic: bool) -> Layout:
         """[B, 1, S, L]: slots at or after ``bound`` [B, S]."""
         # Not(GreaterOrEqual) and not Less: TensorRT-RTX 1.7 cannot share a Less mask among many Attention nodes.
         return slots >= bound.unsqueeze(1, 3)
+
+    if prompt_block:
+        positions = start + order
+        block_end = (positions // prompt_block + 1) * prompt_block
+        return Layout(positions, write_at, ~from_slot(minimum(block_end, row_end)), ~causal)
 
     if not quadratic:
         positions = start + order

@@ -17,7 +17,7 @@ Shapes: B rows, W window tokens, k drafts of a quadratic pass.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from onnx import FunctionProto
@@ -61,7 +61,8 @@ class Outcome:
 
     Attributes:
         filled: [B] bool, a bidirectional pass leaves no mask that must be filled.
-        bonus: [B] int32, the bonus token: the first token of the next block, which a causal pass has decided.
+        bonus: [B] int32, the bonus token: the first token of the next block, which a causal pass has decided; in
+            blocks that begin without one it is MASK.
         committed: [B] int32, tokens that a causal pass commits.
         ends: [B] bool, a causal pass commits EOS.
     """
@@ -79,23 +80,34 @@ ADVANCE = Operator(
 )
 
 
-def advance(mask_token_id: int) -> FunctionProto:
-    """The operator as an ONNX function."""
+def advance(mask_token_id: int, *, blocks: bool = False) -> FunctionProto:
+    """The operator as an ONNX function.
+
+    Args:
+        blocks: rows may have the program "blocks". A function without it is smaller.
+    """
 
     def body(**inputs: Value) -> Mapping[str, Value]:
         this = Pass(**inputs)
         window = Window.of(this.block)
         active = (this.program > PROGRAMS.index(names.HOLD)) & (this.tokens_left > 0)
         real, is_diffusion = window.leading(this.valid_count), this.runs(names.DIFFUSION)
-        masks = where(real, this.block.tape.constant(mask_token_id, np.int32), 0)
+        mask = this.block.tape.constant(mask_token_id, np.int32)
+        masks = where(real, mask, 0)
+        if blocks:
+            is_diffusion = is_diffusion | this.runs(names.BLOCKS)
         outcome = _outcome(this, window, real, is_diffusion, mask_token_id)
+        if blocks:
+            outcome = replace(outcome, bonus=where(this.runs(names.BLOCKS), mask, outcome.bonus))
         left_after = this.tokens_left - outcome.committed
         ended = this.causal & (outcome.ends | (left_after <= 0))
         # From logits that are not finite the kernels choose -1, which is no place in the embedding.
         continues = active & ~ended & this.finite.cast(np.bool_)
 
-        # A block of one token has nothing to draft or denoise. Quadratic passes draft by themselves.
+        # A block of a bonus token alone has nothing to draft or denoise. Quadratic passes draft by themselves.
         causal_next = this.runs(names.QUADRATIC) | this.valid_count.equals(1)
+        if blocks:
+            causal_next = causal_next & ~this.runs(names.BLOCKS)
         denoises_again = is_diffusion & ~(this.causal | outcome.filled)
         commits = continues & this.causal
         return {

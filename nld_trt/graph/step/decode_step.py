@@ -37,19 +37,23 @@ def decode_functions(
     dialect: Dialect,
     *,
     quadratic: bool = False,
+    blocks: bool = False,
     form: OperatorForm = "functions",
 ) -> list[FunctionProto]:
     """Every decode operator as a function, without those that have no body in ``form``.
 
     Their bodies, in standard operators, are their meaning: what ONNX Runtime and TensorRT for RTX run, and what any
     other implementation is compared with.
+
+    Args:
+        blocks: rows may have the program "blocks".
     """
     functions = [
         draft_candidates(mask_token_id, vocab_size, dialect),
         choose_tokens(mask_token_id, vocab_size, dialect, quadratic=quadratic),
         block_denoise(mask_token_id),
         spec_verify(),
-        advance(mask_token_id),
+        advance(mask_token_id, blocks=blocks),
     ]
     bodiless = PLUGIN_OPERATORS if form == "plugins" else ()
     return [function for function in functions if function.name not in bodiless]
@@ -70,12 +74,14 @@ class DecodeStep:
         form: OperatorForm,
         dialect: Dialect,
         renamed: Mapping[str, str] | None = None,
+        shifted: bool = False,
     ) -> None:
         """
         Args:
             inputs: those of the step contract.
             positions: [B, S] int64 of the new tokens.
             quadratic: rows may make quadratic passes.
+            shifted: the logits of a wanted token are those of the token before it (``model.family``).
             form: of the operators that choose and verify tokens and prepare the next pass.
             renamed: other names for some of the results.
         """
@@ -88,12 +94,14 @@ class DecodeStep:
         self.form: OperatorForm = form
         self.dialect: Dialect = dialect
         self.renamed = renamed or {}
+        self.shifted = shifted
 
     def record(self, hidden: Value, head: Callable[[Value], Value]) -> Tensors:
         """Records the tail and returns its results. ``hidden`` is [B, S, H]; ``head`` records the logits of some."""
         logit_rows = self.inputs["logit_rows"]
         index = maximum(logit_rows, 0).cast(np.int64)
-        window = self.tape.op("GatherND", hidden, index.unsqueeze(2), batch_dims=1)
+        predicting = maximum(index - 1, 0) if self.shifted else index
+        window = self.tape.op("GatherND", hidden, predicting.unsqueeze(2), batch_dims=1)
         logits = head(window)
         logits.cast(np.float32, name="logits")
         if self.dialect == "tensorrt":

@@ -25,7 +25,9 @@ CANDIDATES = 8
 
 # What a row does after a pass without the host: it repeats the pass, or makes the next pass of its mode. The tensor
 # `program` holds an index of these.
-PROGRAMS: tuple[Program, ...] = (names.HOLD, names.TOKEN, names.DIFFUSION, names.LINEAR, names.QUADRATIC)
+PROGRAMS: tuple[Program, ...] = (
+    names.HOLD, names.TOKEN, names.DIFFUSION, names.LINEAR, names.QUADRATIC, names.BLOCKS,
+)  # fmt: skip
 
 # Stands for a floating-point type that the reader of the table chooses.
 ANY_FLOAT = "logits"
@@ -65,7 +67,12 @@ TENSORS: Mapping[str, Tensor] = {
     # The pass.
     "cache_length": Tensor("int32", _ROWS, "tokens already in the cache: position of the first new token"),
     "valid_count": Tensor("int32", _ROWS, "how many of the new tokens are real"),
-    "causal": Tensor("bool", _ROWS, "causal pass (prefill, token, verify, commit) or bidirectional"),
+    "causal": Tensor(
+        "bool",
+        _ROWS,
+        "causal pass (prefill, token, verify, commit) or bidirectional; of families that see their prompts in blocks, "
+        "which have no causal passes, one whose keys and values stay (prefill, commit) or another",
+    ),
     "segments": Tensor("int32", _ROWS, "k of a quadratic pass of k drafts and k masks after each; 0: another pass"),
     "program": Tensor(
         "int32", _ROWS, f"how the row continues after the pass: {', '.join(PROGRAMS)} are 0 to {len(PROGRAMS) - 1}"

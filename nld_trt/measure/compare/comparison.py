@@ -66,6 +66,12 @@ def check_comparable(candidate: EngineFolder, reference: EngineFolder, block_len
         InputError: the engines differ; the message lists everything that does.
     """
     ours, theirs = candidate.manifest, reference.manifest
+    if ours.config.family.reads_canvas:
+        raise InputError(
+            f"the predictions of {ours.config.family.title} are over its whole canvas, and only those of causal passes "
+            "and of blocks after them are compared",
+            fix="Evaluate each engine by itself, without --against, and compare their scores.",
+        )
     stated = [manifest.config.to_dict() for manifest in (ours, theirs)]
     problems = [
         f"{name} is {stated[0][name]} and {stated[1][name]}"
@@ -89,6 +95,12 @@ def check_comparable(candidate: EngineFolder, reference: EngineFolder, block_len
             f"the engine in {candidate.path} decodes blocks of {lengths[0]} and the one in {reference.path} "
             f"blocks of {lengths[1]}",
             fix=f"Choose a length that both were built for: --block-length {min(lengths)}",
+        )
+    family = ours.config.family
+    if names.AR not in family.modes:
+        raise InputError(
+            f"{family.title} has no causal predictions, which are what two engines are compared by",
+            fix="Evaluate each engine by itself, without --against, and compare their scores.",
         )
 
 

@@ -29,6 +29,8 @@ Step = Callable[[dict[str, Array]], dict[str, Array]]
 # (rows, window slots): windows of less and of more than a warp, up to the widest. Quadratic passes of 3, 5 and 15
 # drafts are 12, 30 and 240 slots wide.
 SIZES = ((1, 1), (64, 1), (8, 5), (64, 12), (64, 30), (64, 32), (64, 33), (16, 64), (64, 240), (64, 256))
+# Programs whose blocks are denoised and committed whole.
+_DIFFUSION = (names.DIFFUSION, names.BLOCKS)
 # Few tokens, so that EOS and MASK are met often.
 _TOKENS = 12
 
@@ -108,11 +110,11 @@ def _row(this: Values, mask_token_id: int) -> dict[str, Any]:
         return over
     eos = {token for token in this["eos_token_id"].tolist() if token >= 0}
     if not causal:
-        diffuses = program == names.DIFFUSION
+        diffuses = program in _DIFFUSION
         filled = not this["masks_left"] or (diffuses and _complete(written[:valid], eos, mask_token_id))
         sample = this["sample"] + 1 if diffuses and not filled else 0
         return repeated | {"next_tokens": written, "next_causal": filled, "next_sample": sample}
-    if program == names.DIFFUSION:
+    if program in _DIFFUSION:
         committed, ends = valid, bool(eos & set(block[:valid]))
         bonus = this["verified_tokens"][min(valid, len(block)) - 1]
     else:
@@ -123,11 +125,11 @@ def _row(this: Values, mask_token_id: int) -> dict[str, Any]:
     count = int(this["segments"])
     opened = [mask_token_id if slot < valid else 0 for slot in range(len(block))]
     opened[:count] = written[committed * count :][:count] if count else []
-    opened[0] = bonus
+    opened[0] = mask_token_id if program == names.BLOCKS else bonus
     return {
         "next_tokens": opened,
         "next_cache_length": this["cache_length"] + committed,
-        "next_causal": program == names.QUADRATIC or valid == 1,
+        "next_causal": program == names.QUADRATIC or (valid == 1 and program != names.BLOCKS),
         "next_sample": 0,
         "next_tokens_left": left - committed,
     }

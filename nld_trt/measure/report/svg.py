@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from textwrap import wrap
 from typing import Final
 
 from nld_trt.measure.report.chart import Axis, Bar, BarChart, Chart, Line, Mark, Places, Style, XyChart, number
@@ -16,6 +17,7 @@ _LEFT, _RIGHT, _TOP = 58, 22, 22
 _PLOT: Final = 290  # height of the plot area
 _FONT: Final = 12
 _LETTER: Final = 6.9  # width of a letter of this font, on average
+_BOLD_LETTER: Final = 7.2
 _ROW: Final = 18  # height of a line of the legend
 _BAR: Final = 17
 _NAMES: Final = 200.0  # most width of the names of bars
@@ -108,12 +110,17 @@ def _mark(mark: Mark, style: Style, place: tuple[float, float]) -> str:
 
 
 def _rule_text(x: float, text: str, places: Places) -> str:
-    """The words of a rule, on the side of it that has more room, above the plot's first line."""
-    left = x > WIDTH / 2
-    width = _width(text)
-    places.take(x + (-1 if left else 1) * (width / 2 + 6), _TOP + 10, width, 14)
-    anchor = "end" if left else "start"
-    return _text(x + (-6 if left else 6), _TOP + 14, text, anchor=anchor, weight="600", halo=True)
+    """The words of a rule, on the side of it that has more room, in as many lines as they need there."""
+    left = x - _LEFT > WIDTH - _RIGHT - x
+    room = (x - _LEFT if left else WIDTH - _RIGHT - x) - 12
+    rows = wrap(text, int(room / _BOLD_LETTER), break_long_words=False)
+    width = max(map(len, rows)) * _BOLD_LETTER
+    places.take(x + (-1 if left else 1) * (width / 2 + 6), _TOP + 3 + 7 * len(rows), width, 14 * len(rows))
+    anchor, start = ("end", x - 6) if left else ("start", x + 6)
+    return "".join(
+        _text(start, _TOP + 14 * (row + 1), words, anchor=anchor, weight="600", halo=True)
+        for row, words in enumerate(rows)
+    )
 
 
 def _bars(chart: BarChart) -> str:

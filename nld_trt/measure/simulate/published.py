@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Cost tables from published figures, and what ``--table`` and ``--acceptance`` may name."""
+"""The included cost tables, and what ``--table`` and ``--acceptance`` may name."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from nld_trt.decode.auto.costs import CostTable
 from nld_trt.decode.auto.shapes import PUBLISHED, PUBLISHED_BLOCK, Shape, of_mean
 from nld_trt.errors import InputError
 from nld_trt.files import read_json
-from nld_trt.names import PUBLISHED_TABLES
+from nld_trt.names import INCLUDED_TABLES
 
 _FOLDER: Final = Path(__file__).parent / "tables"
 
 
 def cost_table(asked: str) -> CostTable:
-    """The table that ``asked`` names: one of ``names.PUBLISHED_TABLES``, or a file.
+    """The table that ``asked`` names: one of ``names.INCLUDED_TABLES``, or a file.
 
     Raises:
         InputError: it is neither, or the file is no cost table.
     """
-    if asked in PUBLISHED_TABLES:
+    if asked in INCLUDED_TABLES:
         return CostTable.read(_FOLDER / f"{asked}.json")
     if not Path(asked).is_file():
         raise InputError(
-            f"--table {asked} is neither a file nor a published table; those are {', '.join(PUBLISHED_TABLES)}",
+            f"--table {asked} is neither a file nor an included table; those are {', '.join(INCLUDED_TABLES)}",
             fix="Measure one: nld-trt bench loop ENGINE_DIR --table -o FILE",
         )
     return CostTable.read(Path(asked))

@@ -13,8 +13,8 @@ from nld_trt.serving.openai.errors import INVALID, UNSUPPORTED, ApiError, of_inp
 
 # Fields of a request that keep their names. OpenAI's clients send those that OpenAI lacks in `extra_body`.
 _SAME_NAME: Final = (
-    "mode", "allow_diffusion", "block_length", "threshold", "lora", *SAMPLING, "acceptance", "ensemble",
-    "max_thinking_tokens", "end_think_token_id",
+    "mode", "allow_diffusion", "block_length", "threshold", "steps", "block_cache", "lora", *SAMPLING, "acceptance",
+    "ensemble", "max_thinking_tokens", "end_think_token_id",
 )  # fmt: skip
 # Names of a limit on the answer's tokens, the newest first, which wins.
 _LIMITS_OF_TOKENS: Final = ("max_completion_tokens", "max_tokens")

@@ -154,7 +154,8 @@ class TritonPythonModel:
 
     def _costs(self, engine: EngineFolder) -> CostTable | None:
         """What forwards cost, for mode auto; measured now only if requests are in that mode by default."""
-        if self._settings.defaults.mode == names.AUTO:
+        modes = self._session.info.config.family.modes
+        if self._settings.defaults.mode == names.AUTO and names.AUTO in modes:
             return load_or_measure(engine, self._session, budget=_COSTS_SECONDS)
         return TablePlace.of(engine, self._session.info.backend, gpu=self._session.device == "gpu").load()
 
@@ -180,7 +181,7 @@ def warm_up(session: Session) -> None:
         temperatures = [0.0, 1.0]
     lengths = session.attended_lengths
     ways: list[tuple[names.ModeName, int | None]] = [(mode, None) for mode in modes_of(info)]
-    if session.runs_ahead:
+    if session.runs_ahead and names.AUTO in info.config.family.modes:
         # The blocks that mode auto chooses from.
         ways += [(names.LINEAR, block) for block in BLOCK_LENGTHS if block < info.default_block_length]
     for length, (mode, block), temperature, rows in product(lengths, ways, temperatures, sorted(counts)):

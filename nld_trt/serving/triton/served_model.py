@@ -66,6 +66,12 @@ def check_settings(serving: ServingSettings, manifest: Manifest) -> None:
         raise InputError(
             f"the default block_length is {defaults.block_length}; the engine was built for {limits.max_block_length}",
         )
+    if manifest.config.family.aligns_blocks and defaults.block_length not in (None, limits.max_block_length):
+        raise InputError(
+            f"the default block_length is {defaults.block_length}; {manifest.config.family.title} sees its prompt in "
+            f"blocks as well, and the engine was built for blocks of {limits.max_block_length}",
+            fix="Leave --block-length out.",
+        )
     drafts = limits.max_quadratic_length
     if defaults.mode == names.QUADRATIC and not drafts:
         raise InputError(

@@ -93,6 +93,8 @@ TENSORS: tuple[Tensor, ...] = (
             "mode",
             "block_length",
             "threshold",
+            "steps",
+            "block_cache",
             "lora",
             "stop",
             "keep_markers",

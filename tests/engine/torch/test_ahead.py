@@ -45,7 +45,7 @@ def test_kernels_compile_without_a_gpu(tmp_path):
 @pytest.mark.parametrize("capability", capabilities_for(names.TORCH))
 def test_every_kernel_compiles_for_every_target_and_keeps_to_its_registers(tmp_path, capability):
     found = compiled(tmp_path, capability)
-    assert len(found) == 14
+    assert len(found) == 20
     # On GPUs whose tensor cores read registers, one tile of 128 queries with all its keys moves a few of them.
     spilled = {name: each["spill_bytes"] for name, each in found.items() if each["spill_bytes"]}
     assert spilled.keys() <= {"attend_undivided"}

@@ -27,7 +27,7 @@ from nld_trt.engine.trt.backend import TrtRtxBackend
 from nld_trt.engine.trt.flavour import TRT_RTX
 from nld_trt.errors import InputError, OperationError
 from nld_trt.graph.contract import Limits
-from nld_trt.graph.export import write_graph
+from nld_trt.graph.export import WEIGHTS_FILE, write_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.progress import SILENT
 
@@ -148,6 +148,15 @@ def parse(checkpoint, folder, precision, limits=LIMITS) -> trt_build.ParsedNetwo
         dialect="tensorrt",
     )
     return trt_build.parse_network(TRT_RTX.load(), model)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
+def test_the_weights_are_mapped_once(golden, tmp_path):
+    """The parser's own mapping would keep each page resident that the compiler has read."""
+    parsed = parse(golden("tiny-a"), tmp_path, "bf16")
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    assert sum(line.endswith(str(tmp_path / WEIGHTS_FILE)) for line in maps) == 1
+    assert parsed.weights is not None
 
 
 def test_compiler_errors_reach_the_user(golden, tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nld_trt.measure.report import figures, styles
-from nld_trt.measure.report.chart import Places, axis_over, number, users_axis
+from nld_trt.measure.report.chart import Places, Rule, axis_over, number, users_axis
 from nld_trt.measure.report.frontier import crossovers
 from nld_trt.measure.report.measured import Measurement
 from nld_trt.measure.report.svg import svg
@@ -84,6 +84,20 @@ def test_the_legend_is_below_the_data():
     texts = {text.text: float(text.get("y")) for text in root.iter("{http://www.w3.org/2000/svg}text")}
     title = next(y for text, y in texts.items() if text.startswith("users"))
     assert all(texts[name] > title for name in ("ar", "auto", "linear, block 32", "AR overtakes"))
+
+
+@given(st.floats(0, 1))
+def test_the_words_of_a_rule_stay_within_the_plot(place):
+    chart = figures.throughput(GROUP, crossovers(POINTS), None)
+    users = chart.x.low * (chart.x.high / chart.x.low) ** place
+    root = ElementTree.fromstring(svg(replace(chart, rules=(Rule(users, "AR best from about 2.9 users on"),))))
+    rows = [text for text in root.iter("{http://www.w3.org/2000/svg}text") if text.get("font-weight")]
+    assert " ".join(text.text for text in rows) == "AR best from about 2.9 users on"
+    for text in rows:
+        ends = (0, 1) if text.get("text-anchor") == "start" else (-1, 0)
+        left, right = (float(text.get("x")) + end * 7 * len(text.text) for end in ends)
+        assert left >= 58
+        assert right <= 480 - 22
 
 
 def test_auto_is_wide_and_black_and_drawn_first():

@@ -28,7 +28,10 @@ def points(name: str) -> dict[tuple[int, int], float]:
     return {(point.width, point.rows): point.seconds for point in cost_table(name).points}
 
 
-@pytest.mark.parametrize("name", names.PUBLISHED_TABLES)
+PUBLISHED_TABLES = [name for name in names.INCLUDED_TABLES if name.startswith("published")]
+
+
+@pytest.mark.parametrize("name", PUBLISHED_TABLES)
 def test_every_point_has_its_source(name):
     table = cost_table(name)
     assert "B200" in table.origin.source
@@ -43,7 +46,13 @@ def test_replayed_forwards_are_as_published():
     assert measured == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", names.PUBLISHED_TABLES)
+def test_every_point_of_the_measured_table_was_measured_on_the_gpu_that_it_names():
+    table = cost_table("measured-h200")
+    assert table.origin.device == "NVIDIA H200"
+    assert {point.evidence for point in table.points} == {"measured"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_TABLES)
 def test_one_token_per_row_is_derived_from_the_published_rates(name):
     found = {rows: rows / seconds for (width, rows), seconds in points(name).items() if width == 1}
     assert found == pytest.approx(AR_RATES, rel=1e-4)
@@ -65,8 +74,10 @@ def test_served_shorter_blocks_are_scaled_as_blocks_of_32_are():
             assert served[width, rows] == pytest.approx(seconds * scale, rel=1e-4)
 
 
-def test_an_unknown_table_names_those_that_are_published():
-    with pytest.raises(InputError, match=r"published-b200, published-b200-served\n.*bench loop ENGINE_DIR --table"):
+def test_an_unknown_table_names_those_that_are_included():
+    with pytest.raises(
+        InputError, match=r"published-b200, published-b200-served, measured-h200\n.*bench loop ENGINE_DIR --table"
+    ):
         cost_table("gb300")
 
 

@@ -25,7 +25,7 @@ def study(table: str, acceptance: str = names.DEFAULT_WORKLOAD, **settings) -> S
     return Study(cost_table(table), acceptance_shape(acceptance), **settings)
 
 
-@pytest.mark.parametrize("table", names.PUBLISHED_TABLES)
+@pytest.mark.parametrize("table", names.INCLUDED_TABLES)
 def test_auto_is_never_more_than_3_percent_below_the_best_fixed_setting(table):
     found = comparisons(study(table, seconds=4.0).over_users(USERS))
     below = {each.load: each.against_best for each in found if each.against_best < -0.03}
@@ -34,7 +34,7 @@ def test_auto_is_never_more_than_3_percent_below_the_best_fixed_setting(table):
     assert len({each.best.setting for each in found}) >= 2
 
 
-@pytest.mark.parametrize("table", names.PUBLISHED_TABLES)
+@pytest.mark.parametrize("table", names.INCLUDED_TABLES)
 def test_auto_is_25_percent_above_the_worst_setting_where_the_load_changes(table):
     rows = [row for row, _ in study(table).over_load("1-128-1", lambda: load_of("1-128-1"))]
     (found,) = comparisons(rows)
@@ -44,7 +44,7 @@ def test_auto_is_25_percent_above_the_worst_setting_where_the_load_changes(table
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("table", names.PUBLISHED_TABLES)
+@pytest.mark.parametrize("table", names.INCLUDED_TABLES)
 @pytest.mark.parametrize("acceptance", names.WORKLOADS)
 def test_auto_learns_what_it_did_not_expect(table, acceptance):
     """Over a minute, what was lost until the acceptance was known hardly counts."""
@@ -105,7 +105,7 @@ def test_pictures_are_drawn_where_they_are_asked_for(tmp_path):
         (["--concurrency", "0,2"], "at least 1 user"),
         (["--concurrency", "one"], "whole numbers with commas"),
         (["--plots"], "without a folder"),
-        (["--table", "nothing.json"], "neither a file nor a published table"),
+        (["--table", "nothing.json"], "neither a file nor an included table"),
         (["--acceptance", "poetry"], "neither a workload"),
         (["--trace", "nothing"], "neither a file nor a built-in trace"),
     ],

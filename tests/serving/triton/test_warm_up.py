@@ -9,7 +9,14 @@ from itertools import product
 
 import pytest
 
+from nld_trt.engine.backend import BuildPlan
+from nld_trt.engine.build import build_engine
+from nld_trt.engine.folder import EngineFolder
+from nld_trt.graph.contract import Limits
+from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.convert import convert
 from nld_trt.serving.triton.model import warm_up
+from tests.canvas_models import make_canvas_model
 
 
 class Recorder:
@@ -65,3 +72,15 @@ def test_every_row_count_is_captured_in_both_directions(launched, served_engine,
     block = served_engine.info("ort").default_block_length
     assert launched[rows, 1, 1, samples, 0] >= 4
     assert launched[rows, block, block, samples, 0] >= 4
+
+
+def test_families_with_a_mode_of_their_own_are_warmed_up_in_it(tmp_path):
+    make_canvas_model("llada", tmp_path / "release")
+    convert(tmp_path / "release", tmp_path / "converted")
+    limits = Limits(max_batch_size=3, max_seq_len=128, max_block_length=32, prompt_chunk=128, max_canvas_length=128)
+    plan = BuildPlan("ort", "fp32", limits, adapter=False)
+    build_engine(Checkpoint.open_converted(tmp_path / "converted"), [plan], tmp_path / "engine")
+    recorder = Recorder(EngineFolder.open(tmp_path / "engine").open_session("ort"))
+    warm_up(recorder)
+    # A block and one more token after a prompt of one, greedy and sampled.
+    assert {(34, 32, False), (34, 1, True)} <= {shape[1:4] for shape in recorder.launched}

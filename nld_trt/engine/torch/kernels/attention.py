@@ -29,6 +29,7 @@ def _attend(
     cache_length, valid_count, causal, segments, tokens, capacity, tiles, scale,
     Q: tl.constexpr, K: tl.constexpr, D: tl.constexpr, G: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, SPLITS: tl.constexpr, PRECISE: tl.constexpr,
+    PROMPT_BLOCK: tl.constexpr = 0,
 ):  # fmt: skip
     """One program for a tile of a row's queries, a key/value head and a part of the row's keys."""
     row, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
@@ -39,7 +40,9 @@ def _attend(
     index = tile * ROWS + tl.arange(0, ROWS)
     order, member = index // G, index % G
     real = order < tokens
-    _, bound, first, last, _ = token_layout(order, cached, count, tl.load(causal + row) != 0, tl.load(segments + row))
+    _, bound, first, last, _ = token_layout(
+        order, cached, count, tl.load(causal + row) != 0, tl.load(segments + row), PROMPT_BLOCK
+    )
     # Nothing after the row's own tokens is read, whatever padding would see.
     end = tl.minimum(tl.max(tl.where(real, tl.maximum(bound, last), 0), 0), cached + count)
     part = tl.cdiv(tl.cdiv(end, SPLITS), KEYS) * KEYS
@@ -139,7 +142,8 @@ def attend(query: Tensor, rows: Rows, keys: Tensor, values: Tensor, processors: 
         query, keys, values, out, partial, peaks, sums,
         rows.cache_length, rows.valid_count, rows.causal, rows.segments, rows.tokens, capacity, tiles, size**-0.5,
         Q=heads, K=kv_heads, D=size, G=group, ROWS=tile, KEYS=_KEYS, SPLITS=splits,
-        PRECISE=query.dtype == torch.float32, num_warps=8 if tile == 128 else 4, num_stages=2,
+        PRECISE=query.dtype == torch.float32, PROMPT_BLOCK=rows.prompt_block, num_warps=8 if tile == 128 else 4,
+        num_stages=2,
     )  # fmt: skip
     if splits > 1:
         _join[(count * heads,)](partial, peaks, sums, out, D=size, SPLITS=splits, num_warps=1)

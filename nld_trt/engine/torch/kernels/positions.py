@@ -11,12 +11,14 @@ import triton.language as tl
 
 
 @triton.jit
-def token_layout(order, cached, count, is_causal, drafts):
+def token_layout(order, cached, count, is_causal, drafts, PROMPT_BLOCK: tl.constexpr = 0):
     """Position, and the cache slots that are seen: those below ``bound``, and from ``first`` to before ``last``.
 
     Args:
         order: the new tokens' places in their row, int32 of any shape.
         cached, count, is_causal, drafts: the row's ``cache_length``, ``valid_count``, ``causal`` and ``segments``.
+        PROMPT_BLOCK: tokens of the blocks that see themselves in every pass, 0 where the pass decides it. Only the
+            bound depends on it.
     """
     quadratic = drafts > 0
     per = tl.maximum(drafts, 1)
@@ -26,7 +28,10 @@ def token_layout(order, cached, count, is_causal, drafts):
     distance = after - segment * per + 1
     own = tl.where(is_mask, segment, order)
     position = cached + own + tl.where(is_mask, distance, 0)
-    bound = tl.where(is_causal, cached + own + 1, cached + count)
+    if PROMPT_BLOCK:
+        bound = tl.minimum((position // PROMPT_BLOCK + 1) * PROMPT_BLOCK, cached + count)
+    else:
+        bound = tl.where(is_causal, cached + own + 1, cached + count)
     first = tl.where(is_mask, cached + per + segment * per, 0)
     last = tl.where(is_mask, first + per, 0)
     return position, bound, first, last, is_mask

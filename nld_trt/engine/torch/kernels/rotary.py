@@ -22,6 +22,7 @@ class Rows:
 
     Attributes:
         tokens: S.
+        prompt_block: of ``graph.contract.prompt_block``.
     """
 
     cache_length: Tensor
@@ -29,6 +30,7 @@ class Rows:
     causal: Tensor
     segments: Tensor
     tokens: int
+    prompt_block: int = 0
 
     @property
     def count(self) -> int:

@@ -34,7 +34,7 @@ _OUTPUTS: Mapping[str, tuple[torch.dtype, bool]] = {
 def _window_inputs(
     logit_rows, token_ids, cache_length, valid_count, causal, segments, rejection, drafted_ids,
     rows, block, position, valid, verify_valid, stream, proposes, listed,
-    tokens, window, WINDOW: tl.constexpr, LISTED: tl.constexpr,
+    tokens, window, WINDOW: tl.constexpr, LISTED: tl.constexpr, SHIFT: tl.constexpr,
 ):  # fmt: skip
     """One program for each row."""
     row, slot = tl.program_id(0), tl.arange(0, WINDOW)
@@ -46,7 +46,7 @@ def _window_inputs(
         order, tl.load(cache_length + row), tl.load(valid_count + row), is_causal, drafts
     )
     cells = row * window + slot
-    tl.store(rows + cells, (row * tokens + order).to(tl.int64), mask=inside)
+    tl.store(rows + cells, (row * tokens + tl.maximum(order - SHIFT, 0)).to(tl.int64), mask=inside)
     tl.store(block + cells, tl.load(token_ids + row * tokens + order, mask=inside, other=0), mask=inside)
     # A bidirectional pass predicts the position of each token itself, a causal one the next.
     follows = is_causal & (is_mask == 0)
@@ -64,11 +64,13 @@ def _window_inputs(
     tl.store(listed + lists, tl.where(rejects & is_causal, ids, -1), mask=inside[:, None])
 
 
-def window_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of ``step.tensors`` by name, and ``rows`` [B, W] int64: the window's tokens among all T = B · S.
+def window_inputs(inputs: Mapping[str, Tensor], *, shifted: bool = False) -> dict[str, Tensor]:
+    """Tensors of ``step.tensors`` by name, and ``rows`` [B, W] int64: the tokens among all T = B · S that have the
+    window's logits.
 
     Args:
         inputs: those of the step contract.
+        shifted: these are the tokens before those of the window (``model.family``).
     """
     logit_rows, token_ids = inputs["logit_rows"], inputs["tokens"]
     count, window = logit_rows.shape
@@ -80,6 +82,6 @@ def window_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     _window_inputs[(count,)](
         logit_rows, token_ids, inputs["cache_length"], inputs["valid_count"], inputs["causal"], inputs["segments"],
         inputs["rejection"], inputs["drafted_ids"], *made.values(), token_ids.shape[1], window,
-        WINDOW=triton.next_power_of_2(window), LISTED=CANDIDATES, num_warps=1,
+        WINDOW=triton.next_power_of_2(window), LISTED=CANDIDATES, SHIFT=int(shifted), num_warps=1,
     )  # fmt: skip
     return made

@@ -31,7 +31,9 @@ def onnx_advance():
         [helper.make_node(ADVANCE.name, ADVANCE.inputs, ADVANCE.outputs, domain=DOMAIN)],
         {name: (type_of(name), axes_of(name, {"eos_ids": MAX_EOS_IDS})) for name in ADVANCE.inputs},
         {name: (type_of(name), None) for name in ADVANCE.outputs},
-        functions=[each for each in decode_functions(MASK, 256, "onnxruntime") if each.name == ADVANCE.name],
+        functions=[
+            each for each in decode_functions(MASK, 256, "onnxruntime", blocks=True) if each.name == ADVANCE.name
+        ],
     )
 
     def run(values):

@@ -68,6 +68,7 @@ def test_kernel_takes_what_the_table_says(source, operator) -> None:
         ("kHold", PROGRAMS.index(names.HOLD)),
         ("kDiffusion", PROGRAMS.index(names.DIFFUSION)),
         ("kQuadratic", PROGRAMS.index(names.QUADRATIC)),
+        ("kBlocks", PROGRAMS.index(names.BLOCKS)),
     ],
 )
 def test_constants_are_those_of_the_sources(source, constant: str, value: int) -> None:

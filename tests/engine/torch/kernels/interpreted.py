@@ -56,6 +56,7 @@ class InterpretedExecutor:
     model: FusedModel
     info: object
     caches: object
+    captures_all = True
 
     def bind(self, phase, side, rows, memory, *, samples, repeats) -> Forward:
         inputs, outputs = (views(slots, memory, CPU) for slots in (side.inputs, side.outputs))

@@ -13,6 +13,8 @@ from nld_trt.decode.request import Request
 from nld_trt.engine.backend import BuildPlan
 from nld_trt.engine.build import build_engine
 from nld_trt.engine.folder import EngineFolder
+from nld_trt.graph.contract import Limits
+from tests.block_causal import decode, make_sdar
 from tests.conftest import GOLDEN_LIMITS
 from tests.engine.gpu.kernels.libraries import library
 from tests.engine.torch.kernels.interpreted import open_interpreted
@@ -87,6 +89,24 @@ def test_sampled_tokens_are_those_of_the_cpu(folder, opened, name):
     found, expected = (dict(generate(Batch(each), [request]))[0] for each in (session, folder.open_session("torch")))
     assert found.tokens == expected.tokens
     assert len(found.tokens) > 1
+
+
+def test_block_causal_answers_are_those_of_the_loop(library, tmp_path):
+    model, checkpoint = make_sdar(tmp_path)
+    limits = Limits(max_batch_size=2, max_seq_len=64, max_block_length=4, prompt_chunk=4)
+    build_engine(checkpoint, [BuildPlan("torch", "fp32", limits, adapter=False)], tmp_path / "engine")
+    folder = EngineFolder.open(tmp_path / "engine")
+    path = folder.path / folder.manifest.backends["torch"].files["weights"]
+    session, _ = open_interpreted(path, folder.info("torch"), library)
+    # Chunks of a prompt, a prompt that is shorter than a block, and rows in different phases.
+    requests = [
+        Request(tuple(range(20, 20 + length)), max_new_tokens=tokens, threshold=0.02)
+        for length, tokens in ((9, 3), (3, 3))
+    ]
+    results = dict(generate(Batch(session), requests))
+    for number, request in enumerate(requests):
+        expected = decode(model, request.prompt_ids, 4, request.max_new_tokens, 0.02)
+        assert results[number].tokens == expected.tokens
 
 
 def test_debug_outputs_change_no_sampled_token(open_session):

@@ -17,8 +17,8 @@ from nld_trt.engine.torch.eager import EagerBlocks
 from nld_trt.engine.torch.forms import FORMS, ROW_SCALE, SCALE, WEIGHT, pack_pairs
 from nld_trt.engine.torch.fused import FusedBlocks
 from nld_trt.engine.torch.kernels.attention import splits_for
+from nld_trt.engine.torch.kernels.few import MOST_TOKENS, PACKED, Products, Tile, reordered
 from nld_trt.engine.torch.kernels.fp8 import quantize
-from nld_trt.engine.torch.kernels.packed import packed_product
 from nld_trt.engine.torch.layout import Part
 from nld_trt.graph.contract import Limits, quadratic_width
 from nld_trt.model.config import ModelConfig
@@ -105,6 +105,20 @@ def test_attention_is_that_of_pytorch(info, families, rows):
             torch.testing.assert_close(*written, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("block_length", [1, 4])
+def test_attention_of_blocks_is_that_of_pytorch(info, block_length):
+    """Families that see their prompts in blocks: whole chunks, blocks, and one that its row does not fill."""
+    limits = replace(LIMITS, max_block_length=block_length, max_quadratic_length=0)
+    own_info = replace(info, config=replace(info.config, family_name="sdar"), limits=limits)
+    passes = [(3 * block_length, 0, True, 0), (block_length, 7 * block_length, False, 0), (1, block_length, True, 0)]
+    inputs, caches, qkv = forward(passes, info.config)
+    results = []
+    for blocks in (EagerBlocks(own_info, CPU), FusedBlocks(own_info, CPU, processors=4)):
+        own = copied(caches)
+        results.append(blocks.attention(qkv, blocks.layout(inputs, own), own)[real_tokens(inputs)])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
 def test_attention_writes_no_slot_after_the_rows_own_tokens(info, families):
     inputs, caches, qkv = forward([PASSES["draft"], PASSES["token"], PASSES["empty"]], info.config)
     own = copied(caches)
@@ -158,22 +172,51 @@ def test_the_draft_branch_is_added_to_drafts_alone(info, families, adapted):
     assert torch.equal(found, projected) is not adapted
 
 
-@pytest.mark.parametrize("tokens", [1, 5, 70])
-@pytest.mark.parametrize(("form", "group"), [("int4", 32), ("int4", 128), ("fp4", 16)])
-def test_packed_products_are_those_of_unpacked_weights(form, group, tokens):
+def packed_part(form, group, outputs=72, inputs=256):
+    """A part with random 4-bit weights in FP32, and its tensors."""
     rng = np.random.default_rng(0)
-    outputs, inputs = 72, 256
     stored = FORMS[form].tensors(outputs, inputs, group, np.dtype(np.float32))
     codes = rng.integers(0, 16, (outputs, inputs), dtype=np.uint8)
-    tensors = {WEIGHT: torch.from_numpy(pack_pairs(codes))}
     scale = torch.from_numpy(np.float32(rng.uniform(0.1, 2, stored[SCALE][1])))
+    tensors = {WEIGHT: torch.from_numpy(pack_pairs(codes))}
     tensors[SCALE] = scale.to(torch.float8_e4m3fn) if form == "fp4" else scale
     if ROW_SCALE in stored:
         tensors[ROW_SCALE] = torch.from_numpy(np.float32(rng.uniform(0.1, 2, outputs)))
+    return Part("stack.0", form, (), outputs, inputs, group), tensors
+
+
+# The last lengths are no multiple of a block of features, and groups are as long as the input.
+PACKED_CASES = [("int4", 32, 256), ("int4", 128, 256), ("int4", 256, 512), ("fp4", 16, 256), ("int4", 176, 176),
+                ("fp4", 16, 176)]  # fmt: skip
+
+
+@pytest.mark.parametrize("tokens", [1, 5, MOST_TOKENS + 1])
+@pytest.mark.parametrize(("form", "group", "inputs"), PACKED_CASES)
+def test_packed_products_are_those_of_unpacked_weights(info, form, group, inputs, tokens):
+    part, tensors = packed_part(form, group, inputs=inputs)
+    layer = FusedBlocks(info, CPU, processors=4).linear(part, tensors)
+    assert type(layer).__name__ == "PackedPart"
     x = torch.randn(tokens, inputs)
-    expected = x @ linear._UNPACK[form](tensors).T
-    found = packed_product(x, tensors[WEIGHT], tensors[SCALE], tensors.get(ROW_SCALE))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(layer(x), x @ linear._UNPACK[form](tensors).T, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("programs", [1, 8])
+@pytest.mark.parametrize("form", ["float", *PACKED])
+def test_products_of_few_tokens_are_the_same_however_they_are_divided(form, programs):
+    """In FP16, whose 4-bit integers are made from bits; the interpreter multiplies no BF16."""
+    outputs, inputs = 48, 512
+    products = Products.on(CPU, 3, outputs, {form: Tile(16, 64, 4, 3, programs)})
+    x, given = torch.randn(5, inputs).half(), {}
+    weight = expected = torch.randn(outputs, inputs).half()
+    if form in PACKED:
+        _, tensors = packed_part(form, 16 if form == "fp4" else 128, outputs, inputs)
+        tensors = {name: each.half() if each.dtype == torch.float32 else each for name, each in tensors.items()}
+        weight, expected = reordered(tensors[WEIGHT], form), linear._UNPACK[form](tensors)
+        given = {"scale": tensors[SCALE], "row_scale": tensors.get(ROW_SCALE)}
+    for _ in range(2):
+        found = products(x, weight, form, torch.float32, **given)
+        torch.testing.assert_close(found, x.float() @ expected.float().T, rtol=4e-3, atol=2e-1)
+    assert not products.arrived.any()
 
 
 # Numbers of FP8: the interpreter of Triton 3.9 rounds some others down to half of them, which GPUs do not.
