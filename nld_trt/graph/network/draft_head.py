@@ -97,6 +97,7 @@ class DraftHeadGraph:
         self.write_at = write_at
         self.table_length = table_length
         self.drafts = drafts
+        self._cos, self._sin = self._rotary_tables()
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -111,7 +112,6 @@ class DraftHeadGraph:
             results: of the decode operators.
         """
         self.tape.scope(_PREFIX)
-        self._cos, self._sin = self._rotary_tables()
         last = self._last_accepted(results["accepted_count"])
         bonus = maximum(results["bonus_token"], 0)
         hidden, seen = self._read(states, self._followers(last, bonus), last)
@@ -166,18 +166,18 @@ class DraftHeadGraph:
         slots = self.inputs["attended_slots"].cast(np.int64)
         mask = ~(slots >= (self.positions + 1).unsqueeze(1, 3))
 
-        def cached(key: Value, value: Value) -> tuple[Value, Value, Value]:
-            keys, values = self._cached("key", key), self._cached("value", value)
-            if self.attended is not None:
-                keys, values = self.attended.of(keys), self.attended.of(values)
-            kept.extend((keys, values))
-            return keys, values, mask
+        written: list[Value] = []
 
-        kept: list[Value] = []
+        def cached(key: Value, value: Value) -> tuple[Value, Value, Value]:
+            for part, new in (("key", key), ("value", value)):
+                cache = self._cached(part, new)
+                written.append(cache if self.attended is None else self.attended.of(cache))
+            return written[0], written[1], mask
+
         hidden = self._layer(self.embedding.take(followers), features, self.positions, cached)
         state = self.tape.op("GatherND", hidden, last.unsqueeze(1, 2), batch_dims=1)
         first_free = (self.write_at + last + 1).column()
-        return state, _Seen(kept[0], kept[1], ~(slots >= first_free.unsqueeze(1, 3)))
+        return state, _Seen(written[0], written[1], ~(slots >= first_free.unsqueeze(1, 3)))
 
     def _chain(self, state: Value, seen: _Seen, position: Value) -> list[Value]:
         """The drafts after the bonus token [B, N] int32, and the logits of each [B, N, V] float32.
