@@ -55,11 +55,13 @@ def decode(
     max_new_tokens: int,
     threshold: float | None = None,
     choose: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    quota: int = 1,
 ) -> Answer:
     """The answer, computed without a cache: every pass reads all tokens up to the end of its block.
 
     Args:
         choose: the tokens [B] of logits [B, V]; the most likely ones unless told.
+        quota: masks that a pass fills at least.
     """
     done, tokens, passes = len(prompt) // block_length * block_length, list(prompt), []
     while True:
@@ -74,7 +76,8 @@ def decode(
             confidence = [
                 float(probabilities[slot, choice[slot]]) if token == MASK else -1.0 for slot, token in enumerate(block)
             ]
-            taken = {max(range(block_length), key=confidence.__getitem__)}
+            order = sorted(range(block_length), key=confidence.__getitem__, reverse=True)
+            taken = {slot for slot in order[:quota] if block[slot] == MASK}
             if threshold is not None:
                 taken |= {slot for slot in range(block_length) if confidence[slot] >= threshold}
             for slot in taken:

@@ -225,7 +225,7 @@ FIELDS: Final[dict[str, Field]] = {
         ),
         Field(
             "steps", (int,),
-            "diffusion over a whole canvas: passes of a block, each of which commits at least its part of the block",
+            "families without a causal pass: passes of a block, each of which commits at least its part of the block",
             "at least one token per pass", flag=True, range=_AT_LEAST_1, tensor=Tensor("steps", "INT32"),
         ),
         Field(

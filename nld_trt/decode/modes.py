@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import ClassVar, Final
 
 from nld_trt import names
@@ -148,7 +149,9 @@ class AlignedDiffusion(BlockDiffusion):
 
     def __init__(self, request: ResolvedRequest, mask_token_id: int) -> None:
         super().__init__(request, mask_token_id)
-        self.settings = replace(self.settings, program=names.BLOCKS)
+        # Every pass commits its share of a whole block, at least.
+        quota = 1 if request.steps is None else ceil(request.block_length / request.steps)
+        self.settings = replace(self.settings, program=names.BLOCKS, quota=quota)
 
     @property
     def unit(self) -> int:

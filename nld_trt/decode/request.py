@@ -46,8 +46,8 @@ class Request:
             checkpoint's.
         threshold: diffusion: commit confidence, None for the fixed one-per-pass schedule; linear:
             0 fills the draft in one pass, above 0 drafts in several.
-        steps: families that see the whole canvas: passes of a block, each of which commits at least its part of it;
-            None means at least one token a pass. The threshold commits more.
+        steps: families without a causal pass: passes of a block, each of which commits at least its part of it; None
+            means at least one token a pass. The threshold commits more.
         block_cache: families that see the whole canvas: only the first pass of a block is over all of it.
         eos_token_id: a token that ends the answer, or up to MAX_EOS_IDS of them; None means the checkpoint's, -1 is no
             token and alone never stops.
@@ -290,14 +290,14 @@ def _check_values(request: Request, mode: ModeName, info: EngineInfo) -> None:
 
 
 def _check_canvas(request: Request, info: EngineInfo) -> None:
-    """Refuse what only families that see the whole canvas have."""
+    """Refuse what only families that decode by diffusion alone have."""
     FIELDS["steps"].check(request.steps)
     family = info.config.family
     if family.reads_canvas:
         return
-    if request.steps is not None:
+    if request.steps is not None and not family.aligns_blocks:
         raise InputError(
-            f"steps is {request.steps}; only families that see the whole canvas fill a block in a stated number of "
+            f"steps is {request.steps}; only families without a causal pass fill a block in a stated number of "
             f"passes, and this engine is of {family.title}",
             fix="Leave steps out. A threshold of null commits one token per pass.",
         )

@@ -99,10 +99,16 @@ def random_requests(block_length: int, count: int) -> list[Request]:
     return [
         Request(
             prompt(int(rng.integers(1, 70)), index), "diffusion", max_new_tokens=int(rng.integers(1, 30)),
-            threshold=(None, 0.02, 0.5)[index % 3],
+            threshold=(None, 0.02, 0.5)[index % 3], steps=(None, 2, 3)[index // 3 % 3],
         )
         for index in range(count)
     ]  # fmt: skip
+
+
+def expected_of(model, request: Request, block_length: int):
+    """The answer of the plain loop."""
+    quota = -(-block_length // request.steps) if request.steps else 1
+    return decode(model, request.prompt_ids, block_length, request.max_new_tokens, request.threshold, quota=quota)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -113,17 +119,20 @@ def test_tokens_are_those_of_the_loop(made, session, block_length: int, backend:
     assert block_length == 1 or any(len(request.prompt_ids) % block_length for request in requests)
     found = answers(Batch(session(backend, block_length)), requests)
     for request, result in zip(requests, found, strict=True):
-        expected = decode(made[0], request.prompt_ids, block_length, request.max_new_tokens, request.threshold)
+        expected = expected_of(made[0], request, block_length)
         assert result.tokens == expected.tokens
         assert result.mode == "diffusion"
 
 
-def test_passes_are_those_of_the_loop(made, session) -> None:
-    request = Request(prompt(10), "diffusion", max_new_tokens=14, threshold=0.02, eos_token_id=-1)
+@pytest.mark.parametrize(("threshold", "steps", "quota"), [(0.02, None, 1), (None, 2, 2)])
+def test_passes_are_those_of_the_loop(made, session, threshold, steps, quota) -> None:
+    request = Request(
+        prompt(10, 3), "diffusion", max_new_tokens=14, threshold=threshold, steps=steps, eos_token_id=-1
+    )  # fmt: skip
     batch = Batch(session())
     row = batch.submit(request)
     list(batch.run())
-    expected = decode(made[0], request.prompt_ids, 4, 14, 0.02)
+    expected = decode(made[0], request.prompt_ids, 4, 14, threshold, quota=quota)
     assert row.emitted == expected.tokens
     assert row.counters.denoise_passes == expected.passes
     assert row.nfe == sum(expected.passes) + len(expected.passes)
@@ -160,7 +169,7 @@ def test_chunks_of_any_size_end_at_blocks(made, session, most: int) -> None:
     requests = random_requests(8, 4)
     found = answers(Batch(session(block_length=8), max_num_batched_tokens=most), requests)
     for request, result in zip(requests, found, strict=True):
-        expected = decode(made[0], request.prompt_ids, 8, request.max_new_tokens, request.threshold)
+        expected = expected_of(made[0], request, 8)
         assert result.tokens == expected.tokens
 
 

@@ -281,7 +281,7 @@ def test_a_canvas_longer_than_its_engine_is_refused_by_name(session) -> None:
 
 
 def test_steps_are_refused_where_blocks_are_committed_to_a_cache(golden_session) -> None:
-    with pytest.raises(InputError, match="steps is 4; only families that see the whole canvas"):
+    with pytest.raises(InputError, match="steps is 4; only families without a causal pass"):
         Request((1, 2), mode="diffusion", steps=4).resolved(golden_session("tiny-a").info)
 
 

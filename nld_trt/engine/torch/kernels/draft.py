@@ -76,7 +76,7 @@ def _add_draft(
     output, place = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS), tl.arange(0, R)
     inside = place < rank
     sums = tl.zeros([TOKENS, R], tl.float32)
-    for part in tl.static_range(PARTS):
+    for part in range(PARTS):
         cells = (part * count + token).to(tl.int64)[:, None] * rank + place[None, :]
         sums += tl.load(narrow + cells, mask=gate[:, None] & inside[None, :], other=0.0)
     up = tl.load(lora_b + output.to(tl.int64)[:, None] * rank + place[None, :],
