@@ -54,8 +54,9 @@ def step_contract() -> str:
     ]
     for direction, title in (("input", "Inputs"), ("output", "Outputs")):
         lines += ["", f"## {title}", "", "| name | dtype | axes | meaning |", "|---|---|---|---|"]
-        for binding in contract.bindings(direction, debug=True):  # type: ignore[arg-type]
+        for binding in (each for each in contract.BINDINGS if each.direction == direction):
             note = " (on demand: `ort` always has it, compiled engines with --debug-outputs)" if binding.debug else ""
+            note += " (engines with an Eagle3 head)" if "draft_head" in binding.parts else ""
             note += f" (becomes `{binding.carries}`)" if binding.carries else ""
             lines.append(
                 f"| `{binding.name}` | {binding.dtype} | {', '.join(binding.axes)} | {binding.meaning}{note} |"
