@@ -181,3 +181,13 @@ def test_the_command_tells_of_the_head(target, head: Path, tmp_path: Path, capsy
     arguments = ["convert", str(target[1]), "-o", str(tmp_path / "out"), "--draft", str(head), "--json"]
     assert run(arguments) == 0
     assert json.loads(capsys.readouterr().out)["manifest"]["draft_head"]["vocab_size"] == DRAFT_VOCAB
+
+
+@pytest.mark.slow
+def test_a_quantized_checkpoint_has_the_head_as_it_was(target, head: Path, tmp_path: Path) -> None:
+    pytest.importorskip("modelopt", reason="ModelOpt is not installed")
+    convert(target[1], tmp_path / "out", draft=head)
+    assert run(["quantize", str(tmp_path / "out"), "-o", str(tmp_path / "int4"), "--qformat", "int4_rtn"]) == 0
+    before, after = (Checkpoint.open_converted(tmp_path / name).draft_head for name in ("out", "int4"))
+    for name in before.names:
+        np.testing.assert_array_equal(after.read(name), before.read(name))
