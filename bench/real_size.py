@@ -216,8 +216,8 @@ def watched(
         seconds=round(time.perf_counter() - started + earlier, 1),
         user_seconds=round(used.ru_utime, 1),
         system_seconds=round(used.ru_stime, 1),
-        # The kernel's last word on the peak; a process that ends between two samples may have grown after the last.
-        peak=max(peak, used.ru_maxrss * 1024),
+        # ru_maxrss would begin with the memory of the process that started it, which may have more.
+        peak=peak,
         peak_anonymous=anonymous,
         peak_of_files=of_files,
         load=load,

@@ -29,7 +29,7 @@ from nld_trt.engine.session import EngineInfo, Session
 from nld_trt.engine.trt.flavour import TRT_RTX
 from nld_trt.graph.contract import Limits
 from nld_trt.model.config import ModelConfig
-from nld_trt.names import MODES
+from nld_trt.names import NLD_MODES
 
 SOURCE = Path("examples/nld-tiny")
 LIMITS = Limits(max_batch_size=8, max_seq_len=512, max_block_length=32, prompt_chunk=128, max_quadratic_length=8)
@@ -42,7 +42,7 @@ EXPECTED = "expected.json"
 def answers(session: Session, prompts: list[list[int]]) -> dict[str, list[list[int]]]:
     """Answer all questions in one batch, once in each mode. Returns the tokens of every answer, by mode."""
     found = {}
-    for mode in MODES:
+    for mode in NLD_MODES:
         requests = [
             Request(tuple(prompt), mode, max_new_tokens=TOKENS, threshold=0.9 if mode == "diffusion" else 0.0)
             for prompt in prompts
@@ -109,7 +109,7 @@ def run_one(path: Path) -> dict[str, object]:
         "linear_equals_ar": found["linear"] == found["ar"],
         "quadratic_equals_ar": found["quadratic"] == found["ar"],
         "answers_as_embedded_fp32": {
-            mode: sum(map(list.__eq__, found[mode], expected["answers"][mode])) for mode in MODES
+            mode: sum(map(list.__eq__, found[mode], expected["answers"][mode])) for mode in NLD_MODES
         },
     }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def step_contract() -> str:
     ]
     for direction, title in (("input", "Inputs"), ("output", "Outputs")):
         lines += ["", f"## {title}", "", "| name | dtype | axes | meaning |", "|---|---|---|---|"]
-        for binding in contract.bindings(direction, debug=True):  # type: ignore[arg-type]
+        for binding in (each for each in contract.BINDINGS if each.direction == direction):
             note = " (on demand: `ort` always has it, compiled engines with --debug-outputs)" if binding.debug else ""
+            note += " (engines with an Eagle3 head)" if "draft_head" in binding.parts else ""
             note += f" (becomes `{binding.carries}`)" if binding.carries else ""
             lines.append(
                 f"| `{binding.name}` | {binding.dtype} | {', '.join(binding.axes)} | {binding.meaning}{note} |"
@@ -72,11 +74,21 @@ def step_contract() -> str:
     ]
     axes = ("batch", "width", "window", "slots", "capacity")
     lines += ["| phase | " + " | ".join(axes) + " |", "|---|" + "---|" * len(axes)]
-    for phase in limits.phases:
-        ranges = contract.axis_ranges(limits, phase)
-        cells = [" / ".join(map(str, ranges[axis])) for axis in axes]
-        lines.append(f"| {phase} | " + " | ".join(cells) + " |")
-    lines += ["", "Cells are minimum / best / maximum.", "", *decode_operators()]
+    canvas = replace(limits, max_quadratic_length=0, max_canvas_length=limits.max_seq_len)
+    for each in (limits, canvas):
+        for phase in each.phases:
+            ranges = contract.axis_ranges(each, phase)
+            cells = [" / ".join(map(str, ranges[axis])) for axis in axes]
+            lines.append(f"| {phase} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "Cells are minimum / best / maximum. Engines of [families](families.md) that see the whole canvas have the",
+        "phase `canvas` and no other: their passes are bidirectional, from slot 0 or, with a block cache, from the",
+        "block on, and want the logits of one block. Where predictions stand one place before their token,",
+        "`logit_rows` names the token, and the logits are those of the place before.",
+        "",
+        *decode_operators(),
+    ]
     return "\n".join(lines)
 
 

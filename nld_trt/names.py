@@ -11,18 +11,23 @@ from __future__ import annotations
 from typing import Final, Literal
 
 # Decoding modes (docs/decoding.md).
-ModeName = Literal["ar", "diffusion", "linear", "quadratic", "auto"]
+ModeName = Literal["ar", "diffusion", "linear", "quadratic", "eagle3", "auto"]
 AR: Final = "ar"
 DIFFUSION: Final = "diffusion"
 LINEAR: Final = "linear"
 QUADRATIC: Final = "quadratic"
-MODES: Final[tuple[ModeName, ...]] = (AR, DIFFUSION, LINEAR, QUADRATIC)
+# The mode of networks that an Eagle3 head drafts for (nld_trt.model.draft_head).
+EAGLE3: Final = "eagle3"
+# Those of Nemotron-Labs-Diffusion, and all of them.
+NLD_MODES: Final[tuple[ModeName, ...]] = (AR, DIFFUSION, LINEAR, QUADRATIC)
+MODES: Final[tuple[ModeName, ...]] = (*NLD_MODES, EAGLE3)
 # The mode that chooses among ar, linear and diffusion by the load, round by round (docs/auto.md).
 AUTO: Final = "auto"
 SERVED_MODES: Final[tuple[ModeName, ...]] = (*MODES, AUTO)
 DEFAULT_SERVED_MODE: Final = AUTO
 # Modes that draft and verify. They draft with the adapter where there is one.
-SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC)
+NLD_SPECULATIVE: Final[tuple[ModeName, ...]] = (LINEAR, QUADRATIC)
+SPECULATIVE: Final[tuple[ModeName, ...]] = (*NLD_SPECULATIVE, EAGLE3)
 
 # Kinds of passes, for counts and messages (docs/model.md, Passes).
 PassKind = Literal["prefill", "token", "denoise", "commit", "draft", "verify", "quadratic"]
@@ -121,8 +126,11 @@ DEFAULT_THRESHOLDS: Final[dict[ModeName, float | None]] = {
     DIFFUSION: 0.9,
     LINEAR: 0.0,
     QUADRATIC: None,
+    EAGLE3: None,
     AUTO: 0.9,  # of the blocks that it decodes by diffusion
 }
+# Tokens of an eagle3 pass: the bonus token and the drafts after it.
+DEFAULT_EAGLE3_BLOCK: Final = 6
 # An EOS id that no token has: decoding does not stop at an EOS token.
 NEVER: Final = -1
 
@@ -142,7 +150,7 @@ DEFAULT_ENSEMBLE: Final = 1.0
 
 # What evaluations and sweeps measure: a mode, with the draft adapter or without it (nld_trt.measure.variant).
 LINEAR_NO_LORA: Final = "linear-no-lora"
-VARIANTS: Final = (AR, DIFFUSION, LINEAR, LINEAR_NO_LORA, QUADRATIC)
+VARIANTS: Final = (AR, DIFFUSION, LINEAR, LINEAR_NO_LORA, QUADRATIC, EAGLE3)
 # Those of a sweep, whose load mode auto follows.
 SWEPT_VARIANTS: Final = (*VARIANTS, AUTO)
 # Requests of a sweep, for each repeat of a point.

@@ -29,7 +29,7 @@ def run(settings: Settings) -> dict[str, Any]:
     levels = "1,4" if settings.quick else "1,2,4,8,16,32,64"
     requests = ["--requests", "8", "--repeats", "1"] if settings.quick else []
     _nld_trt(
-        "sweep", str(engine.path), "--prompts", _PROMPTS, "--concurrency", levels, "--modes", ",".join(names.MODES),
+        "sweep", str(engine.path), "--prompts", _PROMPTS, "--concurrency", levels, "--modes", ",".join(names.NLD_MODES),
         *requests, "-o", str(sweep),
     )  # fmt: skip
     with (sweep / "summary.csv").open(encoding="utf-8") as rows:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from nld_trt import names
 from nld_trt.cli._output import json_option, output
 from nld_trt.cli._spelling import output_folder_option
 from nld_trt.errors import InputError
@@ -32,10 +33,16 @@ Written = tuple[dict[str, Any], list[str], str, str]
     show_default=True,
     help="nld: what quantize and build read. ministral3: a stock transformers checkpoint, for AR decoding elsewhere.",
 )
+@click.option(
+    "--draft", type=click.Path(path_type=Path), default=None, metavar="HEAD_FOLDER",
+    help=f"Eagle3 head that was trained for this checkpoint: engines then have --mode {names.EAGLE3}.",
+)  # fmt: skip
 @click.option("--revision", default=None, help="Branch, tag or commit of a model on the hub. Default: main.")
 @click.option("--force", is_flag=True, help="Replace an earlier result in the output folder.")
 @json_option
-def command(checkpoint: str, output_dir: Path, form: str, revision: str | None, force: bool) -> None:
+def command(
+    checkpoint: str, output_dir: Path, form: str, draft: Path | None, revision: str | None, force: bool
+) -> None:
     """Check a released CHECKPOINT and write it in the form that the other commands read.
 
     CHECKPOINT is one of Nemotron-Labs-Diffusion, or of a family that it is compared with (docs/families.md). It is a
@@ -51,14 +58,17 @@ def command(checkpoint: str, output_dir: Path, form: str, revision: str | None, 
       nld-trt convert Nemotron-Labs-Diffusion-8B -o checkpoint
       nld-trt convert nvidia/Nemotron-Labs-Diffusion-8B -o checkpoint
       nld-trt convert Nemotron-Labs-Diffusion-8B -o ministral --to ministral3
+      nld-trt convert Qwen3-8B -o checkpoint --draft Qwen3-8B_eagle3
     """
     from nld_trt.files import check_target
     from nld_trt.model.generation import GenerationDefaults
 
     write, marker = _FORMS[form]
+    if draft is not None and write is not _to_nld:
+        raise InputError(f"--draft goes with --to nld, and --to is {form}", fix="Leave --draft out.")
     # Before a download, which may take hours.
     check_target(output_dir, force, marker)
-    facts, notes, text, following = write(_folder(checkpoint, revision), output_dir, force)
+    facts, notes, text, following = write(_folder(checkpoint, revision), output_dir, force, draft)
     for line in (*notes, *GenerationDefaults.from_dict(facts["generation"]).notes):
         output.note(line)
     output.result({"output_dir": str(output_dir), "format": form, **facts}, text)
@@ -91,22 +101,24 @@ def _folder(checkpoint: str, revision: str | None) -> Path:
     return found.folder
 
 
-def _to_nld(checkpoint: Path, target: Path, force: bool) -> Written:
+def _to_nld(checkpoint: Path, target: Path, force: bool, draft: Path | None) -> Written:
     from nld_trt.files import human_bytes
     from nld_trt.model.convert import convert
     from nld_trt.model.family import FAMILIES, NLD
 
-    manifest = convert(checkpoint, target, force=force, progress=output)
-    adapter = manifest["adapter"]
+    manifest = convert(checkpoint, target, draft=draft, force=force, progress=output)
+    adapter, head = manifest["adapter"], manifest.get("draft_head")
     drafter = f"draft adapter of rank {adapter['rank']}" if adapter else "no draft adapter"
     last = drafter if manifest["family"] == NLD else f"of the family {FAMILIES[manifest['family']].title}"
+    if head is not None:
+        last += f", Eagle3 head of {head['parameters']:,} parameters"
     size = human_bytes(sum(entry["bytes"] for entry in manifest["files"].values()))
     text = f"checkpoint in {target}: {manifest['parameters']:,} parameters, {size}, {last}"
     facts = {"manifest": manifest, "generation": manifest["generation"]}
     return facts, manifest["notes"], text, f"nld-trt build {shlex.quote(str(target))} -o ENGINE_DIR"
 
 
-def _to_ministral3(checkpoint: Path, target: Path, force: bool) -> Written:
+def _to_ministral3(checkpoint: Path, target: Path, force: bool, draft: Path | None) -> Written:
     from nld_trt.files import human_bytes
     from nld_trt.model.checkpoint import Checkpoint
     from nld_trt.model.ministral3 import export_ministral3

@@ -19,9 +19,12 @@ from nld_trt.cli._spelling import output_folder_option
 @output_folder_option("Folder to write.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed gives other weights.")
 @click.option("--no-adapter", is_flag=True, help="Leave the draft adapter out, as base models do.")
+@click.option(
+    "--draft-head", is_flag=True, help=f"Add an Eagle3 head, for --mode {names.EAGLE3}, to a model that takes one."
+)
 @click.option("--force", is_flag=True, help="Replace an earlier checkpoint in the output folder.")
 @json_option
-def command(size: str, output_dir: Path, seed: int, no_adapter: bool, force: bool) -> None:
+def command(size: str, output_dir: Path, seed: int, no_adapter: bool, draft_head: bool, force: bool) -> None:
     """Write a checkpoint of random weights with the shapes, dtypes and bytes of a released model.
 
     For trying out what conversion, quantization, compilation and serving take of memory, disk and time, without a
@@ -37,7 +40,9 @@ def command(size: str, output_dir: Path, seed: int, no_adapter: bool, force: boo
 
     if seed < 0:
         raise InputError(f"--seed is {seed}; it must be at least 0")
-    config = write_synthetic(size, output_dir, seed, adapter=not no_adapter, force=force, progress=output)
+    config = write_synthetic(
+        size, output_dir, seed, adapter=not no_adapter, draft_head=draft_head, force=force, progress=output
+    )
     parameters = parameter_count(config)
     output.result(
         {"output_dir": str(output_dir), "size": size.lower(), "parameters": parameters, "seed": seed},

@@ -101,7 +101,8 @@ class Batch:
         self._waiting: deque[Row] = deque()
         # What a canvas has cached depends on all of it.
         keeps_donors = prefix_caching and not self._over_canvas
-        self._places = Places(session, self.max_rows, keeps_donors=keeps_donors)
+        has_head = session.info.config.draft is not None
+        self._places = Places(session, self.max_rows, keeps_donors=keeps_donors, repeats_last=has_head)
         self._turns = Turns(limits.prompt_chunk, max_num_batched_tokens)
         self.script: Script | None = None
         self.steering: Steering | None = None

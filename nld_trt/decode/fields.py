@@ -194,7 +194,8 @@ FIELDS: Final[dict[str, Field]] = {
             tensor=Tensor("raw", "BOOL"),
         ),
         Field(
-            "mode", (str,), "decoding mode", f"{names.DEFAULT_MODE}, or the only one that a model has",
+            "mode", (str,), "decoding mode",
+            f"{names.DEFAULT_MODE}, {names.EAGLE3} with a head that drafts, or the only one that a model has",
             flag=True, choices=names.SERVED_MODES,
             tensor=Tensor("mode", "STRING", default="the repository's, `auto` unless `repo --mode` was given"),
         ),

@@ -22,7 +22,7 @@ class Counters:
 
     Attributes:
         forwards: forwards that the request took part in, by kind; a chunked prefill counts every chunk.
-        accepted: linear and quadratic: tokens of each verify pass, matching draft tokens + 1, before any cut.
+        accepted: linear, quadratic and eagle3: tokens of each verify pass, matching draft tokens + 1, before any cut.
         denoise_passes: diffusion: denoise passes of each block.
         cached_tokens: prompt tokens whose keys and values were another request's.
         dropped: tokens of the last verify pass that came after an EOS, a stop string or a limit.
@@ -45,6 +45,7 @@ class Counters:
             names.DIFFUSION: self.forwards[names.DENOISE] + self.forwards[names.COMMIT],
             names.LINEAR: 1 + self.forwards[names.DRAFT] + self.forwards[names.VERIFY],
             names.QUADRATIC: 1 + self.forwards[names.DRAFT] + self.forwards[names.QUADRATIC],
+            names.EAGLE3: 1 + self.forwards[names.VERIFY],
             names.AUTO: 1 + sum(count for kind, count in self.forwards.items() if kind != names.PREFILL),
         }
         return rules[mode]
@@ -57,7 +58,7 @@ class Counts:
     Attributes:
         tokens: generated tokens, prompts excluded, EOS included.
         nfe: forward evaluations by the reference's rules.
-        rounds: verified drafts of linear and quadratic generations.
+        rounds: verified drafts of speculative generations.
         round_tokens: tokens emitted by those rounds. The prefill's token belongs to no round, and tokens after EOS or a
             limit are not emitted.
         blocks: blocks that diffusion denoised.

@@ -12,6 +12,7 @@ import numpy as np
 
 from nld_trt import names
 from nld_trt.engine.session import Array, Session, StepBuffers
+from nld_trt.graph.contract import DRAFTED, NOT_DRAFTED
 from nld_trt.graph.step.tensors import PROGRAMS
 from nld_trt.model.config import MAX_EOS_IDS
 from nld_trt.names import NEVER, Program
@@ -30,6 +31,7 @@ class PassSettings:
         program: how the engine makes the row's next pass, one of ``graph.step.tensors.PROGRAMS``.
         adapter: drafts of the row use the adapter; passes that draft nothing do not look at it.
         segments: drafts of a quadratic pass; 0 where the pass is not one.
+        drafted: an Eagle3 head drafts after the row's passes.
         eos_token_ids: tokens at which the engine makes no further pass; MAX_EOS_IDS at most.
     """
 
@@ -38,6 +40,7 @@ class PassSettings:
     threshold: float = UNREACHABLE
     quota: int = 0
     segments: int = 0
+    drafted: bool = False
     eos_token_ids: tuple[int, ...] = ()
     ensemble: float = 1.0
     rejection: bool = False
@@ -71,6 +74,7 @@ class Pass:
         sample: which random numbers of the predicted positions are used; two passes may predict one position.
         tokens_left: tokens that the row may still commit, this pass included.
         candidates: what the new tokens were sampled from, where rejection sampling verifies them.
+        next_token: the token after the new ones, in the middle of a prompt; None where the pass decides it.
     """
 
     tokens: Sequence[int]
@@ -80,6 +84,7 @@ class Pass:
     sample: int = 0
     tokens_left: int = 0
     candidates: Candidates | None = None
+    next_token: int | None = None
     settings: PassSettings = PassSettings()
 
     @property
@@ -99,6 +104,7 @@ class Outcome:
 
     Attributes:
         finite: whether those logits were numbers from which a token could be chosen.
+        drafts: tokens that an Eagle3 head has drafted after the bonus token.
         following: the row's next pass, which the engine has prepared; None where its program is to hold.
     """
 
@@ -107,6 +113,7 @@ class Outcome:
     accepted_count: int
     finite: bool
     following: Pass | None
+    drafts: Sequence[int] = ()
 
 
 _NO_EOS: Final = (NEVER,) * MAX_EOS_IDS
@@ -134,6 +141,8 @@ def fill(session: Session, passes: Sequence[Pass], *, first: int = 0, width: int
     inputs = buffers.inputs
     for name, values in _columns(passes).items():
         inputs[name][...] = values
+    if "next_token" in inputs:
+        inputs["next_token"][...] = [_next_token(part) for part in passes]
     padding = {"tokens": 0, "logit_rows": -1, "drafted_ids": -1}
     for name, value in padding.items():
         inputs[name][...] = value
@@ -174,9 +183,16 @@ def _columns(passes: Sequence[Pass]) -> Mapping[str, Any]:
     }
 
 
+def _next_token(part: Pass) -> int:
+    if part.next_token is not None:
+        return part.next_token
+    return DRAFTED if part.settings.drafted else NOT_DRAFTED
+
+
 def outcomes(buffers: StepBuffers, passes: Sequence[Pass]) -> Iterator[Outcome]:
     """What a finished forward gave each of its passes, in lists of its own: the buffers may be filled again."""
     lists = {name: buffers.outputs[name].tolist() for name in _READ}
+    drafts = buffers.outputs["draft_tokens"].tolist() if "draft_tokens" in buffers.outputs else None
     for index, part in enumerate(passes):
         count = part.window
         yield Outcome(
@@ -185,6 +201,7 @@ def outcomes(buffers: StepBuffers, passes: Sequence[Pass]) -> Iterator[Outcome]:
             accepted_count=lists["accepted_count"][index],
             finite=bool(lists["finite"][index]),
             following=None if part.settings.program == names.HOLD else _following(buffers, lists, index, part),
+            drafts=() if drafts is None else drafts[index],
         )
 
 

@@ -69,10 +69,13 @@ class Mode:
     def kind(self, part: Pass) -> PassKind:
         return self.causal if part.causal else self.bidirectional
 
-    def opening(self, bonus_token: int) -> Pass:
+    def opening(self, bonus_token: int, drafts: Sequence[int] = ()) -> Pass:
         """The first pass after the prefill, which has decided ``bonus_token``: a block of it and masks.
 
         A block of one token has nothing to fill, and is committed or verified at once.
+
+        Args:
+            drafts: what an Eagle3 head has drafted after the bonus token.
         """
         block = [bonus_token] + [self.mask_token_id] * (self.block_length - 1)
         return Pass(block, causal=len(block) == 1, settings=self.settings)
@@ -211,7 +214,7 @@ class QuadraticSpeculation(Speculation):
     def widest(self) -> int:
         return quadratic_width(self.block_length)
 
-    def opening(self, bonus_token: int) -> Pass:
+    def opening(self, bonus_token: int, drafts: Sequence[int] = ()) -> Pass:
         draft = super().opening(bonus_token)
         if draft.causal:
             return self._verifying(draft.tokens)
@@ -226,11 +229,30 @@ class QuadraticSpeculation(Speculation):
         return Pass([*drafts, *masks], settings=self.settings)
 
 
+class Eagle3Speculation(Speculation):
+    """A head drafts a chain of tokens, which the next pass verifies (docs/model.md, Eagle3 head).
+
+    Every pass verifies, and its forward makes the next draft. That is what the engine's rule of quadratic passes says
+    of passes without segments; the head's drafts stand in the place of their masks.
+    """
+
+    causal = names.VERIFY
+    bidirectional = names.VERIFY
+
+    def __init__(self, request: ResolvedRequest, mask_token_id: int) -> None:
+        super().__init__(request, mask_token_id)
+        self.settings = replace(self.settings, program=names.QUADRATIC, drafted=True)
+
+    def opening(self, bonus_token: int, drafts: Sequence[int] = ()) -> Pass:
+        return Pass([bonus_token, *drafts[: self.block_length - 1]], settings=self.settings)
+
+
 MODE_TYPES: Final[Mapping[ModeName, type[Mode]]] = {
     names.AR: Autoregressive,
     names.DIFFUSION: BlockDiffusion,
     names.LINEAR: LinearSpeculation,
     names.QUADRATIC: QuadraticSpeculation,
+    names.EAGLE3: Eagle3Speculation,
 }
 
 

@@ -55,14 +55,17 @@ class Places:
     Args:
         count: rows that may be used.
         keeps_donors: rows of ended requests are kept for others until their memory is needed.
+        repeats_last: a request computes the last token that it could take over again, because a head's keys and values
+            of a token are also those of the token after it, which may be another one here.
 
     Attributes:
         changes: how often what a row holds has changed other than by its own forwards.
     """
 
-    def __init__(self, session: Session, count: int, *, keeps_donors: bool) -> None:
+    def __init__(self, session: Session, count: int, *, keeps_donors: bool, repeats_last: bool = False) -> None:
         self._session = session
         self._keeps_donors = keeps_donors
+        self._repeats_last = repeats_last
         self._held: list[Row | Donor | None] = [None] * count
         self._joined = 0
         self.changes = 0
@@ -107,7 +110,7 @@ class Places:
             self._session.reserve(place + 1, shared)
             self._session.copy_row(source, place, shared)
         self._held[place] = row
-        row.begin_after(shared)
+        row.begin_after(max(0, shared - self._repeats_last))
 
     def leave(self, row: Row) -> None:
         """Take a request's row away. It becomes a donor if donors are kept and it holds finite numbers only."""

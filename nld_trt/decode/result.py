@@ -21,7 +21,7 @@ class Result:
     Attributes:
         output_ids: generated ids, prompt excluded, EOS kept.
         nfe: forward evaluations by the reference's rule for the mode (docs/model.md, Counting).
-        accepted: linear and quadratic: tokens of each verify pass before any cut.
+        accepted: tokens of each verify pass of modes that draft, before any cut.
         denoise_passes: diffusion: per block.
         cache_length: committed tokens in the cache at the end.
         seed: of the samples; None where nothing was sampled.

@@ -162,12 +162,13 @@ class Row:
     def next_pass(self, chunk: int) -> Pass:
         """The row's part of the next forward; a prefill pass takes at most ``chunk`` tokens, or one block."""
         if self.in_prefill:
-            unit = self.mode.unit
+            prompt, unit = self.request.prompt_ids, self.mode.unit
             count = max(unit, chunk - chunk % unit)
-            tokens = self.request.prompt_ids[self._cached : min(self._cached + count, self.prefill_length)]
+            tokens = prompt[self._cached : min(self._cached + count, self.prefill_length)]
+            following = self._cached + len(tokens)
             self._pending = Pass(
                 tokens, self._cached, wanted=(len(tokens) - 1,), tokens_left=self.tokens_left,
-                settings=self._prefill_settings,
+                next_token=prompt[following] if following < len(prompt) else None, settings=self._prefill_settings,
             )  # fmt: skip
         return self.pending
 
@@ -216,7 +217,9 @@ class Row:
         bonus_token = outcome.verified_tokens[0]
         tokens = [bonus_token] if self.mode.emits_bonus_token else []
         opening = replace(
-            self.mode.opening(bonus_token), cache_length=cached, tokens_left=self.tokens_left - len(tokens)
+            self.mode.opening(bonus_token, outcome.drafts),
+            cache_length=cached,
+            tokens_left=self.tokens_left - len(tokens),
         )
         return self._commit(tokens, opening)
 

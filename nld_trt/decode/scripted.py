@@ -109,8 +109,8 @@ class ScriptedRow(Row):
         # The kernels choose nothing after the first draft that does not match.
         choice = outcome.verified_tokens[count - 1]
         tokens = [*part.tokens[1:count], choice if choice >= 0 else part.tokens[count - 1]]
-        following = self.mode.opening(tokens[-1])
-        if part.settings.program == names.QUADRATIC:
+        following = self.mode.opening(tokens[-1], outcome.drafts)
+        if part.settings.segments:
             following = self.mode.second(replace(outcome, block_tokens=[tokens[-1], *part.tokens[1 : self._drafts]]))
         return replace(
             outcome,

@@ -18,7 +18,7 @@ from nld_trt.engine.backend import BuildPlan, backend
 from nld_trt.engine.manifest import FileRecord, Manifest
 from nld_trt.errors import InputError
 from nld_trt.files import opened_path, publish_folder, sha256_of, write_json
-from nld_trt.graph.contract import quadratic_width
+from nld_trt.graph.contract import MAX_DRAFTS, quadratic_width
 from nld_trt.model import rotary
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.description import quantization_facts
@@ -58,6 +58,18 @@ def check_plans(checkpoint: Checkpoint, plans: Sequence[BuildPlan]) -> None:
                 f"block_length is {limits.max_block_length}; {config.family.title} decodes in "
                 f"{', '.join(config.family.modes)}, which has no blocks",
                 fix="Leave --block-length and --quadratic-length out.",
+            )
+        if config.draft is not None and not 2 <= limits.max_block_length <= MAX_DRAFTS + 1:
+            raise InputError(
+                f"block_length is {limits.max_block_length}; a block of an Eagle3 head is the bonus token and 1 to "
+                f"{MAX_DRAFTS} drafts",
+                fix=f"Use a --block-length from 2 to {MAX_DRAFTS + 1}.",
+            )
+        if limits.max_quadratic_length and names.QUADRATIC not in config.family.modes:
+            raise InputError(
+                f"quadratic_length is {limits.max_quadratic_length}; {config.family.title} decodes in "
+                f"{', '.join(config.family.modes)}",
+                fix="Leave --quadratic-length out.",
             )
         if limits.max_block_length > limits.max_seq_len:
             raise InputError(

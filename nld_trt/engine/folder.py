@@ -90,6 +90,7 @@ class EngineFolder:
             "eos_token_id": list(manifest.config.eos_token_ids),
             "generation": manifest.generation.to_dict(),
             "draft_adapter": manifest.has_adapter,
+            "draft_head": manifest.config.draft is not None,
             "debug_outputs": manifest.debug,
             "backends": {
                 name: {

@@ -90,7 +90,7 @@ class StepBuffers:
                     [sizes[axis] for axis in binding.axes],
                     dtype=np.float32 if binding.dtype == "activation" else binding.dtype,
                 )
-                for binding in contract.bindings(direction, debug=info.debug)
+                for binding in contract.bindings(direction, debug=info.debug, config=info.config)
                 if not binding.per_layer
             }
 

@@ -22,7 +22,12 @@ CONTRACT_VERSION = 4
 
 Direction = Literal["input", "output"]
 Phase = Literal["prompt", "token", "block", "quadratic", "canvas"]
-Part = Literal["adapter", "quadratic", "functions"]
+Part = Literal["adapter", "quadratic", "functions", "draft_head"]
+
+# Drafts that an output has places for: the longest chain that an Eagle3 head may draft.
+MAX_DRAFTS = 15
+# In the place of the token after a pass: the bonus token, after which the head drafts, or does not.
+DRAFTED, NOT_DRAFTED = -1, -2
 
 # Phases of engines with blocks. A quadratic phase is an option of the build.
 PHASES: tuple[Phase, ...] = ("prompt", "token", "block")
@@ -39,7 +44,8 @@ class Binding:
         per_layer: the name is a pattern with one ``{layer}``.
         debug: only engines with debug outputs have it.
         carries: the input that this output becomes in the next pass, for rows whose next pass the graph prepares.
-        parts: parts of an engine that the input is for. An engine that was built without one of them does not read it.
+        parts: parts of an engine that the binding is for. An engine that was built without one of them does not read
+            the input; without ``draft_head`` it has no such binding at all.
     """
 
     name: str
@@ -52,11 +58,17 @@ class Binding:
     carries: str | None = None
     parts: tuple[Part, ...] = ()
 
+    def exists(self, config: ModelConfig | None) -> bool:
+        """Whether an engine for ``config`` has it; None stands for an engine without an Eagle3 head."""
+        return "draft_head" not in self.parts or (config is not None and config.draft is not None)
+
     def names(self, config: ModelConfig) -> list[str]:
-        """The name, or the names for all layers."""
+        """The name, or the names for all layers; none where the engine does not have it."""
+        if not self.exists(config):
+            return []
         if not self.per_layer:
             return [self.name]
-        return [self.name.format(layer=layer) for layer in range(config.num_hidden_layers)]
+        return [self.name.format(layer=layer) for layer in range(config.cached_layers)]
 
 
 def _step(
@@ -116,6 +128,15 @@ BINDINGS: tuple[Binding, ...] = (
         ("attended",),
         "0, 1, 2, ...: the cache slots that attention reads, at least all that hold a token after the pass",
     ),
+    Binding(
+        "next_token",
+        "input",
+        "int32",
+        ("batch",),
+        f"token after the new ones, in the middle of a prompt; {DRAFTED}: the bonus token, after which the head "
+        f"drafts; {NOT_DRAFTED}: the bonus token, and no drafts are wanted",
+        parts=("draft_head",),
+    ),
     Binding("past_key_{layer}", "input", "activation", _CACHE_AXES, "key cache after rotary", per_layer=True),
     Binding("past_value_{layer}", "input", "activation", _CACHE_AXES, "value cache", per_layer=True),
     _step("block_tokens", "output"),
@@ -132,9 +153,26 @@ BINDINGS: tuple[Binding, ...] = (
     _step("next_causal", "output", carries="causal"),
     _step("next_sample", "output", carries="sample"),
     _step("next_tokens_left", "output", carries="tokens_left"),
+    Binding(
+        "draft_tokens",
+        "output",
+        "int32",
+        ("batch", "drafts"),
+        "the head's drafts after the bonus token, as many as a block has places for, then 0",
+        parts=("draft_head",),
+    ),
     Binding("present_key_{layer}", "output", "activation", _CACHE_AXES, "same memory as past_key", per_layer=True),
     Binding("present_value_{layer}", "output", "activation", _CACHE_AXES, "same memory as past_value", per_layer=True),
     _step("confidence", "output", debug=True),
+    Binding(
+        "draft_logits",
+        "output",
+        "float32",
+        ("batch", "drafts", "draft_vocab"),
+        "the head's, of its own vocabulary; 0 after the last draft",
+        debug=True,
+        parts=("draft_head",),
+    ),
     Binding("logits", "output", "float32", ("batch", "window", "vocab"), "what the decode operators saw", debug=True),
     Binding("final_hidden", "output", "activation", ("batch", "width", "hidden"), "after the last norm", debug=True),
 )
@@ -246,11 +284,23 @@ def fixed_axes(config: ModelConfig) -> dict[str, int]:
         "candidates": CANDIDATES,
         "eos_ids": MAX_EOS_IDS,
         "hidden": config.hidden_size,
+        "drafts": MAX_DRAFTS,
+        "draft_vocab": config.draft.vocab_size if config.draft else 0,
     }
 
 
-def bindings(direction: Direction, *, debug: bool = False) -> list[Binding]:
-    return [binding for binding in BINDINGS if binding.direction == direction and (debug or not binding.debug)]
+def attention_count(config: ModelConfig, limits: Limits) -> int:
+    """How often a graph attends to a cache: once in each layer, and once for each draft of a head."""
+    return config.num_hidden_layers + (limits.max_block_length - 1 if config.draft else 0)
+
+
+def bindings(direction: Direction, *, debug: bool = False, config: ModelConfig | None = None) -> list[Binding]:
+    """The inputs or outputs of an engine for ``config``; None stands for one without an Eagle3 head."""
+    return [
+        binding
+        for binding in BINDINGS
+        if binding.direction == direction and (debug or not binding.debug) and binding.exists(config)
+    ]
 
 
 def table() -> list[dict[str, object]]:

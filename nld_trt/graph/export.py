@@ -75,6 +75,7 @@ def write_graph(
             dialect=dialect,
             operators=operators,
             head=head,
+            drafts=limits.max_block_length - 1,
         )
         graph.record()
     fixed = contract.fixed_axes(checkpoint.config)
@@ -83,7 +84,7 @@ def write_graph(
     inputs, outputs = (
         [
             value
-            for binding in contract.bindings(direction, debug=debug)
+            for binding in contract.bindings(direction, debug=debug, config=checkpoint.config)
             for value in _values(binding, checkpoint.config, precision, fixed)
         ]
         for direction in ("input", "output")

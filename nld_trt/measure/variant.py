@@ -64,6 +64,7 @@ VARIANTS: dict[str, Variant] = {
         Variant(names.LINEAR, names.LINEAR, lora=True),
         Variant(names.LINEAR_NO_LORA, names.LINEAR, lora=False),
         Variant(names.QUADRATIC, names.QUADRATIC, lora=True),
+        Variant(names.EAGLE3, names.EAGLE3, lora=False),
     )
 }
 

@@ -15,6 +15,7 @@ from nld_trt.errors import InputError
 from nld_trt.files import inside, read_json
 from nld_trt.model.adapter import Adapter, Float32
 from nld_trt.model.config import ModelConfig
+from nld_trt.model.draft_head import DraftHead
 from nld_trt.model.expected import expected_of, linear_formats, require_complete, require_tied
 from nld_trt.model.generation import GENERATION_FILE, GenerationConfig, GenerationDefaults
 from nld_trt.model.inventory import BIAS, EMBEDDING, HEAD, HEAD_MODULE
@@ -47,6 +48,7 @@ class Checkpoint:
         respelled_config: whether ``raw_config`` differs from the file.
         generation: defaults of requests, from ``generation_config.json``.
         adapter: the draft adapter; None on base models.
+        draft_head: the Eagle3 head that drafts for the network; None without one.
         manifest: ``checkpoint.json`` of a converted checkpoint; None for a release.
         quantization: what the checkpoint says about its quantization; None in high precision.
         formats: the format of each quantized linear layer, by module name.
@@ -60,6 +62,7 @@ class Checkpoint:
     generation: GenerationDefaults
     respelled_config: bool
     adapter: Adapter | None
+    draft_head: DraftHead | None
     manifest: dict[str, Any] | None
     quantization: QuantConfig | None
     formats: Mapping[str, LinearFormat]
@@ -68,10 +71,13 @@ class Checkpoint:
     _sources: Mapping[str, StoredTensor]
 
     @classmethod
-    def open(cls, folder: Path) -> Checkpoint:
+    def open(cls, folder: Path, draft: Path | None = None) -> Checkpoint:
         """Open a released or converted checkpoint, and check configuration, tensor names, shapes, dtypes and adapter.
 
         Names and settings in the forms of other tools are accepted where their meaning is unambiguous.
+
+        Args:
+            draft: the folder of an Eagle3 head; None for the one that the checkpoint has, if it has one.
 
         Raises:
             InputError: the folder is not a usable checkpoint. Faults of all kinds are listed together.
@@ -96,18 +102,23 @@ class Checkpoint:
             require_tied(folder, sources)
             sources[HEAD] = sources[EMBEDDING]
         adapter = Adapter.open(folder, config)
+        if draft is None:
+            head = DraftHead.of_checkpoint(folder, config, sources[EMBEDDING])
+        else:
+            head = DraftHead.open(draft, config, sources[EMBEDDING])
         return cls(
             folder=folder,
-            config=config,
+            config=config if head is None else config.with_draft(head.config),
             raw_config=spelled.raw,
             respelled_config=spelled.raw != raw,
             generation=generation.defaults,
             adapter=adapter,
+            draft_head=head,
             manifest=read_manifest(folder),
             quantization=quantization,
             formats=formats,
             kv_cache=None if stated is None else stated.kv_cache,
-            notes=(*notes, *(adapter.notes if adapter else ())),
+            notes=(*notes, *(adapter.notes if adapter else ()), *(head.notes if head else ())),
             _sources={name: sources[name] for name in expected if name in sources},
         )
 

@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeGuard
 
+from nld_trt import names
 from nld_trt.errors import InputError, shortened
+from nld_trt.model.draft_config import DraftConfig
 from nld_trt.model.family import FAMILIES, NLD, Family, Rotary
 from nld_trt.model.spelling import PLAIN_ROPE, Spelling
 from nld_trt.names import NEVER
@@ -55,6 +57,11 @@ class RopeParameters:
     mscale_all_dim: float
     llama_4_scaling_beta: float
 
+    @classmethod
+    def plain(cls, theta: float, longest: int) -> RopeParameters:
+        """Plain rotary embedding of up to ``longest`` positions."""
+        return cls(PLAIN_ROPE, theta, 1.0, longest, 32.0, 1.0, 1.0, 1.0, 0.0)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -69,6 +76,7 @@ class ModelConfig:
         family_name: a key of ``family.FAMILIES``.
         attention_window: tokens after which attention forgets; None where it never does. Engines have no such window,
             so none may be longer.
+        draft: the Eagle3 head that drafts for the network; None without one.
     """
 
     vocab_size: int
@@ -89,10 +97,13 @@ class ModelConfig:
     more_eos_token_ids: tuple[int, ...] = ()
     family_name: str = NLD
     attention_window: int | None = None
+    draft: DraftConfig | None = None
 
     @property
     def family(self) -> Family:
-        return FAMILIES[self.family_name]
+        """The family, which decodes in one more mode where a head drafts for the network."""
+        found = FAMILIES[self.family_name]
+        return found if self.draft is None else found.with_head()
 
     @property
     def mask_id(self) -> int:
@@ -111,7 +122,22 @@ class ModelConfig:
     @property
     def kv_elements_per_token(self) -> int:
         """Number of K and V elements that one cached token takes in all layers."""
-        return 2 * self.key_value_size * self.num_hidden_layers
+        return 2 * self.key_value_size * self.cached_layers
+
+    @property
+    def cached_layers(self) -> int:
+        """Layers that have caches: those of the network, and that of the head that drafts for it as one more."""
+        return self.num_hidden_layers + (self.draft is not None)
+
+    @property
+    def draft_rope(self) -> RopeParameters:
+        """The rotary embedding of the head."""
+        assert self.draft is not None
+        return RopeParameters.plain(self.draft.rope_theta, self.max_position_embeddings)
+
+    def with_draft(self, draft: DraftConfig) -> ModelConfig:
+        """Returns this configuration with a head, whose blocks have a default length of their own."""
+        return replace(self, draft=draft, block_size=names.DEFAULT_EAGLE3_BLOCK)
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -136,8 +162,9 @@ class ModelConfig:
         more = values.pop("more_eos_token_ids")
         if self.family_name == NLD:
             del values["family_name"]
-        if self.attention_window is None:
-            del values["attention_window"]
+        for name in ("attention_window", "draft"):
+            if values[name] is None:
+                del values[name]
         return values | {"eos_token_id": [self.eos_token_id, *more]} if more else values
 
     @classmethod
@@ -145,7 +172,9 @@ class ModelConfig:
         """Read the data that :meth:`to_dict` returned, from a manifest. Raises KeyError or TypeError for other data."""
         rope = RopeParameters(**values["rope"])
         first, *more = as_ids(values["eos_token_id"])
-        return cls(**{**values, "rope": rope, "eos_token_id": first, "more_eos_token_ids": tuple(more)})
+        draft = DraftConfig.from_dict(values["draft"]) if "draft" in values else None
+        read: dict[str, Any] = {"eos_token_id": first, "more_eos_token_ids": tuple(more), "draft": draft}
+        return cls(**{**values, "rope": rope, **read})
 
     @classmethod
     def from_hf(cls, raw: Mapping[str, Any]) -> ModelConfig:
@@ -168,8 +197,9 @@ class ModelConfig:
             )
         assert isinstance(rope, Mapping)
         eos_token_id, *more = dict.fromkeys(as_ids(raw["eos_token_id"]))
+        integers: dict[str, Any] = {name: int(raw[name]) for name in _INTEGERS}
         return cls(
-            **{name: int(raw[name]) for name in _INTEGERS},
+            **integers,
             bos_token_id=raw.get("bos_token_id"),
             mask_token_id=raw["mask_token_id"] if family.has_mask else None,
             eos_token_id=eos_token_id,
@@ -197,7 +227,7 @@ def _yarn(rope: Mapping[str, Any], longest: int) -> RopeParameters:
 
 
 def _plain(rope: Mapping[str, Any], longest: int) -> RopeParameters:
-    return RopeParameters(str(rope["rope_type"]), float(rope["rope_theta"]), 1.0, longest, 32.0, 1.0, 1.0, 1.0, 0.0)
+    return RopeParameters.plain(float(rope["rope_theta"]), longest)
 
 
 _READ_ROPE: Mapping[Rotary, Callable[[Mapping[str, Any], int], RopeParameters]] = {"yarn": _yarn, "plain": _plain}

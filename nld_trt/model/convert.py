@@ -24,6 +24,7 @@ from nld_trt.model.adapter import Adapter
 from nld_trt.model.adapter_config import CONFIG_FILE as ADAPTER_CONFIG_FILE
 from nld_trt.model.checkpoint import CONFIG_FILE, Checkpoint
 from nld_trt.model.description import describe
+from nld_trt.model.draft_head import DRAFT_FOLDER, DraftHead
 from nld_trt.model.manifest import MANIFEST_FILE
 from nld_trt.model.quantized.audit import audit
 from nld_trt.model.quantized.config import QUANT_CONFIG_FILE
@@ -45,12 +46,15 @@ _EXPONENT_BITS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
 }
 
 
-def convert(source: Path, target: Path, *, force: bool = False, progress: Progress = SILENT) -> dict[str, Any]:
+def convert(
+    source: Path, target: Path, *, draft: Path | None = None, force: bool = False, progress: Progress = SILENT
+) -> dict[str, Any]:
     """Write the normalised form of the release in ``source`` to ``target``. Returns its manifest.
 
     Only a piece of one tensor is in memory at a time.
 
     Args:
+        draft: the folder of an Eagle3 head that drafts for the network.
         force: replace an earlier conversion in ``target``.
         progress: is told of the stage, and warned of everything that will not work, such as chat without a template.
 
@@ -60,24 +64,30 @@ def convert(source: Path, target: Path, *, force: bool = False, progress: Progre
         OperationError: the disk has too little space.
     """
     with progress.stage("converting") as stage:
-        return _convert(source, target, force, progress, stage)
+        checkpoint = Checkpoint.open(source, draft)
+        if draft is not None:
+            refuse_overlap(draft, target)
+        return _convert(checkpoint, target, force, progress, stage)
 
 
-def _convert(source: Path, target: Path, force: bool, progress: Progress, stage: Stage) -> dict[str, Any]:
-    checkpoint = Checkpoint.open(source)
+def _convert(checkpoint: Checkpoint, target: Path, force: bool, progress: Progress, stage: Stage) -> dict[str, Any]:
+    source = checkpoint.folder
     refuse_overlap(source, target)
     if checkpoint.quantization is not None:
         stage.detail("auditing the quantized layers")
         audit(checkpoint).require()
     for warning in check_text(source, checkpoint.config.vocab_size):
         progress.warn(warning)
-    adapter = checkpoint.adapter
-    needs = checkpoint.weight_bytes + (4 * adapter.parameters if adapter else 0) + SPARE_BYTES
+    adapter, head = checkpoint.adapter, checkpoint.draft_head
+    drafter = (4 * adapter.parameters if adapter else 0) + (head.weight_bytes if head else 0)
+    needs = checkpoint.weight_bytes + drafter + SPARE_BYTES
     with publish_folder(target, force, needs_bytes=needs, marker=MANIFEST_FILE) as folder:
         stage.detail(f"checking and copying {len(checkpoint.names)} tensors, {human_bytes(checkpoint.weight_bytes)}")
         problems = copy_weights(checkpoint, folder / WEIGHTS_FILE, {name: name for name in checkpoint.names})
         if adapter is not None:
             problems += copy_adapter(adapter, folder / adapters.ADAPTER_FOLDER)
+        if head is not None:
+            problems += copy_draft_head(head, folder / DRAFT_FOLDER)
         refuse_non_finite(source, problems)
         for path in (source / name for name in (CONFIG_FILE, QUANT_CONFIG_FILE)):
             if path.is_file():
@@ -134,6 +144,18 @@ def copy_adapter(adapter: Adapter, folder: Path) -> list[str]:
         for layer in range(adapter.layers):
             for name, tensor in zip(adapter.names(layer), adapter.read(layer), strict=True):
                 writer.write_chunks(name, _checked(name, iter([tensor]), problems))
+    return problems
+
+
+def copy_draft_head(head: DraftHead, folder: Path) -> list[str]:
+    """Write ``head`` with canonical names. Returns a line for every tensor with NaN or infinite values."""
+    folder.mkdir()
+    write_json(folder / CONFIG_FILE, head.raw_config)
+    problems: list[str] = []
+    declared = {name: (head.dtype_of(name), head.shape_of(name)) for name in head.names}
+    with SafetensorsWriter(folder / WEIGHTS_FILE, declared) as writer:
+        for name in head.names:
+            writer.write_chunks(name, _checked(f"{DRAFT_FOLDER}: {name}", head.chunks(name), problems))
     return problems
 
 

@@ -15,13 +15,15 @@ from nld_trt.files import HubSnapshot, sha256_of
 from nld_trt.model import rotary
 from nld_trt.model.adapter import ADAPTER_FOLDER, WEIGHTS_FILE
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.draft_head import DRAFT_FOLDER
 from nld_trt.model.inventory import HEAD_MODULE, parameter_count
 from nld_trt.model.manifest import SCHEMA_VERSION
+from nld_trt.model.shards import WEIGHTS_FILE as HEAD_WEIGHTS_FILE
 
 
 def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
     """Make the manifest of ``folder``, whose files were made from ``checkpoint``. Reads and hashes every file."""
-    config, adapter = checkpoint.config, checkpoint.adapter
+    config, adapter, head = checkpoint.config, checkpoint.adapter, checkpoint.draft_head
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.rglob("*"))
@@ -30,6 +32,7 @@ def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
     geometry = config.to_dict()
     rope = geometry.pop("rope")
     geometry.pop("family_name", None)
+    drafter = geometry.pop("draft", None)
     tokens = {name: geometry.pop(name) for name in list(geometry) if name.endswith("_token_id")}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -47,6 +50,7 @@ def describe(checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
         "adapter": None
         if adapter is None
         else {"rank": adapter.rank, "alpha": adapter.alpha, "scale": adapter.scale, "parameters": adapter.parameters},
+        **({} if head is None else {"draft_head": {**drafter, "parameters": head.parameters}}),
         "quantization": quantization_facts(checkpoint),
         "files": files,
     }
@@ -84,4 +88,6 @@ def _identity(checkpoint: Checkpoint, files: dict[str, dict[str, Any]]) -> str:
         "weights": files["model.safetensors"]["sha256"],
         "adapter": adapter and [adapter.scale, files[f"{ADAPTER_FOLDER}/{WEIGHTS_FILE}"]["sha256"]],
     }
+    if checkpoint.draft_head is not None:
+        parts["draft_head"] = files[f"{DRAFT_FOLDER}/{HEAD_WEIGHTS_FILE}"]["sha256"]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -97,10 +97,10 @@ def require_complete(
 
 
 def _fix(config: ModelConfig, sources: Sources, quantization: QuantConfig | None) -> str:
-    other = _other_family(config, sources)
-    if other is not None:
+    others = " or ".join(family.title for family in _other_families(config, sources))
+    if others:
         return (
-            f"These are the tensors of {other.title}, and config.json says {config.family.title}: use config.json and "
+            f"These are the tensors of {others}, and config.json says {config.family.title}: use config.json and "
             "weights of one release."
         )
     for prefix, kind in FOREIGN_PREFIXES.items():
@@ -118,17 +118,15 @@ def _fix(config: ModelConfig, sources: Sources, quantization: QuantConfig | None
     return "Use config.json and weights of one release, complete and unedited."
 
 
-def _other_family(config: ModelConfig, sources: Sources) -> Family | None:
-    """Find the family, other than that of ``config``, whose tensors have just the names of ``sources``."""
+def _other_families(config: ModelConfig, sources: Sources) -> list[Family]:
+    """Find the families, other than that of ``config``, whose tensors have just the names of ``sources``."""
     stored = [source.name for name, source in sources.items() if name != HEAD]
 
     def has_these(family: Family) -> bool:
         expected = {*expected_tensors(replace(config, family_name=family.name))} - {HEAD}
         return expected == {canonical(name, family) for name in stored} - {HEAD}
 
-    if has_these(config.family):
-        return None
-    return next((family for family in FAMILIES.values() if has_these(family)), None)
+    return [] if has_these(config.family) else [family for family in FAMILIES.values() if has_these(family)]
 
 
 def require_tied(folder: Path, sources: Sources) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -55,6 +55,7 @@ class Family:
         keys: its spelling of settings to ours, where they differ.
         tensors: its spelling of modules to ours, where tools do not use it for other families too; ``{layer}`` stands
             for the number of a layer.
+        takes_head: an Eagle3 head may draft for it (``model.draft_head``).
         left_out: beginnings of the names, in our spelling, of tensors that are not converted, with what they are.
     """
 
@@ -71,6 +72,7 @@ class Family:
     rotary: Rotary = "plain"
     q_k_norm: bool = False
     qkv_bias: bool = False
+    takes_head: bool = False
     fixed: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     defaults: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     may_lack: tuple[str, ...] = ()
@@ -98,6 +100,10 @@ class Family:
         """The mode of a request that names none."""
         return names.DEFAULT_MODE if names.DEFAULT_MODE in self.modes else self.modes[0]
 
+    def with_head(self) -> Family:
+        """This family as a network of it decodes that an Eagle3 head drafts for."""
+        return replace(self, modes=(names.EAGLE3, *self.modes))
+
     def offered(self, mode: str) -> ModeName:
         """The mode that a request for ``mode`` is decoded in: ``auto`` is the default where there is nothing to choose.
 
@@ -107,6 +113,13 @@ class Family:
         if mode == names.AUTO and mode not in self.modes:
             return self.default_mode
         found = next((each for each in self.modes if each == mode), None)
+        if found is None and mode == names.EAGLE3:
+            raise InputError(
+                f"mode is {mode!r}, and no Eagle3 head drafts in this engine; it decodes in {', '.join(self.modes)}",
+                fix="Convert the checkpoint with nld-trt convert --draft HEAD_FOLDER, and build from that."
+                if self.takes_head
+                else f"Use mode {self.default_mode}.",
+            )
         if found is None:
             raise InputError(
                 f"mode is {mode!r}, which {self.title} was not trained for; it decodes in {', '.join(self.modes)}",
@@ -208,7 +221,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
             releases=("Nemotron-Labs-Diffusion-3B", "Nemotron-Labs-Diffusion-8B", "Nemotron-Labs-Diffusion-14B"),
             licence="NVIDIA Nemotron Open Model License",
             model_types=("nemotron_labs_diffusion",),
-            modes=names.SERVED_MODES,
+            modes=(*names.NLD_MODES, names.AUTO),
             sees="block",
             has_mask=True,
             rotary="yarn",
@@ -220,7 +233,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
             releases=("Nemotron-Labs-Diffusion-VLM-8B",),
             licence="NVIDIA Source Code License",
             model_types=("nemotron_labs_diffusion_vlm",),
-            modes=names.SERVED_MODES,
+            modes=(*names.NLD_MODES, names.AUTO),
             sees="block",
             has_mask=True,
             rotary="yarn",
@@ -238,6 +251,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
             model_types=("qwen3",),
             modes=(names.AR,),
             q_k_norm=True,
+            takes_head=True,
             fixed=_AR_FIXED | {"use_sliding_window": False},
             defaults=_AR_DEFAULTS,
             may_lack=_FOLLOWING,

@@ -24,7 +24,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     converted = (path / MANIFEST_FILE).is_file()
     checkpoint = Checkpoint.open_converted(path, verify=True) if converted else Checkpoint.open(path)
     config = checkpoint.config
-    adapter = checkpoint.adapter
+    adapter, head = checkpoint.adapter, checkpoint.draft_head
     quantization = None
     if checkpoint.quantization is not None:
         found = audit(checkpoint)
@@ -42,6 +42,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
         "rotary_table_sha256": rotary.table_hash(config.rope, config.head_dim),
         "quantization": quantization,
         "draft_adapter": None if adapter is None else {"rank": adapter.rank, "scale": adapter.scale},
+        "draft_head": None if head is None else {"parameters": head.parameters},
         "companions": [companion.relative_to(path).as_posix() for companion in checkpoint.companions()],
         "notes": list(checkpoint.notes),
         "next": "nld-trt build" if converted else "nld-trt convert",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from nld_trt.model.adapter_config import TARGET
 from nld_trt.model.checkpoint import CONFIG_FILE
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.convert import SPARE_BYTES
+from nld_trt.model.draft_config import SHARED, DraftConfig, default_layers
+from nld_trt.model.draft_head import DRAFT_FOLDER, FROM_TARGET, TO_TARGET, check_family, expected_shapes
 from nld_trt.model.family import NLD
 from nld_trt.model.inventory import HEAD, expected_tensors, parameter_count
 from nld_trt.model.names import release_name
@@ -35,6 +38,8 @@ from nld_trt.progress import SILENT, Progress
 __all__ = ["ADAPTER_ALPHA", "ADAPTER_RANK", "PRESETS", "Geometry", "preset", "release_config", "write_synthetic"]
 
 ADAPTER_RANK, ADAPTER_ALPHA = 128, 512
+# Tokens of most released Eagle3 heads.
+DRAFT_VOCAB = 32000
 
 # The standard deviation of every matrix, which is the releases' initializer_range.
 _DEVIATION = np.float32(0.02)
@@ -48,6 +53,7 @@ def write_synthetic(
     seed: int = 0,
     *,
     adapter: bool = True,
+    draft_head: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> ModelConfig:
@@ -59,11 +65,12 @@ def write_synthetic(
         geometry: one of :data:`PRESETS` by name, or any geometry.
         adapter: add ``linear_spec_lora/`` with the releases' rank and alpha, in float32, if releases of its family have
             one.
+        draft_head: add ``eagle3/``, an Eagle3 head with the sizes of its target's layers.
         force: replace an earlier checkpoint in ``target``.
         progress: is told of the stage.
 
     Raises:
-        InputError: the preset is unknown, or ``target`` is taken. Nothing is left behind.
+        InputError: the preset is unknown, its family takes no head, or ``target`` is taken. Nothing is left behind.
         OperationError: the disk has too little space.
     """
     raw = release_config(preset(geometry) if isinstance(geometry, str) else geometry)
@@ -72,7 +79,9 @@ def write_synthetic(
     own = config.family.name == NLD
     weights = {name if own else release_name(name, config.family): ("BF16", shape) for name, shape in stored.items()}
     drafter = _adapter_tensors(config) if adapter and own else {}
-    needs = sum(byte_size(*declared) for declared in (*weights.values(), *drafter.values())) + SPARE_BYTES
+    head = _SyntheticHead.of(config) if draft_head else None
+    every = (*weights.values(), *drafter.values(), *(head.tensors.values() if head else ()))
+    needs = sum(byte_size(*declared) for declared in every) + SPARE_BYTES
     with (
         progress.stage("writing random weights") as stage,
         publish_folder(target, force, needs_bytes=needs, marker=CONFIG_FILE) as folder,
@@ -87,7 +96,61 @@ def write_synthetic(
             (folder / adapters.ADAPTER_FOLDER).mkdir()
             write_json(folder / adapters.ADAPTER_FOLDER / ADAPTER_CONFIG_FILE, _adapter_config())
             _write_random(folder / adapters.ADAPTER_FOLDER / adapters.WEIGHTS_FILE, drafter, seed)
+        if head is not None:
+            head.write(folder / DRAFT_FOLDER, seed)
     return config
+
+
+@dataclass(frozen=True)
+class _SyntheticHead:
+    """A random Eagle3 head for the target ``config``."""
+
+    config: ModelConfig
+    draft: DraftConfig
+
+    @classmethod
+    def of(cls, target: ModelConfig) -> _SyntheticHead:
+        """Raises InputError where heads cannot draft for the target."""
+        check_family(target)
+        return cls(
+            target,
+            DraftConfig(
+                vocab_size=min(DRAFT_VOCAB, target.vocab_size),
+                intermediate_size=target.intermediate_size,
+                num_attention_heads=target.num_attention_heads,
+                rms_norm_eps=target.rms_norm_eps,
+                rope_theta=target.rope.rope_theta,
+                layers=default_layers(target.num_hidden_layers),
+            ),
+        )
+
+    @property
+    def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        shapes = expected_shapes(self.draft, self.config)
+        tables = {TO_TARGET: ("I64", (self.draft.vocab_size,)), FROM_TARGET: ("BOOL", (self.config.vocab_size,))}
+        return {**{name: ("BF16", shape) for name, shape in shapes.items()}, **tables}
+
+    def write(self, folder: Path, seed: int) -> None:
+        folder.mkdir()
+        target, draft = self.config, self.draft
+        raw = {
+            **{name: getattr(target, name) for name in (*SHARED, "max_position_embeddings")},
+            **{name: getattr(draft, name) for name in ("intermediate_size", "num_attention_heads", "rms_norm_eps")},
+            "architectures": ["LlamaForCausalLMEagle3"],
+            "model_type": "llama",
+            "num_hidden_layers": 1,
+            "draft_vocab_size": draft.vocab_size,
+            "rope_theta": draft.rope_theta,
+        }
+        write_json(folder / CONFIG_FILE, raw)
+        # Evenly from all of the target's tokens.
+        own = np.arange(draft.vocab_size, dtype=np.int64)
+        ids = own * target.vocab_size // draft.vocab_size
+        tables = {TO_TARGET: ids - own, FROM_TARGET: np.isin(np.arange(target.vocab_size), ids)}
+        with SafetensorsWriter(folder / WEIGHTS_FILE, self.tensors) as writer:
+            for name, (dtype, shape) in self.tensors.items():
+                chunks = [tables[name]] if name in tables else _random_chunks(name, dtype, int(np.prod(shape)), seed)
+                writer.write_chunks(name, chunks)
 
 
 def _adapter_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -102,14 +102,16 @@ def _of_weights(path: Path, checkpoint: Checkpoint, precision: str | None) -> Pl
         _of_config(path.name or str(path), checkpoint.config),
         adapter_rank=0 if checkpoint.adapter is None else checkpoint.adapter.rank,
     )
+    head = checkpoint.draft_head
+    stored_bytes = _stored_bytes(shape, checkpoint.weight_bytes + (head.weight_bytes if head else 0))
     if not checkpoint.formats:
         found = _in_precision(shape, precision or names.BF16)
         if found.algorithms:  # the weights that are there are not those that are planned
             return found
-        return replace(found, shape=replace(found.shape, stored_bytes=_stored_bytes(shape, checkpoint.weight_bytes)))
+        return replace(found, shape=replace(found.shape, stored_bytes=stored_bytes))
     stored = replace(
         _quantized(shape, {module: format.algorithm.name for module, format in checkpoint.formats.items()}),
-        stored_bytes=_stored_bytes(shape, checkpoint.weight_bytes),
+        stored_bytes=stored_bytes,
     )
     _refuse_another(path, precision, stored.precisions)
     return PlannedModel(stored, tuple(dict.fromkeys(each.algorithm.name for each in checkpoint.formats.values())))

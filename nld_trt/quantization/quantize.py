@@ -22,8 +22,9 @@ from nld_trt.machine.host import peak_resident_bytes
 from nld_trt.machine.installed import package_version
 from nld_trt.model import adapter as adapters
 from nld_trt.model.checkpoint import CONFIG_FILE, Checkpoint
-from nld_trt.model.convert import SPARE_BYTES, copy_adapter
+from nld_trt.model.convert import SPARE_BYTES, copy_adapter, copy_draft_head
 from nld_trt.model.description import describe
+from nld_trt.model.draft_head import DRAFT_FOLDER
 from nld_trt.model.inventory import EMBEDDING, HEAD
 from nld_trt.model.manifest import MANIFEST_FILE
 from nld_trt.model.quantized.audit import audit
@@ -221,6 +222,8 @@ def _write(checkpoint: Checkpoint, plan: Plan, work: Workplace, folder: Path) ->
             writer.write_chunks(name, checkpoint.chunks(name))
     if checkpoint.adapter is not None:
         copy_adapter(checkpoint.adapter, folder / adapters.ADAPTER_FOLDER)
+    if checkpoint.draft_head is not None:
+        copy_draft_head(checkpoint.draft_head, folder / DRAFT_FOLDER)
     from modelopt.torch.export.convert_hf_config import convert_hf_quant_config_format
 
     with quietly():

@@ -15,7 +15,7 @@ from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.errors import InputError
-from nld_trt.names import MODES, SPECULATIVE
+from nld_trt.names import NLD_MODES, NLD_SPECULATIVE
 from tests.conftest import GOLDEN_LIMITS
 from tests.decode.chunks import without_chunks
 
@@ -41,7 +41,7 @@ def decode(session, requests, **options):
 REQUESTS = st.builds(
     dict,
     prompt=st.integers(0, 10**6),
-    mode=st.sampled_from(MODES),
+    mode=st.sampled_from(NLD_MODES),
     lora=st.booleans(),
     max_new_tokens=st.integers(1, 60),
     block_length=st.integers(1, 40),
@@ -73,7 +73,7 @@ def test_a_row_does_not_depend_on_what_shares_its_batch(session, prompts, drawn,
 
 
 @settings(max_examples=40)
-@given(REQUESTS, st.sampled_from(SPECULATIVE))
+@given(REQUESTS, st.sampled_from(NLD_SPECULATIVE))
 def test_speculation_equals_ar(session, prompts, values, mode):
     # Rejection sampling has the distribution of ar, and not its tokens.
     speculative = replace(build({**values, "mode": mode}, prompts), acceptance="match")
@@ -95,7 +95,7 @@ def test_every_result_keeps_the_invariants(session, prompts, values):
     assert result.finish_reason == ("stop" if emitted[-1] in ends else "length")
     bonus_tokens = 0 if request.mode == "diffusion" else 1
     assert result.cache_length == len(request.prompt_ids) + len(emitted) - bonus_tokens
-    if request.mode in SPECULATIVE:
+    if request.mode in NLD_SPECULATIVE:
         assert sum(result.accepted) + 1 >= len(emitted)
         assert all(1 <= count <= request.block_length for count in result.accepted)
     if request.mode == "diffusion":
@@ -104,7 +104,8 @@ def test_every_result_keeps_the_invariants(session, prompts, values):
 
 def test_requests_join_and_leave_while_others_decode(session, prompts):
     requests = [
-        Request(prompts[i], mode=MODES[i % len(MODES)], max_new_tokens=20 + i, eos_token_id=-1) for i in range(6)
+        Request(prompts[i], mode=NLD_MODES[i % len(NLD_MODES)], max_new_tokens=20 + i, eos_token_id=-1)
+        for i in range(6)
     ]
     expected = [decode(session, [request])[0].output_ids for request in requests]
     batch = Batch(session, max_rows=3)

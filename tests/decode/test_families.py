@@ -29,7 +29,7 @@ from nld_trt.model.text.conversation import Conversation
 CONFIG = ModelConfig.from_hf(release_config(PRESETS["qwen3-8b"]))
 INFO = EngineInfo(CONFIG, Limits(2, 64, 1, 32), "ort", "fp32", has_adapter=False)
 PROMPT = (1, 2, 3)
-OTHERS = [mode for mode in names.MODES if mode != names.AR]
+OTHERS = [mode for mode in names.NLD_MODES if mode != names.AR]
 REFUSED = "which Qwen3 was not trained for; it decodes in ar"
 
 

@@ -15,7 +15,7 @@ from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.graph import contract
-from nld_trt.names import MODES, SPECULATIVE
+from nld_trt.names import NLD_MODES, NLD_SPECULATIVE
 
 NAME = "tiny-a"
 
@@ -69,7 +69,7 @@ def read_pass(inputs, index):
 REQUESTS = st.builds(
     Request,
     prompt_ids=st.just(()),
-    mode=st.sampled_from(MODES),
+    mode=st.sampled_from(NLD_MODES),
     lora=st.booleans(),
     max_new_tokens=st.integers(1, 60),
     block_length=st.integers(1, 16),
@@ -91,7 +91,7 @@ def with_prompts(requests, prompts, first):
             request,
             prompt_ids=prompts[(first + index) % len(prompts)],
             acceptance=request.acceptance if request.mode == "linear" and not request.threshold else None,
-            **(nothing if request.mode in SPECULATIVE or request.max_thinking_tokens is None else {}),
+            **(nothing if request.mode in NLD_SPECULATIVE or request.max_thinking_tokens is None else {}),
         )
         for index, request in enumerate(requests)
     ]
@@ -154,7 +154,7 @@ def test_rows_of_different_block_lengths_keep_their_drafts(session, prompts):
     check_passes(batch, rows, session)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", NLD_MODES)
 def test_each_of_several_eos_ids_ends_the_passes(session, prompts, mode):
     """Also where one ends a block of diffusion that still has masks after it."""
     endless = Request(prompts[0], mode, block_length=8, threshold=0.6, max_new_tokens=40, eos_token_id=-1)
@@ -165,7 +165,7 @@ def test_each_of_several_eos_ids_ends_the_passes(session, prompts, mode):
         assert (found, reason) == (tokens[: tokens.index(each) + 1], "stop")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", NLD_MODES)
 def test_every_mode_goes_on_without_the_host(session, prompts, mode):
     batch = Recorder(session)
     list(generate(batch, [Request(prompts[0], mode=mode, block_length=8, max_new_tokens=60, eos_token_id=-1)]))

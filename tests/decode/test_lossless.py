@@ -19,7 +19,7 @@ from nld_trt.model.text.codec import Codec
 from tests.near_ties import Text, assert_same_texts, next_logits
 
 # The first of them are for the quick tests.
-CASES, QUICK_CASES = 208, 64
+CASES, QUICK_CASES = 208, 40
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from nld_trt.decode.fill import Pass
 from nld_trt.decode.generate import generate
 from nld_trt.decode.modes import MODE_TYPES, ThinkingBudget
 from nld_trt.decode.request import Request
-from nld_trt.names import MODES
+from nld_trt.names import NLD_MODES
 
 MASK, BONUS, MARKER = 100, 7, 13
 
@@ -25,7 +25,7 @@ def opening(info, mode, **settings):
     return MODE_TYPES[mode](Request((1, 2), mode, **settings).resolved(info), MASK).opening(BONUS)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", NLD_MODES)
 def test_the_first_pass_starts_with_the_bonus_token(info, mode):
     part = opening(info, mode, block_length=4)
     assert part.tokens[0] == BONUS
@@ -33,7 +33,7 @@ def test_the_first_pass_starts_with_the_bonus_token(info, mode):
     assert part.causal == (mode == "ar")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", NLD_MODES)
 def test_a_block_of_one_token_is_causal_at_once(info, mode):
     assert opening(info, mode, block_length=1).causal
 

@@ -25,7 +25,7 @@ from nld_trt.measure.score import evaluate
 from nld_trt.measure.variant import VARIANTS
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.inventory import EMBEDDING
-from nld_trt.names import MODES
+from nld_trt.names import NLD_MODES
 
 NAME, POISON = "tiny-a", 7
 LIMITS = Limits(max_batch_size=4, max_seq_len=256, max_block_length=16, prompt_chunk=8, max_quadratic_length=8)
@@ -69,7 +69,7 @@ def decode(session, requests):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", NLD_MODES)
 def test_only_the_row_with_the_token_ends(session, golden_session, mode, temperature):
     good = ask(GOOD, mode, temperature=temperature, seed=5)
     expected = decode(golden_session(NAME), [good])[0]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
-from nld_trt.names import MODES
+from nld_trt.names import NLD_MODES
 
 NAME = "tiny-b"
 
@@ -33,7 +33,7 @@ def answer(batch, prompt, mode="ar", tokens=24):
     return dict(generate(batch, [Request(prompt, mode, max_new_tokens=tokens, eos_token_id=-1)]))[0]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", NLD_MODES)
 def test_the_next_turn_reuses_prompt_and_answer(session, prompts, mode):
     batch = Batch(session, prefix_caching=True)
     first = answer(batch, prompts[-1], mode)
@@ -49,7 +49,9 @@ def test_nothing_is_reused_unless_it_was_asked_for(session, prompts):
 
 
 TURNS = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(1, 40), st.sampled_from(MODES), st.integers(1, 20)), min_size=2, max_size=8
+    st.tuples(st.integers(0, 2), st.integers(1, 40), st.sampled_from(NLD_MODES), st.integers(1, 20)),
+    min_size=2,
+    max_size=8,
 )
 
 

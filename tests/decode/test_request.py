@@ -12,7 +12,7 @@ from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request, modes_of
 from nld_trt.errors import InputError
-from nld_trt.names import MODES
+from nld_trt.names import NLD_MODES
 
 PROMPT = (1, 2, 3)
 
@@ -94,7 +94,7 @@ def test_quadratic_is_refused_by_an_engine_without_it(golden_session):
     with pytest.raises(InputError, match=r"(?s)built without quadratic passes.*--quadratic-length"):
         Request(PROMPT, mode="quadratic").resolved(without)
     assert modes_of(without) == ("ar", "diffusion", "linear")
-    assert modes_of(info) == MODES
+    assert modes_of(info) == NLD_MODES
 
 
 def test_an_ensemble_is_refused_by_an_engine_that_cannot_mix(golden_session):

@@ -127,7 +127,7 @@ def test_tokens_are_those_of_the_loop(made, session, block_length: int, backend:
 @pytest.mark.parametrize(("threshold", "steps", "quota"), [(0.02, None, 1), (None, 2, 2)])
 def test_passes_are_those_of_the_loop(made, session, threshold, steps, quota) -> None:
     request = Request(
-        prompt(10), "diffusion", max_new_tokens=14, threshold=threshold, steps=steps, eos_token_id=-1
+        prompt(10, 3), "diffusion", max_new_tokens=14, threshold=threshold, steps=steps, eos_token_id=-1
     )  # fmt: skip
     batch = Batch(session())
     row = batch.submit(request)

@@ -202,7 +202,7 @@ def test_tensors_of_another_family_are_named(qwen3: Path, tmp_path: Path) -> Non
     edit_config(qwen3, model_type="mistral", sliding_window=None)
     text = refusal(qwen3, tmp_path / "x")
     assert "unexpected: model.layers.0.self_attn.k_norm.weight" in text
-    assert "These are the tensors of Qwen3, and config.json says Mistral" in text
+    assert "These are the tensors of Qwen3 or SDAR, and config.json says Mistral" in text
 
 
 def test_a_network_without_norms_of_heads_is_no_qwen3(stock, tmp_path: Path) -> None:
@@ -211,6 +211,24 @@ def test_a_network_without_norms_of_heads_is_no_qwen3(stock, tmp_path: Path) -> 
     text = refusal(folder, tmp_path / "x")
     assert "missing: encoder.layers.0.self_attn.q_norm.weight [32]" in text
     assert "These are the tensors of" in text
+
+
+@pytest.mark.parametrize(
+    ("stated", "stored", "text"),
+    [
+        ("llada", "dream", "These are the tensors of Dream or"),
+        ("dream", "llada", "These are the tensors of LLaDA, and config.json says Dream"),
+        ("mistral", "llada", "These are the tensors of LLaDA, and config.json says Mistral"),
+        ("qwen3", "dream", "unexpected: model.layers.0.self_attn.q_proj.bias"),
+    ],
+)
+def test_a_configuration_and_tensors_of_two_families_are_told_apart(
+    tmp_path: Path, stated: str, stored: str, text: str
+) -> None:
+    for name in (stated, stored):
+        write_synthetic(Geometry(64, 96, 1, 5e5, 4, 4, 16, 256, name), tmp_path / name)
+    shutil.copy(tmp_path / stored / "model.safetensors", tmp_path / stated / "model.safetensors")
+    assert text in refusal(tmp_path / stated, tmp_path / "x")
 
 
 def test_a_missing_norm_is_a_missing_tensor(qwen3: Path, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_json_is_one_object_and_the_rest_is_talk(command, tmp_path: Path) -> Non
     assert json.loads(out)["manifest"] == json.loads((tmp_path / "out" / "checkpoint.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_recipe_file_is_taken(command, root: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
@@ -162,6 +163,7 @@ def test_interruption_before_the_first_layer_leaves_nothing(command, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_settings_that_were_cut_off_begin_anew(command, tmp_path: Path) -> None:
     (tmp_path / ".out.quantizing").mkdir()
     (tmp_path / ".out.quantizing" / "settings.json").write_text('{"recipe": ', encoding="utf-8")

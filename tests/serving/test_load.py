@@ -49,7 +49,11 @@ def questions() -> list[dict[str, Any]]:
     choice = random.Random(11)
     asked = []
     for index, prompt in enumerate(PROMPTS * 6):
-        question: dict[str, Any] = {"text_input": prompt, "mode": MODES[index % 3], "max_tokens": choice.randint(1, 60)}
+        question: dict[str, Any] = {
+            "text_input": prompt,
+            "mode": MODES[index % 3],
+            "max_tokens": choice.randint(1, 60),
+        }
         if index % 4 == 3:
             question |= {"temperature": 2.0, "seed": index}
         asked.append(question)

@@ -78,10 +78,10 @@ class Arena:
     def lay_out(cls, info: EngineInfo, rows: int, width: int, window: int, samples: bool, attended: int) -> Arena:
         sizes = step_sizes(info, rows, width, window, samples, attended)
         carried = set(contract.CARRIED.values())
-        inputs = [each for each in contract.bindings("input") if not each.per_layer]
+        inputs = [each for each in contract.bindings("input", config=info.config) if not each.per_layer]
         results = [
             each
-            for each in contract.bindings("output", debug=info.debug)
+            for each in contract.bindings("output", debug=info.debug, config=info.config)
             if not each.per_layer and each.carries is None
         ]
         end = 0
@@ -108,7 +108,7 @@ class Arena:
             than the new tokens."""
             return {
                 each.name: replace(carried[each.carries], shape=tuple(sizes[axis] for axis in each.axes))
-                for each in contract.bindings("output")
+                for each in contract.bindings("output", config=info.config)
                 if each.carries is not None
             }
 

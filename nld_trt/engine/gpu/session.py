@@ -110,7 +110,7 @@ class GpuSession:
         self._caches = Caches(
             addresses={
                 name: self._allocate(row_bytes * limits.max_batch_size)
-                for binding in contract.bindings("input")
+                for binding in contract.bindings("input", config=config)
                 if binding.per_layer
                 for name in binding.names(config)
             },

@@ -34,7 +34,7 @@ from nld_trt.progress import SILENT, Progress
 # The operator whose kernels read packed weights. ONNX Runtime fuses dequantization and matrix product into it.
 _QUANTIZED_KERNEL = "MatMulNBits"
 # The operators that attend: one where every row has one new token, and one in all other forwards.
-_ATTENTION_KERNELS = ("GroupQueryAttention", "Attention")
+_ONE_TOKEN_ATTENTION, _ATTENTION = "GroupQueryAttention", "Attention"
 _KERNEL_SUFFIX = "_kernel_time"
 
 
@@ -99,16 +99,22 @@ class OrtBackend:
             for width in (1, 2):
                 session.run(None, _forward(checkpoint, plan, width))
             kernels = _kernels(path_of_library(session.end_profiling()))
-        counts, wanted = Counter(kernels.values()), checkpoint.config.num_hidden_layers
-        found = {kind: counts[kind] for kind in _ATTENTION_KERNELS}
-        problems = [f"{count} {kind} nodes for {wanted} layers" for kind, count in found.items() if count != wanted]
+        config, counts = checkpoint.config, Counter(kernels.values())
+        wanted = {
+            _ONE_TOKEN_ATTENTION: config.num_hidden_layers,
+            _ATTENTION: contract.attention_count(config, plan.limits),
+        }
+        found = {kind: counts[kind] for kind in wanted}
+        problems = [
+            f"{found[kind]} {kind} nodes, not {count}" for kind, count in wanted.items() if found[kind] != count
+        ]
         readers = {name: LayerKernel(kind, kind == _QUANTIZED_KERNEL) for name, kind in by_layer(kernels).items()}
         head = _head_format(checkpoint, plan)
         formats = {**checkpoint.formats, **({HEAD_MODULE: head} if head else {})}
-        layers = LayerProof.compare(self.traits.name, formats, readers)
-        _refuse([*problems, *layers.problems])
+        proof = LayerProof.compare(self.traits.name, formats, readers)
+        _refuse([*problems, *proof.problems])
         rounded = {"head_rounded_to": head.to_dict()} if head else {}
-        return {"attention_nodes": found["Attention"], "activation": element, **rounded, **layers.to_dict()}
+        return {"attention_nodes": found[_ATTENTION], "activation": element, **rounded, **proof.to_dict()}
 
 
 def _head_format(checkpoint: Checkpoint, plan: BuildPlan) -> LinearFormat | None:
@@ -142,10 +148,12 @@ def _forward(checkpoint: Checkpoint, plan: BuildPlan, width: int) -> dict[str, A
     sizes = {**contract.fixed_axes(checkpoint.config), **run_time}
     activation = PRECISIONS[plan.precision].numpy_type
     feeds: dict[str, Any] = {}
-    for binding in contract.bindings("input"):
+    for binding in contract.bindings("input", config=checkpoint.config):
         dtype = activation if binding.dtype == "activation" else np.dtype(binding.dtype)
         for name in binding.names(checkpoint.config):
             feeds[name] = np.zeros([sizes[axis] for axis in binding.axes], dtype)
+    if "next_token" in feeds:
+        feeds["next_token"] += contract.DRAFTED
     return {**feeds, "valid_count": np.full(1, width, np.int32)}
 
 

@@ -18,6 +18,7 @@ from nld_trt.graph import contract
 from nld_trt.graph.export import load_graph
 from nld_trt.graph.precision import PRECISIONS
 from nld_trt.interrupts import interruptible
+from nld_trt.model.config import ModelConfig
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -93,7 +94,7 @@ class OrtSession:
         self.info = info
         source: str | bytes = opened_path(model)
         if info.debug:
-            source = _with_debug_outputs(model)
+            source = _with_debug_outputs(model, info.config)
             options.add_session_config_entry(_WEIGHTS_FOLDER, opened_path(model.parent))
         self._session = interruptible(
             lambda: onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -120,7 +121,7 @@ class OrtSession:
         capacity = needed if shrinks else max(needed, self._capacity)
         config = self.info.config
         shape = (rows, config.num_key_value_heads, capacity, config.head_dim)
-        for binding in contract.bindings("input"):
+        for binding in contract.bindings("input", config=config):
             if not binding.per_layer:
                 continue
             for name in binding.names(config):
@@ -190,7 +191,7 @@ class OrtSession:
     def _bind(self, buffers: StepBuffers) -> BoundStep:
         staged: dict[str, Array] = {
             declared.name: np.zeros(buffers.outputs[declared.name].shape, self._dtype)
-            for declared in contract.bindings("output", debug=self.info.debug)
+            for declared in contract.bindings("output", debug=self.info.debug, config=self.info.config)
             if declared.dtype == "activation" and not declared.per_layer and self._dtype != np.float32
         }
         binding = self._session.io_binding()
@@ -206,14 +207,14 @@ class OrtSession:
         return BoundStep(buffers, binding, staged)
 
 
-def _with_debug_outputs(model: Path) -> bytes:
+def _with_debug_outputs(model: Path, config: ModelConfig) -> bytes:
     """Add the contract's debug outputs to the model's outputs. Returns the model without weights, which stay in a file.
 
     The graph computes them as internal values with their contract names, and ONNX Runtime infers their types.
     """
     graph = load_graph(model)
     present = {value.name for value in graph.graph.output}
-    for declared in contract.bindings("output", debug=True):
+    for declared in contract.bindings("output", debug=True, config=config):
         if declared.debug and declared.name not in present:
             graph.graph.output.add(name=declared.name)
     content: bytes = graph.SerializeToString()

@@ -16,6 +16,7 @@ from nld_trt.engine.gpu.session import GpuSession
 from nld_trt.engine.session import EngineInfo
 from nld_trt.engine.torch.blocks import LayerCaches
 from nld_trt.engine.torch.decode_functions import FunctionStep
+from nld_trt.engine.torch.draft_head import DraftHeadStep
 from nld_trt.engine.torch.eager import EagerBlocks
 from nld_trt.engine.torch.forward import FINAL_HIDDEN, TorchForward, layer_caches, views
 from nld_trt.engine.torch.network import Network
@@ -38,14 +39,19 @@ class CpuExecutor:
         blocks = EagerBlocks(info, self._device)
         self._network = Network(weights, info.config, blocks)
         self._step = FunctionStep(info, self._network.head, self._device, "onnxruntime")
+        self._drafter = None if info.config.draft is None else DraftHeadStep(weights, info, self._device)
 
     def bind(self, phase: Phase, side: Side, rows: range, memory: int, *, samples: bool, repeats: bool) -> BoundForward:
         inputs, outputs = (views(slots, memory, self._device) for slots in (side.inputs, side.outputs))
         return TorchForward(inputs, outputs, layer_caches(self._caches, self._info, rows, self._device), self._run)
 
     def _run(self, inputs: Mapping[str, Tensor], caches: Sequence[LayerCaches]) -> dict[str, Tensor]:
-        hidden, layout = self._network.forward(inputs, caches)
-        made = self._step.run(inputs, hidden, self._network.blocks.positions(layout))
+        states = {} if self._drafter is None else self._drafter.states()
+        hidden, layout = self._network.forward(inputs, caches, states)
+        positions = self._network.blocks.positions(layout)
+        made = self._step.run(inputs, hidden, positions)
+        if self._drafter is not None:
+            made |= self._drafter.run(inputs, made, [*states.values()], positions, caches[-1])
         return {**made, FINAL_HIDDEN: hidden}
 
 

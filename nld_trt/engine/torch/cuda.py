@@ -28,6 +28,7 @@ from nld_trt.engine.session import EngineInfo
 from nld_trt.engine.torch.blocks import LayerCaches
 from nld_trt.engine.torch.decode_functions import FunctionStep
 from nld_trt.engine.torch.decode_kernels import KernelStep, Launcher, fits
+from nld_trt.engine.torch.draft_head import DRAFT_OUTPUTS, DraftHeadStep
 from nld_trt.engine.torch.forward import FINAL_HIDDEN, layer_caches, views
 from nld_trt.engine.torch.fused import FusedBlocks, FusedLayout
 from nld_trt.engine.torch.network import Network
@@ -64,6 +65,7 @@ class FusedModel:
         self._network: Network[FusedLayout] = Network(weights, info.config, blocks)
         self._functions = FunctionStep(info, self._network.head, device, "tensorrt")
         self._kernels = None if launcher is None else KernelStep(info, self._network.head, device, launcher)
+        self._drafter = None if info.config.draft is None else DraftHeadStep(weights, info, device)
         # The kernels cannot verify with an ensemble, as rows of quadratic passes may ask for.
         self._has_ensemble = info.has_ensemble
 
@@ -76,16 +78,24 @@ class FusedModel:
         samples: bool,
     ) -> None:
         """One forward. ``samples``: some row samples its tokens, or verifies with an ensemble."""
-        hidden, layout = self._network.forward(inputs, caches)
+        states = {} if self._drafter is None else self._drafter.states()
+        hidden, layout = self._network.forward(inputs, caches, states)
         if FINAL_HIDDEN in outputs:
             outputs[FINAL_HIDDEN].copy_(hidden)
-        decided = {name: tensor for name, tensor in outputs.items() if name != FINAL_HIDDEN}
+        positions = self._network.blocks.positions(layout)
+        decided = {name: tensor for name, tensor in outputs.items() if name not in (FINAL_HIDDEN, *DRAFT_OUTPUTS)}
         if self._kernels is not None and not (samples and self._has_ensemble):
             self._kernels.run(inputs, hidden, decided, samples=samples)
-            return
-        made = self._functions.run(inputs, hidden, self._network.blocks.positions(layout))
-        for name, tensor in decided.items():
-            tensor.copy_(made[name])
+        else:
+            _fill(decided, self._functions.run(inputs, hidden, positions))
+        if self._drafter is not None:
+            drafted = self._drafter.run(inputs, outputs, [*states.values()], positions, caches[-1])
+            _fill({name: outputs[name] for name in drafted if name in outputs}, drafted)
+
+
+def _fill(outputs: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> None:
+    for name, tensor in outputs.items():
+        tensor.copy_(made[name])
 
 
 @dataclass

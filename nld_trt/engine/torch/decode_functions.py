@@ -42,7 +42,7 @@ class FunctionStep:
         tape = Tape()
         inputs = {
             binding.name: tape.named(binding.name, binding.dtype)
-            for binding in contract.bindings("input")
+            for binding in contract.bindings("input", config=info.config)
             if not binding.per_layer
         }
         hidden, positions = tape.named("hidden", None), tape.named("positions", "int64")
@@ -54,8 +54,8 @@ class FunctionStep:
         step.record(hidden, lambda window: tape.op(_HEAD, window, domain=DOMAIN))
         self.outputs = [
             binding.name
-            for binding in contract.bindings("output", debug=info.debug)
-            if not binding.per_layer and binding.dtype != "activation"
+            for binding in contract.bindings("output", debug=info.debug, config=info.config)
+            if not binding.per_layer and binding.dtype != "activation" and "draft_head" not in binding.parts
         ]
         self._program = Program.of_tape(tape, self.outputs, device, calls)
 

@@ -113,10 +113,10 @@ class EagerBlocks:
         if norms is not None:
             query, key = self.norm(query, norms.query), self.norm(key, norms.key)
         tables, at = self._rotary, layout.positions
-        query = _rotate(query, tables.query_cos[at], tables.query_sin[at]).transpose(1, 2)
+        query = rotate(query, tables.query_cos[at], tables.query_sin[at]).transpose(1, 2)
         own = torch.arange(rows, device=qkv.device)[:, None]
         # Two index tensors around a slice put the indexed axes first: [B, S, K, D].
-        caches.keys[own, :, layout.slots] = _rotate(key, tables.key_cos[at], tables.key_sin[at])
+        caches.keys[own, :, layout.slots] = rotate(key, tables.key_cos[at], tables.key_sin[at])
         caches.values[own, :, layout.slots] = value
         read = layout.mask.shape[-1]
         attended = F.scaled_dot_product_attention(
@@ -133,7 +133,7 @@ class EagerBlocks:
         return projected + F.linear(F.linear(x, adapter.lora_a) * layout.drafts, adapter.lora_b)
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """The half-split rotary embedding of [B, S, heads, D], with cos and sin [B, S, D / 2]."""
     first, second = x.chunk(2, -1)
     cos, sin = cos[:, :, None], sin[:, :, None]

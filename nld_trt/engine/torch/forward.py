@@ -51,10 +51,10 @@ def views(slots: Mapping[str, Slot], memory: int, device: torch.device) -> dict[
 
 
 def layer_caches(caches: Caches, info: EngineInfo, rows: range, device: torch.device) -> list[LayerCaches]:
-    """``rows`` of the caches of every layer, as tensors on the session's memory."""
+    """``rows`` of the caches of every layer that has some, as tensors on the session's memory."""
     dtype, shape = ACTIVATIONS[info.precision], (len(rows), *caches.row_shape)
 
     def cache(part: str, layer: int) -> Tensor:
         return view(caches.address(f"past_{part}_{layer}", rows.start), shape, dtype, device)
 
-    return [LayerCaches(cache("key", layer), cache("value", layer)) for layer in range(info.config.num_hidden_layers)]
+    return [LayerCaches(cache("key", layer), cache("value", layer)) for layer in range(info.config.cached_layers)]

@@ -69,12 +69,15 @@ class Network(Generic[Layout]):
         self._layers = [self._layer(weights, f"layers.{index}.") for index in range(config.num_hidden_layers)]
         self.head = self._stack(weights, HEAD_STACK)
 
-    def forward(self, inputs: Mapping[str, Tensor], caches: Sequence[LayerCaches]) -> tuple[Tensor, Layout]:
+    def forward(
+        self, inputs: Mapping[str, Tensor], caches: Sequence[LayerCaches], kept: dict[int, Tensor] | None = None
+    ) -> tuple[Tensor, Layout]:
         """One forward over the rows' new tokens, whose keys and values it writes to the caches.
 
         Args:
             inputs: those of the step contract, on the device.
             caches: those of each layer.
+            kept: is given the input [B, S, H] of each layer that it has a key for.
 
         Returns:
             The final hidden state [B, S, H], and the layout of the forward.
@@ -84,7 +87,12 @@ class Network(Generic[Layout]):
         x = F.embedding(tokens.reshape(-1), self._embedding)
         normed = blocks.norm(x, self._layers[0].input_norm)
         followers = [*(layer.input_norm for layer in self._layers[1:]), self._final_norm]
-        for layer, cache, next_norm in zip(self._layers, caches, followers, strict=True):
+        # A head that drafts has caches behind those of the layers.
+        own = caches[: len(self._layers)]
+        for index, (layer, cache, next_norm) in enumerate(zip(self._layers, own, followers, strict=True)):
+            if kept is not None and index in kept:
+                # Kernels may write the sum that follows over it.
+                kept[index] = x.reshape(*tokens.shape, -1).clone()
             merged = blocks.attention(layer.qkv(normed), layout, cache, layer.head_norms)
             projected = layer.o(merged)
             if layer.adapter is not None:

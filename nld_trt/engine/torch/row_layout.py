@@ -33,7 +33,7 @@ def _recorded(info: EngineInfo) -> tuple[Tape, list[str]]:
     tape = Tape()
     inputs = {
         name: tape.named(name, None if binding.dtype == "activation" else binding.dtype)
-        for binding in contract.bindings("input")
+        for binding in contract.bindings("input", config=info.config)
         for name in binding.names(info.config)
     }
     layout = record_layout(

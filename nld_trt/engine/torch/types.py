@@ -24,6 +24,7 @@ STORED: Mapping[str, torch.dtype] = {
     "BF16": torch.bfloat16,
     "F16": torch.float16,
     "F8_E4M3": torch.float8_e4m3fn,
+    "I32": torch.int32,
     "U8": torch.uint8,
 }
 

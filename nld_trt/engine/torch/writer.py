@@ -17,6 +17,7 @@ from nld_trt.graph.network.prescale import BRANCHED, Prescales, read_prescale
 from nld_trt.graph.precision import Precision
 from nld_trt.graph.weights import converted
 from nld_trt.model.checkpoint import Checkpoint
+from nld_trt.model.draft_head import TABLES, TO_TARGET
 from nld_trt.model.inventory import BIAS, EMBEDDING, FINAL_NORM, HEAD_MODULE, K_NORM, Q_NORM, layer_tensor
 from nld_trt.model.quantized.formats import Float32
 from nld_trt.model.safetensors_file import PYTORCH_METADATA, Array, SafetensorsWriter, dtype_name
@@ -27,6 +28,7 @@ PARTS_KEY = "parts"
 EMBEDDING_NAME = "embedding"
 FACTOR = "input_factor"
 OUTPUT_BIAS = "bias"
+DRAFT_PREFIX = "draft_head."
 
 # Norms of a layer, by their names in the file.
 NORMS = {"input_norm": "input_layernorm", "post_norm": "post_attention_layernorm"}
@@ -72,6 +74,7 @@ class WeightWriter:
                 writer.write("final_norm", self._converted(FINAL_NORM))
                 for part in head:
                     self._write_part(writer, part, head_scales, "")
+                self._write_draft_head(writer)
         return tuple(every)
 
     def _tensors(self, parts: list[Part]) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -91,6 +94,10 @@ class WeightWriter:
                 rank = self.checkpoint.adapter.rank
                 shapes[f"layers.{layer}.lora_a"] = activation, (rank, config.query_size)
                 shapes[f"layers.{layer}.lora_b"] = activation, (config.hidden_size, rank)
+        if (drafter := self.checkpoint.draft_head) is not None:
+            own = [name for name in drafter.names if name not in TABLES]
+            shapes |= {f"{DRAFT_PREFIX}{name}": (activation, drafter.shape_of(name)) for name in own}
+            shapes[f"{DRAFT_PREFIX}{TO_TARGET}"] = np.dtype(np.int32), (drafter.config.vocab_size,)
         for part in parts:
             if not self._is_embedding(part):
                 declared = FORMS[part.form].tensors(part.outputs, part.inputs, part.group, activation)
@@ -124,6 +131,15 @@ class WeightWriter:
         if part.has_factor:
             factor = scales.explicit[part.modules[0].removeprefix(prefix)]
             writer.write(f"{part.name}.{FACTOR}", factor.astype(self.precision.numpy_type))
+
+    def _write_draft_head(self, writer: SafetensorsWriter) -> None:
+        """The Eagle3 head, if there is one: its matrices, and the target's id of each of its tokens."""
+        head = self.checkpoint.draft_head
+        if head is None:
+            return
+        for name in (name for name in head.names if name not in TABLES):
+            writer.write(f"{DRAFT_PREFIX}{name}", converted(name, head.read(name), self.precision))
+        writer.write(f"{DRAFT_PREFIX}{TO_TARGET}", head.target_ids())
 
     def _is_embedding(self, part: Part) -> bool:
         """Whether it is a tied head, which is not stored a second time."""

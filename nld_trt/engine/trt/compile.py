@@ -197,7 +197,7 @@ def _set_targets(trt: Any, settings: Any, members: Sequence[str]) -> None:
 
 def _add_profile(parsed: ParsedNetwork, settings: Any, config: ModelConfig, limits: Limits, profile: Phase) -> None:
     shapes = parsed.builder.create_optimization_profile()
-    for binding in contract.bindings("input"):
+    for binding in contract.bindings("input", config=config):
         ranges = binding_ranges(binding, config, limits, profile)
         for name in binding.names(config):
             shapes.set_shape(name, *ranges)

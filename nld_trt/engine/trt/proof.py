@@ -66,10 +66,10 @@ def prove_network(
     Raises:
         OperationError: there are differences; the error lists them all.
     """
-    layers = config.num_hidden_layers
+    attentions, caches = contract.attention_count(config, plan.limits), 2 * config.cached_layers
     problems = []
-    if len(facts.attentions) != layers:
-        problems.append(f"{len(facts.attentions)} fused attentions for {layers} layers: the others were decomposed")
+    if len(facts.attentions) != attentions:
+        problems.append(f"{len(facts.attentions)} fused attentions, not {attentions}: the others were decomposed")
     for attention in facts.attentions:
         if attention.decomposable:
             problems.append(f"{attention.node} may be decomposed by the compiler")
@@ -77,8 +77,8 @@ def prove_network(
             problems.append(f"{attention.node} has no mask: it would read cache slots that hold nothing")
         if attention.dtype != plan.precision:
             problems.append(f"{attention.node} computes in {attention.dtype}, not {plan.precision}")
-    if facts.cache_updates != 2 * layers:
-        problems.append(f"{facts.cache_updates} of {2 * layers} caches are updated in place")
+    if facts.cache_updates != caches:
+        problems.append(f"{facts.cache_updates} of {caches} caches are updated in place")
     problems += [
         f"{count} matrix multiplication inputs are {dtype}, not {plan.precision}"
         for dtype, count in facts.matmul_dtypes.items()
@@ -170,7 +170,7 @@ def _binding_problems(
 ) -> Iterator[str]:
     sizes = {**contract.fixed_axes(config), "capacity": plan.limits.capacity, **run_time_sizes}
     expected = set()
-    for binding in contract.bindings(direction, debug=plan.debug):
+    for binding in contract.bindings(direction, debug=plan.debug, config=config):
         shape = tuple(sizes[axis] for axis in binding.axes)
         dtype = plan.precision if binding.dtype == "activation" else binding.dtype
         for name in binding.names(config):
@@ -216,6 +216,7 @@ def _unread_inputs(engine: EngineListing, config: ModelConfig, plan: BuildPlan) 
         "adapter": plan.adapter,
         names.QUADRATIC: plan.limits.max_quadratic_length > 0,
         "functions": not plan.plugins,
+        "draft_head": True,
     }
     for binding, name in _inputs(config):
         if name not in read and all(present[part] for part in binding.parts):
@@ -223,7 +224,7 @@ def _unread_inputs(engine: EngineListing, config: ModelConfig, plan: BuildPlan) 
 
 
 def _inputs(config: ModelConfig) -> Iterator[tuple[Binding, str]]:
-    for binding in contract.bindings("input"):
+    for binding in contract.bindings("input", config=config):
         for name in binding.names(config):
             yield binding, name
 

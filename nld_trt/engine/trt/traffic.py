@@ -74,14 +74,16 @@ def cache_traffic(
     config: ModelConfig,
     plan: BuildPlan,
 ) -> dict[Phase, CacheTraffic]:
-    """The traffic of every phase.
+    """The traffic of every phase, of the attentions that write the caches.
+
+    Those after them are of a head's chain of drafts. They read a copy of one layer's slots that grows with the chain.
 
     Args:
-        fused: the attention kernel of each layer, in order, by phase.
+        fused: the attention kernel of each layer, in order, by phase; then those of a chain.
         content: of the plan.
     """
     return {
-        phase: _Phase(engine, index, phase, fused[phase], content, config, plan).traffic()
+        phase: _Phase(engine, index, phase, fused[phase][: config.cached_layers], content, config, plan).traffic()
         for index, phase in enumerate(plan.limits.phases)
     }
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from nld_trt.graph import contract
 from nld_trt.graph.network.attention import AttendedPart
+from nld_trt.graph.network.draft_head import DraftHeadGraph
 from nld_trt.graph.network.head import rounded_head
 from nld_trt.graph.network.layout import record_layout
 from nld_trt.graph.network.linear import QuantizedLinear, Recorder, float_linear, quantized_linear
@@ -73,6 +74,7 @@ class DecoderGraph:
         dialect: Dialect,
         operators: OperatorForm,
         head: LinearFormat | None = None,
+        drafts: int = 0,
     ) -> None:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
@@ -84,11 +86,13 @@ class DecoderGraph:
         self.prompt_block = prompt_block
         self.operators: OperatorForm = operators
         self.head = head
+        self.drafts = drafts
+        self.layer_inputs: dict[int, Value] = {}
         self.tape = Tape()
         self.recorder = Recorder(self.tape, weights, precision, dialect)
         self.inputs = {
             name: self.tape.named(name, precision.numpy_type if binding.dtype == "activation" else binding.dtype)
-            for binding in contract.bindings("input")
+            for binding in contract.bindings("input", config=self.config)
             for name in binding.names(self.config)
         }
 
@@ -97,6 +101,7 @@ class DecoderGraph:
         step = self._step_inputs()
         embedding = self._store(EMBEDDING, self.checkpoint.read(EMBEDDING))
         hidden = self._layers(embedding.take(self.inputs["tokens"]), step)
+        drafter = self._drafter(step, embedding)
         head = partial(self._linear, module=HEAD_MODULE, scale=read_prescale(self.checkpoint, HEAD_MODULE))
         tail = DecodeStep(
             self.tape,
@@ -107,14 +112,27 @@ class DecoderGraph:
             vocab_size=self.config.vocab_size,
             form=self.operators,
             dialect=self.recorder.dialect,
+            renamed=None if drafter is None else drafter.renamed,
             shifted=self.config.family.shifted,
         )
-        tail.record(hidden, head)
+        results = tail.record(hidden, head)
+        if drafter is not None:
+            drafter.record([self.layer_inputs[layer] for layer in drafter.layers], results)
+
+    def _drafter(self, step: StepInputs, embedding: Value) -> DraftHeadGraph | None:
+        """What records the head that drafts for the network; None without one."""
+        if self.checkpoint.draft_head is None:
+            return None
+        return DraftHeadGraph(
+            self.checkpoint, self.checkpoint.draft_head, self.recorder, self.inputs, embedding, step.attended,
+            positions=step.positions, write_at=step.write_at, table_length=self.table_length, drafts=self.drafts,
+        )  # fmt: skip
 
     def _layers(self, x: Value, step: StepInputs) -> Value:
         """All decoder layers and the final norm."""
         for layer in range(self.config.num_hidden_layers):
             self.tape.scope(f"layer_{layer}/")
+            self.layer_inputs[layer] = x
             x = self._layer(layer, x, step)
         self.tape.scope("")
         return self._norm(x, FINAL_NORM, name="final_hidden")

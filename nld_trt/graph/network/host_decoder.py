@@ -85,6 +85,7 @@ class HostDecoderGraph(DecoderGraph):
         normed = self._norm(x, f"{norms[0]}.weight", factor=every[0].factors.get("input_layernorm"))
         for layer, scales in enumerate(every):
             self.tape.scope(f"layer_{layer}/")
+            self.layer_inputs[layer] = x
             after = "post_attention_layernorm"
             attended = self._attended(layer, normed, step, scales)
             gamma = self._gamma(f"encoder.layers.{layer}.{after}.weight", scales.factors.get(after))

@@ -73,6 +73,7 @@ class DecodeStep:
         vocab_size: int,
         form: OperatorForm,
         dialect: Dialect,
+        renamed: Mapping[str, str] | None = None,
         shifted: bool = False,
     ) -> None:
         """
@@ -82,6 +83,7 @@ class DecodeStep:
             quadratic: rows may make quadratic passes.
             shifted: the logits of a wanted token are those of the token before it (``model.family``).
             form: of the operators that choose and verify tokens and prepare the next pass.
+            renamed: other names for some of the results.
         """
         self.tape = tape
         self.inputs = inputs
@@ -91,10 +93,11 @@ class DecodeStep:
         self.vocab_size = vocab_size
         self.form: OperatorForm = form
         self.dialect: Dialect = dialect
+        self.renamed = renamed or {}
         self.shifted = shifted
 
-    def record(self, hidden: Value, head: Callable[[Value], Value]) -> None:
-        """``hidden`` is [B, S, H]; ``head`` records the logits of some of it."""
+    def record(self, hidden: Value, head: Callable[[Value], Value]) -> Tensors:
+        """Records the tail and returns its results. ``hidden`` is [B, S, H]; ``head`` records the logits of some."""
         logit_rows = self.inputs["logit_rows"]
         index = maximum(logit_rows, 0).cast(np.int64)
         predicting = maximum(index - 1, 0) if self.shifted else index
@@ -102,21 +105,24 @@ class DecodeStep:
         logits = head(window)
         logits.cast(np.float32, name="logits")
         if self.dialect == "tensorrt":
-            self._decode(logits, index)
-            return
+            return self._decode(logits, index)
         best, is_greedy = self.tape.when(
             are_greedy_tokens(self.inputs, self.mask_token_id),
             lambda: choose_greedily(logits, self.mask_token_id, self.vocab_size),
             lambda: [self.tape.constant([[0]], np.int64), self.tape.constant(False, np.bool_)],
         )
-        self.tape.when(
+        results = self.tape.when(
             is_greedy,
             lambda: greedy_results(self.inputs, best),
-            lambda: self._decode(logits, index, prefix="decoded/"),
-            names=RESULTS,
+            lambda: [*self._decode(logits, index, prefix="decoded/").values()],
+            names=[self._renamed(name) for name in RESULTS],
         )
+        return dict(zip(RESULTS, results, strict=True))
 
-    def _decode(self, logits: Value, index: Value, prefix: str = "") -> list[Value]:
+    def _renamed(self, name: str) -> str:
+        return self.renamed.get(name, name)
+
+    def _decode(self, logits: Value, index: Value, prefix: str = "") -> Tensors:
         """Records the decode operators and returns the values of RESULTS, whose names start with ``prefix``.
 
         Args:
@@ -133,7 +139,7 @@ class DecodeStep:
         tensors |= self._sampling_inputs(index)
         for operator in self._operators():
             self._call(operator, tensors, prefix)
-        return [tensors[name] for name in RESULTS if name in tensors]
+        return {name: tensors[name] for name in RESULTS if name in tensors}
 
     def _operators(self) -> tuple[Operator, ...]:
         choose = CHOOSE_TOKENS_BY_ENSEMBLE if self.quadratic else CHOOSE_TOKENS
@@ -178,7 +184,7 @@ class DecodeStep:
             operator.name,
             *(tensors[name] for name in operator.inputs),
             dtypes=[TENSORS[name].dtype for name in operator.outputs],
-            names=[f"{prefix}{name}" for name in operator.outputs],
+            names=[f"{prefix}{self._renamed(name)}" for name in operator.outputs],
             domain=DOMAIN,
             **operator.attributes(self.mask_token_id),
         )

@@ -44,6 +44,7 @@ TERMS: Final = (
     (names.LINEAR, "self-speculation: a block is drafted in one forward and verified in another; the same text as ar"),
     (names.DIFFUSION, "several tokens of a block in each forward, by confidence; the text may differ from that of ar"),
     (names.QUADRATIC, "a draft is verified and the next one made in one wide forward"),
+    (names.EAGLE3, "a small head drafts, and the network verifies its draft in one forward; the same text as ar"),
     (names.AUTO, "the mode is chosen by the load, round by round"),
     ("block", "tokens that are drafted or denoised together"),
     ("acceptance length", "tokens that a verified draft gives, with the verifier's own token"),

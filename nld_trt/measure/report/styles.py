@@ -12,6 +12,7 @@ from nld_trt.measure.report.chart import SHAPES, Style
 
 BLUE, SKY, GREEN, YELLOW = "#0072B2", "#56B4E9", "#009E73", "#B8A800"
 ORANGE, VERMILLION, PURPLE, BLACK, GREY = "#E69F00", "#D55E00", "#CC79A7", "#000000", "#8A8A8A"
+BROWN = "#7A4B16"
 
 _OF_MODE: Final = {
     names.AR: BLUE,
@@ -19,6 +20,7 @@ _OF_MODE: Final = {
     names.LINEAR_NO_LORA: ORANGE,
     names.DIFFUSION: GREEN,
     names.QUADRATIC: PURPLE,
+    names.EAGLE3: BROWN,
     names.AUTO: BLACK,
 }
 # A server that does not say how it decodes is measured as a mode of its own.

@@ -125,11 +125,11 @@ TENSORS: tuple[Tensor, ...] = (
     _output("output_ids", "INT32", "the tokens that this response adds; only in answers to `input_ids`", many=True),
     _output("mode", "STRING", "mode that decoded this request"),
     _output(TOKENS_PER_FORWARD.name, "FP32", f"last response: {TOKENS_PER_FORWARD.meaning}"),
-    _output(ACCEPTANCE_LENGTH.name, "FP32", f"last response, linear and quadratic: {ACCEPTANCE_LENGTH.meaning}"),
+    _output(ACCEPTANCE_LENGTH.name, "FP32", f"last response, where drafts are verified: {ACCEPTANCE_LENGTH.meaning}"),
     _output(
         "acceptance_histogram",
         "INT32",
-        "last response, linear and quadratic: number of drafts of which 0, 1, 2, … tokens were accepted and emitted",
+        "last response, where drafts are verified: how many had 0, 1, 2, … tokens that were accepted and emitted",
         many=True,
     ),
     _output("cached_tokens", "INT32", "last response: tokens of the prompt whose keys and values were in the cache"),

@@ -40,7 +40,7 @@ def start(goldens, tmp_path, monkeypatch):
         engine.names = [
             name
             for binding in contract.BINDINGS
-            if info.debug or not binding.debug
+            if (info.debug or not binding.debug) and binding.exists(info.config)
             for name in binding.names(info.config)
             if name not in drop
         ]

@@ -20,7 +20,7 @@ from nld_trt.errors import InputError
 from nld_trt.graph import contract
 from nld_trt.graph.contract import Limits
 
-DEBUG = [binding.name for binding in contract.BINDINGS if binding.debug]
+DEBUG = [binding.name for binding in contract.BINDINGS if binding.debug and binding.exists(None)]
 
 
 def prefill(session, ids):
@@ -113,7 +113,7 @@ from nld_trt.engine.folder import EngineFolder
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
-from nld_trt.names import MODES
+from nld_trt.names import NLD_MODES
 
 usual = ort_session.session_options
 
@@ -125,7 +125,7 @@ def verbose(*arguments, **options):
 ort_session.session_options = verbose
 onnxruntime.set_default_logger_severity(0)
 batch = Batch(EngineFolder.open(Path(sys.argv[1])).open_session("ort"))
-list(generate(batch, [Request((1, 73, 20), mode, max_new_tokens=20, eos_token_id=-1) for mode in MODES]))
+list(generate(batch, [Request((1, 73, 20), mode, max_new_tokens=20, eos_token_id=-1) for mode in NLD_MODES]))
 assert batch.steps > 20
 """
     done = subprocess.run(

@@ -126,6 +126,7 @@ def _cut_along_the_slots(part: AttendedPart, cache):
 
 
 @rtx
+@pytest.mark.slow
 def test_a_cut_that_the_compiler_reads_whole_is_found(tmp_path, monkeypatch):
     """The listing of this form has the same shapes; with heads of the releases' size its kernels go through tiles."""
     geometry = Geometry(64, 64, 1, 1e6, num_attention_heads=4, num_key_value_heads=2, head_dim=128, vocab_size=256)

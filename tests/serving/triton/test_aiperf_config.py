@@ -13,14 +13,16 @@ import yaml
 from nld_trt import names
 from nld_trt.serving.triton.aiperf_config import render_aiperf_config
 
+NLD_MODES = (*names.NLD_MODES, names.AUTO)
+
 
 def config(rows: int = 8, drafts: int = 0, model: str = "nld", default: str = names.LINEAR) -> dict[str, Any]:
     engine = {"limits": {"max_batch_size": rows, "max_quadratic_length": drafts}}
-    return yaml.safe_load(render_aiperf_config(model, engine, names.SERVED_MODES, default=default, prompt="Hello"))
+    return yaml.safe_load(render_aiperf_config(model, engine, NLD_MODES, default=default, prompt="Hello"))
 
 
 @pytest.mark.parametrize(
-    ("drafts", "modes"), [(0, [mode for mode in names.MODES if mode != names.QUADRATIC]), (8, [*names.MODES])]
+    ("drafts", "modes"), [(0, [mode for mode in names.NLD_MODES if mode != names.QUADRATIC]), (8, [*names.NLD_MODES])]
 )
 def test_modes_are_those_of_the_engine(drafts: int, modes: list[str]) -> None:
     assert config(drafts=drafts)["sweep"]["parameters"]["endpoint.extra.mode"] == modes

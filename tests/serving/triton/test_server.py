@@ -62,7 +62,8 @@ def test_reload_and_end(repository, tmp_path) -> None:
         assert server.post("/v2/repository/models/nld/load")[0] == 200
         assert server.ask(text_input="hello", max_tokens=4)[-1].finish_reason == "length"
 
-        # A request that is still open when the server is told to stop may end.
+        # A request that is still open when the server is told to stop may end. The gauge may still count the one above.
+        assert wait_until(lambda: server.total("nld_live_rows") == 0)
         outcome = []
         asking = threading.Thread(
             target=lambda: outcome.append(server.ask(text_input="hello", max_tokens=96, **LONG)[-1].finish_reason)

@@ -85,7 +85,7 @@ def variants() -> tuple[Variant, ...]:
         Variant("quantize_fp8", fp8._quantize,
                 {"PER_TOKEN": True, "BLOCK": block, "MAX": fp8._MAX, "TINY": fp8._TINY},
                 {"values": "*fp8e4nv", "steps": "*fp32", "static": "fp32"}, ("x",), warps=8),
-        Variant("window_inputs", window._window_inputs, {"WINDOW": 32, "LISTED": CANDIDATES},
+        Variant("window_inputs", window._window_inputs, {"WINDOW": 32, "LISTED": CANDIDATES, "SHIFT": 0},
                 {**_INTEGERS, **dict.fromkeys(
                     ("logit_rows", "token_ids", "drafted_ids", "block", "position", "valid", "verify_valid", "stream",
                      "listed"), "*i32"), "rejection": "*i1", "proposes": "*i1", "rows": "*i64"}, warps=1),
