@@ -7,6 +7,7 @@
 #   make test-browser reports in a real browser, which has to be installed
 #   make test-aiperf sweeps of a server with AIPerf, which gets an environment of its own
 #   make test-clients   OpenAI's other clients, in an environment of their own
+#   make families    train two small models of other families, and report them beside nld-tiny: about 15 minutes
 #   make real-size   the shapes of the 8B from random weights to a repository; 36 GB of disk, in REAL_SIZE=build/real-size
 #   make lint        ruff and mypy
 #   make clean       remove what these made
@@ -18,12 +19,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 AIPERF := $(CURDIR)/.venv-aiperf
 CLIENTS := .venv-clients
+FAMILIES := build/families
+TINY := examples/nld-tiny
 REAL_SIZE ?= build/real-size
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 # worksteal: each worker starts with a part of the list, so that few of them make what neighbouring tests share.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-slow test-browser test-aiperf test-clients real-size lint clean
+.PHONY: demo test test-slow test-browser test-aiperf test-clients families real-size lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -45,6 +48,27 @@ test-aiperf: $(VENV)/.installed-dev $(AIPERF)/.installed
 
 test-clients: $(CLIENTS)/.installed
 	$(CLIENTS)/bin/python -m pytest -p no:cacheprovider -k "langchain or litellm" tests/serving/openai
+
+families: $(FAMILIES)/qwen3-tiny/config.json $(FAMILIES)/sdar-tiny/config.json | $(VENV)/.installed-dev
+	$(BIN)/nld-trt sweep --config sweeps/families-cpu.yaml -o $(FAMILIES)/results
+	for model in nld-tiny qwen3-tiny sdar-tiny; do \
+	    $(BIN)/nld-trt evaluate $(FAMILIES)/results/build/engines/$$model-cpu-fp32-* --prompts $(TINY)/eval.jsonl \
+	        --batch-size 16 -o $(FAMILIES)/$$model.json || exit 1; \
+	done
+	$(BIN)/nld-trt report $(FAMILIES)/results -o $(FAMILIES)/report \
+	    --scores $(FAMILIES)/nld-tiny.json --scores $(FAMILIES)/qwen3-tiny.json --scores $(FAMILIES)/sdar-tiny.json
+
+$(FAMILIES)/qwen3-tiny/config.json: | $(VENV)/.installed-dev
+	$(BIN)/python $(TINY)/train.py --family qwen3 --initial $(TINY) --output $(@D) --steps 300 --lr-scale 0.5 \
+	    --tokens-per-batch 2048
+
+SDAR_FLAGS := --family sdar --block-lengths 4,8 --lr-scale 0.5 --tokens-per-batch 2048 --full-mask 0.3 --level-weights
+
+$(FAMILIES)/sdar-run1/config.json: | $(VENV)/.installed-dev
+	$(BIN)/python $(TINY)/train.py $(SDAR_FLAGS) --initial $(TINY) --output $(@D) --steps 160
+
+$(FAMILIES)/sdar-tiny/config.json: $(FAMILIES)/sdar-run1/config.json
+	$(BIN)/python $(TINY)/train.py $(SDAR_FLAGS) --initial $(<D) --output $(@D) --steps 60 --seed 1
 
 real-size: $(VENV)/.installed-dev
 	$(BIN)/python bench/real_size.py $(REAL_SIZE)

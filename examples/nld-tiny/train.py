@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The nld-trt authors
 # SPDX-License-Identifier: Apache-2.0
-"""Train nld-tiny from random weights: a small model that decodes in every mode, in the layout of the releases.
+"""Train nld-tiny or a sibling of another family: a small model in the layout of its family's releases.
 
-Stage 1 trains the network on next-token loss plus alpha times the masked-block loss (the model's
-paper found alpha = 0.3 best for both objectives). Stage 2 freezes it and trains only a low-rank
-branch on every o_proj, which raises the acceptance length of fully masked drafts.
+Stage 1 trains the network on the losses of its family (recipes.py): those of next tokens, of masked blocks, or both.
+Stage 2, of nld-tiny alone, freezes it and trains only a low-rank branch on every o_proj, which raises the acceptance
+length of fully masked drafts.
 
     python examples/nld-tiny/train.py --output examples/nld-tiny/checkpoint
+    python examples/nld-tiny/train.py --family qwen3 --initial examples/nld-tiny --output qwen3-tiny
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import random
 import time
 from pathlib import Path
 
@@ -23,6 +25,7 @@ import tokenizer as nld_tokenizer
 import torch
 import torch.nn.functional as F
 from batches import IGNORE, Batch, Example
+from recipes import GEOMETRY, RECIPES, Recipe, from_release
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -30,55 +33,7 @@ from tokenizers import Tokenizer
 from nld_trt.model.config import ModelConfig
 from nld_trt.model.network import Network
 
-GEOMETRY = {
-    "hidden_size": 256,
-    "intermediate_size": 640,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-}
 LORA_RANK, LORA_ALPHA = 16, 64
-ALPHA = 0.3
-BLOCK_LENGTHS = (8, 16, 32)
-
-
-def release_config() -> dict[str, object]:
-    """The ``config.json`` of the checkpoint, with the releases' keys."""
-    return {
-        "architectures": ["NemotronLabsDiffusionModel"],
-        "model_type": "nemotron_labs_diffusion",
-        "vocab_size": nld_tokenizer.VOCAB_SIZE,
-        **GEOMETRY,
-        "hidden_act": "silu",
-        "max_position_embeddings": 16384,
-        "rms_norm_eps": 1e-5,
-        "initializer_range": 0.02,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "attention_dropout": 0.0,
-        "sliding_window": None,
-        "tie_word_embeddings": False,
-        "use_cache": False,
-        "torch_dtype": "bfloat16",
-        "bos_token_id": nld_tokenizer.BOS_ID,
-        "eos_token_id": nld_tokenizer.EOS_ID,
-        "mask_token_id": nld_tokenizer.MASK_ID,
-        "block_size": 32,
-        "dlm_paradigm": "bidirectional",
-        "rope_parameters": {
-            "rope_type": "yarn",
-            "rope_theta": 10000.0,
-            "factor": 16.0,
-            "original_max_position_embeddings": 1024,
-            "beta_fast": 32.0,
-            "beta_slow": 1.0,
-            "mscale": 1.0,
-            "mscale_all_dim": 1.0,
-            "llama_4_scaling_beta": 0.1,
-        },
-        "transformers_version": "5.0.0",
-    }
 
 
 def main() -> None:
@@ -99,24 +54,36 @@ def main() -> None:
     answers = tokenizer.encode_batch([answer for _, _, answer in drawn])
     examples = [Example(p.ids, [*a.ids, nld_tokenizer.EOS_ID]) for p, a in zip(prompts, answers, strict=True)]
 
-    network = initial_network(arguments.initial).to(device)
+    recipe = RECIPES[arguments.family]
+    lengths = arguments.block_lengths or recipe.block_lengths
+    config = recipe.config(max(lengths, default=1))
+    network = initial_network(config, arguments.initial, examples[:64]).to(device)
     count = sum(parameter.numel() for parameter in network.parameters())
     mean_answer = sum(len(example.answer) for example in examples) / len(examples)
     print(f"{count / 1e6:.2f} M parameters, {len(examples)} examples, {mean_answer:.1f} answer tokens on average")
 
-    train_network(network, examples, arguments, device)
-    save_network(network, release_config(), arguments.output)
-    train_drafter(network, examples, arguments, device)
-    save_drafter(network, arguments.output / "linear_spec_lora")
+    train_network(network, recipe, lengths, examples, arguments, device)
+    save_network(network, recipe, config, arguments.output)
+    if recipe.has_adapter:
+        train_drafter(network, max(lengths), examples, arguments, device)
+        save_drafter(network, arguments.output / "linear_spec_lora")
     print(f"checkpoint: {arguments.output}")
 
 
-def initial_network(folder: Path | None) -> Network:
-    """Make a network with random weights, or with those of a checkpoint whose training is continued."""
-    network = Network(ModelConfig.from_hf(release_config()))
+def initial_network(config: dict[str, object], folder: Path | None, examples: list[Example]) -> Network:
+    """Make a network with random weights, or with those of a checkpoint, whose training is continued.
+
+    The checkpoint may be one of another family. Norms of queries and keys that it lacks are made for ``examples``.
+    """
+    network = Network(ModelConfig.from_hf(config))
     if folder is not None:
-        tensors = load_file(folder / "model.safetensors")
-        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        tensors = from_release(load_file(folder / "model.safetensors"))
+        found = network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+        lacking = [name for name in found.missing_keys if not name.endswith(("q_norm.weight", "k_norm.weight"))]
+        if lacking or found.unexpected_keys:
+            raise SystemExit(f"{folder} has other tensors: lacking {lacking}, more {found.unexpected_keys}")
+        if found.missing_keys:
+            fit_norms(network, examples)
         return network
     residual = (2 * GEOMETRY["num_hidden_layers"]) ** 0.5
     for name, parameter in network.named_parameters():
@@ -126,8 +93,30 @@ def initial_network(folder: Path | None) -> Network:
     return network
 
 
+def fit_norms(network: Network, examples: list[Example]) -> None:
+    """Give norms of queries and keys the mean length of what they norm: scores begin near those without norms."""
+
+    def fit(norm: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        norm.weight.data.fill_(inputs[0].pow(2).mean(-1).sqrt().mean())
+
+    attentions = [layer.self_attn for layer in network.encoder.layers]
+    norms = [norm for attention in attentions for norm in (attention.q_norm, attention.k_norm)]
+    hooks = [norm.register_forward_pre_hook(fit) for norm in norms]
+    batch = batches.make(examples, random.Random(0), kind=batches.NO_BLOCKS, block_lengths=(), full_mask=0.0)
+    with torch.no_grad():
+        network(batch.tokens, batch.positions, batch.mask)
+    for hook in hooks:
+        hook.remove()
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", choices=RECIPES, default="nld", help="family of the network")
+    parser.add_argument(
+        "--block-lengths",
+        type=lambda text: tuple(map(int, text.split(","))),
+        help="tokens of the blocks that are masked, such as 4,8: one of them for each row; the family's by default",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the checkpoint to write")
     parser.add_argument("--initial", type=Path, help="checkpoint to start from, instead of random weights")
     parser.add_argument("--steps", type=int, default=1800, help="optimizer steps of stage 1")
@@ -147,9 +136,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def train_network(
-    network: Network, examples: list[Example], arguments: argparse.Namespace, device: torch.device
+    network: Network,
+    recipe: Recipe,
+    lengths: tuple[int, ...],
+    examples: list[Example],
+    arguments: argparse.Namespace,
+    device: torch.device,
 ) -> None:
-    """Run stage 1: next-token loss + ALPHA x masked-block loss, with Muon on matrices and AdamW on the rest."""
+    """Run stage 1: the weighted losses of the recipe, with Muon on matrices and AdamW on the rest."""
     matrices = [p for name, p in network.named_parameters() if p.ndim == 2 and "layers" in name]
     others = [p for name, p in network.named_parameters() if not (p.ndim == 2 and "layers" in name)]
     optimizers = [
@@ -160,18 +154,22 @@ def train_network(
 
     def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         logits, _ = network(batch.tokens, batch.positions, batch.mask)
-        causal = cross_entropy(logits[:, : batch.clean], batch.next_targets)
-        causal = causal.sum() / (batch.next_targets != IGNORE).sum()
-        per_slot = cross_entropy(logits[:, batch.clean :], batch.same_targets, arguments.smoothing)
-        weights = (batch.same_targets != IGNORE).float().flatten()
-        if arguments.level_weights:
-            weights = weights / batch.levels.clamp(min=0.1).flatten()
-        masked = (per_slot * weights).sum() / weights.sum()
-        return causal + ALPHA * masked, {"causal": causal, "masked": masked}
+        losses = {}
+        if recipe.next_weight:
+            causal = cross_entropy(logits[:, : batch.clean], batch.next_targets)
+            losses["causal"] = causal.sum() / (batch.next_targets != IGNORE).sum()
+        if recipe.masked_weight:
+            per_slot = cross_entropy(logits[:, batch.clean :], batch.same_targets, arguments.smoothing)
+            weights = (batch.same_targets != IGNORE).float().flatten()
+            if arguments.level_weights:
+                weights = weights / batch.levels.clamp(min=0.1).flatten()
+            losses["masked"] = (per_slot * weights).sum() / weights.sum()
+        factors = {"causal": recipe.next_weight, "masked": recipe.masked_weight}
+        return sum((factors[name] * value for name, value in losses.items()), torch.zeros(())), losses
 
     def draw() -> list[Batch]:
         return [
-            batches.make(rows, loader.rng, block_lengths=BLOCK_LENGTHS, full_mask=arguments.full_mask)
+            batches.make(rows, loader.rng, kind=recipe.blocks, block_lengths=lengths, full_mask=arguments.full_mask)
             for rows in loader.draw()
         ]
 
@@ -179,7 +177,7 @@ def train_network(
 
 
 def train_drafter(
-    network: Network, examples: list[Example], arguments: argparse.Namespace, device: torch.device
+    network: Network, longest: int, examples: list[Example], arguments: argparse.Namespace, device: torch.device
 ) -> None:
     """Run stage 2: train only lora_A and lora_B, on wholly masked blocks of the longest length.
 
@@ -214,8 +212,7 @@ def train_drafter(
         return value, {"draft": value, "accepted": accepted}
 
     def draw() -> list[Batch]:
-        longest = (max(BLOCK_LENGTHS),)
-        return [batches.make(rows, loader.rng, block_lengths=longest, full_mask=1.0) for rows in loader.draw()]
+        return [batches.make(rows, loader.rng, block_lengths=(longest,), full_mask=1.0) for rows in loader.draw()]
 
     optimise("drafter", optimizers, loss, draw, arguments.drafter_steps, device)
 
@@ -269,13 +266,14 @@ def optimise(title: str, optimizers, loss, draw, steps: int, device: torch.devic
                 optimizer.zero_grad()
             status = "  ".join(f"{name} {figure:.3f}" for name, figure in smooth.items())
             progress.update(task, advance=1, status=status)
-            if (step + 1) % 100 == 0:
+            if (step + 1) % 100 == 0 or step + 1 == steps:
                 progress.console.print(f"{title} step {step + 1}: {status}  {time.perf_counter() - started:.0f} s")
 
 
-def save_network(network: Network, config: dict[str, object], folder: Path) -> None:
+def save_network(network: Network, recipe: Recipe, config: dict[str, object], folder: Path) -> None:
     tensors = {name: tensor.to(torch.bfloat16).contiguous().cpu() for name, tensor in network.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    released = {recipe.tensor_name(name): tensor for name, tensor in tensors.items()}
+    save_file(released, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     generation = {
         "bos_token_id": config["bos_token_id"],

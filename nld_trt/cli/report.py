@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     help="A file of nld-trt plan --json: show it against what was measured.",
 )  # fmt: skip
 @click.option(
+    "--scores", "scores_files", metavar="FILE", multiple=True, type=click.Path(path_type=Path),
+    help="A file of nld-trt evaluate -o, repeatable: show the accuracy of what was measured.",
+)  # fmt: skip
+@click.option(
     "-o", "--output", "output_path", cls=Option, aliases=["--output-dir"], type=click.Path(path_type=Path),
     default=None,
     help="A file that ends with .html, .md or .csv, or a folder for all of them and the charts as SVG and PNG. "
@@ -38,22 +42,29 @@ if TYPE_CHECKING:
 @click.option("--plots/--no-plots", default=None, help="PNG charts in a folder. Default: when matplotlib is installed.")
 @json_option
 def command(
-    folders: tuple[Path, ...], *, compare: bool, plan_file: Path | None, output_path: Path | None, plots: bool | None
+    folders: tuple[Path, ...],
+    *,
+    compare: bool,
+    plan_file: Path | None,
+    scores_files: tuple[Path, ...],
+    output_path: Path | None,
+    plots: bool | None,
 ) -> None:
     """Make a page of what a sweep measured: one HTML file, which needs no network.
 
     It shows tokens/s over users by mode, and where AR overtakes; the speed of a user against the output of the
-    machine; speed-ups over AR beside published ones; acceptance; a plan beside what came true; and where every number
-    is from. Several folders make one page.
+    machine; models side by side; speed-ups over AR beside published ones; acceptance; a plan beside what came true; and
+    where every number is from. Several folders make one page, also of different models.
 
     \b
     Examples:
       nld-trt report results
       nld-trt report results-fp8 results-int4 -o both.html
       nld-trt report results --plan plan.json -o report
+      nld-trt report results-tiny results-qwen3 --scores tiny.json --scores qwen3.json
       nld-trt report --compare before after -o compare.html
     """
-    _check(folders, compare, plan_file, plots)
+    _check(folders, compare, plan_file, scores_files, plots)
     from nld_trt.measure.report.measured import read_runs
     from nld_trt.measure.report.write import PAGE, check_output, write
 
@@ -63,7 +74,7 @@ def command(
         check_output(target)
     made = origin()
     words = f"{made['date']}: {made['command']}"
-    document = _compared(runs, words) if compare else _reported(runs, plan_file, words)
+    document = _compared(runs, words) if compare else _reported(runs, plan_file, scores_files, words)
     written = []
     if target is not None:
         pictures = find_spec("matplotlib") is not None if plots is None else plots
@@ -77,25 +88,31 @@ def command(
             output.note(f"report: {target}")
 
 
-def _check(folders: Sequence[Path], compare: bool, plan_file: Path | None, plots: bool | None) -> None:
+def _check(
+    folders: Sequence[Path], compare: bool, plan_file: Path | None, scores_files: Sequence[Path], plots: bool | None
+) -> None:
     """Refuse what is wrong before anything is read."""
     from nld_trt import optional
 
     if compare and len(folders) != 2:
         raise InputError(f"--compare takes two folders, and {len(folders)} were given")
-    if compare and plan_file is not None:
-        raise InputError("--plan does not go with --compare", fix="Leave one of them out.")
+    for flag, given in (("--plan", plan_file), ("--scores", scores_files)):
+        if compare and given:
+            raise InputError(f"{flag} does not go with --compare", fix="Leave one of them out.")
     if plots:
         optional.require("matplotlib", wanted_by="report --plots")
 
 
-def _reported(runs: Sequence[SweepRun], plan_file: Path | None, made: str) -> Document:
+def _reported(runs: Sequence[SweepRun], plan_file: Path | None, scores_files: Sequence[Path], made: str) -> Document:
     from nld_trt.measure.report.plan import check_plan, read_plan
+    from nld_trt.measure.report.scores import Scores
     from nld_trt.measure.report.sections import Material, document
 
     material = Material(runs)
+    points = material.measurements
     if plan_file is not None:
-        material = Material(runs, check_plan(read_plan(plan_file), material.measurements))
+        material = replace(material, checks=check_plan(read_plan(plan_file), points))
+    material = replace(material, scores=Scores.read(scores_files, points))
     return replace(document(material), made=made)
 
 

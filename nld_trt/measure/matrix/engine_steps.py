@@ -119,7 +119,7 @@ class EngineTarget:
         flags = ["--platform", self.platform]
         flags += [] if config is None else ["--config", str(config)]
         flags += ["--precision", self.precision] if self.precision in names.PRECISIONS else []
-        settings = {"max_batch_size": max(self.file.users), **self.file.build}
+        settings = {"max_batch_size": max(self.file.users), **self.file.build_of(self.model)}
         return [*flags, *_flags(settings)]
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from nld_trt import names
-from nld_trt.engine.build_config import BuildConfig
 from nld_trt.errors import InputError
 from nld_trt.measure.matrix.settings_file import Keys, read_settings
+from nld_trt.measure.matrix.swept_model import ModelSettings, check_build, models_of
 from nld_trt.measure.matrix.workload import Workload
 from nld_trt.measure.sweep.script import read_script
 from nld_trt.measure.variant import SWEPT
@@ -31,17 +31,14 @@ _NEEDED: Final = ("models", "platforms", "precisions")
 _KEYS: Final = Keys(
     texts=("server", "model_name", "build_config", "scripted_acceptance"),
     words={
-        "models": (),
         "platforms": names.PLATFORMS,
         "precisions": PRECISIONS,
         "modes": names.SWEPT_VARIANTS,
     },
     numbers=("block_lengths", "users"),
     counts={"repeats": 1, "warmup": 0, "num_gpus": 0},
-    free=("workloads", "build"),
+    free=("models", "workloads", "build"),
 )
-# Settings of a build that a sweep file decides by itself: by its platform, precision and users.
-_DECIDED: Final = ("platforms", "precision")
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class SweepFile:
     Attributes:
         path: of the file; relative paths in it are relative to its folder.
         models: folders of released or converted checkpoints, ids of the hub, or names in ``SYNTHETIC``.
+        own: settings that a model has in place of the file's, by the model.
         precisions: names in ``PRECISIONS``.
         users: requests in flight.
         build: keys of a build configuration, which win over those of ``build_config``.
@@ -65,6 +63,7 @@ class SweepFile:
     users: tuple[int, ...]
     block_lengths: tuple[int, ...] = ()
     models: tuple[str, ...] = ()
+    own: Mapping[str, ModelSettings] = field(default_factory=dict)
     platforms: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     repeats: int = 3
@@ -88,14 +87,16 @@ class SweepFile:
         _check_target(values, path)
         listed = {key: tuple(dict.fromkeys(values[key])) for key in (*_KEYS.words, *_KEYS.numbers) if key in values}
         folder = path.parent
+        models = models_of(values.get("models"), folder, path, SYNTHETIC)
         made = cls(
             **{
                 **values,
                 **listed,
                 "path": path,
                 "workloads": _workloads(values, folder, path),
-                "models": tuple(_model(each, folder) for each in listed.get("models", ())),
-                "build": _build(values.get("build", {}), path),
+                "models": tuple(models),
+                "own": models,
+                "build": check_build(values.get("build", {}), f"{path} has"),
                 "build_config": _file(values, "build_config", folder, path),
             }
         )
@@ -105,14 +106,31 @@ class SweepFile:
 
     def _check_limits(self) -> None:
         """Refuse points that the engines would not be built for."""
-        rows, drafts = self.build.get("max_batch_size"), self.build.get("quadratic_length")
-        if rows is not None and rows < max(self.users):
-            raise InputError(f"{self.path} has users {max(self.users)}, and engines of max_batch_size {rows}")
-        if self.server is None and names.QUADRATIC in self.modes and not drafts:
-            raise InputError(
-                f"{self.path} has mode {names.QUADRATIC}, and engines without its passes",
-                fix="Add quadratic_length to build, 8 for example.",
-            )
+        for model in self.models:
+            build = self.build_of(model)
+            rows, drafts = build.get("max_batch_size"), build.get("quadratic_length")
+            if rows is not None and rows < max(self.users):
+                raise InputError(f"{self.path} has users {max(self.users)}, and engines of max_batch_size {rows}")
+            if names.QUADRATIC in self.modes_of(model) and not drafts:
+                raise InputError(
+                    f"{self.path} has mode {names.QUADRATIC}, and engines without its passes",
+                    fix="Add quadratic_length to build, 8 for example.",
+                )
+
+    def modes_of(self, model: str | None) -> tuple[str, ...]:
+        """The modes that a model is measured in; of a server, None, the file's."""
+        return self._settings(model).modes or self.modes
+
+    def block_lengths_of(self, model: str | None) -> tuple[int, ...]:
+        """The block lengths that a model is measured at; empty for its own."""
+        return self._settings(model).block_lengths or self.block_lengths
+
+    def build_of(self, model: str | None) -> Mapping[str, Any]:
+        """The settings of a model's engines: its own win over the file's."""
+        return {**self.build, **self._settings(model).build}
+
+    def _settings(self, model: str | None) -> ModelSettings:
+        return self.own.get(model, ModelSettings()) if model is not None else ModelSettings()
 
     def _check_script(self) -> None:
         """Refuse an acceptance that is none, or that is scripted where it must not be."""
@@ -125,9 +143,10 @@ class SweepFile:
                 )
             return
         script = read_script(self.acceptance_argument)
-        for mode in self.modes:
-            for length in self.block_lengths or (1,):
-                script.check(SWEPT[mode].mode, length)
+        for model in self.models or (None,):
+            for mode in self.modes_of(model):
+                for length in self.block_lengths_of(model) or (1,):
+                    script.check(SWEPT[mode].mode, length)
         short = [each.name for each in self.workloads if not each.ignore_eos]
         if short:
             raise InputError(f"{self.path} has scripted_acceptance, and {', '.join(short)} has not ignore_eos: true")
@@ -164,28 +183,6 @@ def _workloads(values: Mapping[str, Any], folder: Path, path: Path) -> tuple[Wor
     if twice:
         raise InputError(f"{path} has two workloads that are called {', '.join(twice)}")
     return tuple(found)
-
-
-def _model(given: str, folder: Path) -> str:
-    """A model as the commands take it: a folder that exists is relative to the sweep file."""
-    path = folder / given
-    return given if given in SYNTHETIC or not path.exists() else str(path)
-
-
-def _build(given: Any, path: Path) -> Mapping[str, Any]:
-    """The build settings; their values are those of a build configuration."""
-    if not isinstance(given, dict):
-        raise InputError(f"{path} has build {given!r}; it must be keys of a build configuration")
-    known = [key for key in BuildConfig.__dataclass_fields__ if key not in _DECIDED]
-    unknown = [str(key) for key in given if key not in known]
-    if unknown:
-        raise InputError(f"{path} has unknown keys in build: {', '.join(unknown)}", fix=f"Known: {', '.join(known)}")
-    lists = {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
-    try:
-        BuildConfig(**{**given, **lists})
-    except InputError as error:
-        raise InputError(f"{path} has invalid values in build", details=error.details) from error
-    return given
 
 
 def _file(values: Mapping[str, Any], key: str, folder: Path, path: Path) -> Path | None:

@@ -41,16 +41,34 @@ class Unit:
         return None if self.engine is None else self.engine.platform
 
     @property
+    def modes(self) -> tuple[str, ...]:
+        return self.file.modes_of(self._model)
+
+    @property
+    def block_lengths(self) -> tuple[int, ...]:
+        """Empty for the mode's own."""
+        return self.file.block_lengths_of(self._model)
+
+    def lengths(self, mode: str) -> Sequence[int | None]:
+        """The block lengths of the points of a mode."""
+        if mode in _BLOCKLESS or not self.block_lengths:
+            return (None,)
+        most = self.file.build_of(self._model).get("quadratic_length") if mode == names.QUADRATIC else None
+        return [length for length in self.block_lengths if most is None or length <= most]
+
+    @property
+    def _model(self) -> str | None:
+        return None if self.engine is None else self.engine.model
+
+    @property
     def engine_name(self) -> str:
         """The engine's name, or one that no engine has."""
         return SERVER if self.engine is None else self.engine.name
 
     def arguments(self, folder: Path, prompts: Path, *, more: Sequence[str] = ()) -> list[str]:
         """The arguments of ``nld-trt`` that measure all points into ``folder``."""
-        file = self.file
-        return self._arguments(
-            folder, prompts, ",".join(file.modes), file.block_lengths, file.users, self.workload.request_rates, more
-        )
+        modes, users, rates = ",".join(self.modes), self.file.users, self.workload.request_rates
+        return self._arguments(folder, prompts, modes, self.block_lengths, users, rates, more)
 
     def _arguments(
         self,
@@ -127,16 +145,9 @@ def tasks_of(units: Sequence[Unit]) -> list[Task]:
     points = [
         (unit, mode, length, users, rate)
         for unit in units
-        for mode in unit.file.modes
-        for length in _lengths(unit.file, mode)
+        for mode in unit.modes
+        for length in unit.lengths(mode)
         for users in unit.file.users
         for rate in unit.workload.request_rates or (None,)
     ]
     return [Task(number, *point) for number, point in enumerate(points)]
-
-
-def _lengths(file: SweepFile, mode: str) -> Sequence[int | None]:
-    if mode in _BLOCKLESS or not file.block_lengths:
-        return (None,)
-    most = file.build.get("quadratic_length") if mode == names.QUADRATIC else None
-    return [length for length in file.block_lengths if most is None or length <= most]

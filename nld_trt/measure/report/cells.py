@@ -8,13 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from nld_trt.decode.figures import ACCEPTANCE_LENGTH, TOKENS_PER_FORWARD
+from nld_trt.engine.platforms import PLATFORMS
 from nld_trt.measure.report.chart import number
 from nld_trt.measure.report.compare import Comparison
 from nld_trt.measure.report.document import Cell, Table
-from nld_trt.measure.report.frontier import Speedup, best_fixed
-from nld_trt.measure.report.measured import Measurement
+from nld_trt.measure.report.frontier import Speedup, best_fixed, by_series
+from nld_trt.measure.report.measured import Measurement, family_title
 from nld_trt.measure.report.plan import PlanCheck
 from nld_trt.measure.report.published import PublishedSpeedup
+from nld_trt.measure.report.scores import Scores
+from nld_trt.measure.report.systems import PublishedAcceptance, PublishedRates
 
 _NOTHING: Final = Cell("–")
 # A column that rows have where the power of a GPU was measured.
@@ -133,6 +136,62 @@ def published(found: Sequence[PublishedSpeedup]) -> Table:
     return _table("Speed-up over AR, published", columns, rows, note)
 
 
+def published_systems(found: Sequence[PublishedRates]) -> Table:
+    users = sorted({number for each in found for number in each.rates})
+    rows = [
+        (
+            text(each.system),
+            text(each.precision),
+            text(PLATFORMS[each.platform].title),
+            *(figure(each.rates.get(number)) for number in users),
+            text(each.source),
+        )
+        for each in found
+    ]
+    columns = ("system", "precision", "platform", *(_users(number) for number in users), "source")
+    note = "Tokens/s of all users on SPEED-Bench, SGLang. On B200, Nemotron-Labs-Diffusion is a pre-release checkpoint."
+    return _table("Rates of the systems that are compared, published", columns, rows, note)
+
+
+def published_acceptance(found: Sequence[PublishedAcceptance]) -> Table:
+    rows = [
+        (text(each.system), figure(each.over_all, ".2f"), figure(each.over_four, ".2f"), text(each.source))
+        for each in found
+    ]
+    columns = ("system", "all categories", "coding, math, reasoning, multilingual", "source")
+    return _table("Acceptance length on SPEED-Bench, published", columns, rows, "Drafts of 31 tokens.")
+
+
+def models(groups: Iterable[Sequence[Measurement]], scores: Scores) -> Table:
+    """A row for each mode of each model: accuracy if it was evaluated, tokens per forward, and rates by users.
+
+    Args:
+        groups: the points of each subject.
+    """
+    lines = [(points[0].subject, found) for points in groups for found in by_series(points).values()]
+    users = sorted({each.users for _, found in lines for each in found})
+    subjects = list(dict.fromkeys(subject for subject, _ in lines))
+    rows = []
+    for subject, found in lines:
+        rates = {each.users: each.rate for each in found}
+        rows.append(
+            (
+                text(family_title(subject.family)),
+                text(subject.beside(subjects) or subject.model),
+                text(found[0].series),
+                *([figure(scores.of(found[0]), ".3f")] if scores.accuracies else []),
+                figure(found[0].row.get(TOKENS_PER_FORWARD.name), ".2f"),
+                *(figure(rates.get(number)) for number in users),
+            )
+        )
+    accuracy = ["accuracy"] if scores.accuracies else []
+    columns = ["family", "model", "mode", *accuracy, TOKENS_PER_FORWARD.header]
+    columns += [f"tokens/s, {_users(number)}" for number in users]
+    said = [f"Accuracy: {', '.join(scores.files)}."] * bool(scores.files)
+    note = f"{TOKENS_PER_FORWARD.header.capitalize()}: at the fewest users."
+    return _table("By model and mode", columns, rows, " ".join([*said, note]))
+
+
 def plan(checks: Sequence[PlanCheck]) -> Table:
     several = len({each.measured.subject for each in checks}) > 1
     rows = [
@@ -240,6 +299,10 @@ def _words(value: object) -> object:
     if isinstance(value, list | tuple):
         return "; ".join(str(_words(entry)) for entry in value)
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+def _users(count: int) -> str:
+    return f"{count} user{'s' * (count != 1)}"
 
 
 def _change(part: float) -> Cell:

@@ -15,6 +15,7 @@ from nld_trt.files import read_json
 from nld_trt.measure.aiperf.categories import category_rows
 from nld_trt.measure.sweep.report import SCHEMA_VERSION, series
 from nld_trt.measure.sweep.results import ENVIRONMENT, POINTS, SUMMARY_JSON
+from nld_trt.model.family import FAMILIES, NLD
 
 # What a report cannot do without, and what else a row may leave empty.
 _NUMBERS: Final = ("concurrency", "output_tps", "output_tps_min", "output_tps_max")
@@ -26,16 +27,23 @@ _SUBJECT: Final = ("model", "backend", "precision", "device", "workload", "arriv
 Settings = tuple[Any, ...]
 
 
+def family_title(family: str | None) -> str | None:
+    """A family in words; one that this version does not know is its own name."""
+    return FAMILIES[family].title if family is not None and family in FAMILIES else family
+
+
 @dataclass(frozen=True)
 class Subject:
     """What was measured: a model on a device. A client of a server knows the model alone.
 
     Attributes:
+        family: a key of ``FAMILIES``, if the row has it.
         workload: the name of the requests.
         arrivals: the rate at which they arrive, in words; None for a closed loop.
     """
 
     model: str
+    family: str | None = None
     backend: str | None = None
     precision: str | None = None
     device: str | None = None
@@ -44,7 +52,9 @@ class Subject:
 
     def __str__(self) -> str:
         how = " ".join(part for part in (self.backend, self.precision) if part)
-        parts = (self.model, how, self.device, self.workload, self.arrivals)
+        # Nemotron-Labs-Diffusion is what a report is about, and not said.
+        family = None if self.family in (None, NLD) else family_title(self.family)
+        parts = (self.model, family, how, self.device, self.workload, self.arrivals)
         return ", ".join(part for part in parts if part)
 
     def beside(self, others: Sequence[Subject]) -> str:
@@ -80,7 +90,8 @@ class Measurement:
         rate = self.row.get("request_rate")
         backend, precision, device = (self.row.get(name) for name in ("backend", "precision", "device"))
         arrivals = None if rate is None else f"{rate:g} requests/s"
-        return Subject(str(self.row["model"]), backend, precision, device, self.row.get("workload"), arrivals)
+        family, workload = self.row.get("family"), self.row.get("workload")
+        return Subject(str(self.row["model"]), family, backend, precision, device, workload, arrivals)
 
     @property
     def series(self) -> str:

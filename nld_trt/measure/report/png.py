@@ -65,13 +65,14 @@ def _xy(axis: Axes, chart: XyChart) -> None:
 
 def _line(axis: Axes, line: Line) -> None:
     style: dict[str, Any] = {"color": line.style.colour, "marker": _MARKERS[line.style.shape]}
+    dashes = "--" if line.style.dashed else "-"
     if line.joined:
         axis.plot(
             [mark.x for mark in line.marks], [mark.y for mark in line.marks], color=line.style.colour,
-            linestyle="--" if line.style.dashed else "-",
+            linestyle=dashes,
             linewidth=2.5 if line.style.wide and not line.quiet else 1.3, alpha=0.45 if line.quiet else 1,
         )  # fmt: skip
-    axis.plot([], [], label=line.name, linestyle="-" if line.joined else "", **style)
+    axis.plot([], [], label=line.name, linestyle=dashes if line.joined else "", **style)
     for mark in line.marks:
         alpha = _FADED if mark.faded else 1
         axis.plot([mark.x], [mark.y], alpha=alpha, zorder=3, **style)

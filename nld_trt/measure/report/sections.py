@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nld_trt import names
@@ -26,6 +26,8 @@ from nld_trt.measure.report.frontier import (
 from nld_trt.measure.report.measured import Measurement, SweepRun
 from nld_trt.measure.report.plan import PlanCheck, median_error
 from nld_trt.measure.report.published import platform_of, published_speedups
+from nld_trt.measure.report.scores import Scores
+from nld_trt.measure.report.systems import published_acceptance, published_rates
 from nld_trt.measure.sweep.report import series
 
 _OTHER_MODES: Final = "the best of the other fixed modes"
@@ -57,10 +59,12 @@ class Material:
 
     Attributes:
         checks: planned points beside measured ones; None without a plan.
+        scores: accuracies of the engines; empty without files of them.
     """
 
     runs: Sequence[SweepRun]
     checks: Sequence[PlanCheck] | None = None
+    scores: Scores = field(default_factory=Scores)
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -91,7 +95,9 @@ def document(material: Material) -> Document:
     optional = (
         _throughput(groups),
         _pareto(groups),
+        _models(groups, material.scores),
         _speedup(factors, material.measurements),
+        _systems(),
         _plan(material.checks),
         _acceptance(material),
         _energy(material.measurements),
@@ -195,6 +201,28 @@ def _pareto(groups: Sequence[Group]) -> Section | None:
     return Section(
         "pareto", "Speed for a user against output of the machine", (text, *([cpu] * without)), tuple(charts)
     )
+
+
+def _models(groups: Sequence[Group], scores: Scores) -> Section | None:
+    """Several models, or the accuracy of one."""
+    if len({group.points[0].subject.model for group in groups}) < 2 and not scores.accuracies:
+        return None
+    text = (
+        "What each model gives in each of its modes. Speeds of models whose answers are not equally right say little "
+        "about each other."
+    )
+    return Section(
+        "models", "Models side by side", (text,), tables=(cells.models([each.points for each in groups], scores),)
+    )
+
+
+def _systems() -> Section:
+    text = (
+        "What was published of systems that Nemotron-Labs-Diffusion is compared with, also of those that nld-trt does "
+        "not convert. Machines and requests are other ones than those of this report."
+    )
+    tables = cells.published_systems(published_rates()), cells.published_acceptance(published_acceptance())
+    return Section("systems", "Other systems, as published", (text,), tables=tables)
 
 
 def _speedup(factors: Mapping[str, Sequence[Speedup]], points: Sequence[Measurement]) -> Section:

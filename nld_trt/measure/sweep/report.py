@@ -29,7 +29,7 @@ SCHEMA_VERSION = 2
 _STATISTICS = ("avg", "p50", "p90", "p99")
 
 COLUMNS: tuple[str, ...] = (
-    "model", "model_sha256", "backend", "precision", "device", "num_gpus",
+    "model", "model_sha256", "family", "backend", "precision", "device", "num_gpus",
     "mode", "block_length", "threshold", "concurrency", "request_rate", "workload", "scripted_acceptance",
     "requests_ok", "requests_failed", "repeats", "output_tokens", "duration_s",
     *(f"{name}_{statistic}" for name in (latency.name for latency in LATENCIES) for statistic in _STATISTICS),
@@ -62,6 +62,7 @@ def row(
     values: dict[str, Any] = {
         "model": model["name"],
         "model_sha256": model["sha256"],
+        "family": info.config.family.name,
         "backend": info.backend,
         # In words: how weights are stored, if not as they are computed with, and what is computed in.
         "precision": " ".join(filter(None, (model.get("algorithm"), info.precision))),

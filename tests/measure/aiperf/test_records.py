@@ -58,7 +58,7 @@ def test_a_row_has_aiperfs_rates_and_empty_places(run) -> None:
     assert found["ttft_ms_avg"] == pytest.approx(statistics.fmean(each.ttft for each in run.requests))
     unknown = {name for name, value in found.items() if value is None}
     assert unknown == {
-        "model_sha256", "backend", "precision", "device", "num_gpus", "threshold", "tps_per_gpu",
+        "model_sha256", "family", "backend", "precision", "device", "num_gpus", "threshold", "tps_per_gpu",
         "denoising_steps_per_block", "host_share", "joules_per_token", "request_rate", "workload",
         "scripted_acceptance",
     }  # fmt: skip

@@ -72,6 +72,14 @@ def test_drawn_prompts_have_the_length_that_was_asked_for(tmp_path):
         ({"users": 4}, "users is 4; it must be a list"),
         ({"repeats": True}, "repeats is True"),
         ({"models": None}, "lacks models"),
+        ({"models": []}, r"models \[\]; it must be a list of names, or of keys with model"),
+        ({"models": [4]}, "in models, has invalid values"),
+        ({"models": [{"modes": ["ar"]}]}, "without model"),
+        ({"models": [{"model": "a", "mode": ["ar"]}]}, "in models, has unknown keys: mode"),
+        ({"models": [{"model": "a", "modes": ["eagle"]}]}, "in models, has invalid values"),
+        ({"models": [{"model": "a", "build": {"max_batch": 3}}]}, "in models, a has unknown keys in build: max_batch"),
+        ({"models": [{"model": "a", "build": {"max_batch_size": 1}}], "users": [2]}, "engines of max_batch_size 1"),
+        ({"models": [{"model": "a", "modes": ["quadratic"]}]}, "engines without its passes"),
         ({"server": "http://localhost:9000"}, "has a server, and models"),
         ({"num_gpus": 1}, "has num_gpus, and no server"),
         ({"build": {"max_batch": 3}}, "unknown keys in build: max_batch"),
@@ -141,6 +149,21 @@ def test_steps_convert_quantize_and_build_what_is_missing(write, tmp_path, golde
     # Every command reads what the one before has made.
     for earlier, later in zip(synthetic.steps, synthetic.steps[1:], strict=False):
         assert later.arguments[1] == str(earlier.makes)
+
+
+def test_a_model_has_modes_blocks_and_build_settings_of_its_own(write, tmp_path):
+    own = {"model": "org/sdar", "modes": ["diffusion"], "block_lengths": [8], "build": {"block_length": 8}}
+    file = SweepFile.read(write(models=["org/first", {"model": "org/qwen3", "modes": ["ar"]}, own]))
+    found = [(task.unit.engine_name, task.mode, task.block_length) for task in tasks_of(units_of(file, tmp_path))]
+    assert found == [
+        ("first-cpu-fp32", "ar", None),
+        ("first-cpu-fp32", "linear", 4),
+        ("qwen3-cpu-fp32", "ar", None),
+        ("sdar-cpu-fp32", "diffusion", 8),
+    ]
+    build = [" ".join(unit.engine.steps[-1].arguments) for unit in units_of(file, tmp_path)]
+    assert ["--block-length 8" in each for each in build] == [False, False, True]
+    assert all("--max-seq-len 64" in each for each in build)
 
 
 def test_a_converted_checkpoint_is_built_as_it_is_and_other_settings_are_another_engine(write, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from nld_trt import names
 from nld_trt.measure.report.published import platform_of, published_speedups
+from nld_trt.measure.report.systems import published_acceptance, published_rates
 
 
 def test_published_factors_are_those_of_their_sources():
@@ -25,6 +26,25 @@ def test_published_factors_are_those_of_their_sources():
 
 def test_doubtful_figures_are_told():
     assert {each.platform for each in published_speedups() if each.doubtful} == {"rtx-pro-6000"}
+
+
+def test_other_systems_overtake_where_their_source_says_so():
+    """The reading that the source gives of its table: AR is ahead of self-speculation between 16 and 32 users."""
+    rates = {(each.system, each.precision, each.platform): each.rates for each in published_rates()}
+    ours = rates["Nemotron-Labs-Diffusion 8B, linear, block 32", "BF16", names.B200]
+    ar = rates["Qwen3-8B, ar", "not stated", names.B200]
+    assert {users: ar[users] > rate for users, rate in ours.items()} == {
+        1: False, 2: False, 4: False, 8: False, 16: False, 32: True, 64: True, 128: True,
+    }  # fmt: skip
+    assert all(each.source for each in published_rates())
+
+
+def test_published_acceptance_is_that_of_the_paper():
+    assert [(each.system.partition(",")[0], each.over_all, each.over_four) for each in published_acceptance()] == [
+        ("Nemotron-Labs-Diffusion 8B", 6.82, 8.69),
+        ("Qwen3-8B with an Eagle3 head", 2.75, 2.81),
+        ("Qwen3.5-9B", 4.24, 4.73),
+    ]
 
 
 @pytest.mark.parametrize(

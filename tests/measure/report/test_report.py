@@ -128,6 +128,55 @@ def test_a_report_of_two_runs_names_them(sweep, tmp_path, capsys):
     assert "fp16: most in all: ar at 1 user, 150 tokens/s." in text
 
 
+def scores_file(path, sha="aa", mode="ar", block=None, **changes):
+    """A file of nld-trt evaluate with one mode."""
+    score = {"mode": mode, "block_length": block, "accuracy": 0.875}
+    values = {"engine": "nld-8b", "model_sha256": sha, "quantization": None, "backend": "trt", "precision": "bf16"}
+    path.write_text(json.dumps({**values, "scores": [score], **changes}), encoding="utf-8")
+    return path
+
+
+def test_models_of_several_families_are_side_by_side_and_on_one_pareto_picture(sweep, tmp_path, capsys):
+    ours = [{**each, "family": "nld", "model_sha256": "aa"} for each in ROWS]
+    others = [row("ar", users, 90.0 * users, model="other", family="qwen3", model_sha256="bb") for users in (1, 4)]
+    folders, target = [str(sweep(ours, "one")), str(sweep(others, "two"))], tmp_path / "report"
+    scores = ["--scores", str(scores_file(tmp_path / "a.json"))]
+    scores += ["--scores", str(scores_file(tmp_path / "b.json", "bb"))]
+    assert run(["report", *folders, *scores, "-o", str(target), "--no-plots"]) == 0
+    assert "other: most in all: ar at 4 users, 360 tokens/s." in capsys.readouterr().out
+    text = (target / "report.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("| Qwen3 | other |")]
+    assert lines == ["| Qwen3 | other | ar | 0.875 | – | 90 | 360 | – | – |"]
+    assert "| Nemotron-Labs-Diffusion | nld-8b | linear, block 32 | – | 4.20 |" in text
+    picture = (target / "charts" / "pareto-gpu.svg").read_text(encoding="utf-8")
+    assert "nld-8b: linear, block 32" in picture
+    assert "other: ar" in picture
+
+
+def test_one_model_has_no_table_of_models(sweep, capsys):
+    folder = sweep()
+    assert run(["report", str(folder)]) == 0
+    assert "Models side by side" not in page_of(folder / "report.html").text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha": "cc"}, "are of no point of these folders"),
+        ({"mode": "diffusion", "block": 4}, "diffusion, block 4"),
+        ({"scores": [{"mode": "ar"}]}, "has no scores of nld-trt evaluate"),
+        ({"backend": "ort"}, "are of checkpoint aa, ort bf16, ar"),
+    ],
+)
+def test_scores_of_something_else_are_refused(sweep, tmp_path, capsys, changes, message):
+    folder = sweep([{**each, "model_sha256": "aa"} for each in ROWS])
+    before = sorted(folder.rglob("*"))
+    path = scores_file(tmp_path / "scores.json", **changes)
+    assert run(["report", str(folder), "--scores", str(path)]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_runs_of_the_same_are_told_apart_by_their_names(sweep, tmp_path, capsys):
     runs = [sweep([row("ar", 1, rate)], name) for name, rate in (("one", 100.0), ("two", 150.0))]
     assert run(["report", *map(str, runs), "-o", str(tmp_path / "both.html")]) == 0
@@ -221,6 +270,7 @@ def test_a_comparison_needs_no_file(sweep, capsys):
         (["-o", "report.pdf"], "no form .pdf"),
         (["-o", "nowhere/report.html"], "a folder that does not exist"),
         (["--plan", "nothing.json"], "Cannot read nothing.json"),
+        (["--scores", "nothing.json"], "Cannot read nothing.json"),
     ],
 )
 def test_what_cannot_be_reported_is_refused(sweep, monkeypatch, tmp_path, capsys, arguments, message):
