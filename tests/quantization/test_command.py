@@ -171,6 +171,7 @@ def test_settings_that_were_cut_off_begin_anew(command, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_second_run_into_the_same_folder_is_refused(command, tmp_path: Path, monkeypatch, capsys, converted) -> None:
     from nld_trt.quantization.workplace import Workplace
 

@@ -139,6 +139,7 @@ def test_a_cut_that_the_compiler_reads_whole_is_found(tmp_path, monkeypatch):
 
 
 @rtx
+@pytest.mark.slow
 def test_attention_without_a_cut_is_found(golden, tmp_path, monkeypatch):
     monkeypatch.setattr(AttendedPart, "of", lambda part, cache: cache)
     found = compile_tiny(golden("tiny-a"), tmp_path).differences()
