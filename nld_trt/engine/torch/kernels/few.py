@@ -27,6 +27,8 @@ BLOCK = 128
 # Forms with two weights in a byte.
 PACKED = ("int4", "fp4")
 _MOST_PARTS = 16
+# Shared memory of a program that every supported GPU grants, in bytes: compute capability 8.6, 8.9 and 12.x.
+LEAST_SHARED = 99 * 1024
 # Products of more tokens are left to other kernels.
 MOST_TOKENS = 128
 
@@ -188,11 +190,13 @@ class Products:
     Attributes:
         processors: multiprocessors of the GPU.
         arrived: zeros int32, which every product leaves as zeros: programs of a tile that have finished.
+        shared_bytes: shared memory that a program may have.
         tiles: by the form of the weights.
     """
 
     processors: int
     arrived: Tensor
+    shared_bytes: int
     tiles: Mapping[str, Tile]
 
     @classmethod
@@ -201,9 +205,25 @@ class Products:
         Args:
             most_outputs: of any product.
         """
-        least = min(tile.outputs for tile in tiles.values())
+        least, shared = min(tile.outputs for tile in tiles.values()), LEAST_SHARED
         arrived = torch.zeros(triton.cdiv(most_outputs, least), dtype=torch.int32, device=device)
-        return cls(processors, arrived, tiles)
+        if device.type == "cuda":
+            # Stubs of PyTorch do not have it.
+            properties = torch.cuda.get_device_properties(device)
+            shared = getattr(properties, "shared_memory_per_block_optin", LEAST_SHARED)
+        return cls(processors, arrived, shared, tiles)
+
+    def stages(self, form: str, tokens: int, input_bytes: int) -> int:
+        """Tiles of weights and inputs that a program has under way: as many as the tile says, or as fit.
+
+        Args:
+            tokens: of the tile.
+            input_bytes: of one value of the input.
+        """
+        tile = self.tiles[form]
+        per_weight = 0.5 if form in PACKED else input_bytes
+        each = int(tile.outputs * tile.features * per_weight) + tile.features * tokens * input_bytes
+        return max(1, min(tile.stages, self.shared_bytes // each))
 
     def __call__(
         self, x: Tensor, weight: Tensor, form: str, out_dtype: torch.dtype,
@@ -224,6 +244,7 @@ class Products:
         group = inputs if scale is None else inputs // scale.shape[1]
         features = BLOCK if is_packed else tile.features
         tiles = triton.cdiv(outputs, tile.outputs)
+        wide = max(triton.next_power_of_2(tokens), 16)
         parts = min(tile.programs * self.processors // tiles, triton.cdiv(inputs, features), _MOST_PARTS)
         partial = out
         if parts > 1:
@@ -232,8 +253,9 @@ class Products:
             x, weight, out if scale is None else scale, out if row_scale is None else row_scale,
             out if steps is None else steps, out, partial, self.arrived,
             tokens, outputs, inputs, weight.shape[1], group,
-            FORM=form, TOKENS=max(triton.next_power_of_2(tokens), 16), OUTPUTS=tile.outputs, FEATURES=features,
+            FORM=form, TOKENS=wide, OUTPUTS=tile.outputs, FEATURES=features,
             DIVIDED=parts > 1, GROUP=group if is_packed and group < BLOCK and group < inputs else 0,
-            PRECISE=x.dtype == torch.float32, num_warps=tile.warps, num_stages=tile.stages,
+            PRECISE=x.dtype == torch.float32, num_warps=tile.warps,
+            num_stages=self.stages(form, wide, x.element_size()),
         )  # fmt: skip
         return out

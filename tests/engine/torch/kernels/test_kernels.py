@@ -17,7 +17,7 @@ from nld_trt.engine.torch.eager import EagerBlocks
 from nld_trt.engine.torch.forms import FORMS, ROW_SCALE, SCALE, WEIGHT, pack_pairs
 from nld_trt.engine.torch.fused import FusedBlocks
 from nld_trt.engine.torch.kernels.attention import splits_for
-from nld_trt.engine.torch.kernels.few import MOST_TOKENS, PACKED, Products, Tile, reordered
+from nld_trt.engine.torch.kernels.few import LEAST_SHARED, MOST_TOKENS, PACKED, TILES, Products, Tile, reordered
 from nld_trt.engine.torch.kernels.fp8 import quantize
 from nld_trt.engine.torch.layout import Part
 from nld_trt.graph.contract import Limits, quadratic_width
@@ -217,6 +217,20 @@ def test_products_of_few_tokens_are_the_same_however_they_are_divided(form, prog
         found = products(x, weight, form, torch.float32, **given)
         torch.testing.assert_close(found, x.float() @ expected.float().T, rtol=4e-3, atol=2e-1)
     assert not products.arrived.any()
+
+
+@pytest.mark.parametrize("shared", [LEAST_SHARED, 227 * 1024])
+@pytest.mark.parametrize(("form", "input_bytes"), [("fp8", 1), ("int4", 2), ("fp4", 2)])
+def test_tiles_under_way_fit_into_the_shared_memory_of_a_gpu(form, input_bytes, shared):
+    products = replace(Products.on(CPU, 132, 4096), shared_bytes=shared)
+    tile = TILES[form]
+    for tokens in (16, 32, 64, 128):
+        each = tile.outputs * tile.features * (0.5 if form in PACKED else 1) + tile.features * tokens * input_bytes
+        stages = products.stages(form, tokens, input_bytes)
+        assert 2 <= stages <= tile.stages
+        assert stages * each <= shared
+    # Few tokens have on an H200 what was measured there.
+    assert shared == LEAST_SHARED or products.stages(form, 32, input_bytes) == tile.stages
 
 
 # Numbers of FP8: the interpreter of Triton 3.9 rounds some others down to half of them, which GPUs do not.
