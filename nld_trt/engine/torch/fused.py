@@ -22,7 +22,7 @@ from nld_trt.engine.torch.eager import RotaryTables
 from nld_trt.engine.torch.forms import FORMS, FP4, FP4_BOTH, FP8, FP8_PER_TOKEN, INT4, ROW_SCALE, SCALE, WEIGHT
 from nld_trt.engine.torch.kernels.attention import attend
 from nld_trt.engine.torch.kernels.draft import add_draft
-from nld_trt.engine.torch.kernels.few import MOST_TOKENS, PACKED, Products, reordered
+from nld_trt.engine.torch.kernels.few import MOST_TOKENS, PACKED, Products, reordered, takes_groups
 from nld_trt.engine.torch.kernels.fp8 import quantize
 from nld_trt.engine.torch.kernels.mlp import swiglu
 from nld_trt.engine.torch.kernels.norm import add_norm, norm
@@ -114,6 +114,12 @@ class Fp8Part:
         return product
 
 
+def _groups(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Input features of packed weights, and those of a group."""
+    inputs = 2 * tensors[WEIGHT].shape[1]
+    return inputs, inputs // tensors[SCALE].shape[1]
+
+
 class FusedBlocks:
     """See :class:`blocks.Blocks`."""
 
@@ -148,7 +154,7 @@ class FusedBlocks:
         return positions.clamp_max(len(self._tables[0]) - 1)
 
     def linear(self, part: Part, tensors: Mapping[str, Tensor]) -> LinearLayer:
-        if part.form in _PACKED_FORMS:
+        if part.form in _PACKED_FORMS and takes_groups(*_groups(tensors)):
             return PackedPart.of(part, tensors, self._products)
         if part.form in _FP8_FORMS and self._has_fp8 and not part.has_factor:
             return Fp8Part(tensors[WEIGHT], tensors[ROW_SCALE], part.input_scale, self._products)

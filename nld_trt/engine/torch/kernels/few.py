@@ -166,6 +166,11 @@ def _few(
     tl.store(out + places, total.to(out.dtype.element_ty), mask=kept)
 
 
+def takes_groups(inputs: int, group: int) -> bool:
+    """Whether the kernels take weights of 4 bits with a scale for each ``group`` of ``inputs`` input features."""
+    return group == inputs or group % BLOCK == 0 or (BLOCK // 2) % group == 0
+
+
 def reordered(packed: Tensor, form: str) -> Tensor:
     """Packed weights [O, I / 2], an even and the next odd feature in a byte, in the order of this kernel.
 
@@ -234,7 +239,7 @@ class Products:
         Args:
             weight: [O, I] in the type of x, or bytes as :func:`reordered` returns them.
             form: of the weights: "float", "fp8", "int4" or "fp4".
-            scale: [O, I / G] of 4-bit weights. G is a multiple of BLOCK, or divides half of it, or is I.
+            scale: [O, I / G] of 4-bit weights, with groups that :func:`takes_groups` takes.
             row_scale: [O] float32 of FP8 and FP4 weights.
             steps: [T, 1] float32, the scale of each token of x in FP8.
         """

@@ -200,6 +200,14 @@ def test_packed_products_are_those_of_unpacked_weights(info, form, group, inputs
     torch.testing.assert_close(layer(x), x @ linear._UNPACK[form](tensors).T, rtol=1e-4, atol=1e-3)
 
 
+def test_groups_that_the_kernel_does_not_take_are_unpacked_while_loading(info):
+    part, tensors = packed_part("int4", 96, inputs=192)
+    layer = FusedBlocks(info, CPU, processors=4).linear(part, tensors)
+    assert type(layer).__name__ == "UnpackedPart"
+    x = torch.randn(3, 192)
+    torch.testing.assert_close(layer(x), x @ linear._UNPACK["int4"](tensors).T, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("programs", [1, 8])
 @pytest.mark.parametrize("form", ["float", *PACKED])
 def test_products_of_few_tokens_are_the_same_however_they_are_divided(form, programs):
