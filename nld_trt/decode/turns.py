@@ -31,8 +31,6 @@ _LEAST_CHUNK = 16
 # A chunk may take so many times as long as one of no tokens would: where reading the weights is most of a forward's
 # time, a shorter chunk would save hardly any of it, and there would be many more of them.
 _OVER_FIXED = 1.25
-
-
 # The part of the speed beside rows of their own kind that rows which decode token by token keep beside blocks.
 _KEPT_SPEED = 0.75
 

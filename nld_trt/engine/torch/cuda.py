@@ -82,13 +82,13 @@ class FusedModel:
         hidden, layout = self._network.forward(inputs, caches, states)
         if FINAL_HIDDEN in outputs:
             outputs[FINAL_HIDDEN].copy_(hidden)
-        positions = self._network.blocks.positions(layout)
         decided = {name: tensor for name, tensor in outputs.items() if name not in (FINAL_HIDDEN, *DRAFT_OUTPUTS)}
         if self._kernels is not None and not (samples and self._has_ensemble):
             self._kernels.run(inputs, hidden, decided, samples=samples)
         else:
-            _fill(decided, self._functions.run(inputs, hidden, positions))
+            _fill(decided, self._functions.run(inputs, hidden, self._network.blocks.positions(layout)))
         if self._drafter is not None:
+            positions = self._network.blocks.positions(layout)
             drafted = self._drafter.run(inputs, outputs, [*states.values()], positions, caches[-1])
             _fill({name: outputs[name] for name in drafted if name in outputs}, drafted)
 

@@ -39,7 +39,7 @@ from nld_trt.graph import contract
 _INTEGERS = ("tokens", "cache_length", "valid_count", "causal", "segments", "draft_adapter")
 _FP8_FORMS = (FP8.name, FP8_PER_TOKEN.name)
 # Forms of packed weights, and how the kernel calls their values.
-_PACKED_FORMS = dict(zip((INT4.name, FP4.name, FP4_BOTH.name), (*PACKED, PACKED[1]), strict=True))
+_PACKED_FORMS = {INT4.name: PACKED[0], FP4.name: PACKED[1], FP4_BOTH.name: PACKED[1]}
 
 
 @dataclass(frozen=True)
