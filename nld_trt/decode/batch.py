@@ -284,7 +284,7 @@ class Batch:
         session, limits = self.session, self.session.info.limits
         rows = self._places.rows(places)
         padded = places
-        # Forwards over canvases are not captured, so that empty rows would only cost.
+        # Canvases come in so many widths that few forwards would share a captured one: empty rows would only cost.
         if Zone.PROMPT not in turn and places.start == 0 and not self._over_canvas:
             padded = range(min(session.row_count(len(places)), self.max_rows))
         idle = padded[len(places) :]
