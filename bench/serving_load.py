@@ -5,12 +5,17 @@
     nld-trt convert examples/nld-tiny -o checkpoint
     nld-trt build checkpoint -o engine --backend ort --max-batch-size 16 --max-seq-len 4096 --quadratic-length 8
     python bench/serving_load.py engine
+    python bench/serving_load.py engine --parts served --threads 1
     python bench/serving_load.py engine --parts neighbours --repeats 9 -o bench/results/serving_load.json
 
 Every measurement is repeated and the repeats of what is compared are interleaved, in reverse order every other time;
-medians are printed. Clients are threads of another process that read gRPC streams; each sends its next request when
-an answer has ended. Rates count tokens that arrived within a window that begins once every client has a token. The
-engine alone is the decode loop of this package in this process, text included, with as many requests.
+medians are printed. Clients are threads of another process, each with one gRPC stream on which it sends its next
+request when an answer has ended. Their answers have different lengths, so that they do not end together. Rates count
+tokens that arrived within a window that begins once every client has a token. The engine alone is the decode loop of
+this package in this process, text included, with as many requests of the same lengths.
+
+On a machine of few cores the clients and the server take them from the engine, which a GPU would not lose. With
+--threads 1 the engine has one thread, alone and in the server, and the other cores are left to everybody else.
 
 Parts:
     served      AR tokens/s of 1, 4, 8 and 16 clients through the server, and of the engine alone
@@ -29,6 +34,7 @@ import json
 import multiprocessing
 import os
 import platform
+import queue
 import statistics
 import sys
 import tempfile
@@ -44,15 +50,16 @@ from nld_trt.decode.auto.candidate import BLOCK_LENGTHS
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.request import Request
 from nld_trt.engine.folder import EngineFolder
+from nld_trt.machine.threads import THREADS_VARIABLE
 from nld_trt.model.text.codec import Codec
-from nld_trt.names import NEVER
+from nld_trt.names import DEFAULT_CLIENT_TIMEOUT, DEFAULT_MODEL_NAME, NEVER
 from nld_trt.serving.settings import ServingSettings
-from nld_trt.serving.triton.client import stream
+from nld_trt.serving.triton.client import channel_options, input_tensor
 from nld_trt.serving.triton.repository import write_repository
 from nld_trt.serving.triton.server import FREE_PORTS, TritonServer
 
-# Tokens of an answer, long enough for the window to hold few beginnings.
-ANSWER = 200
+# Tokens of the answers, long enough for the window to hold few beginnings.
+ANSWERS = range(150, 251)
 PROMPT = 2000
 AR, LINEAR, AUTO = "ar", "linear", "auto"
 ROOT = Path(__file__).parents[1]
@@ -73,18 +80,32 @@ class Client:
     first: list[float] = field(default_factory=list)
 
     def run(self, stop: threading.Event) -> None:
-        for inputs in itertools.cycle(self.inputs):
-            if stop.is_set():
-                return
-            sent, began = time.monotonic(), False
-            for chunk in stream(self.url, **inputs):
-                now = time.monotonic()
-                if chunk.tokens and not began:
-                    began = True
-                    self.first.append(now - sent)
-                self.arrived.append((now, chunk.tokens))
-                if stop.is_set():
-                    break
+        import tritonclient.grpc as grpc
+
+        responses: queue.SimpleQueue[tuple[float, Any, Any]] = queue.SimpleQueue()
+        connection = grpc.InferenceServerClient(self.url, channel_args=channel_options(self.url))
+        connection.start_stream(lambda result, error: responses.put((time.monotonic(), result, error)))
+        try:
+            for inputs in itertools.cycle(self.inputs):
+                tensors = [input_tensor(grpc, name, value) for name, value in {"stream": True, **inputs}.items()]
+                sent, began, final = time.monotonic(), False, False
+                connection.async_stream_infer(DEFAULT_MODEL_NAME, tensors, enable_empty_final_response=True)
+                while not final:
+                    if stop.is_set():
+                        return
+                    now, result, error = responses.get(timeout=DEFAULT_CLIENT_TIMEOUT)
+                    if error is not None:
+                        raise error
+                    tokens = result.as_numpy("num_output_tokens")
+                    if tokens is not None and tokens[0]:
+                        if not began:
+                            self.first.append(now - sent)
+                        began = True
+                        self.arrived.append((now, int(tokens[0])))
+                    final = result.get_response().parameters["triton_final_response"].bool_param
+        finally:
+            connection.stop_stream(cancel_requests=True)
+            connection.close()
 
 
 def clients(url: str, inputs: Sequence[Sequence[dict[str, Any]]], seconds: float, results: Any) -> None:
@@ -128,8 +149,9 @@ def rate(noted: Sequence[tuple[float, float, Any, Any]]) -> float:
     )
 
 
-def request(mode: str, number: int, prompt: int = 20, tokens: int = ANSWER) -> dict[str, Any]:
-    """Inputs of a request. Prompts of different numbers share no beginning."""
+def request(mode: str, number: int, prompt: int = 20, tokens: int | None = None) -> dict[str, Any]:
+    """Inputs of a request. Prompts of different numbers share no beginning, and answers have different lengths."""
+    tokens = ANSWERS[37 * number % len(ANSWERS)] if tokens is None else tokens
     ids = [10 + (7 * place + 11 * number) % 80 for place in range(prompt)]
     ids[0] = 10 + number % 80
     return {"mode": mode, "input_ids": ids, "max_tokens": tokens, "ignore_eos": True}
@@ -138,10 +160,13 @@ def request(mode: str, number: int, prompt: int = 20, tokens: int = ANSWER) -> d
 def alone(engine: EngineFolder, count: int, seconds: float) -> float:
     """AR tokens/s of the engine without a server."""
     batch = Batch(engine.open_session("ort"), Codec.open(engine.path))
-    prompts = [tuple(request(AR, number)["input_ids"]) for number in range(count)]
+    requests = [
+        Request(tuple(inputs["input_ids"]), AR, max_new_tokens=inputs["max_tokens"], eos_token_id=NEVER)
+        for inputs in (request(AR, number) for number in range(count))
+    ]
 
     def submit(number: int) -> None:
-        batch.submit(Request(prompts[number % count], AR, max_new_tokens=ANSWER, eos_token_id=NEVER))
+        batch.submit(requests[number % count])
 
     for number in range(count):
         submit(number)
@@ -249,13 +274,18 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="of the engine, alone and in the server; default: every core")
     parser.add_argument("-o", "--output", type=Path, help="results as JSON")
     options = parser.parse_args()
+    if options.threads is not None:
+        # For the engine in this process, and for the server, which inherits it.
+        os.environ[THREADS_VARIABLE] = str(options.threads)
     engine = EngineFolder.open(options.engine)
     facts = {
         "command": " ".join(["python", *sys.argv]),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "versions": {"nld-trt": engine.manifest.tool_version},
+        "threads": options.threads,
         "seconds": options.seconds,
         "repeats": options.repeats,
     }

@@ -8,7 +8,6 @@ the loop reads both between two forwards, so a request joins a batch that is bei
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
@@ -25,26 +24,25 @@ from nld_trt.names import DEFAULT_MAX_WAITING, ModeName
 from nld_trt.serving.deadlines import Deadline, Pace
 from nld_trt.serving.errors import WAITING, QueueFull, Unavailable
 from nld_trt.serving.pulse import Pulse
+from nld_trt.serving.watch import Watch
 
 log = logging.getLogger(__name__)
 
-# Asking whether a client is still connected is a call to another process that takes about 0.1 ms, so it is not done in
-# every step.
-_POLL_SECONDS = 0.05
-_POLL_JOBS = 32
-
 
 class Listener(Protocol):
-    """Receives the outcome of one request, on the loop thread. An exception in it cancels only that request."""
+    """Receives the outcome of one request. An exception in it cancels only that request."""
 
     def emitted(self, emission: Emission) -> None:
-        """A forward has ended, which may have added tokens or text. The last emission has a finish reason."""
+        """A forward has ended, which may have added tokens or text. The last emission has a finish reason.
+
+        It is called on the loop thread.
+        """
 
     def failed(self, error: NldError) -> None:
-        """The request has ended without a result. This is the last call."""
+        """The request has ended without a result. This is the last call, on the loop thread."""
 
     def abandoned(self) -> bool:
-        """Whether the client has disconnected. It is called now and then, and true cancels the request."""
+        """Whether the client has disconnected. A ``Watch`` calls it now and then; true cancels the request."""
 
 
 class Observer(Protocol):
@@ -73,6 +71,9 @@ class Job:
         self.cancelled = False
         self.mute = False
 
+    def abandoned(self) -> bool:
+        return self.listener.abandoned()
+
     def cancel(self) -> None:
         self.cancelled = True
 
@@ -98,10 +99,9 @@ class Scheduler:
         self._failure: OperationError | None = None
         # The following fields are used by the loop thread only.
         self._jobs: dict[Row, Job] = {}
-        self._next_poll = 0.0
-        self._polled = 0
         self._step_began = 0.0
         self._deadline = float("inf")
+        self._watch = Watch()
         self._thread = threading.Thread(target=self._run, name="nld-decode", daemon=True)
         self._thread.start()
 
@@ -164,13 +164,14 @@ class Scheduler:
             self._deadline = time.monotonic() + grace
             self._wake.notify()
         self._thread.join()
+        self._watch.close()
 
     # The methods below run on the loop thread.
 
     def _run(self) -> None:
         try:
             while self._take_jobs():
-                self._cancel_abandoned()
+                self._cancel_ended()
                 self._step_began = time.monotonic()
                 emissions = self._batch.step()
                 for emission in emissions:
@@ -198,20 +199,19 @@ class Scheduler:
         for job in fresh:
             try:
                 self._jobs[self._batch.submit(job.request)] = job
+                self._watch.add(job)
             except Exception as error:
                 self._end()
                 self._tell_failure(job, error if isinstance(error, NldError) else _internal(error))
         return True
 
-    def _cancel_abandoned(self) -> None:
+    def _cancel_ended(self) -> None:
+        """Take jobs out of the batch that are cancelled, or whose time is over."""
         now = time.monotonic()
         if now > self._deadline:
             for job in self._jobs.values():
                 job.cancel()
         self._end_overdue(now)
-        if now >= self._next_poll:
-            self._next_poll = now + _POLL_SECONDS
-            self._poll()
         for row in [row for row, job in self._jobs.items() if job.cancelled]:
             self._batch.cancel(row)
 
@@ -222,21 +222,6 @@ class Scheduler:
                 job.mute = True
                 job.cancel()
 
-    def _poll(self) -> None:
-        """Ask some clients whether they are still connected. The next call asks others."""
-        # Jobs that have had their last response, or are cancelled, are left out.
-        jobs = [job for job in self._jobs.values() if not (job.mute or job.cancelled)]
-        start = self._polled % max(len(jobs), 1)
-        turn = list(itertools.islice(itertools.cycle(jobs), start, start + min(len(jobs), _POLL_JOBS)))
-        self._polled = start + len(turn)
-        for job in turn:
-            try:
-                if job.listener.abandoned():
-                    job.cancel()
-            except Exception:
-                log.exception("a client cannot be asked whether it is there; its request is cancelled")
-                job.cancel()
-
     def _deliver(self, emission: Emission) -> None:
         job = self._jobs[emission.row]
         now = time.monotonic()
@@ -244,6 +229,7 @@ class Scheduler:
         job.timing.add(len(emission.tokens), now)
         if emission.finish_reason is not None:
             del self._jobs[emission.row]
+            self._watch.remove(job)
             self._end(None if job.cancelled else now - job.started)
             if self._observer is not None:
                 self._observer.ended(job, emission.row)
@@ -271,6 +257,8 @@ class Scheduler:
             jobs = [*self._jobs.values(), *self._inbox]
             self._inbox.clear()
             self._pending = 0
+        for job in jobs:
+            self._watch.remove(job)
         self._jobs.clear()
         if self._observer is not None:
             self._observer.stepped((), 0, 0, 0)

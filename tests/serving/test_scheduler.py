@@ -16,7 +16,6 @@ from nld_trt.decode.request import Request
 from nld_trt.decode.row import Emission
 from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError, OperationError
-from nld_trt.serving import scheduler as scheduler_module
 from nld_trt.serving.errors import QueueFull
 from nld_trt.serving.scheduler import Scheduler
 from tests.serving.conftest import wait_until
@@ -181,8 +180,7 @@ def test_cancelled_request_ends_and_frees_its_row(held) -> None:
     assert second.finish_reason == "length"
 
 
-def test_abandoned_requests_are_cancelled_also_while_they_wait(held, monkeypatch) -> None:
-    monkeypatch.setattr(scheduler_module, "_POLL_SECONDS", 0.0)
+def test_abandoned_requests_are_cancelled_also_while_they_wait(held) -> None:
     scheduler, session = held
     clients = [Client() for _ in range(4)]
     for client in clients:
