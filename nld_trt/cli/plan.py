@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--mode", "modes", type=click.Choice(names.SERVED_MODES), multiple=True,
-    help=f"Repeatable. Default: {', '.join(names.DEFAULT_PLANNED_MODES)}.",
+    help=f"Repeatable. Default: those of {', '.join(names.DEFAULT_PLANNED_MODES)} that MODEL has.",
 )  # fmt: skip
 @click.option(
     "--block-length", type=click.IntRange(min=2), default=None,
@@ -53,6 +53,11 @@ if TYPE_CHECKING:
 @click.option(
     "--acceptance", default=names.DEFAULT_WORKLOAD, show_default=True, metavar="NAME|NUMBER|FILE",
     help=f"What drafts are accepted: {', '.join(names.WORKLOADS)}, a mean length at blocks of 32, or a file of counts.",
+)  # fmt: skip
+@click.option(
+    "--tokens-per-forward", type=click.FloatRange(min=0, min_open=True), default=None, metavar="NUMBER",
+    help="Tokens of an answer that a forward makes in modes with blocks or canvases, as sweep or evaluate has "
+    "measured it. Default: from --acceptance, where something was published.",
 )  # fmt: skip
 @click.option(
     "--backend", type=click.Choice(names.BACKENDS), default=None,

@@ -39,6 +39,9 @@ _HOST_SECONDS = 0.005
 _LAST_CHUNK = 2
 # Donors that are longer than so many times what is needed are dropped, where no live row has anything in the caches.
 _KEPT_TIMES = 2
+# Caches that grow get so many slots more than are needed now: a part of these, or a number where that is more.
+_SPARE_PART = 4
+_LEAST_SPARE = 64
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Batch:
             the engine accepts.
         steering: what decides how requests of mode auto are decoded; None without costs.
         max_rows: requests decoded together.
+        least_slots: slots that attention is given at least, as with rows that hold so much; for warming up.
         engine_seconds: wall time inside the engine; what is left of the loop's time is the host's.
         steps: forwards executed.
     """
@@ -95,6 +99,7 @@ class Batch:
         self.codec = codec
         limits = session.info.limits
         self.max_rows = limits.max_batch_size if max_rows is None else min(max_rows, limits.max_batch_size)
+        self.least_slots = 0
         self.engine_seconds = 0.0
         self.steps = 0
         self._over_canvas = session.info.config.family.reads_canvas
@@ -239,7 +244,8 @@ class Batch:
             return self._read_prompts(zones[Zone.PROMPT], counts, self._turns.chunk(counts, decoded))
         places = range(zones[turn[0]].start, zones[turn[-1]].stop)
         last = self._last
-        if last is not None and last.turn == turn and last.changes == self._places.changes and self._goes_on(last):
+        unchanged = last is not None and last.turn == turn and last.changes == self._places.changes
+        if last is not None and unchanged and self._goes_on(last, passes=1):
             return self._follow(replace(last, counts=counts))
         return self._fill(self._canvases(places) if self._over_canvas else places, turn, counts, chunk=rest)
 
@@ -278,8 +284,9 @@ class Batch:
         """Start a forward whose passes the host fills in. It makes the caches long enough for them.
 
         A forward writes as many slots as its widest pass has tokens in every row, the padding of narrower rows
-        included, so the caches must reach that far beyond every row's length. A chunk of a prompt is no longer than the
-        slots that are left after the longest row.
+        included, so the caches must reach that far beyond every row's length. They need not reach further: attention
+        may read every slot, and a request that may become long would cost as much as one that is. A chunk of a prompt
+        is no longer than the slots that are left after the longest row.
         """
         session, limits = self.session, self.session.info.limits
         rows = self._places.rows(places)
@@ -288,12 +295,12 @@ class Batch:
         if Zone.PROMPT not in turn and places.start == 0 and not self._over_canvas:
             padded = range(min(session.row_count(len(places)), self.max_rows))
         idle = padded[len(places) :]
-        held = max((self._places.length(place) for place in idle), default=0)
-        slots = max(row.request.slots_kept for row in rows) + max(row.request.overhang for row in rows)
-        if self._over_canvas:
-            slots = max(row.cache_length for row in rows) + max(row.pending.width for row in rows)
-        self._reserve(padded.stop, min(max(slots, held + max(row.widest for row in rows)), limits.capacity))
-        longest = max(held, *(row.cache_length for row in rows))
+        longest = max(*(row.cache_length for row in rows), *(self._places.length(place) for place in idle), 0)
+        widest = max(row.next_width(chunk) for row in rows)
+        if turn == PROMPTS:
+            widest = session.chunk_width(widest, min(limits.prompt_chunk, limits.capacity - longest))
+        most = max(row.request.slots_kept for row in rows) + max(row.request.overhang for row in rows)
+        self._reserve(padded.stop, min(max(longest + widest, self.least_slots), limits.capacity), most)
         chunk = max(1, min(chunk, session.capacity - longest))
         passes = [row.next_pass(chunk) for row in rows]
         filling = [idle_pass(self._places.length(place)) for place in idle]
@@ -305,12 +312,21 @@ class Batch:
         goes_on = all(row.goes_on for row in rows)
         return self._start(Forward(buffers, rows, turn, counts, self._places.changes, goes_on))
 
-    def _reserve(self, rows: int, slots: int) -> None:
-        """Make the caches long enough, and no longer than is of use once no live row has anything in them."""
+    def _reserve(self, rows: int, slots: int, most: int) -> None:
+        """Make the caches long enough, and no longer than is of use once no live row has anything in them.
+
+        Args:
+            slots: that are needed now.
+            most: that the rows of the forward may come to fill, on which depends how long donors are kept.
+        """
         held = None
         if self.session.capacity > slots and all(row.cache_length == 0 for row in self._places.live):
-            self._places.forget_longer(_KEPT_TIMES * slots)
+            self._places.forget_longer(_KEPT_TIMES * most)
             held = self._places.longest()
+        elif slots > self.session.capacity:
+            # Caches that are replaced whenever a few tokens were decoded would be copied too often.
+            spare = max(_LEAST_SPARE, slots // _SPARE_PART)
+            slots = max(slots, min(slots + spare, most, self.session.info.limits.capacity))
         self.session.reserve(rows, slots, held=held)
 
     def _follow(self, forward: Forward) -> Forward:
@@ -324,13 +340,18 @@ class Batch:
         self.steps += 1
         return replace(forward, started=started)
 
-    def _goes_on(self, forward: Forward) -> bool:
+    def _goes_on(self, forward: Forward, passes: int) -> bool:
         """Whether the rows' next forward is the one that ``forward`` prepares.
 
-        It is if no row has ended, none needs the host, and no request can join.
+        It is if no row has ended, none needs the host, no request can join, and attention is given enough slots.
+
+        Args:
+            passes: of which the host has not read the results when that forward has run, that one included.
         """
+        longest = max(row.cache_length for row in forward.rows)
         return (
             forward.goes_on
+            and longest + passes * forward.buffers.width <= forward.buffers.attended
             and all(row.finish_reason is None for row in forward.rows)
             and not (self._waiting and len(self._places.live) < self.max_rows)
         )
@@ -339,7 +360,7 @@ class Batch:
         """Whether the forward after ``forward`` can be started before the host has read its results."""
         live = self._places.live
         waits = self.steering is not None and self.steering.waits(live)
-        return self.session.runs_ahead and forward.rows == live and self._goes_on(forward) and not waits
+        return self.session.runs_ahead and forward.rows == live and self._goes_on(forward, passes=2) and not waits
 
     def _steer(self) -> list[Emission]:
         """Have requests of mode auto that begin a round decode as was decided."""

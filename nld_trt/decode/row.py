@@ -159,12 +159,18 @@ class Row:
             )
         return emission
 
+    def next_width(self, chunk: int) -> int:
+        """Tokens of the row's part of the next forward: see :meth:`next_pass`."""
+        if not self.in_prefill:
+            return self.pending.width
+        unit = self.mode.unit
+        return min(max(unit, chunk - chunk % unit), self.prefill_length - self._cached)
+
     def next_pass(self, chunk: int) -> Pass:
         """The row's part of the next forward; a prefill pass takes at most ``chunk`` tokens, or one block."""
         if self.in_prefill:
-            prompt, unit = self.request.prompt_ids, self.mode.unit
-            count = max(unit, chunk - chunk % unit)
-            tokens = prompt[self._cached : min(self._cached + count, self.prefill_length)]
+            prompt = self.request.prompt_ids
+            tokens = prompt[self._cached : self._cached + self.next_width(chunk)]
             following = self._cached + len(tokens)
             self._pending = Pass(
                 tokens, self._cached, wanted=(len(tokens) - 1,), tokens_left=self.tokens_left,

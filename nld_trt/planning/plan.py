@@ -14,13 +14,14 @@ from nld_trt.decode.auto.shapes import PUBLISHED_BLOCK, Shape
 from nld_trt.engine.support_table import SUPPORT
 from nld_trt.errors import InputError
 from nld_trt.files.records import human_bytes
+from nld_trt.names import ModeName
 from nld_trt.planning.building import BuildCost, build_cost
 from nld_trt.planning.forward import ForwardTime, law_of
 from nld_trt.planning.memory import Memory
 from nld_trt.planning.model import PRECISION_OF, PlannedModel
 from nld_trt.planning.platform import GpuPlatform, gpu_platform
 from nld_trt.planning.provenance import DATA_SHEET
-from nld_trt.planning.rates import PLANNED_MODES, Crossover, Rate, crossovers, rate_of
+from nld_trt.planning.rates import PLANNED_MODES, Crossover, Rate, crossovers, rate_of, stated_rate
 from nld_trt.planning.times import Calibration, ForwardTimes, LawTimes
 
 
@@ -29,24 +30,25 @@ class Question:
     """What is asked of every GPU.
 
     Attributes:
-        modes: of ``names.SERVED_MODES``.
         users: ascending.
         users_stated: whether the user gave them; otherwise those that do not fit are left out.
         block_length: None means the engine's, or the default; ``block`` says which.
         context: cached tokens of each row when a forward begins.
         max_seq_len: prompt and answer of a row, for which its cache is kept; None likewise, and ``length``.
         acceptance: the distribution of accepted drafts.
+        tokens_per_forward: of modes that decode blocks or canvases, as the user has measured it; None: as published.
         backend: None means the first that the GPU has.
     """
 
     model: PlannedModel
-    modes: tuple[str, ...]
+    modes: tuple[ModeName, ...]
     users: tuple[int, ...]
     users_stated: bool
     block_length: int | None
     context: int
     max_seq_len: int | None
     acceptance: Shape
+    tokens_per_forward: float | None = None
     backend: str | None = None
     calibration: Calibration | None = None
 
@@ -65,6 +67,8 @@ class Question:
 
     def why_unknown(self, mode: str) -> str | None:
         """The reason why the speed of a mode cannot be said; None where it can."""
+        if self.states(mode):
+            return None
         if self.over_canvas:
             return f"how many tokens {self.model.family.title} commits in a pass over its canvas is not known here"
         if mode not in PLANNED_MODES:
@@ -72,6 +76,10 @@ class Question:
         if mode != names.AR and names.LINEAR not in self.model.family.modes:
             return f"how many tokens a forward of {self.model.family.title} makes is not among what was published"
         return None
+
+    def states(self, mode: str) -> bool:
+        """Whether the user says how many tokens a forward of this mode makes."""
+        return self.tokens_per_forward is not None and mode not in (names.AR, names.AUTO)
 
     @property
     def over_canvas(self) -> bool:
@@ -90,6 +98,15 @@ class Question:
             InputError: the engine was built for less, or the rows have no room for the context.
         """
         built = self.model
+        if self.tokens_per_forward is not None and not any(map(self.states, self.modes)):
+            raise InputError(
+                f"--tokens-per-forward is {self.tokens_per_forward:g}, and of {', '.join(self.modes)} none takes it",
+                fix="Leave it out, or name a --mode that decodes blocks or canvases.",
+            )
+        if self.tokens_per_forward is not None and self.tokens_per_forward > max(self.widths):
+            raise InputError(
+                f"--tokens-per-forward is {self.tokens_per_forward:g}, and a forward has {max(self.widths)} new tokens"
+            )
         if self.block_length is not None and self.block_length > self.block:
             raise InputError(
                 f"--block-length is {self.block_length}, and {built.family.title} decodes in "
@@ -145,12 +162,14 @@ class Plan:
     @cached_property
     def rates(self) -> tuple[Rate, ...]:
         asked = self.question
-        return tuple(
-            rate_of(mode, self.times, asked.acceptance, users, asked.block)
-            for mode in asked.modes
-            if asked.why_unknown(mode) is None
-            for users in self.users
-        )
+        known = [mode for mode in asked.modes if asked.why_unknown(mode) is None]
+        return tuple(self._rate(mode, users) for mode in known for users in self.users)
+
+    def _rate(self, mode: ModeName, users: int) -> Rate:
+        asked = self.question
+        if asked.tokens_per_forward is None or not asked.states(mode):
+            return rate_of(mode, self.times, asked.acceptance, users, asked.block)
+        return stated_rate(mode, self.times, asked.tokens_per_forward, users, max(asked.widths))
 
     @cached_property
     def forwards(self) -> tuple[ForwardTime, ...]:
@@ -214,7 +233,9 @@ def plan_on(platform: GpuPlatform, question: Question) -> Plan:
     if question.calibration is not None:
         times = question.calibration.times(LawTimes(platform, shape, question.context))
     unknown = tuple(
-        f"{mode}: {reason}" for mode in question.modes if (reason := question.why_unknown(mode)) is not None
+        f"{mode}: {reason}; --tokens-per-forward takes a number of yours"
+        for mode in question.modes
+        if (reason := question.why_unknown(mode)) is not None
     )
     return Plan(question, platform, backend, users, times, unknown)
 

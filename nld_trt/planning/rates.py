@@ -14,6 +14,7 @@ from nld_trt import names
 from nld_trt.decode.auto.candidate import BLOCK_LENGTHS, Candidate
 from nld_trt.decode.auto.denoising import PUBLISHED_OVER_LINEAR
 from nld_trt.decode.auto.shapes import Shape
+from nld_trt.names import ModeName
 from nld_trt.planning.forward import Bound, ForwardTime
 from nld_trt.planning.platform import read_yaml
 from nld_trt.planning.provenance import MEASURED, PUBLISHED, Provenance, weakest
@@ -30,6 +31,7 @@ class Rate:
     Attributes:
         mode: as it was asked for; ``way`` is what it stands for, and differs for ``auto``.
         tokens: of a round of one user.
+        stated: the user gave the number of tokens.
         forwards: of a round, each with how often it is run.
         seconds: of a round.
     """
@@ -40,6 +42,7 @@ class Rate:
     tokens: float
     forwards: tuple[tuple[ForwardTime, int], ...]
     seconds: float
+    stated: bool = False
 
     @property
     def tokens_per_second(self) -> float:
@@ -56,7 +59,7 @@ class Rate:
 
     @property
     def provenance(self) -> Provenance:
-        accepted: tuple[Provenance, ...] = () if self.way.mode == names.AR else (PUBLISHED,)
+        accepted: tuple[Provenance, ...] = () if self.stated or self.way.mode == names.AR else (PUBLISHED,)
         return weakest((*(forward.provenance for forward, _ in self.forwards), *accepted))
 
     @property
@@ -101,6 +104,13 @@ def rate_of(mode: str, times: ForwardTimes, acceptance: Shape, users: int, block
     ways = [_WAYS[names.AR](1), *(_WAYS[names.LINEAR](length) for length in linear)]
     rates = [_rate(mode, way, times, acceptance, users) for way in ways]
     return max(rates, key=lambda rate: rate.tokens_per_second)
+
+
+def stated_rate(mode: ModeName, times: ForwardTimes, tokens_per_forward: float, users: int, width: int) -> Rate:
+    """The rate of forwards of ``width`` new tokens that each make as many tokens of an answer as the user says."""
+    forward = times.forward(users, width)
+    seconds = forward.seconds + times.gap(users, width)
+    return Rate(mode, Candidate(mode, width), users, tokens_per_forward, ((forward, 1),), seconds, stated=True)
 
 
 _WAYS: Final = {

@@ -95,7 +95,48 @@ def test_acceptance_beyond_what_was_published_is_said_to_be_extrapolated():
 def test_quadratic_has_no_number_and_says_why():
     found = plan(modes=(names.QUADRATIC, names.AR))
     assert {rate.mode for rate in found.rates} == {names.AR}
-    assert found.unknown == ("quadratic: how many tokens its forwards make with few drafts was not published",)
+    [unknown] = found.unknown
+    assert unknown.startswith("quadratic: how many tokens its forwards make with few drafts was not published")
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "settings", "width"),
+    [
+        ("8b", names.QUADRATIC, {}, 32),
+        ("8b", names.LINEAR, {"block_length": 16}, 16),
+        ("sdar-8b", names.DIFFUSION, {"block_length": 8}, 8),
+        ("llada-8b", names.DIFFUSION, {"context": 700}, 700),
+        ("dream-7b", names.DIFFUSION, {}, 512),
+    ],
+)
+def test_stated_tokens_of_a_forward_give_a_rate_of_their_own(model, mode, settings, width):
+    found = plan(model=model, modes=(mode,), tokens_per_forward=2.5, **settings)
+    assert found.unknown == ()
+    for rate in found.rates:
+        [(forward, count)] = rate.forwards
+        assert (forward.width, count, rate.tokens) == (width, 1, 2.5)
+        assert rate.tokens_per_second == pytest.approx(rate.users * 2.5 / rate.seconds)
+        assert rate.provenance == forward.provenance
+
+
+@pytest.mark.parametrize("mode", [names.AR, names.AUTO])
+def test_stated_tokens_are_refused_where_nothing_takes_them(mode):
+    with pytest.raises(InputError, match=r"--tokens-per-forward is 2\.5"):
+        plan(modes=(mode,), tokens_per_forward=2.5)
+
+
+def test_a_forward_cannot_make_more_tokens_than_it_has():
+    with pytest.raises(InputError, match="--tokens-per-forward is 9, and a forward has 8 new tokens"):
+        plan(model="sdar-8b", modes=(names.DIFFUSION,), block_length=8, tokens_per_forward=9.0)
+
+
+def test_stated_tokens_leave_other_modes_as_they_are():
+    with_it, without = (plan(modes=(names.AR, names.LINEAR), tokens_per_forward=each) for each in (3.0, None))
+    times = {
+        found: [rate.tokens_per_second for rate in given.rates if rate.mode == names.AR]
+        for found, given in (("with", with_it), ("without", without))
+    }
+    assert times["with"] == times["without"]
 
 
 def test_users_that_do_not_fit_are_left_out_unless_they_were_asked_for():

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -189,10 +188,7 @@ def warm_up(session: Session) -> None:
             prompt, mode, max_new_tokens=tokens, block_length=block, threshold=0.0, eos_token_id=NEVER,
             temperature=temperature,
         )  # fmt: skip
-        if length > lengths[0]:
-            # A request that is ended early may ask for as many tokens as the slots hold.
-            most = min(length - batch.resolved(request).overhang, info.limits.max_seq_len) - len(prompt)
-            request = replace(request, max_new_tokens=most)
+        batch.least_slots = length if length > lengths[0] else 0
         live = [batch.submit(request) for _ in range(rows)]
         for _ in batch.run():
             if all(len(row.emitted) >= tokens for row in live):
