@@ -3,7 +3,7 @@
 """How many cache slots a forward's attention is given.
 
 The caches of a GPU session have the engine's whole capacity. An engine that copies what attention reads, or that reads
-whatever it is given, gets no more slots than the live requests can fill, rounded up to a few lengths: kernels are
+whatever it is given, gets no more slots than its rows fill with the forward, rounded up to a few lengths: kernels are
 compiled, and CUDA graphs captured, for each of them.
 """
 

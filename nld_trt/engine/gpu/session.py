@@ -10,7 +10,7 @@ Of a shape that comes again, the first forward of either side runs as it is, the
 and from then on a forward is one call. Decoding over the first cache rows comes in few row counts: a forward with fewer
 rows is filled up with others. Prompt chunks are filled up to few widths, and forwards over later rows come in every
 combination of rows; these are captured only where the executor says that it takes little. Attention may be given only
-as many slots of the caches as the live rows can fill; the caches themselves never change (``engine.gpu.attended``).
+as many slots of the caches as its rows fill with it; the caches themselves never change (``engine.gpu.attended``).
 
 An executor (``engine.gpu.executor``) runs the network, with whichever library it is for.
 """
@@ -128,7 +128,7 @@ class GpuSession:
         # In the order in which the shapes were last asked for.
         self._shapes: dict[ShapeKey, Shape] = {}
         self._lengths = AttendedLengths(limits, cuts_caches)
-        # The slots that the live rows can fill.
+        # The slots that the rows of the next forward fill with it.
         self._slots = limits.capacity
         self._filled: StepBuffers | None = None
 
