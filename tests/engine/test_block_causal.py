@@ -22,7 +22,7 @@ from nld_trt.errors import InputError
 from nld_trt.files import read_json
 from nld_trt.graph.contract import Limits
 from nld_trt.measure.variant import SWEPT, parse_variants
-from nld_trt.serving.triton.model import warm_up
+from nld_trt.serving.triton.warm_up import warm_up
 from tests.block_causal import EOS, MASK, block_logits, decode, make_sdar
 
 BACKENDS = ("ort", "torch")

@@ -15,26 +15,21 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nld_trt import names
-from nld_trt.decode.auto.candidate import BLOCK_LENGTHS
 from nld_trt.decode.auto.costs import CostTable
 from nld_trt.decode.auto.stored import TablePlace
 from nld_trt.decode.batch import Batch
-from nld_trt.decode.request import Request, modes_of
 from nld_trt.engine.choice import open_fitting
 from nld_trt.engine.folder import EngineFolder
-from nld_trt.engine.session import Session
 from nld_trt.errors import InputError, NldError
 from nld_trt.files import inside, path_of_library, read_json
 from nld_trt.measure.cost_table import load_or_measure
 from nld_trt.model.text.codec import Codec
-from nld_trt.names import NEVER
 from nld_trt.serving.deadlines import read_timeout
 from nld_trt.serving.errors import Cancelled, Unavailable
 from nld_trt.serving.metrics import Family, Metrics, Series
@@ -47,6 +42,7 @@ from nld_trt.serving.triton.probe import PARAMETER, WELL, check_health
 from nld_trt.serving.triton.replies import Outputs, Reply
 from nld_trt.serving.triton.served_model import check_decoupled, check_settings
 from nld_trt.serving.triton.tensors import OUTPUTS
+from nld_trt.serving.triton.warm_up import warm_up
 
 log = logging.getLogger(__name__)
 
@@ -157,43 +153,6 @@ class TritonPythonModel:
         if self._settings.defaults.mode == names.AUTO and names.AUTO in modes:
             return load_or_measure(engine, self._session, budget=_COSTS_SECONDS)
         return TablePlace.of(engine, self._session.info.backend, gpu=self._session.device == "gpu").load()
-
-
-def warm_up(session: Session) -> None:
-    """Decode a few tokens in every mode, so that no client waits for work that is only done once.
-
-    A GPU session compiles and captures each number of rows separately, with and without a temperature, and for each
-    number of slots that attention is given. A CPU session has hardly anything to prepare.
-
-    ``model_warmup`` in the configuration would work for this model, but would need binary tensor files in the
-    repository and would be counted in the metrics.
-    """
-    info = session.info
-    batch = Batch(session)
-    bos = info.config.bos_token_id
-    prompt = (info.config.eos_token_id if bos is None else bos,)
-    # A whole block and one more token, which are two rounds in the block modes.
-    tokens = min(info.default_block_length + 1, info.limits.max_seq_len - len(prompt))
-    counts, temperatures = {1}, [0.0]
-    if session.runs_ahead:
-        counts = {session.row_count(rows + 1) for rows in range(info.limits.max_batch_size)}
-        temperatures = [0.0, 1.0]
-    lengths = session.attended_lengths
-    ways: list[tuple[names.ModeName, int | None]] = [(mode, None) for mode in modes_of(info)]
-    if session.runs_ahead and names.AUTO in info.config.family.modes:
-        # The blocks that mode auto chooses from.
-        ways += [(names.LINEAR, block) for block in BLOCK_LENGTHS if block < info.default_block_length]
-    for length, (mode, block), temperature, rows in product(lengths, ways, temperatures, sorted(counts)):
-        request = Request(
-            prompt, mode, max_new_tokens=tokens, block_length=block, threshold=0.0, eos_token_id=NEVER,
-            temperature=temperature,
-        )  # fmt: skip
-        batch.least_slots = length if length > lengths[0] else 0
-        live = [batch.submit(request) for _ in range(rows)]
-        for _ in batch.run():
-            if all(len(row.emitted) >= tokens for row in live):
-                for row in live:
-                    batch.cancel(row)
 
 
 class TritonChannel:

@@ -15,7 +15,7 @@ from nld_trt.engine.folder import EngineFolder
 from nld_trt.graph.contract import Limits
 from nld_trt.model.checkpoint import Checkpoint
 from nld_trt.model.convert import convert
-from nld_trt.serving.triton.model import warm_up
+from nld_trt.serving.triton.warm_up import warm_up
 from tests.canvas_models import make_canvas_model
 
 
@@ -63,6 +63,10 @@ def launched(recorder):
 
 def test_every_row_count_is_captured_for_every_length(recorder):
     assert recorder.reserved >= set(product((1, 3, 8), recorder.attended_lengths))
+
+
+def test_a_whole_chunk_of_a_prompt_is_captured_for_every_length(recorder, launched):
+    assert launched[1, recorder.info.limits.prompt_chunk, 1, False, 0] >= 2 * len(recorder.attended_lengths)
 
 
 @pytest.mark.parametrize("samples", [False, True])
