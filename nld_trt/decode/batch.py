@@ -27,6 +27,7 @@ from nld_trt.decode.places import Places, Zone
 from nld_trt.decode.request import Request, ResolvedRequest
 from nld_trt.decode.row import Emission, Row
 from nld_trt.decode.scripted import Script, ScriptedRow
+from nld_trt.decode.slots import Slots
 from nld_trt.decode.turns import PROMPTS, Turn, Turns, alike_run, widest_run
 from nld_trt.engine.session import Session, StepBuffers
 from nld_trt.errors import InputError
@@ -37,11 +38,6 @@ from nld_trt.model.text.streaming import TextStream
 _HOST_SECONDS = 0.005
 # The last chunk of a prompt may be so many times as long as the others.
 _LAST_CHUNK = 2
-# Donors that are longer than so many times what is needed are dropped, where no live row has anything in the caches.
-_KEPT_TIMES = 2
-# Caches that grow get so many slots more than are needed now: a part of these, or a number where that is more.
-_SPARE_PART = 4
-_LEAST_SPARE = 64
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class Batch:
             the engine accepts.
         steering: what decides how requests of mode auto are decoded; None without costs.
         max_rows: requests decoded together.
-        least_slots: slots that attention is given at least, as with rows that hold so much; for warming up.
+        slots: how long the caches of its rows are.
         engine_seconds: wall time inside the engine; what is left of the loop's time is the host's.
         steps: forwards executed.
     """
@@ -99,7 +95,6 @@ class Batch:
         self.codec = codec
         limits = session.info.limits
         self.max_rows = limits.max_batch_size if max_rows is None else min(max_rows, limits.max_batch_size)
-        self.least_slots = 0
         self.engine_seconds = 0.0
         self.steps = 0
         self._over_canvas = session.info.config.family.reads_canvas
@@ -108,6 +103,7 @@ class Batch:
         keeps_donors = prefix_caching and not self._over_canvas
         has_head = session.info.config.draft is not None
         self._places = Places(session, self.max_rows, keeps_donors=keeps_donors, repeats_last=has_head)
+        self.slots = Slots(session, self._places)
         self._turns = Turns(limits.prompt_chunk, max_num_batched_tokens)
         self.script: Script | None = None
         self.steering: Steering | None = None
@@ -300,7 +296,9 @@ class Batch:
         if turn == PROMPTS:
             widest = session.chunk_width(widest, min(limits.prompt_chunk, limits.capacity - longest))
         most = max(row.request.slots_kept for row in rows) + max(row.request.overhang for row in rows)
-        self._reserve(padded.stop, min(max(longest + widest, self.least_slots), limits.capacity), most)
+        # The engine may start the next forward before the host knows how far this one has come.
+        ahead = session.runs_ahead and Zone.PROMPT not in turn
+        self.slots.reserve(padded.stop, longest + (2 * widest if ahead else widest), most)
         chunk = max(1, min(chunk, session.capacity - longest))
         passes = [row.next_pass(chunk) for row in rows]
         filling = [idle_pass(self._places.length(place)) for place in idle]
@@ -311,23 +309,6 @@ class Batch:
         buffers = fill(session, [*passes, *filling], first=padded.start, width=width)
         goes_on = all(row.goes_on for row in rows)
         return self._start(Forward(buffers, rows, turn, counts, self._places.changes, goes_on))
-
-    def _reserve(self, rows: int, slots: int, most: int) -> None:
-        """Make the caches long enough, and no longer than is of use once no live row has anything in them.
-
-        Args:
-            slots: that are needed now.
-            most: that the rows of the forward may come to fill, on which depends how long donors are kept.
-        """
-        held = None
-        if self.session.capacity > slots and all(row.cache_length == 0 for row in self._places.live):
-            self._places.forget_longer(_KEPT_TIMES * most)
-            held = self._places.longest()
-        elif slots > self.session.capacity:
-            # Caches that are replaced whenever a few tokens were decoded would be copied too often.
-            spare = max(_LEAST_SPARE, slots // _SPARE_PART)
-            slots = max(slots, min(slots + spare, most, self.session.info.limits.capacity))
-        self.session.reserve(rows, slots, held=held)
 
     def _follow(self, forward: Forward) -> Forward:
         """Start the forward that ``forward`` prepares for its rows."""
@@ -346,7 +327,7 @@ class Batch:
         It is if no row has ended, none needs the host, no request can join, and attention is given enough slots.
 
         Args:
-            passes: of which the host has not read the results when that forward has run, that one included.
+            passes: by which the rows go on until that forward ends, counted from what the host knows of them.
         """
         longest = max(row.cache_length for row in forward.rows)
         return (

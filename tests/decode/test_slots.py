@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nld_trt.decode import batch as batch_module
+from nld_trt.decode import slots as slots_module
 from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
@@ -36,8 +36,8 @@ def session(golden_session):
 def growing():
     """Caches that have no slot more than the next forward needs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_module, "_LEAST_SPARE", 0)
-        patch.setattr(batch_module, "_SPARE_PART", 10**9)
+        patch.setattr(slots_module, "_LEAST_SPARE", 0)
+        patch.setattr(slots_module, "_SPARE_PART", 10**9)
         patch.setattr(session_module, "_CAPACITY_STEP", 1)
         yield
 
@@ -117,7 +117,7 @@ def test_growing_caches_change_no_text(session, prompts, growing, ahead, data):
     finally:
         del session.runs_ahead
     whole = Batch(session)
-    whole.least_slots = session.info.limits.capacity
+    whole.slots.least = session.info.limits.capacity
     kept = decode(whole, requests)
     for request, one, other in zip(requests, grown, kept, strict=True):
         assert one.output_ids == other.output_ids, replace(request, prompt_ids=())

@@ -36,7 +36,7 @@ def warm_up(session: Session) -> None:
         blocks = BLOCK_LENGTHS
     batch = Batch(session)
     for length in session.attended_lengths:
-        batch.least_slots = length if length > session.attended_lengths[0] else 0
+        batch.slots.least = length if length > session.attended_lengths[0] else 0
         for (mode, block), temperature, rows in product(_ways(info, blocks), temperatures, sorted(counts)):
             _decode(batch, mode, block, temperature, rows)
         if session.runs_ahead and not info.config.family.reads_canvas:
