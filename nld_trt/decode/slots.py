@@ -15,10 +15,8 @@ from nld_trt.engine.session import Session
 
 # Donors that are longer than so many times what is needed are dropped, where no live row has anything in the caches.
 _KEPT_TIMES: Final = 2
-# Caches that grow get so many slots more than are needed now: a part of these, or a number where that is more. Caches
-# that are replaced whenever a few tokens were decoded would be copied too often.
-_SPARE_PART = 4
-_LEAST_SPARE = 64
+# Fewer slots than this would hardly make attention faster.
+_LEAST = 512
 
 
 class Slots:
@@ -40,13 +38,16 @@ class Slots:
             needed: slots of the next forward. No more are reserved than the engine was built for.
             most: that the rows of the forward may come to fill, on which depends how long donors are kept.
         """
-        limit, capacity = self._session.info.limits.capacity, self._session.capacity
-        slots = min(max(needed, self.least), limit)
+        limit = self._session.info.limits.capacity
+        needed = min(max(needed, self.least), limit)
+        slots = max(needed, min(rounded(needed), most, limit))
         held = None
-        if capacity > slots and all(row.cache_length == 0 for row in self._places.live):
+        if self._session.capacity > slots and all(row.cache_length == 0 for row in self._places.live):
             self._places.forget_longer(_KEPT_TIMES * most)
             held = self._places.longest()
-        elif slots > capacity:
-            spare = max(_LEAST_SPARE, slots // _SPARE_PART)
-            slots = max(slots, min(slots + spare, most, limit))
         self._session.reserve(rows, slots, held=held)
+
+
+def rounded(slots: int) -> int:
+    """The next power of two, since caches that grew by a few slots at a time would be copied too often."""
+    return max(_LEAST, 1 << (slots - 1).bit_length())

@@ -36,10 +36,15 @@ def session(golden_session):
 def growing():
     """Caches that have no slot more than the next forward needs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slots_module, "_LEAST_SPARE", 0)
-        patch.setattr(slots_module, "_SPARE_PART", 10**9)
+        patch.setattr(slots_module, "rounded", lambda slots: slots)
         patch.setattr(session_module, "_CAPACITY_STEP", 1)
         yield
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Caches that are shorter than the engines of these tests."""
+    monkeypatch.setattr(slots_module, "_LEAST", 64)
 
 
 class Checked(Batch):
@@ -68,7 +73,7 @@ def longest_request(session, prompt, mode="ar"):
 
 
 @pytest.mark.parametrize("mode", NLD_MODES)
-def test_a_request_that_may_become_long_costs_no_more_than_what_it_holds(engine, prompts, mode):
+def test_a_request_that_may_become_long_costs_no_more_than_what_it_holds(engine, prompts, short, mode):
     session = engine(NAME).open_session("ort")
     prompt = min(prompts, key=len)
     batch = Checked(session)
@@ -79,22 +84,22 @@ def test_a_request_that_may_become_long_costs_no_more_than_what_it_holds(engine,
     assert max(batch.attended) < session.info.limits.max_seq_len / 2
 
 
-def test_a_row_that_may_become_long_does_not_slow_down_the_others(engine, prompts):
+def test_a_row_that_may_become_long_does_not_slow_down_the_others(engine, prompts, short):
     session = engine(NAME).open_session("ort")
     prompt = min(prompts, key=len)
     batch = Checked(session)
     batch.submit(longest_request(session, prompt))
-    short = batch.submit(Request(prompt, mode="ar", max_new_tokens=20, eos_token_id=-1))
-    while short.finish_reason is None:
+    other = batch.submit(Request(prompt, mode="ar", max_new_tokens=20, eos_token_id=-1))
+    while other.finish_reason is None:
         batch.step()
     assert max(batch.attended) < session.info.limits.max_seq_len / 2
 
 
-def test_caches_grow_seldom_while_a_request_becomes_long(engine, prompts):
+def test_caches_grow_seldom_while_a_request_becomes_long(engine, prompts, short):
     session = engine(NAME).open_session("ort")
     batch = Checked(session)
     decode(batch, [longest_request(session, prompts[0])])
-    assert len(set(batch.attended)) <= 8
+    assert 2 < len(set(batch.attended)) <= 5
     assert batch.attended == sorted(batch.attended)
 
 
