@@ -7,7 +7,7 @@
 #   make test-browser reports in a real browser, which has to be installed
 #   make test-aiperf sweeps of a server with AIPerf, which gets an environment of its own
 #   make test-clients   OpenAI's other clients, in an environment of their own
-#   make families    train two small models of other families, and report them beside nld-tiny: about 15 minutes
+#   make families    train two small models of other families, and report them beside nld-tiny: about 20 minutes
 #   make real-size   the shapes of the 8B from random weights to a repository; 36 GB of disk, in REAL_SIZE=build/real-size
 #   make lint        ruff and mypy
 #   make clean       remove what these made

@@ -15,8 +15,10 @@ from nld_trt.engine.session import Session
 
 # Donors that are longer than so many times what is needed are dropped, where no live row has anything in the caches.
 _KEPT_TIMES: Final = 2
+# Caches are replaced by shorter ones when they have more than so many times the slots that are needed.
+_SHRUNK_AT: Final = 3
 # Fewer slots than this would hardly make attention faster.
-_LEAST = 512
+_LEAST = 128
 
 
 class Slots:
@@ -42,7 +44,7 @@ class Slots:
         needed = min(max(needed, self.least), limit)
         slots = max(needed, min(rounded(needed), most, limit))
         held = None
-        if self._session.capacity > slots and all(row.cache_length == 0 for row in self._places.live):
+        if self._session.capacity > _SHRUNK_AT * slots and all(row.cache_length == 0 for row in self._places.live):
             self._places.forget_longer(_KEPT_TIMES * most)
             held = self._places.longest()
         self._session.reserve(rows, slots, held=held)
