@@ -37,6 +37,7 @@ UNUSUAL = "a b'c\"d$HOME;e&f(g)h|i*j?k[l]m{n,o}p~q!r#s<t>u`v`w\\x\ty\nz é日本
 PROMPT = "Sort these numbers: 42 17"
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_served_from_any_path_in_any_locale_the_answer_is_the_same(non_ascii_engine, tmp_path, monkeypatch) -> None:
     """One server for all of it: the repository's path, TMPDIR, the working folder, the template, the locale."""

@@ -50,7 +50,9 @@ def short_cases(goldens, mode: str, count: int):
     return sorted(cases, key=lambda case: (case["nfe"], len(case["prompt_ids"])))[:count]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=pytest.mark.slow) if mode == "diffusion" else mode for mode in MODES]
+)
 def test_golden_cases_match_token_for_token(goldens, opened, mode):
     session, launcher = opened
     cases = short_cases(goldens, mode, 2)
