@@ -23,6 +23,12 @@ def golden_cases(goldens, name):
     return [case for case in cases if case["group"] in GROUPS]
 
 
+def golden_prompts(goldens, name):
+    """The prompts of all cases of a model, each once, in a fixed order."""
+    cases = json.loads((goldens / name / "cases.json").read_text(encoding="utf-8"))["cases"]
+    return sorted({tuple(case["prompt_ids"]) for case in cases})
+
+
 def request_line(case):
     parameters = {key: case["params"][key] for key in _PARAMETERS if key in case["params"]}
     mode = {"linear_spec": "linear", "linear_spec_lora": "linear"}.get(case["mode"], case["mode"])

@@ -304,8 +304,8 @@ class Batch:
         filling = [idle_pass(self._places.length(place)) for place in idle]
         width = 1
         if turn == PROMPTS:
-            most = min(limits.prompt_chunk, session.capacity - longest)
-            width = session.chunk_width(max(len(part.tokens) for part in passes), most)
+            room = min(limits.prompt_chunk, session.capacity - longest)
+            width = session.chunk_width(max(len(part.tokens) for part in passes), room)
         buffers = fill(session, [*passes, *filling], first=padded.start, width=width)
         goes_on = all(row.goes_on for row in rows)
         return self._start(Forward(buffers, rows, turn, counts, self._places.changes, goes_on))

@@ -70,7 +70,7 @@ class Watch:
                 self._wake.wait_for(lambda: self._closing, _INTERVAL_SECONDS)
 
     def _next_turn(self) -> list[Watched]:
-        """Wait for jobs, and return some that were not asked about for longest. Empty if the thread should stop."""
+        """Wait for jobs, and return those whose turn it is. Empty if the thread should stop."""
         with self._wake:
             while not (self._closing or any(not job.cancelled for job in self._jobs)):
                 # A job that is cancelled is removed when the decode loop has ended it.

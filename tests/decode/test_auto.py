@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import replace
 
@@ -20,6 +19,7 @@ from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.errors import InputError
+from tests.golden_cases import golden_prompts
 
 NAME = "tiny-b"
 CHOICES = [Candidate("ar"), *(Candidate("linear", length) for length in (4, 8, 16, 32))]
@@ -27,8 +27,7 @@ CHOICES = [Candidate("ar"), *(Candidate("linear", length) for length in (4, 8, 1
 
 @pytest.fixture(scope="module")
 def prompts(goldens):
-    cases = json.loads((goldens / NAME / "cases.json").read_text(encoding="utf-8"))["cases"]
-    return sorted({tuple(case["prompt_ids"]) for case in cases})
+    return golden_prompts(goldens, NAME)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -18,14 +17,14 @@ from nld_trt.errors import InputError
 from nld_trt.names import NLD_MODES, NLD_SPECULATIVE
 from tests.conftest import GOLDEN_LIMITS
 from tests.decode.chunks import without_chunks
+from tests.golden_cases import golden_prompts
 
 NAME = "tiny-b"
 
 
 @pytest.fixture(scope="module")
 def prompts(goldens):
-    cases = json.loads((goldens / NAME / "cases.json").read_text(encoding="utf-8"))["cases"]
-    return sorted({tuple(case["prompt_ids"]) for case in cases})
+    return golden_prompts(goldens, NAME)
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ from nld_trt.model.convert import convert
 from nld_trt.model.text.codec import Codec
 from nld_trt.names import EAGLE3, NEVER, NLD_MODES
 from tests.conftest import GOLDEN_LIMITS, TINY_LIMITS
+from tests.golden_cases import golden_prompts
 
 LENGTH, BLOCK = 48, 8
 NLD_VARIANTS = [name for name in VARIANTS if name != EAGLE3]
@@ -43,8 +44,7 @@ def session(golden_session):
 
 @pytest.fixture(scope="module")
 def prompts(goldens):
-    cases = json.loads((goldens / "tiny-a" / "cases.json").read_text(encoding="utf-8"))["cases"]
-    return sorted({tuple(case["prompt_ids"]) for case in cases})
+    return golden_prompts(goldens, "tiny-a")
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,14 +12,14 @@ from nld_trt.decode.batch import Batch
 from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.names import NLD_MODES
+from tests.golden_cases import golden_prompts
 
 NAME = "tiny-b"
 
 
 @pytest.fixture(scope="module")
 def prompts(goldens):
-    cases = json.loads((goldens / NAME / "cases.json").read_text(encoding="utf-8"))["cases"]
-    return sorted({tuple(case["prompt_ids"]) for case in cases}, key=len)
+    return sorted(golden_prompts(goldens, NAME), key=len)
 
 
 @pytest.fixture(scope="module")

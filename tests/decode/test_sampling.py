@@ -17,6 +17,7 @@ from nld_trt.decode.sampling import fresh_seed
 from nld_trt.measure.kernels import reference
 from nld_trt.model.text.codec import Codec
 from tests.decode.chunks import without_chunks
+from tests.golden_cases import golden_prompts
 from tests.graph.passes import run_pass
 
 NAMES = ("tiny-a", "tiny-b")
@@ -27,8 +28,7 @@ FILTERS = ({}, {"top_k": 5}, {"top_p": 0.8}, {"min_p": 0.1}, {"top_k": 20, "top_
 @pytest.fixture(scope="module")
 def prompts(goldens):
     def of(name):
-        cases = json.loads((goldens / name / "cases.json").read_text(encoding="utf-8"))["cases"]
-        return sorted({tuple(case["prompt_ids"]) for case in cases})
+        return golden_prompts(goldens, name)
 
     return of
 

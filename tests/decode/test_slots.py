@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -17,14 +16,14 @@ from nld_trt.decode.generate import generate
 from nld_trt.decode.request import Request
 from nld_trt.engine.ort import session as session_module
 from nld_trt.names import NLD_MODES
+from tests.golden_cases import golden_prompts
 
 NAME = "tiny-b"
 
 
 @pytest.fixture(scope="module")
 def prompts(goldens):
-    cases = json.loads((goldens / NAME / "cases.json").read_text(encoding="utf-8"))["cases"]
-    return sorted({tuple(case["prompt_ids"]) for case in cases})
+    return golden_prompts(goldens, NAME)
 
 
 @pytest.fixture(scope="module")
