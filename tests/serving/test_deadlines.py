@@ -299,7 +299,7 @@ def test_full_queue_says_that_it_is_unavailable(served_engine, tmp_path) -> None
         server = Server(triton)
         rows = served_engine.manifest.limits.max_batch_size
         # Each row is held by a client that reads its first piece and then nothing for a while.
-        held = [stream(triton.grpc_url, text_input=PROMPT, **{**LONG, "block_length": 1}) for _ in range(rows)]
+        held = [stream(triton.grpc_url, text_input=PROMPT, **LONG) for _ in range(rows)]
         for chunks in held:
             next(chunks)
         assert wait_until(lambda: server.total("nld_live_rows") == rows)
